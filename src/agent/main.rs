@@ -1,0 +1,3 @@
+//! The agent's command line; everything else is in the library beside it.
+
+fn main() {}

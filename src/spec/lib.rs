@@ -1,0 +1,1 @@
+//! What the workstation and the Pi agree on.

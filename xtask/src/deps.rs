@@ -1,0 +1,1 @@
+//! What the chores need from the distribution, installed on demand.
