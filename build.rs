@@ -20,7 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if agent.is_file() {
             let copy = Path::new(&out).join(format!("palmfarm-agent-{arch}"));
             fs::copy(&agent, &copy)?;
-            table.push_str(&format!("    (\"{arch}\", include_bytes!({:?})),\n", copy.display().to_string()));
+            table.push_str(&format!(
+                "    (\"{arch}\", include_bytes!({:?})),\n",
+                copy.display().to_string()
+            ));
         }
     }
     table.push_str("]\n");

@@ -1,1 +1,7 @@
-//! palmfarm.
+//! palmfarm: Ubuntu's Raspberry Pi image and one `farm.yaml` in, a card that boots into an LXD farm out.
+//!
+//! `ARCHITECTURE.md` draws the whole; each module says at its top what it owns and what it must never do.
+
+pub mod base;
+pub mod block;
+pub mod tree;

@@ -1,1 +1,10 @@
-//! What the workstation and the Pi agree on.
+//! What the workstation and the Pi agree on: the farm as its owner declares it, the document that the card
+//! carries for its first boot, and the report that the agent leaves behind.
+//!
+//! Types, their checks and nothing else: no I/O, no clock, no randomness. Every type that is stored has a
+//! version, and this is the only crate that derives `Serialize`.
+
+pub mod farm;
+pub mod firstboot;
+pub mod mac;
+pub mod report;

@@ -13,7 +13,9 @@ fn main() -> ExitCode {
         ["base", rest @ ..] => base::run(rest),
         ["boot", rest @ ..] => boot::run(rest),
         _ => {
-            eprintln!("usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini");
+            eprintln!(
+                "usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini"
+            );
             return ExitCode::from(2);
         }
     };

@@ -1,0 +1,116 @@
+//! What rendering must know of a base image: plain facts, gathered once by `survey`, so that everything after it
+//! stays pure. Nothing here reads an image.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::tree::CardPath;
+
+/// An architecture, named as Debian names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arch {
+    /// 32-bit ARM, hard float: `armv7-unknown-linux-gnueabihf`.
+    Armhf,
+    /// 64-bit ARM: `aarch64-unknown-linux-gnu`.
+    Arm64,
+    /// x86-64: no Pi, but the machine on which farms are tried.
+    Amd64,
+}
+
+impl Arch {
+    /// Debian's name.
+    #[must_use]
+    pub const fn debian(self) -> &'static str {
+        match self {
+            Self::Armhf => "armhf",
+            Self::Arm64 => "arm64",
+            Self::Amd64 => "amd64",
+        }
+    }
+
+    /// LXD's names for it; the first is the one that images for it carry.
+    #[must_use]
+    pub const fn lxd(self) -> &'static [&'static str] {
+        match self {
+            Self::Armhf => &["armv7l", "armhf"],
+            Self::Arm64 => &["aarch64", "arm64"],
+            Self::Amd64 => &["x86_64", "amd64"],
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.debian())
+    }
+}
+
+/// Where the base's own cloud-init seed lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockSeed {
+    /// `/var/lib/cloud/seed/nocloud-net` on ext4: Ubuntu 18.04 to 18.04.3.
+    Ext4,
+    /// `user-data`, `meta-data`, `network-config` in the root of the FAT: everything later.
+    Fat,
+    /// None was found.
+    None,
+}
+
+/// A text file of the base that rendering edits rather than replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseText {
+    /// Where it lies.
+    pub path: CardPath,
+    /// All of it.
+    pub text: String,
+}
+
+/// `/etc/rc.local` of the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RcLocal {
+    /// All of it.
+    pub text: String,
+    /// Whether systemd's generator would have run it: it does only when the file is executable.
+    pub executable: bool,
+}
+
+/// The facts of one base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseFacts {
+    /// From the dynamic loader in `/lib`.
+    pub arch: Arch,
+    /// `PRETTY_NAME` of os-release.
+    pub release: String,
+    /// `VERSION_ID` of os-release, such as `22.04`.
+    pub version_id: String,
+    /// systemd's version, from the name of `libsystemd-shared-N.so`; `None` where there is no systemd.
+    pub systemd: Option<u32>,
+    /// Where the stock seed lies.
+    pub seed: StockSeed,
+    /// Which of `user-data`, `meta-data` and `network-config` the FAT's root has.
+    pub fat_seed: Vec<BaseText>,
+    /// The kernel command line that the firmware reads: in the FAT's root, or in `current/` on A/B images, or
+    /// under the name that `config.txt` gives.
+    pub cmdline: Option<BaseText>,
+    /// `config.txt`, or the file that 18.04.4 to 20.04 include for the user's own keys (`usercfg.txt`).
+    pub config: Option<BaseText>,
+    /// `/etc/rc.local`.
+    pub rc_local: Option<RcLocal>,
+    /// Every netplan YAML, below `/etc`, `/usr/lib` and `/run`.
+    pub netplan: Vec<CardPath>,
+    /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
+    pub units: BTreeSet<String>,
+    /// Where fstab mounts the FAT partition.
+    pub boot_mount: String,
+    /// The newest modification time in either filesystem, in seconds since 1970: the time that the edits carry
+    /// where `SOURCE_DATE_EPOCH` is not set.
+    pub newest: u32,
+}
+
+impl BaseFacts {
+    /// Whether the base has the unit `name`.
+    #[must_use]
+    pub fn has_unit(&self, name: &str) -> bool {
+        self.units.contains(name)
+    }
+}

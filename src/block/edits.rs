@@ -1,0 +1,136 @@
+//! What one card changes of its base: whole blocks, in order, and nothing else.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::{length, BLOCK, BLOCK_LEN};
+
+/// SHA-256 over the edits: two builds that give the same digest on the same base give the same card.
+pub type EditsDigest = [u8; 32];
+
+/// The blocks in which a card differs from its base, each [`BLOCK`] bytes at a multiple of [`BLOCK`]; bytes of
+/// the last block that lie beyond the image are no part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edits {
+    size: u64,
+    blocks: BTreeMap<u64, Box<[u8; BLOCK_LEN]>>,
+}
+
+impl Edits {
+    /// No edits, for an image of `size` bytes.
+    #[must_use]
+    pub fn new(size: u64) -> Self {
+        Self {
+            size,
+            blocks: BTreeMap::new(),
+        }
+    }
+
+    /// The size in bytes of the image that is edited.
+    #[must_use]
+    pub fn image_size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether the card equals its base.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// How many blocks are edited.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Every edit as (offset in bytes, bytes), in order of offset. The last may be shorter than a block.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.blocks
+            .iter()
+            .map(|(index, block)| self.bounded(*index, block))
+    }
+
+    /// The edits of which any byte lies in `start..end` (bytes), in order of offset.
+    pub fn range(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let first = start / BLOCK;
+        let last = end.div_ceil(BLOCK).max(first);
+        self.blocks
+            .range(first..last)
+            .map(|(index, block)| self.bounded(*index, block))
+    }
+
+    /// Lay the edits over `bytes`, which stand at `offset` (bytes) of the image.
+    pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
+        for (at, block) in self.range(offset, offset.saturating_add(length(bytes))) {
+            let skip = usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
+            let to = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let Some((from, to)) = block.get(skip..).zip(bytes.get_mut(to..)) else {
+                continue;
+            };
+            let take = from.len().min(to.len());
+            if let Some((from, to)) = from.get(..take).zip(to.get_mut(..take)) {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// The digest of the edits and of the image's size.
+    #[must_use]
+    pub fn digest(&self) -> EditsDigest {
+        let mut hash = Sha256::new();
+        hash.update(self.size.to_le_bytes());
+        for (offset, bytes) in self.iter() {
+            hash.update(offset.to_le_bytes());
+            hash.update(bytes);
+        }
+        hash.finalize().into()
+    }
+
+    pub(super) fn insert(&mut self, index: u64, block: Box<[u8; BLOCK_LEN]>) {
+        self.blocks.insert(index, block);
+    }
+
+    fn bounded<'a>(&self, index: u64, block: &'a [u8; BLOCK_LEN]) -> (u64, &'a [u8]) {
+        let offset = index.saturating_mul(BLOCK);
+        let take = usize::try_from(self.size.saturating_sub(offset).min(BLOCK)).unwrap_or(BLOCK_LEN);
+        (offset, block.get(..take).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_gets_the_part_of_each_block_that_lies_in_it() {
+        let mut edits = Edits::new(10_000);
+        edits.insert(1, Box::new([9; BLOCK_LEN]));
+        for (offset, len) in [
+            (0, 10_000),
+            (4000, 200),
+            (5000, 10),
+            (8191, 2),
+            (8192, 8),
+            (0, 4096),
+        ] {
+            let mut bytes = vec![0; len];
+            edits.apply(u64::try_from(offset).unwrap(), &mut bytes);
+            let expect: Vec<u8> = (offset..offset + len)
+                .map(|at| if (4096..8192).contains(&at) { 9 } else { 0 })
+                .collect();
+            assert!(bytes == expect, "{len} bytes at {offset}");
+        }
+    }
+
+    #[test]
+    fn the_digest_knows_place_and_content() {
+        let mut one = Edits::new(10_000);
+        one.insert(1, Box::new([9; BLOCK_LEN]));
+        let mut other = Edits::new(10_000);
+        other.insert(0, Box::new([9; BLOCK_LEN]));
+        assert_ne!(one.digest(), other.digest());
+        assert_ne!(one.digest(), Edits::new(10_000).digest());
+    }
+}

@@ -1,0 +1,131 @@
+//! Random access to bytes: the traits every layer between an image file and a filesystem speaks, the
+//! copy-on-write overlay that collects edits, and the edits themselves.
+//!
+//! Nothing here knows what the bytes mean, and nothing here opens a file or a device.
+
+mod edits;
+mod overlay;
+mod window;
+
+use std::io;
+
+pub use edits::{Edits, EditsDigest};
+pub use overlay::Overlay;
+pub use window::Window;
+
+/// The unit in which edits are recorded, in bytes: the block size of every filesystem Ubuntu ships, and the
+/// largest logical sector size of an SD card, so that an edited block is always an aligned write.
+pub const BLOCK: u64 = 4096;
+
+/// [`BLOCK`] as a length in memory.
+pub const BLOCK_LEN: usize = 4096;
+
+/// Reading at any byte offset, from several threads at once.
+pub trait ReadAt: Send + Sync {
+    /// Length in bytes. It does not change while the value lives.
+    fn size(&self) -> u64;
+
+    /// Fill `buf` from `offset` (bytes), or fail; never a short read.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] where `offset + buf.len()` lies beyond [`ReadAt::size`], else what the
+    /// medium or the decoder says.
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+}
+
+/// Writing at any byte offset. Implemented by [`Overlay`] and [`Window`] only: nothing that is a file or a
+/// device may be written in place.
+pub trait WriteAt: ReadAt {
+    /// Write all of `buf` at `offset` (bytes), or fail.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WriteZero`] where the range lies beyond [`ReadAt::size`], else what reading the rest of
+    /// a partly covered block says.
+    fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact_at(offset, buf)
+    }
+}
+
+impl<T: WriteAt + ?Sized> WriteAt for &T {
+    fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        (**self).write_all_at(offset, buf)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact_at(offset, buf)
+    }
+}
+
+impl<T: WriteAt + ?Sized> WriteAt for std::sync::Arc<T> {
+    fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        (**self).write_all_at(offset, buf)
+    }
+}
+
+impl ReadAt for [u8] {
+    fn size(&self) -> u64 {
+        length(self)
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(offset).ok();
+        let range = from.and_then(|from| Some(from..from.checked_add(buf.len())?));
+        match range.and_then(|range| self.get(range)) {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(beyond(
+                io::ErrorKind::UnexpectedEof,
+                offset,
+                buf.len(),
+                self.size(),
+            )),
+        }
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.as_slice().size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_exact_at(offset, buf)
+    }
+}
+
+/// The error for a range that ends beyond the medium.
+pub(crate) fn beyond(kind: io::ErrorKind, offset: u64, len: usize, size: u64) -> io::Error {
+    io::Error::new(
+        kind,
+        format!("{len} bytes at offset {offset} end beyond the {size} bytes there are"),
+    )
+}
+
+/// Whether `offset + len` lies within `size`, all in bytes.
+pub(crate) fn within(offset: u64, len: usize, size: u64) -> bool {
+    u64::try_from(len)
+        .ok()
+        .and_then(|len| offset.checked_add(len))
+        .is_some_and(|end| end <= size)
+}
+
+/// A slice's length in the type that offsets have.
+pub(crate) fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

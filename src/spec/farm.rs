@@ -1,0 +1,369 @@
+//! `farm.yaml`, version 1, as types. What a farm must fulfil beyond its types is in `check`; reading YAML is the
+//! tool's business, so that the agent carries no parser for it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::mac::Mac;
+
+/// The version of `farm.yaml` that this crate knows: the value of its key `farm`.
+pub const VERSION: u32 = 1;
+
+/// One farm: a base image and all that its cards hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farm {
+    /// A name from the catalogue, a path or a URL.
+    pub base: String,
+    /// SHA-256 of the base as downloaded, 64 lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Host name (RFC 1123 label) of a farm of one card.
+    pub hostname: Option<String>,
+    /// A zone of the tz database.
+    pub timezone: Option<String>,
+    /// A locale such as `en_GB.UTF-8`.
+    pub locale: Option<String>,
+    /// People who log in at the Pi.
+    pub users: Vec<User>,
+    /// The SSH server.
+    pub ssh: Ssh,
+    /// The Pi's network.
+    pub network: Network,
+    /// Kernel command line and firmware configuration.
+    pub boot: Boot,
+    /// LXD; `None` where the farm names neither it nor containers.
+    pub lxd: Option<Lxd>,
+    /// Images carried on the card, by alias.
+    pub images: BTreeMap<String, CarriedImage>,
+    /// Containers in the order in which they are declared.
+    pub containers: Vec<Container>,
+    /// Debian packages that the first boot installs.
+    pub packages: Vec<String>,
+    /// Host files: path on the card to path beside the farm file.
+    pub files: BTreeMap<String, String>,
+    /// Overlay directories and tar files, beside the farm file.
+    pub overlays: Vec<String>,
+    /// Shell lines that run at the end of every boot.
+    pub rc_local: Vec<String>,
+    /// The zone that `plan --format zone` writes for.
+    pub dns: Option<Dns>,
+    /// The fleet; empty for a single card that is named by `hostname`.
+    pub cards: BTreeMap<String, Card>,
+}
+
+/// One person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Supplementary groups.
+    pub groups: Vec<String>,
+    /// Lines of `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// Where the password comes from; `None`: no login by password.
+    pub password: Option<Password>,
+    /// What `sudo` asks for.
+    pub sudo: Option<Sudo>,
+}
+
+/// Where a password comes from. The clear text is never part of a farm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Password {
+    /// A crypt(5) hash.
+    Hash(String),
+    /// A file whose first line is the clear text.
+    File(String),
+    /// An environment variable of the workstation that holds the clear text.
+    Env(String),
+}
+
+/// What `sudo` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sudo {
+    /// The user's password.
+    Password,
+    /// Nothing.
+    Nopasswd,
+}
+
+/// The SSH server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ssh {
+    /// Whether it takes passwords; keys it always takes.
+    pub password: bool,
+}
+
+/// The Pi's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The wired interface that goes to the home router.
+    pub uplink: String,
+    /// VLAN identifier on the uplink, 1 to 4094.
+    pub vlan: Option<u16>,
+    /// The bridge; `None` (`bridge: none`): containers stay behind NAT.
+    pub bridge: Option<String>,
+    /// Who configures it.
+    pub renderer: Renderer,
+    /// IPv4 of the host.
+    pub ipv4: Ipv4,
+    /// IPv6 of the host.
+    pub ipv6: Ipv6,
+    /// How long a configuration that was never confirmed may leave the Pi unreachable, in seconds.
+    pub rollback_seconds: u32,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            uplink: "eth0".into(),
+            vlan: None,
+            bridge: Some("br0".into()),
+            renderer: Renderer::Networkd,
+            ipv4: Ipv4::Dhcp,
+            ipv6: Ipv6::Auto,
+            rollback_seconds: 120,
+        }
+    }
+}
+
+/// Who configures the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renderer {
+    /// systemd-networkd.
+    Networkd,
+    /// ifupdown, as in the article.
+    Ifupdown,
+}
+
+/// How the host gets IPv4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ipv4 {
+    /// DHCP.
+    Dhcp,
+    /// Not at all.
+    None,
+    /// A fixed address.
+    Static {
+        /// The address.
+        address: Ipv4Addr,
+        /// Prefix length in bits, at most 32.
+        prefix: u8,
+        /// Default gateway.
+        gateway: Option<Ipv4Addr>,
+        /// Resolvers.
+        dns: Vec<Ipv4Addr>,
+    },
+}
+
+/// How the host gets IPv6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ipv6 {
+    /// Router advertisements, and DHCPv6 where they ask for it.
+    Auto,
+    /// Link-local only.
+    None,
+    /// A fixed address.
+    Static {
+        /// The address.
+        address: Ipv6Addr,
+        /// Prefix length in bits, at most 128.
+        prefix: u8,
+        /// Default gateway; may be link-local.
+        gateway: Option<Ipv6Addr>,
+        /// Resolvers.
+        dns: Vec<Ipv6Addr>,
+    },
+}
+
+/// Kernel command line and firmware configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Words for `cmdline.txt`.
+    pub cmdline: Vec<String>,
+    /// Keys of `config.txt`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// LXD on the Pi.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lxd {
+    /// LXD itself or its fork.
+    pub flavour: Flavour,
+    /// Whether the first boot upgrades it.
+    pub upgrade: bool,
+    /// Image servers by name.
+    pub remotes: BTreeMap<String, String>,
+    /// The storage pool.
+    pub storage: Storage,
+    /// The NAT bridge; `None`: no NAT bridge.
+    pub nat: Option<Nat>,
+    /// Profiles beside `default` and `extbridge`, or in their place.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+impl Default for Lxd {
+    fn default() -> Self {
+        Self {
+            flavour: Flavour::Lxd,
+            upgrade: false,
+            remotes: BTreeMap::new(),
+            storage: Storage::default(),
+            nat: Some(Nat::default()),
+            profiles: BTreeMap::new(),
+        }
+    }
+}
+
+/// LXD itself or its fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flavour {
+    /// Canonical's LXD.
+    Lxd,
+    /// Incus.
+    Incus,
+}
+
+/// The storage pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: StorageDriver,
+    /// Size in bytes of the loop file; only with btrfs. `None`: LXD's default.
+    pub size: Option<u64>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            driver: StorageDriver::Dir,
+            size: None,
+        }
+    }
+}
+
+/// How a pool stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageDriver {
+    /// A loop file with btrfs.
+    Btrfs,
+    /// Plain directories.
+    Dir,
+}
+
+/// The NAT bridge of LXD.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nat {
+    /// Interface name.
+    pub bridge: String,
+    /// The bridge's own address; `None`: no IPv4.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// The bridge's own address; `None`: no IPv6.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+}
+
+impl Default for Nat {
+    fn default() -> Self {
+        Self {
+            bridge: "lxdbr0".into(),
+            ipv4: Some((Ipv4Addr::new(10, 77, 0, 1), 24)),
+            ipv6: Some((Ipv6Addr::new(0xfd42, 0x77, 0, 0, 0, 0, 0, 1), 64)),
+        }
+    }
+}
+
+/// A profile, in LXD's own form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Configuration keys.
+    pub config: BTreeMap<String, String>,
+    /// Devices by name, each with its keys.
+    pub devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// An image that the card carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedImage {
+    /// The unified image, the rootfs, or a plain rootfs tarball; beside the farm file.
+    pub file: String,
+    /// The metadata tarball of a split image.
+    pub metadata: Option<String>,
+}
+
+/// One container, or as many as it has replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// The key under `containers`.
+    pub name: String,
+    /// A carried image, `REMOTE:ALIAS`, or an alias that another container publishes.
+    pub image: String,
+    /// Profiles in the order of stacking; `None`: what the network suggests.
+    pub profiles: Option<Vec<String>>,
+    /// A hardware address in place of the computed one.
+    pub mac: Option<Mac>,
+    /// LXD configuration keys, merged last.
+    pub config: BTreeMap<String, String>,
+    /// LXD devices, merged last.
+    pub devices: BTreeMap<String, BTreeMap<String, String>>,
+    /// Path in the container to path beside the farm file.
+    pub files: BTreeMap<String, String>,
+    /// What runs in it once, in order.
+    pub run: Vec<Run>,
+    /// The alias under which it is published.
+    pub publish: Option<String>,
+    /// First and last number of its replicas: `2..10` makes NAME2 to NAME10 and no NAME.
+    pub replicas: Option<(u32, u32)>,
+    /// Whether containers may run in it (`security.nesting`).
+    pub nesting: bool,
+}
+
+/// One step of provisioning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What runs.
+    pub what: RunWhat,
+    /// How often it is tried again.
+    pub retries: u32,
+    /// How long one try may take, in seconds.
+    pub timeout_seconds: u32,
+}
+
+/// What one step of provisioning runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunWhat {
+    /// A line for `sh -c`.
+    Command(String),
+    /// A script beside the farm file.
+    Script(String),
+}
+
+/// The zone that `plan --format zone` writes for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// The zone's name.
+    pub zone: String,
+    /// Serial of an SOA record; `None`: no SOA.
+    pub serial: Option<u32>,
+}
+
+/// One card of a fleet: what differs from the farm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The Pi's own hardware address.
+    pub mac: Option<Mac>,
+    /// Host name; `None`: the card's name.
+    pub hostname: Option<String>,
+    /// The farm's network with the card's own keys laid over it; `None`: the farm's network.
+    pub network: Option<Network>,
+}

@@ -1,0 +1,230 @@
+//! The document that a card carries for its agent: `/etc/palmfarm/firstboot.json`.
+//!
+//! It holds decisions, not wishes: names are expanded, profiles stacked, addresses chosen. The agent reads it
+//! and looks at the Pi; it never reads `farm.yaml`. It may hold what is secret to containers (scripts), so it
+//! lies on ext4 with mode 0600 and nothing of it is ever copied into the report.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::farm::{Flavour, Ipv4, Ipv6, Renderer};
+use crate::mac::Mac;
+
+/// The version that this crate writes; the agent refuses any other.
+pub const VERSION: u32 = 1;
+
+/// Everything the agent does, in the order in which it does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstBoot {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The card's name in the fleet.
+    pub card: String,
+    /// Its host name.
+    pub hostname: String,
+    /// The bridge and how it is confirmed or rolled back.
+    pub network: Network,
+    /// Debian packages to install.
+    pub packages: Vec<String>,
+    /// Login names that join the group of the container daemon once it exists.
+    pub daemon_users: Vec<String>,
+    /// The container daemon; `None`: no LXD on this card.
+    pub lxd: Option<Lxd>,
+    /// Containers; each comes after the one that publishes its image.
+    pub containers: Vec<Container>,
+    /// Where the FAT partition is mounted: the reports lie in its root.
+    pub boot_mount: String,
+}
+
+/// The Pi's network as the agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The wired interface.
+    pub uplink: String,
+    /// VLAN on it.
+    pub vlan: Option<u16>,
+    /// The bridge; `None`: the uplink itself carries the addresses.
+    pub bridge: Option<String>,
+    /// Who configures it in the end.
+    pub renderer: Renderer,
+    /// The Pi's hardware address where the farm knows it; otherwise the uplink is asked.
+    pub mac: Option<Mac>,
+    /// IPv4 of the host.
+    pub ipv4: Ipv4,
+    /// IPv6 of the host.
+    pub ipv6: Ipv6,
+    /// Seconds that an unconfirmed configuration has.
+    pub rollback_seconds: u32,
+}
+
+impl Network {
+    /// The interface that carries the host's addresses.
+    #[must_use]
+    pub fn addressed(&self) -> String {
+        self.bridge.clone().unwrap_or_else(|| self.port())
+    }
+
+    /// The interface that is a port of the bridge: the uplink, or its VLAN (`eth0.42`).
+    #[must_use]
+    pub fn port(&self) -> String {
+        self.vlan
+            .map_or_else(|| self.uplink.clone(), |vlan| format!("{}.{vlan}", self.uplink))
+    }
+}
+
+/// The container daemon and all that precedes containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lxd {
+    /// LXD itself or its fork.
+    pub flavour: Flavour,
+    /// Whether it is upgraded first.
+    pub upgrade: bool,
+    /// Image servers by name.
+    pub remotes: BTreeMap<String, String>,
+    /// The preseed, in parts that can be compared one by one.
+    pub preseed: Preseed,
+    /// Images that lie on the card.
+    pub images: Vec<Image>,
+}
+
+/// An LXD preseed: the subset that LXD 3.0 to 5.21 and Incus 6 all take. As YAML it is
+/// `/etc/palmfarm/lxd-preseed.yaml`, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preseed {
+    /// Server configuration.
+    pub config: BTreeMap<String, String>,
+    /// Storage pools.
+    pub storage_pools: Vec<StoragePool>,
+    /// Managed networks.
+    pub networks: Vec<ManagedNetwork>,
+    /// Profiles.
+    pub profiles: Vec<Profile>,
+}
+
+/// A storage pool of the preseed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoragePool {
+    /// Name.
+    pub name: String,
+    /// `btrfs` or `dir`.
+    pub driver: String,
+    /// Keys, all strings.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A managed network of the preseed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagedNetwork {
+    /// Name.
+    pub name: String,
+    /// `bridge`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Keys, all strings.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A profile of the preseed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name.
+    pub name: String,
+    /// What it is for, as LXD shows it.
+    pub description: String,
+    /// Keys, all strings.
+    pub config: BTreeMap<String, String>,
+    /// Devices by name.
+    pub devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// An image that lies on the card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The alias that containers name.
+    pub alias: String,
+    /// Path of the unified image, or of the metadata tarball of a split one.
+    pub path: String,
+    /// Path of the rootfs of a split image.
+    pub rootfs: Option<String>,
+    /// LXD's fingerprint: SHA-256 of the file, or of metadata and rootfs one after the other; 64 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+/// One container, replicas already expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from.
+    pub image: ImageRef,
+    /// Profiles in the order of stacking.
+    pub profiles: Vec<String>,
+    /// The hardware address of its `eth0`.
+    pub mac: Mac,
+    /// The predicted addresses in the prefixes that were known at build time; the agent adds the prefixes it sees.
+    pub predicted: Vec<Ipv6Addr>,
+    /// Its own configuration keys (`security.nesting` among them).
+    pub config: BTreeMap<String, String>,
+    /// Its own devices.
+    pub devices: BTreeMap<String, BTreeMap<String, String>>,
+    /// Files pushed before anything runs.
+    pub files: Vec<PushedFile>,
+    /// What runs in it once.
+    pub run: Vec<Run>,
+    /// The alias under which it is published once all has run.
+    pub publish: Option<String>,
+}
+
+/// Where a container comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageRef {
+    /// An alias in the daemon's own store: carried or published.
+    Local(String),
+    /// An image server's.
+    Remote {
+        /// The remote's name.
+        remote: String,
+        /// The alias there.
+        alias: String,
+    },
+}
+
+/// A file pushed into a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushedFile {
+    /// Absolute path in the container.
+    pub path: String,
+    /// Where its content lies on the card.
+    pub source: String,
+    /// SHA-256 of the content, 64 hexadecimal digits: a change of it is a change of the container.
+    pub sha256: String,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// One step of provisioning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// What people see of it: the line, or the script's name.
+    pub label: String,
+    /// Handed to `sh` in the container: a line or a whole script.
+    pub script: String,
+    /// How often it is tried again.
+    pub retries: u32,
+    /// Seconds one try may take.
+    pub timeout_seconds: u32,
+}
