@@ -2,8 +2,11 @@
 
 mod base;
 mod boot;
+mod cache;
 mod deps;
+mod sh;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,4 +29,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The top of the source tree.
+pub(crate) fn workspace_dir() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where everything that is made goes.
+pub(crate) fn target_dir() -> PathBuf {
+    workspace_dir().join("target")
 }

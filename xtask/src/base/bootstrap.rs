@@ -1,0 +1,265 @@
+//! A Debian root file system from Debian's own packages, before anything of Ubuntu's is put on it.
+//!
+//! mmdebstrap does the work, as root, running foreign programs through qemu-user. Nothing is started in the new
+//! root, and the host keeps nothing but the registration of the emulator.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use super::layout::Arch;
+use crate::cache::{self, Key};
+use crate::deps::{command, path, Package};
+use crate::sh;
+
+/// What building it needs from the distribution.
+pub(crate) const NEEDS: &[Package] = &[
+    command("mmdebstrap", "mmdebstrap"),
+    command("arch-test", "arch-test"),
+    command("zstd", "zstd"),
+    path("qemu-user-static", "/usr/bin/qemu-arm-static"),
+    path(
+        "debian-archive-keyring",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+    ),
+];
+
+/// Debian 12: the newest whose systemd is near that of Ubuntu 22.04 to 24.04 and that still has LXD for armhf.
+const SUITE: &str = "bookworm";
+
+/// What Ubuntu's Raspberry Pi server images have that matters here; ifupdown, bridge-utils and isc-dhcp-client are
+/// not among it.
+const PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "systemd-resolved",
+    "systemd-timesyncd",
+    "dbus",
+    "udev",
+    "kmod",
+    "openssh-server",
+    "sudo",
+    "netplan.io",
+    "cloud-init",
+    "cloud-guest-utils",
+    "fdisk",
+    "iproute2",
+    "iputils-ping",
+    "btrfs-progs",
+    "e2fsprogs",
+    "dosfstools",
+    "lxd",
+    "lxd-client",
+    "apparmor",
+    "iptables",
+    "nftables",
+    "dnsmasq-base",
+    "ca-certificates",
+    "locales",
+    "tzdata",
+    "procps",
+    "curl",
+];
+
+/// A bootstrapped root file system and what goes beside it.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    dir: PathBuf,
+}
+
+impl Rootfs {
+    /// All of it, as a tar archive.
+    pub(crate) fn tar(&self) -> PathBuf {
+        self.dir.join("rootfs.tar.zst")
+    }
+
+    /// The kernel image package.
+    pub(crate) fn kernel(&self) -> Result<PathBuf> {
+        self.deb("linux-image-")
+    }
+
+    /// The statically linked busybox's package.
+    pub(crate) fn busybox(&self) -> Result<PathBuf> {
+        self.deb("busybox-static_")
+    }
+
+    /// Packages of ifupdown, bridge-utils, a DHCP client and what they depend on.
+    pub(crate) fn repo(&self) -> PathBuf {
+        self.dir.join("repo")
+    }
+
+    /// Its key in the cache, for what is made from it.
+    pub(crate) fn id(&self) -> String {
+        self.dir
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    fn deb(&self, prefix: &str) -> Result<PathBuf> {
+        let dir = self.dir.join("debs");
+        let found = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+        found
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            })
+            .with_context(|| format!("{} has no package {prefix}…", dir.display()))
+    }
+}
+
+/// The root file system for `arch`, from the cache or new (four to five minutes).
+pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
+    let archive = Archive::of_this_host();
+    let hook = include_str!("bootstrap.sh");
+    let key = Key::default()
+        .with(include_str!("bootstrap.rs"))
+        .with(hook)
+        .with(arch.debian)
+        .with(arch.kernel)
+        .with(&archive.release);
+    let dir = cache::entry(&format!("rootfs-{}", arch.debian), &key, |dir| {
+        eprintln!(
+            "bootstrapping Debian {} for {}: four to five minutes",
+            archive.release, arch.debian
+        );
+        emulator(arch)?;
+        let script = dir.join("bootstrap.sh");
+        fs::write(&script, hook).with_context(|| format!("writing {}", script.display()))?;
+        // It takes down what it mounted when it is told to end, so it must be told when this process dies.
+        let mut mmdebstrap = sh::cmd("setpriv", ["--pdeathsig", "TERM", "mmdebstrap"]);
+        mmdebstrap.args(["--mode=root", "--variant=apt", "--format=tar"]);
+        mmdebstrap
+            .arg(format!("--architectures={}", arch.debian))
+            .arg("--aptopt=Apt::Install-Recommends \"false\"")
+            .arg(format!("--include={}", PACKAGES.join(",")))
+            .arg(format!("--customize-hook=sh {} \"$1\"", quoted(&script)))
+            .env("OUT", dir)
+            .env("KERNEL", arch.kernel)
+            .arg(SUITE)
+            .arg(dir.join("rootfs.tar"))
+            .args(&archive.sources);
+        sh::run_logged(&mut mmdebstrap, &dir.join("bootstrap.log"))?;
+        sh::run(sh::cmd("zstd", ["--quiet", "--rm", "-T0", "-3"]).arg(dir.join("rootfs.tar")))
+    })?;
+    Ok(Rootfs { dir })
+}
+
+/// Where Debian's packages come from.
+struct Archive {
+    /// Lines of sources.list; none leaves the choice to mmdebstrap.
+    sources: Vec<String>,
+    /// The point release, since only that changes what the suite holds.
+    release: String,
+}
+
+impl Archive {
+    /// The archive that this host already uses, or mmdebstrap's default where it is not a Debian of that suite.
+    fn of_this_host() -> Self {
+        let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+        let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
+        targets.args(["Created-By: Packages", "Origin: Debian"]);
+        let policy = sh::output(&mut sh::cmd("apt-cache", ["policy"])).unwrap_or_default();
+        Self {
+            sources: sources(&sh::output(&mut targets).unwrap_or_default()),
+            release: release(&policy).unwrap_or_else(|| "12".to_owned()),
+        }
+    }
+}
+
+/// One line for each archive of the suite's main component. The suite itself is enough: its updates and security
+/// siblings would change the result between two runs of one point release.
+fn sources(index_targets: &str) -> Vec<String> {
+    let mut found: Vec<String> = index_targets
+        .lines()
+        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            [uri, SUITE, "main"] => Some(format!("deb {uri} {SUITE} main")),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// `apt-cache policy` has a line `release v=12.11,o=Debian,a=stable,n=bookworm,l=Debian,c=main,b=amd64`.
+fn release(policy: &str) -> Option<String> {
+    policy.lines().find_map(|line| {
+        let fields: Vec<&str> = line.trim().strip_prefix("release ")?.split(',').collect();
+        let suite = format!("n={SUITE}");
+        (fields.contains(&"o=Debian") && fields.contains(&suite.as_str())).then(|| {
+            fields
+                .iter()
+                .find_map(|field| field.strip_prefix("v="))
+                .map(str::to_owned)
+        })?
+    })
+}
+
+/// See that the kernel runs `arch`'s programs through qemu-user. The package registers this where systemd or
+/// binfmt-support runs; in a container neither does.
+fn emulator(arch: &Arch) -> Result<()> {
+    let runs = || sh::succeeds(&mut sh::cmd("arch-test", [arch.debian]));
+    if runs() {
+        return Ok(());
+    }
+    let control = Path::new("/proc/sys/fs/binfmt_misc");
+    if !control.join("register").exists() {
+        sh::run(sh::cmd("mount", ["-t", "binfmt_misc", "binfmt_misc"]).arg(control))
+            .context("mounting binfmt_misc, through which the kernel runs foreign programs")?;
+    }
+    if !control.join(arch.binfmt).exists() {
+        let line = PathBuf::from(format!("/usr/lib/binfmt.d/{}.conf", arch.binfmt));
+        let line = fs::read(&line).with_context(|| format!("reading {}", line.display()))?;
+        fs::write(control.join("register"), line)
+            .with_context(|| format!("registering {} with binfmt_misc", arch.binfmt))?;
+    }
+    if !runs() {
+        bail!(
+            "this machine does not run {} programs even with {} registered",
+            arch.debian,
+            arch.binfmt
+        );
+    }
+    Ok(())
+}
+
+/// `path` as one word for sh.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_only_the_suite_itself() {
+        let targets =
+            "mirror://a/ bookworm main\nmirror://a/ bookworm main\nmirror://a/ bookworm-updates main\n\
+                       mirror://a/ bookworm contrib\nmirror://b/ trixie main\n\n";
+        assert_eq!(sources(targets), ["deb mirror://a/ bookworm main"]);
+    }
+
+    #[test]
+    fn finds_the_point_release() {
+        let check = |policy: &str, expect: Option<&str>| assert_eq!(release(policy).as_deref(), expect);
+        check(
+            "     release v=12.9,o=Debian,a=stable,n=bookworm,l=Debian,c=main,b=amd64\n",
+            Some("12.9"),
+        );
+        check(
+            " release v=12-updates,o=Debian,a=x,n=bookworm-updates,c=main\n",
+            None,
+        );
+        check(" release v=1,o=Other,n=bookworm\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_path_is_one_word() {
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+}

@@ -1,0 +1,300 @@
+//! What the generations of Ubuntu's Raspberry Pi images look like on disk, as data.
+//!
+//! Partition starts, types, labels, mkfs options, seeds and boot files are those of the release named; where each
+//! comes from is said beside it. Nothing here touches a disk.
+
+/// A processor architecture, as Debian and QEMU call it.
+#[derive(Debug)]
+pub(crate) struct Arch {
+    /// Debian's name.
+    pub(crate) debian: &'static str,
+    /// The metapackage that depends on the newest kernel image.
+    pub(crate) kernel: &'static str,
+    /// The entry of `binfmt_misc` that runs its programs, from qemu-user-static.
+    pub(crate) binfmt: &'static str,
+}
+
+/// 32-bit: what every Pi from the 2 on can run.
+pub(crate) static ARMHF: Arch = Arch {
+    debian: "armhf",
+    kernel: "linux-image-armmp-lpae",
+    binfmt: "qemu-arm",
+};
+
+/// 64-bit: the only one that Ubuntu still makes since 24.04.
+pub(crate) static ARM64: Arch = Arch {
+    debian: "arm64",
+    kernel: "linux-image-arm64",
+    binfmt: "qemu-aarch64",
+};
+
+/// One generation of images.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// The series, and with another architecture than usual its name behind a dash.
+    pub(crate) name: &'static str,
+    /// What the root file system is built for.
+    pub(crate) arch: &'static Arch,
+    /// Disk signature at byte 440 of the MBR. Ubuntu's are random; a fixed one keeps the image reproducible.
+    pub(crate) disk_id: u32,
+    /// The first partition.
+    pub(crate) boot: Boot,
+    /// The second partition.
+    pub(crate) root: Root,
+    /// What follows the root partition.
+    pub(crate) end: End,
+    /// Lines of /etc/fstab.
+    pub(crate) fstab: &'static str,
+    /// Where cloud-init finds its seed.
+    pub(crate) seed: Seed,
+    /// How the NIC of a Pi comes to be called `eth0`.
+    pub(crate) nic: Nic,
+    /// Arguments of xz.
+    pub(crate) xz: &'static [&'static str],
+}
+
+/// The FAT partition.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// First 512-byte sector.
+    pub(crate) start: u32,
+    /// Length in 512-byte sectors.
+    pub(crate) sectors: u32,
+    /// Arguments of mkfs.vfat, without the label.
+    pub(crate) mkfs: &'static [&'static str],
+    /// The `bootable` byte of the partition entry.
+    pub(crate) active: Active,
+    /// Where kernel, initrd and command line lie.
+    pub(crate) files: BootFiles,
+    /// Contents of cmdline.txt.
+    pub(crate) cmdline: &'static str,
+    /// Contents of config.txt.
+    pub(crate) config: &'static str,
+}
+
+/// The `bootable` byte of an MBR entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Active {
+    /// 0x80.
+    Yes,
+    /// 0x00.
+    No,
+}
+
+/// Where kernel, initrd and command line lie on the FAT partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BootFiles {
+    /// In its root.
+    Root,
+    /// In `current/`, with the A/B scheme's state file (25.10 on).
+    Current,
+}
+
+/// The ext4 partition.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// File system label.
+    pub(crate) label: &'static str,
+    /// Fixed where Ubuntu's is random, so that the image is reproducible.
+    pub(crate) uuid: &'static str,
+    /// Arguments of mkfs.ext4, without label and UUID.
+    pub(crate) mkfs: &'static [&'static str],
+}
+
+/// How the image's size follows from its contents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The whole image has this many bytes; the root partition takes what is left.
+    Total(u64),
+    /// The root partition has one and a half times what its files use plus 8 MiB; then come this many bytes.
+    Tail(u64),
+}
+
+/// Where cloud-init finds its seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// /var/lib/cloud/seed/nocloud-net in the root file system.
+    Root,
+    /// The root of the FAT partition, found by its label.
+    Fat {
+        /// user-data: how the password is given and whether sshd takes it.
+        user_data: &'static str,
+    },
+}
+
+/// How the NIC of a Pi comes to be called `eth0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nic {
+    /// `net.ifnames=0` on the kernel's command line.
+    CommandLine,
+    /// A .link file of ubuntu-raspi-settings.
+    LinkFile,
+}
+
+/// The layout called `name`.
+pub(crate) fn find(name: &str) -> Option<&'static Layout> {
+    ALL.iter().copied().find(|layout| layout.name == name)
+}
+
+/// All layouts, oldest first.
+pub(crate) static ALL: [&Layout; 6] = [&BIONIC, &JAMMY, &JAMMY_ARM64, &NOBLE, &NOBLE_ARM64, &RESOLUTE];
+
+/// Sectors in a MiB.
+const MIB: u32 = 2048;
+
+/// Ubuntu's own mke2fs calls of 20.04 and 22.04: `-O` adds up, so `metadata_csum` is off and `uninit_bg` on.
+const EXT4_UNINIT_BG: &[&str] = &["-O", "-metadata_csum", "-T", "default", "-O", "uninit_bg"];
+
+/// FAT32 with one sector per cluster: ubuntu-image's choice, and hard on FAT chains.
+const FAT32: &[&str] = &["-s", "1", "-S", "512", "-F", "32"];
+
+const FSTAB_20_04: &str = "LABEL=writable\t/\text4\tdefaults\t0 0\n\
+                           LABEL=system-boot\t/boot/firmware\tvfat\tdefaults\t0 1\n";
+const FSTAB_24_04: &str = "LABEL=writable\t/\text4\tdiscard,errors=remount-ro\t0 1\n\
+                           LABEL=system-boot\t/boot/firmware\tvfat\tdefaults\t0 1\n";
+
+/// Until 22.04 sshd takes the password that must be changed at the first login.
+const USER_DATA_22_04: &str =
+    "#cloud-config\nchpasswd:\n  expire: true\n  list:\n  - ubuntu:ubuntu\nssh_pwauth: true\n";
+/// Since 23.10 it does not.
+const USER_DATA_24_04: &str = "#cloud-config\nchpasswd:\n  expire: true\n  users:\n  - name: ubuntu\n    \
+                               password: ubuntu\n    type: text\nssh_pwauth: false\n";
+
+const CMDLINE_22_04: &str = "console=serial0,115200 dwc_otg.lpm_enable=0 console=tty1 root=LABEL=writable \
+                             rootfstype=ext4 rootwait fixrtc quiet splash\n";
+const CMDLINE_24_04: &str = "console=serial0,115200 multipath=off dwc_otg.lpm_enable=0 console=tty1 \
+                             root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n";
+const CMDLINE_26_04: &str = "console=serial0,115200 multipath=off dwc_otg.lpm_enable=0 console=tty1 \
+                             root=LABEL=writable rootfstype=ext4 panic=10 rootwait fixrtc\n";
+
+const CONFIG_22_04: &str =
+    "[all]\nkernel=vmlinuz\ncmdline=cmdline.txt\ninitramfs initrd.img followkernel\n\n\
+                            [pi4]\nmax_framebuffers=2\narm_boost=1\n\n\
+                            [all]\ndtparam=audio=on\ndtparam=i2c_arm=on\ndtparam=spi=on\ndisable_overscan=1\n\
+                            enable_uart=1\n\n[cm4]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n";
+const CONFIG_26_04: &str = "[all]\nos_prefix=current/\nkernel=vmlinuz\ncmdline=cmdline.txt\n\
+                            initramfs initrd.img followkernel\n\n[tryboot]\nos_prefix=new/\n\n\
+                            [all]\ndtparam=audio=on\ndtparam=i2c_arm=on\ndtparam=spi=on\ndisable_overscan=1\n\
+                            enable_uart=1\n\n[all]\n";
+
+/// 18.04 as livecd-rootfs made it with parted and mkfs defaults: FAT16, a seed in the root file system.
+static BIONIC: Layout = Layout {
+    name: "bionic",
+    arch: &ARMHF,
+    disk_id: 0x7061_1804,
+    boot: Boot {
+        start: 8192,
+        sectors: 261_340,
+        mkfs: &[],
+        active: Active::Yes,
+        files: BootFiles::Root,
+        cmdline: "net.ifnames=0 dwc_otg.lpm_enable=0 console=ttyAMA0,115200 console=tty1 root=/dev/mmcblk0p2 \
+                  rootfstype=ext4 elevator=deadline rootwait\n",
+        config: "kernel=uboot.bin\ndevice_tree_address=0x02000000\n",
+    },
+    root: Root {
+        label: "cloudimg-rootfs",
+        uuid: "70616c6d-0000-4000-8000-000000001804",
+        mkfs: &["-b", "4096", "-i", "8192", "-m", "0", "-E", "resize=536870912"],
+    },
+    end: End::Total(4_000_000_000),
+    fstab: "LABEL=cloudimg-rootfs\t/\text4\tdefaults\t0 1\nLABEL=system-boot\t/boot/firmware\tvfat\tdefaults\t0 1\n",
+    seed: Seed::Root,
+    nic: Nic::CommandLine,
+    xz: &["-6", "-T4"],
+};
+
+/// 22.04 as ubuntu-image 1.11 made it.
+static JAMMY: Layout = jammy("jammy", &ARMHF);
+static JAMMY_ARM64: Layout = jammy("jammy-arm64", &ARM64);
+
+const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
+    Layout {
+        name,
+        arch,
+        disk_id: 0x7061_2204,
+        boot: Boot {
+            start: MIB,
+            sectors: 512 * MIB,
+            mkfs: FAT32,
+            active: Active::No,
+            files: BootFiles::Root,
+            cmdline: CMDLINE_22_04,
+            config: CONFIG_22_04,
+        },
+        root: Root {
+            label: "writable",
+            uuid: "70616c6d-0000-4000-8000-000000002204",
+            mkfs: EXT4_UNINIT_BG,
+        },
+        // Room for a backup GPT, although the label is an MBR.
+        end: End::Tail(17 * 1024),
+        fstab: FSTAB_20_04,
+        seed: Seed::Fat {
+            user_data: USER_DATA_22_04,
+        },
+        nic: Nic::LinkFile,
+        xz: &["-0", "-T4"],
+    }
+}
+
+/// 24.04 as the Go ubuntu-image makes it: mke2fs with its defaults, `metadata_csum` among them.
+static NOBLE: Layout = noble("noble", &ARMHF);
+static NOBLE_ARM64: Layout = noble("noble-arm64", &ARM64);
+
+const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
+    Layout {
+        name,
+        arch,
+        disk_id: 0x7061_2404,
+        boot: Boot {
+            start: MIB,
+            sectors: 512 * MIB,
+            mkfs: FAT32,
+            active: Active::Yes,
+            files: BootFiles::Root,
+            cmdline: CMDLINE_24_04,
+            config: CONFIG_22_04,
+        },
+        root: Root {
+            label: "writable",
+            uuid: "70616c6d-0000-4000-8000-000000002404",
+            mkfs: &[],
+        },
+        end: End::Tail(512),
+        fstab: FSTAB_24_04,
+        seed: Seed::Fat {
+            user_data: USER_DATA_24_04,
+        },
+        nic: Nic::LinkFile,
+        xz: &["-0", "-T4"],
+    }
+}
+
+/// 26.04: checksums seeded from the superblock, an orphan file, and boot files in `current/`.
+static RESOLUTE: Layout = Layout {
+    name: "resolute",
+    arch: &ARMHF,
+    disk_id: 0x7061_2604,
+    boot: Boot {
+        start: MIB,
+        sectors: 512 * MIB,
+        mkfs: FAT32,
+        active: Active::Yes,
+        files: BootFiles::Current,
+        cmdline: CMDLINE_26_04,
+        config: CONFIG_26_04,
+    },
+    root: Root {
+        label: "writable",
+        uuid: "70616c6d-0000-4000-8000-000000002604",
+        mkfs: &["-O", "metadata_csum_seed,orphan_file"],
+    },
+    end: End::Tail(512),
+    fstab: FSTAB_24_04,
+    seed: Seed::Fat {
+        user_data: USER_DATA_24_04,
+    },
+    nic: Nic::LinkFile,
+    xz: &["-0", "-T4"],
+};

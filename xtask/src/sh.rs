@@ -1,0 +1,135 @@
+//! Running the tools that chores are made of: one way to say what was run, how it ended and what it complained of.
+//!
+//! It never goes through a shell, and never hides a failure: an exit code other than 0 is an error that carries
+//! the command and the end of its standard error.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{bail, Context, Result};
+
+/// Where administrators' tools live; an ordinary user's `PATH` on Debian leaves these out.
+const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The program called `name` in `PATH` or in the administrators' directories.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&search_path())
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+/// `PATH` with the administrators' directories at its end.
+pub(crate) fn search_path() -> OsString {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&given).chain(SBIN.iter().map(PathBuf::from));
+    std::env::join_paths(dirs).unwrap_or(given)
+}
+
+/// `program` with `args`, in the plain C locale and with [`search_path`]; nothing is started yet.
+pub(crate) fn cmd<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(find(program).unwrap_or_else(|| PathBuf::from(program)));
+    command
+        .args(args)
+        .env("PATH", search_path())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Run to the end; the output is shown only when it failed.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// Run to the end and return what it printed.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = shown(command);
+    let done = command.output().with_context(|| format!("starting {shown}"))?;
+    if !done.status.success() {
+        bail!("{shown}: {}{}", done.status, tail(&done));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Run to the end with the terminal's own output, for what takes minutes.
+pub(crate) fn run_shown(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    eprintln!("$ {shown}");
+    let status = command.status().with_context(|| format!("starting {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+/// Run to the end with everything it prints in `log`; a failure names the log and shows its last lines.
+pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
+    let shown = shown(command);
+    let file = std::fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    let errors = file
+        .try_clone()
+        .with_context(|| format!("opening {} again", log.display()))?;
+    let status = command
+        .stdout(file)
+        .stderr(errors)
+        .status()
+        .with_context(|| format!("starting {shown}"))?;
+    if !status.success() {
+        let text = std::fs::read(log).unwrap_or_default();
+        bail!(
+            "{shown}: {status}; the end of {}:\n{}",
+            log.display(),
+            last_lines(&text)
+        );
+    }
+    Ok(())
+}
+
+/// Whether it ended with exit code 0; what it printed does not matter.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The command as a person would type it, shortened where arguments are long.
+pub(crate) fn shown(command: &Command) -> String {
+    let mut text = Path::new(command.get_program())
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    for arg in command.get_args() {
+        let arg = arg.to_string_lossy();
+        text.push(' ');
+        match arg.char_indices().nth(160) {
+            Some((at, _)) => text.extend([&arg[..at], "…"]),
+            None => text.push_str(&arg),
+        }
+    }
+    text
+}
+
+fn tail(done: &Output) -> String {
+    let text = if done.stderr.is_empty() {
+        &done.stdout
+    } else {
+        &done.stderr
+    };
+    let text = last_lines(text);
+    if text.is_empty() {
+        text
+    } else {
+        format!(":\n{text}")
+    }
+}
+
+fn last_lines(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines
+        .get(lines.len().saturating_sub(25)..)
+        .unwrap_or_default()
+        .join("\n")
+}
