@@ -1,1 +1,3 @@
 //! The first-boot agent.
+
+pub mod daemon;

@@ -166,6 +166,9 @@ pub struct Image {
 pub struct Container {
     /// Its name.
     pub name: String,
+    /// SHA-256 over all that makes its content – image, files, run, publish – as 64 hexadecimal digits. It is kept
+    /// with the container, so that a later document tells what has changed.
+    pub digest: String,
     /// Where it comes from.
     pub image: ImageRef,
     /// Profiles in the order of stacking.

@@ -1,0 +1,106 @@
+//! The command line. Options are part of the contract with scripts: extend them, do not rename them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A server farm in the palm of your hand: one farm.yaml and Ubuntu's Raspberry Pi image in, a card out that boots into an LXD host.
+#[derive(Debug, Parser)]
+#[command(name = "palmfarm", version, propagate_version = true, max_term_width = 100)]
+pub struct Palmfarm {
+    /// Print JSON lines on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented farm.yaml
+    Init(Init),
+    /// List every problem of a farm
+    Check(Check),
+    /// Show what a card would hold, and the addresses it will have
+    Plan(Plan),
+    /// Make a card image
+    Build(Build),
+    /// Show what is on an image or a card
+    Inspect(Inspect),
+    /// List every block device and why it may not be written
+    Devices,
+}
+
+/// `palmfarm init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The file to write; it must not exist
+    #[arg(default_value = "farm.yaml")]
+    pub file: PathBuf,
+}
+
+/// `palmfarm check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The farm file
+    pub farm: PathBuf,
+}
+
+/// `palmfarm plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The farm file
+    pub farm: PathBuf,
+    /// One card of the fleet
+    #[arg(long)]
+    pub card: Option<String>,
+    /// A /64 of the home network, to predict addresses in; may be given more than once
+    #[arg(long, value_name = "PREFIX/64")]
+    pub prefix: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub format: PlanFormat,
+}
+
+/// Forms of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For reading
+    Text,
+    /// One JSON document
+    Json,
+    /// AAAA records, to be included in a DNS zone
+    Zone,
+    /// Lines for /etc/hosts
+    Hosts,
+}
+
+/// `palmfarm build`
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The farm file
+    pub farm: PathBuf,
+    /// One card of the fleet
+    #[arg(long)]
+    pub card: Option<String>,
+    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet
+    #[arg(long, short)]
+    pub output: PathBuf,
+    /// Decoding threads; the output does not depend on it
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `palmfarm inspect`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// An image (compressed or not) or a card
+    pub image: PathBuf,
+    /// Print this file instead: `boot:PATH` or `root:PATH`
+    pub path: Option<String>,
+}

@@ -1,0 +1,30 @@
+//! `palmfarm init`: the commented example as a start.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use anyhow::Context;
+
+use super::args::Init;
+use super::{Ended, OrFail, Outcome};
+
+/// The example, whole: what people read is what the tests build.
+const EXAMPLE: &str = include_str!("../../examples/farm.yaml");
+
+/// Write it; never over a file that is there.
+///
+/// # Errors
+/// Refused, where the file exists; failed, where it cannot be written.
+pub fn run(args: &Init) -> Ended {
+    let file = args.file.display();
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&args.file)
+        .with_context(|| format!("creating {file}"))
+        .or_fail(Outcome::Refused)?;
+    let written = out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
+    written.with_context(|| format!("writing {file}")).or_fail(Outcome::Failed)?;
+    eprintln!("wrote {file}; edit it, then run: palmfarm check {file}");
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The command line: arguments, commands, and what people and scripts see of them. Decisions are made in the
+//! library; here they are asked for and printed.
+
+pub mod args;
+mod outcome;
+
+pub use outcome::{Ended, Failure, OrFail, Outcome, Voice};

@@ -1,0 +1,24 @@
+//! `cargo xtask ci`: what CI runs, in the order in which a mistake is cheapest.
+
+use anyhow::Result;
+
+use crate::run::{cargo, run};
+use crate::test::{Extent, Tally};
+
+/// Lints first, then every test; all of it, even where a part fails. Whether all went well.
+pub(crate) fn ci() -> Result<bool> {
+    let mut tally = Tally::default();
+    tally.part("format", || run(cargo().args(["fmt", "--all", "--check"])).map(|()| 1));
+    tally.part("clippy", || {
+        run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).map(|()| 1)
+    });
+    tally.part("tidy", || crate::tidy::run().map(|()| 1));
+    tally.part("documentation", || {
+        let mut doc = cargo();
+        doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+        run(doc.env("RUSTDOCFLAGS", "-D warnings")).map(|()| 1)
+    });
+    tally.part("demo", || crate::demo::run().map(|()| 1));
+    crate::test::run(Extent::Full, &mut tally)?;
+    Ok(tally.close())
+}

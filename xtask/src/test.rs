@@ -1,0 +1,119 @@
+//! `cargo xtask test`: every test of the project on the real thing, with a count at the end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::run::cargo;
+
+/// What ran and what did not.
+#[derive(Default)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+    broken: Vec<String>,
+}
+
+impl Tally {
+    /// Run one part of the tests that is no `cargo test`; an error counts as one failed test.
+    pub(crate) fn part(&mut self, name: &str, part: impl FnOnce() -> Result<u64>) {
+        eprintln!("== {name}");
+        match part() {
+            Ok(checks) => self.passed = self.passed.saturating_add(checks),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                self.failed = self.failed.saturating_add(1);
+                self.broken.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
+
+    /// Say that a part did not run, and why.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.skipped.push(format!("{name}: {why}"));
+    }
+
+    /// Run `command`, which is a `cargo test`, and count what its test programs say.
+    fn cargo_test(&mut self, command: &mut Command) -> Result<()> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+        if let Some(out) = child.stdout.take() {
+            for line in BufReader::new(out).lines() {
+                self.line(&line.context("reading what cargo test prints")?);
+            }
+        }
+        let status = child.wait().context("waiting for cargo test")?;
+        // A test program that does not build or that dies prints no result line.
+        if !status.success() && self.failed == 0 {
+            self.failed = 1;
+            self.broken.push(format!("cargo test ended with {status}"));
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) {
+        println!("{line}");
+        if let Some(why) = line.trim_start().strip_prefix("skipped: ") {
+            self.skipped.push(why.into());
+        }
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let number = |word: &str| {
+            let (before, _) = result.split_once(word)?;
+            before.trim_end().rsplit([' ', ';']).next()?.parse::<u64>().ok()
+        };
+        self.passed = self.passed.saturating_add(number("passed").unwrap_or(0));
+        self.failed = self.failed.saturating_add(number("failed").unwrap_or(0));
+    }
+
+    /// Print the closing lines; whether all went well.
+    pub(crate) fn close(&self) -> bool {
+        for skipped in &self.skipped {
+            println!("skipped: {skipped}");
+        }
+        for broken in &self.broken {
+            println!("failed: {broken}");
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped.len());
+        self.failed == 0 && self.passed > 0
+    }
+}
+
+/// How much to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Full,
+    /// Without the booted Pi and the real LXD.
+    Quick,
+}
+
+/// Run the tests into `tally`.
+pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
+    let agents = crate::agents::build_for_tests()?;
+    crate::deps::for_tests(tally);
+    // Skips are printed by the tests themselves, so their output must be shown even where they pass.
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    tests.env("PALMFARM_AGENT_DIR", agents);
+    tally.cargo_test(&mut tests)?;
+    if extent == Extent::Full {
+        tally.part("boot", || crate::boot::all());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_counted() {
+        let mut tally = Tally::default();
+        tally.line("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        tally.line("test result: FAILED. 3 passed; 2 failed; 0 ignored");
+        tally.line("skipped: kernel walk: not root");
+        assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (15, 2, 1));
+        assert!(!tally.close());
+    }
+}

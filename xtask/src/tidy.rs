@@ -1,0 +1,126 @@
+//! `cargo xtask tidy`: the rules of ARCHITECTURE.md that a compiler does not know, checked on the text of the
+//! files that git tracks.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::run::{output, root};
+
+/// Longest Rust file, in lines: beyond it reviewers get lost.
+const LONGEST: usize = 500;
+
+/// Crates that the agent may be linked with, beside the workspace's own: it must stay small and static.
+const AGENT_CRATES: [&str; 9] = [
+    "itoa", "memchr", "palmfarm-agent", "palmfarm-spec", "ryu", "serde", "serde_core", "serde_json", "zmij",
+];
+
+/// Check every rule and report every breach at once.
+pub(crate) fn run() -> Result<()> {
+    let listed = output(Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()))?;
+    let mut breaches = Vec::new();
+    let mut files = 0_usize;
+    for path in listed.lines() {
+        let Ok(bytes) = fs::read(root().join(path)) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        files = files.saturating_add(1);
+        breaches.extend(file(path, &text).into_iter().map(|breach| format!("{path}: {breach}")));
+    }
+    breaches.extend(agent_crates()?);
+    for breach in &breaches {
+        eprintln!("{breach}");
+    }
+    if !breaches.is_empty() {
+        bail!("{} breaches of the rules in ARCHITECTURE.md", breaches.len());
+    }
+    eprintln!("tidy: {files} files keep the rules");
+    Ok(())
+}
+
+/// The breaches of one file.
+fn file(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut breach = |line: usize, what: &str| found.push(format!("line {}: {what}", line.saturating_add(1)));
+    let rust = path.ends_with(".rs");
+    // Golden files hold what programs print, trailing blanks included.
+    let golden = path.starts_with("tests/") && !rust;
+    for (number, line) in text.lines().enumerate() {
+        if !golden && line.ends_with([' ', '\t']) {
+            breach(number, "trailing white space");
+        }
+        if rust && path != "xtask/src/tidy.rs" {
+            rust_line(path, line, &mut |what| breach(number, what));
+        }
+    }
+    if rust {
+        if !text.starts_with("//!") {
+            breach(0, "no `//!` that says what the file owns");
+        }
+        let lines = text.lines().count();
+        if lines > LONGEST {
+            breach(lines, &format!("{lines} lines, more than {LONGEST}"));
+        }
+    }
+    found
+}
+
+fn rust_line(path: &str, line: &str, breach: &mut dyn FnMut(&str)) {
+    for stub in ["todo!(", "unimplemented!(", "#[ignore"] {
+        if line.contains(stub) {
+            breach("unfinished work");
+        }
+    }
+    if line.contains("unsafe_code") && path != "src/card/sys.rs" {
+        breach("`unsafe` belongs in src/card/sys.rs alone");
+    }
+    let pure = ["src/plan", "src/render", "src/tree.rs", "src/edit", "src/spec/", "src/base.rs", "src/card/rules"];
+    let reads = ["std::fs", "File::open", "std::process", "std::env::", "SystemTime::now", "Instant::now"];
+    if pure.iter().any(|prefix| path.starts_with(prefix)) && reads.iter().any(|io| line.contains(io)) {
+        breach("this module is pure: no files, programs, environment or clock");
+    }
+    if line.contains("derive(") && line.contains("Serialize") && !path.starts_with("src/spec/") && path.starts_with("src/") {
+        breach("stored types belong in palmfarm-spec, where they have a version");
+    }
+}
+
+/// What the agent links that it may not.
+fn agent_crates() -> Result<Vec<String>> {
+    let mut tree = crate::run::cargo();
+    tree.args(["tree", "-p", "palmfarm-agent", "-e", "normal", "--prefix", "none", "--format", "{p}"]);
+    let listed = output(&mut tree).context("listing the agent's crates")?;
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    // Procedural macros run on the workstation.
+    let macros = ["serde_derive", "proc-macro2", "quote", "syn", "unicode-ident"];
+    let mut strangers: Vec<String> = names
+        .filter(|name| !AGENT_CRATES.contains(name) && !macros.contains(name))
+        .map(|name| format!("palmfarm-agent links {name}, which is not on its list in xtask/src/tidy.rs"))
+        .collect();
+    strangers.sort();
+    strangers.dedup();
+    Ok(strangers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, text: &str, breaches: usize) {
+        assert_eq!(file(path, text).len(), breaches, "{path}: {:?}", file(path, text));
+    }
+
+    #[test]
+    fn each_rule_has_a_breach() {
+        check("src/a.rs", "//! Owns a.\n", 0);
+        check("src/a.rs", "fn a() {}\n", 1);
+        check("src/a.rs", "//! Owns a.\nfn a() {} \n", 1);
+        check("src/a.rs", "//! Owns a.\n    todo!()\n", 1);
+        check("src/tree.rs", "//! Owns a.\nuse std::fs;\n", 1);
+        check("src/card/open.rs", "//! Owns a.\nuse std::fs;\n", 0);
+        check("src/a.rs", "//! Owns a.\n#[derive(Debug, Serialize)]\n", 1);
+        check("src/spec/a.rs", "//! Owns a.\n#[derive(Debug, Serialize)]\n", 0);
+        check("src/a.rs", "//! Owns a.\n#![allow(unsafe_code)]\n", 1);
+        check("src/a.rs", &format!("//! Owns a.\n{}", "\n".repeat(LONGEST)), 1);
+        check("tests/cli/plan.txt", "a \n", 0);
+    }
+}
