@@ -1,3 +1,4 @@
 //! The first-boot agent.
 
 pub mod daemon;
+pub mod farm;

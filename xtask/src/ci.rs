@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::run::{cargo, run};
+use crate::sh::{cargo, run_shown as run};
 use crate::test::{Extent, Tally};
 
 /// Lints first, then every test; all of it, even where a part fails. Whether all went well.

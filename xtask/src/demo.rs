@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::run::{root, run};
+use crate::sh::run_shown as run;
+use crate::workspace_dir as root;
 
 /// Build the demo.
 pub(crate) fn run_demo() -> Result<()> {

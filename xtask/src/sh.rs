@@ -37,6 +37,13 @@ pub(crate) fn cmd<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item =
     command
 }
 
+/// The cargo that runs us, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::workspace_dir()).stdin(Stdio::null());
+    command
+}
+
 /// Run to the end; the output is shown only when it failed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     output(command).map(drop)

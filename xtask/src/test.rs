@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::run::cargo;
+use crate::sh::cargo;
 
 /// What ran and what did not.
 #[derive(Default)]

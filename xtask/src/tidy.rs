@@ -2,11 +2,10 @@
 //! files that git tracks.
 
 use std::fs;
-use std::process::Command;
-
 use anyhow::{bail, Context, Result};
 
-use crate::run::{output, root};
+use crate::sh::{cmd, output};
+use crate::workspace_dir as root;
 
 /// Longest Rust file, in lines: beyond it reviewers get lost.
 const LONGEST: usize = 500;
@@ -18,7 +17,7 @@ const AGENT_CRATES: [&str; 9] = [
 
 /// Check every rule and report every breach at once.
 pub(crate) fn run() -> Result<()> {
-    let listed = output(Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()))?;
+    let listed = output(cmd("git", ["ls-files", "-co", "--exclude-standard"]).current_dir(root()))?;
     let mut breaches = Vec::new();
     let mut files = 0_usize;
     for path in listed.lines() {
@@ -86,7 +85,7 @@ fn rust_line(path: &str, line: &str, breach: &mut dyn FnMut(&str)) {
 
 /// What the agent links that it may not.
 fn agent_crates() -> Result<Vec<String>> {
-    let mut tree = crate::run::cargo();
+    let mut tree = crate::sh::cargo();
     tree.args(["tree", "-p", "palmfarm-agent", "-e", "normal", "--prefix", "none", "--format", "{p}"]);
     let listed = output(&mut tree).context("listing the agent's crates")?;
     let names = listed.lines().filter_map(|line| line.split_whitespace().next());

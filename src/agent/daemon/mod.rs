@@ -215,6 +215,42 @@ impl Daemon {
         self.settle(doing, answer, patience)
     }
 
+    /// Wait until the daemon is at work on nothing: what was begun before a power cut or by another program may
+    /// still be under way, and looks unfinished until then.
+    ///
+    /// # Errors
+    /// All of [`Why`].
+    pub fn settle_down(&self, patience: Duration) -> Asked<()> {
+        let doing = "waiting for the container daemon to finish what it is at";
+        let begun = Instant::now();
+        loop {
+            let all = self
+                .look(doing, "/1.0/operations?recursion=1")?
+                .unwrap_or_default();
+            // By status, then a list: {"running": [{…}, …]}. Other classes are connections that people hold open.
+            let running = all.get("running").and_then(Value::as_array).into_iter().flatten();
+            let task = |one: &&Value| one.get("class").and_then(Value::as_str) == Some("task");
+            let Some(id) = running
+                .filter(task)
+                .find_map(|one| one.get("id").and_then(Value::as_str))
+            else {
+                return Ok(());
+            };
+            let left = patience.checked_sub(begun.elapsed());
+            let left = left.ok_or_else(|| DaemonError {
+                doing: doing.into(),
+                why: Why::Late(patience),
+            })?;
+            let path = format!(
+                "/1.0/operations/{}/wait?timeout={}",
+                encoded(id),
+                left.min(LOOK).as_secs().max(1)
+            );
+            // It may be over, and forgotten, before we ask.
+            self.look(doing, &path)?;
+        }
+    }
+
     /// Read `path` as bytes, without the envelope that the API's own answers have; `None` on 404.
     ///
     /// # Errors

@@ -1,0 +1,230 @@
+//! One container: made with its address and profiles, provisioned once, and from then on left to its owner.
+//!
+//! How far it is stands in its own configuration, which the daemon keeps in a transaction: a power cut between any
+//! two requests leaves a container that says either `new` or `ready`, and never one that only seems finished.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use palmfarm_spec::firstboot::{Container, ImageRef, Lxd, Run};
+use serde_json::{json, Map, Value};
+
+use super::{address, mark, text, Change, Done, Trouble, MARK, NEW, READY, STATE};
+use crate::daemon::{encoded, exec, push_file, Daemon};
+
+/// Making a container unpacks its image, and may first have to fetch it: 30 minutes for an SD card and a slow line.
+const MAKING: Duration = Duration::from_secs(1800);
+
+/// Starting and stopping.
+const STARTING: Duration = Duration::from_secs(180);
+
+/// How long a container that has something to run waits for an address: most of what is run fetches packages.
+const ADDRESS: Duration = Duration::from_secs(60);
+
+/// The pause before a program that failed is tried again.
+const BEFORE_RETRY: Duration = Duration::from_secs(5);
+
+/// The alias in the daemon's own store from which `container` is made, if it is one.
+pub(super) fn local_image(container: &Container) -> Option<&str> {
+    match &container.image {
+        ImageRef::Local(alias) => Some(alias),
+        ImageRef::Remote { .. } => None,
+    }
+}
+
+/// Make `container` true.
+pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Done {
+    let name = &container.name;
+    let path = format!("{}/{}", daemon.instances(), encoded(name));
+    let looking = format!("looking for {name}");
+    if let Some(now) = daemon.look(&looking, &path)? {
+        let Some(made_of) = text(&now, &["config", MARK]) else {
+            return Err(Trouble::new(format!(
+                "a container called {name} exists that palmfarm did not make; rename one of the two (lxc rename \
+                 {name} NEW), then run palmfarm-agent run"
+            )));
+        };
+        let ready = text(&now, &["config", STATE]) == Some(READY);
+        if ready && made_of == mark(container) {
+            return settings(daemon, container, &path, &now);
+        }
+        // A finished container holds its owner's data unless it is a template, which is made to be made again.
+        if ready && container.publish.is_none() {
+            return Err(Trouble::new(format!(
+                "{name} was made from an earlier declaration and has been left as it is; to have it made anew, \
+                 delete it (lxc delete --force {name}), then run palmfarm-agent run"
+            )));
+        }
+        delete(daemon, name, &path, &now)?;
+    }
+    create(daemon, lxd, container)?;
+    start(daemon, name, &path)?;
+    provision(daemon, lxd, container, root)?;
+    daemon.change(
+        &format!("marking {name} as ready"),
+        "PATCH",
+        &path,
+        &json!({"config": {STATE: READY}}),
+        STARTING,
+    )?;
+    Ok(Change::Changed)
+}
+
+/// What may differ on a finished container without making it anew: its configuration, devices and profiles.
+fn settings(daemon: &Daemon, container: &Container, path: &str, now: &Value) -> Done {
+    let config = now.get("config").and_then(Value::as_object);
+    let differs = |(key, value): &(&String, &String)| {
+        config.and_then(|config| config.get(*key)).and_then(Value::as_str) != Some(value.as_str())
+    };
+    let mut patch = Map::new();
+    let changed: Map<String, Value> = container
+        .config
+        .iter()
+        .filter(differs)
+        .map(|(k, v)| (k.clone(), json!(v)))
+        .collect();
+    if !changed.is_empty() {
+        patch.insert("config".into(), Value::Object(changed));
+    }
+    let devices = now.get("devices").and_then(Value::as_object);
+    let missing: Map<String, Value> = container
+        .devices
+        .iter()
+        .filter(|(name, device)| devices.and_then(|devices| devices.get(*name)) != Some(&json!(device)))
+        .map(|(name, device)| (name.clone(), json!(device)))
+        .collect();
+    if !missing.is_empty() {
+        patch.insert("devices".into(), Value::Object(missing));
+    }
+    if now.get("profiles") != Some(&json!(container.profiles)) {
+        patch.insert("profiles".into(), json!(container.profiles));
+    }
+    if patch.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    let doing = format!("changing the settings of {}", container.name);
+    daemon.change(&doing, "PATCH", path, &Value::Object(patch), STARTING)?;
+    Ok(Change::Changed)
+}
+
+fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+    let name = &container.name;
+    let source = match &container.image {
+        ImageRef::Local(alias) => json!({"type": "image", "alias": alias}),
+        ImageRef::Remote { remote, alias } => {
+            let server = lxd.remotes.get(remote).ok_or_else(|| {
+                Trouble::new(format!(
+                    "{name} wants an image of {remote}, but no server of that name is declared"
+                ))
+            })?;
+            json!({"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias})
+        }
+    };
+    let mut config: Map<String, Value> = container
+        .config
+        .iter()
+        .map(|(k, v)| (k.clone(), json!(v)))
+        .collect();
+    // The daemon takes a NIC's address from here where neither profile nor device names one.
+    config.insert("volatile.eth0.hwaddr".into(), json!(container.mac.to_string()));
+    config.insert(MARK.into(), json!(mark(container)));
+    config.insert(STATE.into(), json!(NEW));
+    let body = json!({
+        "name": name,
+        "source": source,
+        "profiles": container.profiles,
+        "config": config,
+        "devices": container.devices,
+    });
+    daemon.change(
+        &format!("making {name}"),
+        "POST",
+        daemon.instances(),
+        &body,
+        MAKING,
+    )?;
+    Ok(())
+}
+
+fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), Trouble> {
+    let body = json!({"action": "start", "timeout": 60});
+    daemon.change(
+        &format!("starting {name}"),
+        "PUT",
+        &format!("{path}/state"),
+        &body,
+        STARTING,
+    )?;
+    Ok(())
+}
+
+fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), Trouble> {
+    if text(now, &["status"]) != Some("Stopped") {
+        let body = json!({"action": "stop", "timeout": 60, "force": true});
+        daemon.change(
+            &format!("stopping {name}"),
+            "PUT",
+            &format!("{path}/state"),
+            &body,
+            STARTING,
+        )?;
+    }
+    daemon.change(
+        &format!("deleting the unfinished {name}"),
+        "DELETE",
+        path,
+        &json!({}),
+        MAKING,
+    )?;
+    Ok(())
+}
+
+fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), Trouble> {
+    let name = &container.name;
+    for file in &container.files {
+        let source = root.join(file.source.trim_start_matches('/'));
+        let lost = |error| Trouble::new(format!("reading {} for {name}: {error}", source.display()));
+        let mut content = File::open(&source).map_err(lost)?;
+        let length = content.metadata().map_err(lost)?.len();
+        push_file(daemon, name, &file.path, file.mode, length, &mut content)?;
+    }
+    if container.run.is_empty() {
+        return Ok(());
+    }
+    // A missing address is no failure by itself: what is run may need none, and says so if it does.
+    if address::parent(lxd, container).is_some() {
+        let begun = Instant::now();
+        while begun.elapsed() < ADDRESS && address::observed(daemon, name)?.is_empty() {
+            sleep(Duration::from_millis(500));
+        }
+    }
+    container
+        .run
+        .iter()
+        .try_for_each(|step| attempt(daemon, name, step))
+}
+
+fn attempt(daemon: &Daemon, name: &str, step: &Run) -> Result<(), Trouble> {
+    let mut tries = 0_u32;
+    loop {
+        tries = tries.saturating_add(1);
+        let patience = Duration::from_secs(step.timeout_seconds.into());
+        let exit = exec(daemon, name, &["/bin/sh", "-c", &step.script], patience);
+        let (why, output) = match exit {
+            Ok(exit) if exit.code == 0 => return Ok(()),
+            Ok(exit) => (format!("it ended with exit code {}", exit.code), exit.output),
+            Err(error) => (error.to_string(), Vec::new()),
+        };
+        if tries > step.retries {
+            let message = format!(
+                "running \"{}\" in {name} failed {tries} time(s): {why}; mend it and run palmfarm-agent run, which \
+                 starts again from a fresh container",
+                step.label
+            );
+            return Err(Trouble { message, output });
+        }
+        sleep(BEFORE_RETRY);
+    }
+}

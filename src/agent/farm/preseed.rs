@@ -1,0 +1,202 @@
+//! Server settings, storage pools, managed networks and profiles. The preseed is not handed to `lxd init`: applying
+//! it again would rewrite every profile, and a profile that is wrong for a moment unplugs running containers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use palmfarm_spec::firstboot::{ManagedNetwork, Preseed, Profile, StoragePool};
+use serde_json::{json, Value};
+
+use super::{Change, Done, Trouble, MARK};
+use crate::daemon::{encoded, Daemon};
+
+/// Making a btrfs pool formats a loop file on an SD card.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The value of [`MARK`] on what the preseed makes.
+const OURS: &str = "preseed";
+
+/// Make the preseed true.
+pub(super) fn apply(daemon: &Daemon, preseed: &Preseed) -> Done {
+    let mut change = server(daemon, &preseed.config)?;
+    for pool in &preseed.storage_pools {
+        change = change.or(storage(daemon, pool)?);
+    }
+    for one in &preseed.networks {
+        change = change.or(network(daemon, one)?);
+    }
+    for one in &preseed.profiles {
+        change = change.or(profile(daemon, one)?);
+    }
+    Ok(change)
+}
+
+fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> Done {
+    let doing = "reading the server's settings";
+    let now = daemon.look(doing, "/1.0")?.unwrap_or_default();
+    let differing = differing(config, now.get("config"));
+    if differing.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    daemon.change(
+        "changing the server's settings",
+        "PATCH",
+        "/1.0",
+        &json!({"config": differing}),
+        PATIENCE,
+    )?;
+    Ok(Change::Changed)
+}
+
+fn storage(daemon: &Daemon, pool: &StoragePool) -> Done {
+    let path = format!("/1.0/storage-pools/{}", encoded(&pool.name));
+    let Some(now) = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)? else {
+        let body = json!({"name": pool.name, "driver": pool.driver, "config": pool.config});
+        let doing = format!("making the storage pool {}", pool.name);
+        daemon.change(&doing, "POST", "/1.0/storage-pools", &body, PATIENCE)?;
+        return Ok(Change::Changed);
+    };
+    // Neither driver nor size of a pool can be changed once it exists, and containers may live in it.
+    let driver = super::text(&now, &["driver"]).unwrap_or_default();
+    if driver != pool.driver {
+        return Err(Trouble::new(format!(
+            "the storage pool {} exists with driver {driver}, but the farm declares {}; declare {driver}, or another \
+             name, or delete the pool",
+            pool.name, pool.driver
+        )));
+    }
+    Ok(Change::Unchanged)
+}
+
+fn network(daemon: &Daemon, declared: &ManagedNetwork) -> Done {
+    let name = &declared.name;
+    let path = format!("/1.0/networks/{}", encoded(name));
+    let now = daemon.look(&format!("looking for the network {name}"), &path)?;
+    let managed = |now: &Value| now.get("managed").and_then(Value::as_bool).unwrap_or(false);
+    let mut config = declared.config.clone();
+    config.insert(MARK.into(), OURS.into());
+    let Some(now) = now.filter(managed) else {
+        let body = json!({"name": name, "type": declared.kind, "config": config});
+        daemon.change(
+            &format!("making the network {name}"),
+            "POST",
+            "/1.0/networks",
+            &body,
+            PATIENCE,
+        )?;
+        return Ok(Change::Changed);
+    };
+    let differing = differing(&declared.config, now.get("config"));
+    if differing.is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    if super::text(&now, &["config", MARK]) != Some(OURS) {
+        let keys = differing
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Trouble::new(format!(
+            "the network {name} was not made by palmfarm and differs in {keys}; declare what it has, or another \
+             name, or delete it"
+        )));
+    }
+    let body = json!({"config": differing});
+    daemon.change(
+        &format!("changing the network {name}"),
+        "PATCH",
+        &path,
+        &body,
+        PATIENCE,
+    )?;
+    Ok(Change::Changed)
+}
+
+fn profile(daemon: &Daemon, declared: &Profile) -> Done {
+    let name = &declared.name;
+    let path = format!("/1.0/profiles/{}", encoded(name));
+    let mut config = declared.config.clone();
+    config.insert(MARK.into(), OURS.into());
+    let whole = json!({"description": declared.description, "config": config, "devices": declared.devices});
+    let Some(now) = daemon.look(&format!("looking for the profile {name}"), &path)? else {
+        let mut body = whole;
+        body["name"] = json!(name);
+        daemon.change(
+            &format!("making the profile {name}"),
+            "POST",
+            "/1.0/profiles",
+            &body,
+            PATIENCE,
+        )?;
+        return Ok(Change::Changed);
+    };
+    let same_devices = now.get("devices") == whole.get("devices");
+    if same_devices && differing(&declared.config, now.get("config")).is_empty() {
+        return Ok(Change::Unchanged);
+    }
+    // The daemon makes `default` by itself, empty; one that has devices and no mark is somebody's own.
+    let ours = super::text(&now, &["config", MARK]) == Some(OURS);
+    let empty = now
+        .get("devices")
+        .and_then(Value::as_object)
+        .is_none_or(serde_json::Map::is_empty);
+    let free = name == "default" && empty;
+    if !ours && !free {
+        return Err(Trouble::new(format!(
+            "the profile {name} was not made by palmfarm and differs from what the farm declares; declare what it \
+             has, or another name, or delete it"
+        )));
+    }
+    // Keys that somebody added to our profile stay; devices are the farm's, since a stray one changes every container.
+    let mut body = whole;
+    if let (Some(kept), Some(config)) = (
+        now.get("config").and_then(Value::as_object),
+        body["config"].as_object_mut(),
+    ) {
+        for (key, value) in kept {
+            config.entry(key).or_insert_with(|| value.clone());
+        }
+    }
+    daemon.change(
+        &format!("changing the profile {name}"),
+        "PUT",
+        &path,
+        &body,
+        PATIENCE,
+    )?;
+    Ok(Change::Changed)
+}
+
+/// The declared keys whose value is another now.
+fn differing(declared: &BTreeMap<String, String>, now: Option<&Value>) -> BTreeMap<String, String> {
+    let same = |key: &str, value: &str| match now.and_then(|now| now.get(key)) {
+        Some(Value::String(now)) => now == value,
+        Some(Value::Bool(now)) => now.to_string() == value,
+        Some(Value::Number(now)) => now.to_string() == value,
+        _ => false,
+    };
+    let different = declared.iter().filter(|(key, value)| !same(key, value));
+    different
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_changed() {
+        let declared = BTreeMap::from([("a".into(), "1".into()), ("b".into(), "true".into())]);
+        let check = |now: Value, expect: &[&str]| {
+            assert_eq!(
+                differing(&declared, Some(&now)).keys().collect::<Vec<_>>(),
+                expect
+            );
+        };
+        check(json!({"a": "1", "b": "true", "c": "x"}), &[]);
+        check(json!({"a": 1, "b": true}), &[]);
+        check(json!({"a": "2"}), &["a", "b"]);
+        assert_eq!(differing(&declared, None).len(), 2);
+    }
+}

@@ -1,0 +1,135 @@
+//! Publishing a finished container as an image: snapshot, image, and last of all the alias, so that whoever launches
+//! from it gets the old image whole or the new one whole.
+
+use std::time::Duration;
+
+use palmfarm_spec::firstboot::Container;
+use serde_json::{json, Value};
+
+use super::image::alias_body;
+use super::{mark, text, Change, Done, Trouble};
+use crate::daemon::{encoded, Daemon};
+
+/// Publishing packs a whole root filesystem on the Pi.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The image property that says from which declaration an image was published.
+const FROM: &str = "palmfarm.digest";
+
+/// The image property that says from which container it was published.
+const OF: &str = "palmfarm.container";
+
+/// See that `alias` names an image of `container` as it is declared now.
+pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Done {
+    let name = &container.name;
+    let images = daemon
+        .look("listing the images", "/1.0/images?recursion=1")?
+        .unwrap_or_default();
+    let images = images.as_array().map_or(&[][..], Vec::as_slice);
+    let of = |image: &&Value| text(image, &["properties", OF]) == Some(name);
+    let current = |image: &&Value| text(image, &["properties", FROM]) == Some(mark(container));
+    // A power cut between image and alias leaves an image without a name; it is taken up again here.
+    let published = images
+        .iter()
+        .filter(of)
+        .find(current)
+        .and_then(|image| text(image, &["fingerprint"]));
+    let (fingerprint, mut change) = match published {
+        Some(fingerprint) => (fingerprint.to_owned(), Change::Unchanged),
+        None => (pack(daemon, container)?, Change::Changed),
+    };
+    change = change.or(point(
+        daemon,
+        alias,
+        &fingerprint,
+        &format!("published from {name}"),
+    )?);
+    for old in images.iter().filter(of).filter(|image| !current(image)) {
+        let Some(fingerprint) = text(old, &["fingerprint"]) else {
+            continue;
+        };
+        let path = format!("/1.0/images/{}", encoded(fingerprint));
+        daemon.change(
+            &format!("deleting the former image of {name}"),
+            "DELETE",
+            &path,
+            &json!({}),
+            PATIENCE,
+        )?;
+        change = Change::Changed;
+    }
+    Ok(change)
+}
+
+/// See that `alias` points to `fingerprint`. An alias that points to an image of somebody else is left alone.
+pub(super) fn point(daemon: &Daemon, alias: &str, fingerprint: &str, description: &str) -> Done {
+    let path = format!("/1.0/images/aliases/{}", encoded(alias));
+    let body = alias_body(alias, fingerprint, description);
+    let Some(now) = daemon.look(&format!("looking for the alias {alias}"), &path)? else {
+        daemon.change(
+            &format!("naming an image {alias}"),
+            "POST",
+            "/1.0/images/aliases",
+            &body,
+            PATIENCE,
+        )?;
+        return Ok(Change::Changed);
+    };
+    if text(&now, &["target"]) == Some(fingerprint) {
+        return Ok(Change::Unchanged);
+    }
+    let theirs = text(&now, &["description"]).unwrap_or_default();
+    if theirs != description {
+        return Err(Trouble::new(format!(
+            "the alias {alias} names another image, which palmfarm did not put there; rename it (lxc image alias \
+             rename {alias} NEW), then run palmfarm-agent run"
+        )));
+    }
+    daemon.change(
+        &format!("moving the alias {alias}"),
+        "PUT",
+        &path,
+        &body,
+        PATIENCE,
+    )?;
+    Ok(Change::Changed)
+}
+
+fn pack(daemon: &Daemon, container: &Container) -> Result<String, Trouble> {
+    let name = &container.name;
+    let short: String = mark(container).chars().take(12).collect();
+    let snapshot = format!("palmfarm-{short}");
+    let snapshots = format!("{}/{}/snapshots", daemon.instances(), encoded(name));
+    let looking = format!("looking for the snapshot {snapshot} of {name}");
+    if daemon
+        .look(&looking, &format!("{snapshots}/{snapshot}"))?
+        .is_none()
+    {
+        let body = json!({"name": snapshot, "stateful": false});
+        daemon.change(
+            &format!("taking a snapshot of {name}"),
+            "POST",
+            &snapshots,
+            &body,
+            PATIENCE,
+        )?;
+    }
+    let body = json!({
+        "source": {"type": "snapshot", "name": format!("{name}/{snapshot}")},
+        "properties": {OF: name, FROM: mark(container), "description": format!("published from {name}")},
+        "public": false,
+    });
+    let made = daemon.change(
+        &format!("publishing {name}"),
+        "POST",
+        "/1.0/images",
+        &body,
+        PATIENCE,
+    )?;
+    let fingerprint = text(&made, &["fingerprint"]).map(str::to_owned);
+    fingerprint.ok_or_else(|| {
+        Trouble::new(format!(
+            "publishing {name}: the daemon did not say which image it made"
+        ))
+    })
+}
