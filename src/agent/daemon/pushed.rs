@@ -203,7 +203,10 @@ mod tests {
     #[test]
     fn the_end_of_an_output_is_what_counts() {
         assert_eq!(last_lines(b"one\n\ntwo\x1b[31m red\n"), ["one", "two[31m red"]);
-        let many: String = (0..100).map(|line| format!("{line}\n")).collect();
+        let many = (0..100)
+            .map(|line: u32| line.to_string())
+            .collect::<Vec<_>>()
+            .join("\n");
         assert_eq!(
             last_lines(many.as_bytes()).first().map(String::as_str),
             Some("80")
