@@ -4,4 +4,6 @@
 
 pub mod base;
 pub mod block;
+pub mod card;
+pub mod cli;
 pub mod tree;

@@ -2,6 +2,7 @@
 //! library; here they are asked for and printed.
 
 pub mod args;
+pub mod devices;
 mod outcome;
 
 pub use outcome::{Ended, Failure, OrFail, Outcome, Voice};

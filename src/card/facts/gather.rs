@@ -1,0 +1,320 @@
+//! The one function that reads sysfs, procfs and udev's database into a [`Snapshot`], and the one that looks at
+//! the path given as the card. Opens no block device and changes nothing.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::mountinfo::{mount_line, swap_line};
+use super::snapshot::normalize;
+use super::{DevNo, FileRole, Found, Snapshot, Target};
+
+/// More than any file read here has, in bytes, so that a file that does not end cannot fill the memory.
+const LONGEST: u64 = 16 << 20;
+
+/// What is read of every block device, below its directory.
+const ATTRIBUTES: [&str; 22] = [
+    "backing_dev",
+    "dev",
+    "device/cid",
+    "device/model",
+    "device/name",
+    "device/serial",
+    "device/type",
+    "device/vendor",
+    "diskseq",
+    "dm/name",
+    "dm/uuid",
+    "hidden",
+    "loop/backing_file",
+    "md/array_state",
+    "md/level",
+    "partition",
+    "queue/logical_block_size",
+    "removable",
+    "ro",
+    "serial",
+    "size",
+    "wwid",
+];
+
+/// What is read of the USB device above a disk.
+const USB_ATTRIBUTES: [&str; 5] = ["idProduct", "idVendor", "manufacturer", "product", "serial"];
+
+/// The machine could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// A file or directory without which nothing is known to be free.
+    #[error("reading {path}", path = path.display())]
+    Read {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` lie.
+///
+/// A file that cannot be looked at is left out: whoever opens it next says why.
+pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, GatherError> {
+    let mut reader = Reader {
+        root,
+        snapshot: Snapshot::default(),
+    };
+    reader.required("/proc/self/mountinfo")?;
+    for path in ["/proc/1/mountinfo", "/proc/swaps", "/proc/version"] {
+        reader.text(path);
+    }
+    let class = "/sys/class/block";
+    for name in reader.list(class).map_err(|source| GatherError::Read {
+        path: reader.at(class),
+        source,
+    })? {
+        reader.device(&name);
+    }
+    reader.filesystems();
+    reader.links_of_paths();
+    for (role, path) in files {
+        reader.file(*role, path);
+    }
+    Ok(reader.snapshot)
+}
+
+/// What stands at `path`, links followed.
+#[must_use]
+pub fn look_up(path: &Path) -> Target {
+    let found = match fs::metadata(path) {
+        Ok(meta) if meta.file_type().is_block_device() => Found::Block(dev_no(meta.rdev())),
+        Ok(meta) => Found::Other(kind_of_file(meta.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
+        Err(error) => Found::Unreadable(error.to_string()),
+    };
+    Target {
+        path: path.to_string_lossy().into_owned(),
+        found,
+    }
+}
+
+/// The snapshot of the one device `dev`, for telling whether it is still the same: empty once it is gone.
+#[must_use]
+pub fn identity_of(root: &Path, dev: DevNo) -> Snapshot {
+    let mut reader = Reader {
+        root,
+        snapshot: Snapshot::default(),
+    };
+    let link = format!("/sys/dev/block/{dev}");
+    let target = fs::read_link(reader.at(&link)).ok();
+    let name = target.as_deref().and_then(Path::file_name);
+    if let Some(name) = name {
+        reader.device(&name.to_string_lossy());
+    }
+    reader.snapshot
+}
+
+/// The number in the form the kernel shows, from the form that `stat` returns (makedev(3)).
+pub(crate) fn dev_no(number: u64) -> DevNo {
+    DevNo {
+        major: rustix::fs::major(number),
+        minor: rustix::fs::minor(number),
+    }
+}
+
+fn kind_of_file(kind: fs::FileType) -> &'static str {
+    if kind.is_file() {
+        "a regular file"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "no block device"
+    }
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    snapshot: Snapshot,
+}
+
+impl Reader<'_> {
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        // A directory listing may name a device node or a pipe in a hostile copy: never wait for one.
+        let file = fs::File::options()
+            .read(true)
+            .custom_flags(nonblock())
+            .open(self.at(path))?;
+        file.take(LONGEST).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn required(&mut self, path: &str) -> Result<(), GatherError> {
+        let text = self.read(path).map_err(|source| GatherError::Read {
+            path: self.at(path),
+            source,
+        })?;
+        self.snapshot.add_text(path, &text);
+        Ok(())
+    }
+
+    /// A file that may be missing, or that its driver may refuse to show.
+    fn text(&mut self, path: &str) {
+        if let Ok(text) = self.read(path) {
+            self.snapshot.add_text(path, &text);
+        }
+    }
+
+    fn link(&mut self, path: &str) {
+        if let Ok(target) = fs::read_link(self.at(path)) {
+            self.snapshot.add_link(path, &target.to_string_lossy());
+        }
+    }
+
+    /// The names in a directory, in order.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = fs::read_dir(self.at(dir))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<String>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn device(&mut self, name: &str) {
+        let class = format!("/sys/class/block/{name}");
+        self.link(&class);
+        let Some(dir) = self.snapshot.resolved(&class) else {
+            return;
+        };
+        for attribute in ATTRIBUTES {
+            self.text(&format!("{dir}/{attribute}"));
+        }
+        let Some(dev) = self.snapshot.text(&format!("{dir}/dev")).map(str::to_owned) else {
+            // Unplugged since the directory was listed, or one of the hidden paths of a multipath NVMe disk.
+            self.snapshot.remove(&class);
+            self.snapshot.remove(&dir);
+            return;
+        };
+        for list in ["holders", "slaves"] {
+            let list = format!("{dir}/{list}");
+            for other in self.list(&list).unwrap_or_default() {
+                self.link(&format!("{list}/{other}"));
+            }
+        }
+        self.usb(&dir);
+        self.text(&format!("/run/udev/data/b{dev}"));
+    }
+
+    /// The USB device above `dir`, if there is one.
+    fn usb(&mut self, dir: &str) {
+        let mut above = Path::new(dir).ancestors().skip(1);
+        let usb = above.find(|dir| {
+            self.root
+                .join(dir.strip_prefix("/").unwrap_or(dir))
+                .join("idVendor")
+                .exists()
+        });
+        if let Some(usb) = usb.and_then(Path::to_str) {
+            for attribute in USB_ATTRIBUTES {
+                self.text(&format!("{usb}/{attribute}"));
+            }
+        }
+    }
+
+    /// What the kernel says about filesystems over several disks.
+    fn filesystems(&mut self) {
+        for uuid in self.list("/sys/fs/btrfs").unwrap_or_default() {
+            let dir = format!("/sys/fs/btrfs/{uuid}/devices");
+            for name in self.list(&dir).unwrap_or_default() {
+                self.link(&format!("{dir}/{name}"));
+            }
+        }
+        for uuid in self.list("/sys/fs/bcachefs").unwrap_or_default() {
+            let dir = format!("/sys/fs/bcachefs/{uuid}");
+            for name in self.list(&dir).unwrap_or_default() {
+                self.link(&format!("{dir}/{name}/block"));
+            }
+        }
+        let pools = "/proc/spl/kstat/zfs";
+        for name in self.list(pools).unwrap_or_default() {
+            self.text(&format!("{pools}/{name}/state"));
+        }
+    }
+
+    /// Where the device paths lead that mounts, swap and loop devices are known by.
+    fn links_of_paths(&mut self) {
+        let text = |path: &str| self.snapshot.text(path).unwrap_or_default();
+        let mut paths: Vec<String> = Vec::new();
+        for line in text("/proc/self/mountinfo")
+            .lines()
+            .chain(text("/proc/1/mountinfo").lines())
+        {
+            let source = mount_line(line).map(|mount| mount.source);
+            paths.extend(
+                source
+                    .iter()
+                    .flat_map(|source| source.split(':'))
+                    .map(str::to_owned),
+            );
+        }
+        paths.extend(
+            text("/proc/swaps")
+                .lines()
+                .filter_map(swap_line)
+                .map(|swap| swap.path),
+        );
+        for name in self.snapshot.names("/sys/class/block") {
+            let dir = self.snapshot.resolved(&format!("/sys/class/block/{name}"));
+            for attribute in ["loop/backing_file", "backing_dev"] {
+                let path = format!("{}/{attribute}", dir.as_deref().unwrap_or_default());
+                paths.extend(self.snapshot.text(&path).map(|text| text.trim().to_owned()));
+            }
+        }
+        for path in paths.iter().filter(|path| path.starts_with("/dev/")) {
+            let Ok(real) = fs::canonicalize(self.at(path)) else {
+                continue;
+            };
+            let real = real.strip_prefix(self.root).unwrap_or(&real);
+            let real = normalize("/", &real.to_string_lossy());
+            if real != *path {
+                self.snapshot.add_link(path, &real);
+            }
+        }
+    }
+
+    /// Where a file lies, by the number of its mount: `st_dev` of btrfs is none that mountinfo knows.
+    fn file(&mut self, role: FileRole, path: &Path) {
+        let Ok(file) = fs::File::options().read(true).custom_flags(o_path()).open(path) else {
+            return;
+        };
+        let Ok(meta) = file.metadata() else { return };
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut said = format!("path: {}\n", real.to_string_lossy());
+        if meta.file_type().is_block_device() {
+            said.push_str(&format!("rdev: {}\n", dev_no(meta.rdev())));
+        }
+        let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let info = fs::read_to_string(info).unwrap_or_default();
+        said.extend(info.lines().filter(|line| line.starts_with("mnt_id:")));
+        self.snapshot.add_text(&format!("@{}", role.word()), &said);
+    }
+}
+
+fn nonblock() -> i32 {
+    libc::O_NONBLOCK
+}
+
+/// Names a file without opening it, so that no permission to read is needed and no device is started.
+fn o_path() -> i32 {
+    libc::O_PATH
+}

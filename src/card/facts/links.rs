@@ -1,0 +1,266 @@
+//! Who rests on whom: slaves and holders, loop files, mounts, swap, filesystems and pools over several disks,
+//! and the files that must survive. Reads a snapshot only.
+//!
+//! Where two sources disagree both count: the graph may show too much in use, never too little.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::mountinfo::{mount_line, swap_line};
+use super::places::{Mounted, Names, Places};
+use super::{BadFacts, DevNo, Device, FileRole, Kind, Snapshot};
+
+/// Something in use, and the devices it lies on directly.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// What it is.
+    pub what: What,
+    /// The devices; empty for a filesystem without one.
+    pub on: BTreeSet<DevNo>,
+}
+
+/// A kind of use.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// A mounted filesystem.
+    Mount {
+        /// The mount point.
+        target: String,
+        /// The filesystem's type.
+        fstype: String,
+    },
+    /// An area that is swapped to, by path.
+    Swap(String),
+    /// A filesystem over several disks that the kernel has in use, mounted where we see it or not.
+    Volume {
+        /// `btrfs` or `bcachefs`.
+        fstype: &'static str,
+        /// Its UUID.
+        uuid: String,
+    },
+    /// A ZFS pool that may be imported.
+    Pool(String),
+    /// A file that must survive.
+    File {
+        /// Why it must.
+        role: FileRole,
+        /// Where it is.
+        path: String,
+    },
+}
+
+/// Fill in [`Device::below`] and find every use.
+pub(super) fn link(snapshot: &Snapshot, devices: &mut BTreeMap<DevNo, Device>) -> Result<Vec<Use>, BadFacts> {
+    let names = Names::new(snapshot, devices);
+    let mounts = mounts(snapshot)?;
+    let swaps = swaps(snapshot)?;
+    let volumes = volumes(snapshot, &names);
+    let pools = pools(snapshot, devices);
+    let places = Places::new(&mounts, &names, &volumes, &pools);
+
+    let mut below: Vec<(DevNo, DevNo)> = Vec::new();
+    for (name, dev) in &names.by_name {
+        let dir = format!("/sys/class/block/{}", name.replace('/', "!"));
+        let dir = snapshot.resolved(&dir).unwrap_or(dir);
+        let linked = |list: &str| -> Vec<DevNo> {
+            let list = snapshot.names(&format!("{dir}/{list}"));
+            list.iter().filter_map(|name| names.of_name(name)).collect()
+        };
+        below.extend(linked("slaves").into_iter().map(|slave| (*dev, slave)));
+        below.extend(linked("holders").into_iter().map(|holder| (holder, *dev)));
+        if let Some(backing) = snapshot.text(&format!("{dir}/backing_dev")) {
+            // zram writes what does not fit in memory to another device, by path.
+            below.extend(names.of_path(backing.trim()).map(|back| (*dev, back)));
+        }
+    }
+    for device in devices.values_mut() {
+        let Kind::Loop { backing: Some(path) } = &device.kind else {
+            continue;
+        };
+        // A file that was unlinked while in use still lies on its disk (`d_path` in the kernel).
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        match names.of_path(path) {
+            Some(back) => below.push((device.dev, back)),
+            None => device.file_on = places.of_file(path).into_iter().collect(),
+        }
+    }
+    for (upper, lower) in below {
+        if let Some(device) = devices.get_mut(&upper) {
+            device.below.push(lower);
+        }
+    }
+    for device in devices.values_mut() {
+        device.below.sort_unstable();
+        device.below.dedup();
+    }
+
+    let mut uses = Vec::new();
+    for (mount, on) in mounts.iter().zip(&places.on) {
+        uses.push(Use {
+            what: What::Mount {
+                target: mount.line.target.clone(),
+                fstype: mount.line.fstype.clone(),
+            },
+            on: on.clone(),
+        });
+    }
+    uses.extend(swaps.into_iter().map(|path| Use {
+        on: places.of_path(&path),
+        what: What::Swap(path),
+    }));
+    uses.extend(volumes.into_iter().map(|volume| Use {
+        what: What::Volume {
+            fstype: volume.fstype,
+            uuid: volume.uuid,
+        },
+        on: volume.members,
+    }));
+    uses.extend(pools.into_iter().map(|(pool, on)| Use {
+        what: What::Pool(pool),
+        on,
+    }));
+    uses.extend(
+        FileRole::ALL
+            .into_iter()
+            .filter_map(|role| file(snapshot, role, &places)),
+    );
+    uses.sort();
+    uses.dedup();
+    Ok(uses)
+}
+
+fn mounts(snapshot: &Snapshot) -> Result<Vec<Mounted>, BadFacts> {
+    const OURS: &str = "/proc/self/mountinfo";
+    // A program in a container of its own may see less than the system's first process does.
+    const FIRST: &str = "/proc/1/mountinfo";
+    let ours = snapshot.text(OURS).ok_or(BadFacts::Missing(OURS))?;
+    let first = snapshot.text(FIRST).unwrap_or_default();
+    let lines = |path, text| lines(path, text, 0, mount_line);
+    let mut found = Vec::new();
+    for line in lines(OURS, ours)? {
+        found.push(Mounted { line, ours: true });
+    }
+    for line in lines(FIRST, first)? {
+        found.push(Mounted { line, ours: false });
+    }
+    Ok(found)
+}
+
+fn swaps(snapshot: &Snapshot) -> Result<Vec<String>, BadFacts> {
+    const SWAPS: &str = "/proc/swaps";
+    // A kernel that cannot swap has no such file.
+    let text = snapshot.text(SWAPS).unwrap_or_default();
+    Ok(lines(SWAPS, text, 1, swap_line)?
+        .into_iter()
+        .map(|swap| swap.path)
+        .collect())
+}
+
+/// Every line after `heading` lines, parsed; one that cannot be is an error, since it may be the one that matters.
+fn lines<T>(
+    path: &'static str,
+    text: &str,
+    heading: usize,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, BadFacts> {
+    text.split('\n')
+        .enumerate()
+        .skip(heading)
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| {
+            parse(line).ok_or_else(|| BadFacts::Line {
+                path,
+                line: index + 1,
+                text: line.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// A filesystem over several disks.
+pub(super) struct Volume {
+    pub(super) fstype: &'static str,
+    pub(super) uuid: String,
+    pub(super) members: BTreeSet<DevNo>,
+}
+
+/// What the kernel itself lists as parts of btrfs and bcachefs volumes: mountinfo shows one disk of several.
+fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<Volume> {
+    let mut found = Vec::new();
+    for uuid in snapshot.names("/sys/fs/btrfs") {
+        let devices = snapshot.names(&format!("/sys/fs/btrfs/{uuid}/devices"));
+        found.push(Volume {
+            fstype: "btrfs",
+            uuid: uuid.to_owned(),
+            members: devices.iter().filter_map(|name| names.of_name(name)).collect(),
+        });
+    }
+    for uuid in snapshot.names("/sys/fs/bcachefs") {
+        let dir = format!("/sys/fs/bcachefs/{uuid}");
+        let member = |name: &&str| {
+            let target = snapshot.link(&format!("{dir}/{name}/block"))?;
+            names.of_name(target.rsplit('/').next()?)
+        };
+        found.push(Volume {
+            fstype: "bcachefs",
+            uuid: uuid.to_owned(),
+            members: snapshot.names(&dir).iter().filter_map(member).collect(),
+        });
+    }
+    found.retain(|volume| !volume.members.is_empty());
+    found
+}
+
+/// ZFS shows no members: what carries its signature belongs to the pool that its label names, and while any
+/// pool is imported, to one of those if the label names none.
+fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<(String, BTreeSet<DevNo>)> {
+    // One directory for each imported pool, beside a few plain files.
+    const KSTAT: &str = "/proc/spl/kstat/zfs";
+    let imported: Vec<&str> = snapshot
+        .names(KSTAT)
+        .into_iter()
+        .filter(|name| snapshot.text(&format!("{KSTAT}/{name}/state")).is_some())
+        .collect();
+    let mut found: BTreeMap<String, BTreeSet<DevNo>> = BTreeMap::new();
+    for device in devices.values() {
+        let Some(content) = device.content.as_ref() else {
+            continue;
+        };
+        if content.format != "zfs_member" || imported.is_empty() {
+            continue;
+        }
+        match content.label.as_deref() {
+            Some(label) if !imported.contains(&label) => {}
+            Some(label) => {
+                found.entry(label.to_owned()).or_default().insert(device.dev);
+            }
+            None => {
+                for pool in &imported {
+                    found.entry((*pool).to_owned()).or_default().insert(device.dev);
+                }
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The entry `@ROLE` of the snapshot: `path:`, `mnt_id:` and `rdev:` lines in the form of /proc/PID/fdinfo.
+fn file(snapshot: &Snapshot, role: FileRole, places: &Places<'_>) -> Option<Use> {
+    let text = snapshot.text(&format!("@{}", role.word()))?;
+    let said = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+    };
+    let path = said("path")?;
+    let device: Option<DevNo> = said("rdev").and_then(|dev| dev.parse().ok());
+    let mount = said("mnt_id").and_then(|id| places.of_mount(id.parse().ok()?));
+    let mut on = mount.unwrap_or_else(|| places.of_file(path));
+    on.extend(device);
+    Some(Use {
+        what: What::File {
+            role,
+            path: path.to_owned(),
+        },
+        on,
+    })
+}

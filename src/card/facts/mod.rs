@@ -1,0 +1,223 @@
+//! What the machine says about its block devices and about everything that rests on them.
+//!
+//! [`Snapshot`] is gathered once by [`gather`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
+//! understood is an error or counts as in use: a fact that is missing must never make a disk look free.
+
+mod device;
+mod gather;
+mod links;
+mod mountinfo;
+mod places;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+pub use device::{Bus, Content, Device, Kind};
+pub use gather::{gather, identity_of, look_up, GatherError};
+pub use links::{Use, What};
+pub use mountinfo::{mount_line, swap_line, unescape, MountLine, SwapLine};
+pub use snapshot::{normalize, Entry, NotASnapshot, Snapshot};
+
+/// A device number, as `st_rdev`, mountinfo and sysfs give it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DevNo {
+    /// The driver's number; 0 for filesystems without a device.
+    pub major: u32,
+    /// The device's number with its driver.
+    pub minor: u32,
+}
+
+impl DevNo {
+    /// Whether this is the number of a block device, and not one made up for a filesystem without one.
+    #[must_use]
+    pub fn is_real(self) -> bool {
+        self.major != 0
+    }
+}
+
+impl fmt::Display for DevNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for DevNo {
+    type Err = NotADevNo;
+
+    fn from_str(text: &str) -> Result<Self, NotADevNo> {
+        let (major, minor) = text.split_once(':').ok_or(NotADevNo)?;
+        Ok(Self {
+            major: major.parse().map_err(|_| NotADevNo)?,
+            minor: minor.parse().map_err(|_| NotADevNo)?,
+        })
+    }
+}
+
+/// A text that is no `MAJOR:MINOR`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a device number of the form MAJOR:MINOR")]
+pub struct NotADevNo;
+
+/// A file whose disk must not be overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileRole {
+    /// The image that is to be written.
+    Image,
+    /// The farm file.
+    Farm,
+    /// The program that is running.
+    Program,
+}
+
+impl FileRole {
+    /// Every role there is.
+    pub const ALL: [Self; 3] = [Self::Image, Self::Farm, Self::Program];
+
+    /// The word for it in messages and snapshots.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Farm => "farm",
+            Self::Program => "program",
+        }
+    }
+}
+
+/// What stands at the path that was given as the card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path as it was given.
+    pub path: String,
+    /// What stands there, links followed.
+    pub found: Found,
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// A block device.
+    Block(DevNo),
+    /// Something else, in words: `a regular file`.
+    Other(&'static str),
+    /// It could not be looked at, for the reason given.
+    Unreadable(String),
+}
+
+/// How far down [`Facts::under`] looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// From device to device only.
+    Devices,
+    /// Also from a loop device to the disks that hold its file.
+    Files,
+}
+
+/// The graph of block devices and of what rests on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Every block device, partitions included, by number.
+    pub devices: BTreeMap<DevNo, Device>,
+    /// Everything that is in use, and the devices it lies on.
+    pub uses: Vec<Use>,
+    /// Whether this is Linux inside Windows, where card readers are not seen.
+    pub wsl: bool,
+}
+
+/// A snapshot that cannot be trusted to show everything that is in use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFacts {
+    /// A file without which nothing is known to be free is not there.
+    #[error("{0} is missing, so what is in use is not known")]
+    Missing(&'static str),
+    /// A line of such a file is not understood.
+    #[error("line {line} of {path} is not understood: {text:?}")]
+    Line {
+        /// The file.
+        path: &'static str,
+        /// Counted from 1.
+        line: usize,
+        /// All of it.
+        text: String,
+    },
+    /// A block device without a usable number.
+    #[error("block device {0} has no device number in sysfs")]
+    NoNumber(String),
+}
+
+impl Facts {
+    /// Understand a snapshot.
+    pub fn parse(snapshot: &Snapshot) -> Result<Self, BadFacts> {
+        let mut devices = device::devices(snapshot)?;
+        let uses = links::link(snapshot, &mut devices)?;
+        let wsl = snapshot
+            .text("/proc/version")
+            .is_some_and(|version| version.to_lowercase().contains("microsoft"));
+        Ok(Self { devices, uses, wsl })
+    }
+
+    /// The device with this kernel name, such as `sdb` or `mmcblk0p1`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Device> {
+        self.devices.values().find(|device| device.name == name)
+    }
+
+    /// The partitions of the disk `dev`, in order of number.
+    #[must_use]
+    pub fn partitions(&self, dev: DevNo) -> Vec<&Device> {
+        let mut found: Vec<(u32, &Device)> = self
+            .devices
+            .values()
+            .filter_map(|device| match device.kind {
+                Kind::Partition { of: Some(of), number } if of == dev => Some((number, device)),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|(number, _)| *number);
+        found.into_iter().map(|(_, device)| device).collect()
+    }
+
+    /// Every device that `top` rests on, itself included; cycles are walked once.
+    #[must_use]
+    pub fn under(&self, top: DevNo, reach: Reach) -> BTreeSet<DevNo> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![top];
+        while let Some(dev) = open.pop() {
+            if seen.insert(dev) {
+                open.extend(
+                    self.devices
+                        .get(&dev)
+                        .into_iter()
+                        .flat_map(|device| device.rests_on(reach)),
+                );
+            }
+        }
+        seen
+    }
+
+    /// The node's path, by convention: `/dev/sdb`.
+    #[must_use]
+    pub fn node(&self, dev: DevNo) -> String {
+        match self.devices.get(&dev) {
+            Some(device) => device.node(),
+            None => format!("block device {dev}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_number_has_two_parts() {
+        assert_eq!("8:17".parse(), Ok(DevNo { major: 8, minor: 17 }));
+        for text in ["", "8", "8:", ":1", "8:1:2", "a:b", "-1:0", "8:4294967296"] {
+            assert_eq!(text.parse::<DevNo>(), Err(NotADevNo), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `/proc/PID/mountinfo` and `/proc/swaps` (proc(5)). Parses text; knows no device.
+
+use super::DevNo;
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountLine {
+    /// Field 1, unique in its namespace while mounted.
+    pub id: u64,
+    /// Field 3, `st_dev` of the files in it: a block device's number, or an anonymous one (major 0).
+    pub dev: DevNo,
+    /// Field 4, the path within the filesystem that is its root.
+    pub root: String,
+    /// Field 5, the mount point.
+    pub target: String,
+    /// The filesystem's type.
+    pub fstype: String,
+    /// What was mounted: for most a device's path.
+    pub source: String,
+    /// The filesystem's own options.
+    pub options: String,
+}
+
+/// One swap area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapLine {
+    /// A block device's path, or a file's.
+    pub path: String,
+}
+
+/// A line of `/proc/self/mountinfo`: any number of optional fields, which end at a lone `-`.
+#[must_use]
+pub fn mount_line(line: &str) -> Option<MountLine> {
+    let mut fields = line.split(' ');
+    let id = fields.next()?.parse().ok()?;
+    let dev = fields.nth(1)?.parse().ok()?;
+    let root = unescape(fields.next()?);
+    let target = unescape(fields.next()?);
+    let _mount_options = fields.next()?;
+    // Optional fields have the form `tag[:value]`, so none of them is a lone `-`.
+    let mut rest = fields.skip_while(|field| *field != "-").skip(1);
+    let fstype = unescape(rest.next()?);
+    let source = unescape(rest.next()?);
+    let options = unescape(rest.next()?);
+    Some(MountLine {
+        id,
+        dev,
+        root,
+        target,
+        fstype,
+        source,
+        options,
+    })
+}
+
+/// A line of `/proc/swaps` below its heading.
+#[must_use]
+pub fn swap_line(line: &str) -> Option<SwapLine> {
+    let path = unescape(line.split_whitespace().next()?);
+    // A swap file that was unlinked while in use still lies on its disk (`seq_file_path` in the kernel).
+    let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
+    path.starts_with('/').then_some(SwapLine { path })
+}
+
+/// `\ooo` stands for the byte with this octal number; the kernel writes space, tab, newline, backslash and `#`
+/// so (`mangle_path`). Any other backslash stands for itself.
+#[must_use]
+pub fn unescape(field: &str) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let byte = (*first == b'\\').then(|| tail.get(..3).and_then(octal)).flatten();
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() {
+            tail.get(3..).unwrap_or_default()
+        } else {
+            tail
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    // `from_str_radix` would take a sign.
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(())?;
+    u8::from_str_radix(digits, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expect: Option<(u64, &str, &str, &str, &str)>) {
+        let seen = mount_line(line);
+        let seen = seen.as_ref().map(|mount| {
+            (
+                mount.id,
+                mount.target.as_str(),
+                mount.fstype.as_str(),
+                mount.source.as_str(),
+                mount.options.as_str(),
+            )
+        });
+        assert_eq!(seen, expect, "{line}");
+    }
+
+    #[test]
+    fn a_mount_has_any_number_of_optional_fields() {
+        let expect = Some((36, "/mnt2", "ext3", "/dev/root", "rw,errors=continue"));
+        for optional in ["", "master:1 ", "shared:7 master:1 propagate_from:2 unbindable "] {
+            check(
+                &format!("36 35 98:0 /mnt1 /mnt2 rw,noatime {optional}- ext3 /dev/root rw,errors=continue"),
+                expect,
+            );
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone_in_every_field() {
+        check(
+            r"36 35 8:17 / /media/my\040card\134x rw - fuse.my\043fs /dev/s\011b rw",
+            Some((36, r"/media/my card\x", "fuse.my#fs", "/dev/s\tb", "rw")),
+        );
+    }
+
+    #[test]
+    fn a_dash_in_a_name_ends_nothing() {
+        check(
+            "36 35 0:5 /a-b /m/- rw shared:1 - tmpfs - rw",
+            Some((36, "/m/-", "tmpfs", "-", "rw")),
+        );
+    }
+
+    #[test]
+    fn what_is_no_mount_is_refused() {
+        for line in [
+            "",
+            "x 35 8:1 / / rw - ext4 /dev/sda1 rw",
+            "36 35 8 / / rw - ext4 /dev/sda1 rw",
+            "36 35 8:1 / / rw ext4 /dev/sda1 rw",
+            "36 35 8:1 / / rw - ext4",
+        ] {
+            check(line, None);
+        }
+    }
+
+    #[test]
+    fn swap_is_a_device_or_a_file() {
+        for (line, expect) in [
+            (
+                "/dev/dm-1                               partition\t8388604\t\t0\t\t-2",
+                Some("/dev/dm-1"),
+            ),
+            (r"/swap\040file\040(deleted)   file 8 0 -3", Some("/swap file")),
+            ("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority", None),
+            ("", None),
+        ] {
+            assert_eq!(swap_line(line).map(|swap| swap.path).as_deref(), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_whole_octal_numbers_are_escapes() {
+        for (field, expect) in [
+            (r"a\040b", "a b"),
+            (r"a\04", r"a\04"),
+            (r"a\", r"a\"),
+            (r"\777", r"\777"),
+            (r"\+12", r"\+12"),
+            (r"\303\244", "ä"),
+            (r"\\040", r"\ "),
+        ] {
+            assert_eq!(unescape(field), expect);
+        }
+    }
+}

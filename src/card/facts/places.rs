@@ -1,0 +1,159 @@
+//! Where paths lead: names below /dev to devices, and files to the devices of the filesystem they lie in. Reads a
+//! snapshot only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::links::Volume;
+use super::mountinfo::MountLine;
+use super::{DevNo, Device, Kind, Snapshot};
+
+/// A mount, and whether it is of our own mount namespace, in which mount numbers are ours.
+pub(super) struct Mounted {
+    pub(super) line: MountLine,
+    pub(super) ours: bool,
+}
+
+/// How a path below /dev leads to a device.
+pub(super) struct Names<'a> {
+    snapshot: &'a Snapshot,
+    pub(super) by_name: BTreeMap<String, DevNo>,
+    by_mapped: BTreeMap<String, DevNo>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, devices: &BTreeMap<DevNo, Device>) -> Self {
+        let mapped = |device: &Device| match &device.kind {
+            Kind::Mapped { name, .. } => Some((name.clone(), device.dev)),
+            _ => None,
+        };
+        Self {
+            snapshot,
+            by_name: devices
+                .values()
+                .map(|device| (device.name.clone(), device.dev))
+                .collect(),
+            by_mapped: devices.values().filter_map(mapped).collect(),
+        }
+    }
+
+    pub(super) fn of_name(&self, name: &str) -> Option<DevNo> {
+        self.by_name.get(&name.replace('!', "/")).copied()
+    }
+
+    pub(super) fn of_path(&self, path: &str) -> Option<DevNo> {
+        let resolved = self.snapshot.resolved(path);
+        let path = resolved.as_deref().unwrap_or(path);
+        let name = path.strip_prefix("/dev/")?;
+        let mapped = name.strip_prefix("mapper/");
+        self.of_name(name)
+            .or_else(|| self.by_mapped.get(mapped?).copied())
+    }
+}
+
+/// How a file's path leads to the devices that hold it.
+pub(super) struct Places<'a> {
+    mounts: &'a [Mounted],
+    names: &'a Names<'a>,
+    /// For each of `mounts`, the devices it lies on.
+    pub(super) on: Vec<BTreeSet<DevNo>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(
+        mounts: &'a [Mounted],
+        names: &'a Names<'a>,
+        volumes: &[Volume],
+        pools: &[(String, BTreeSet<DevNo>)],
+    ) -> Self {
+        let direct = |mount: &Mounted| -> BTreeSet<DevNo> {
+            let line = &mount.line;
+            let mut on: BTreeSet<DevNo> = Some(line.dev).filter(|dev| dev.is_real()).into_iter().collect();
+            // bcachefs joins its devices with colons; XFS names those of its log and its realtime part as options.
+            let options = line
+                .options
+                .split(',')
+                .filter_map(|option| option.split_once('='));
+            let paths = line.source.split(':').chain(options.map(|(_, value)| value));
+            on.extend(paths.filter_map(|path| names.of_path(path)));
+            for volume in volumes {
+                if !on.is_disjoint(&volume.members) {
+                    on.extend(&volume.members);
+                }
+            }
+            if line.fstype == "zfs" {
+                let pool = line.source.split('/').next().unwrap_or_default();
+                let members = pools.iter().filter(|(name, _)| name == pool);
+                on.extend(members.flat_map(|(_, members)| members));
+            }
+            on
+        };
+        let mut places = Self {
+            mounts,
+            names,
+            on: mounts.iter().map(direct).collect(),
+        };
+        // An overlay's root lies where its layers do; an overlay may lie on another.
+        for _ in 0..2 {
+            places.on = mounts
+                .iter()
+                .zip(&places.on)
+                .map(|(mount, on)| {
+                    let layers = layers(&mount.line);
+                    on.iter()
+                        .copied()
+                        .chain(layers.flat_map(|layer| places.of_file(layer)))
+                        .collect()
+                })
+                .collect();
+        }
+        places
+    }
+
+    /// The devices that hold what is at `path`: the device itself, or those of the filesystem it lies in.
+    pub(super) fn of_path(&self, path: &str) -> BTreeSet<DevNo> {
+        match self.names.of_path(path) {
+            Some(dev) => BTreeSet::from([dev]),
+            None => self.of_file(path),
+        }
+    }
+
+    pub(super) fn of_file(&self, path: &str) -> BTreeSet<DevNo> {
+        let holds = |mount: &Mounted| mount.ours && is_at_or_below(path, &mount.line.target);
+        let found = self
+            .mounts
+            .iter()
+            .zip(&self.on)
+            .filter(|(mount, _)| holds(mount))
+            // Of two at the same mount point the later one is seen: `max_by_key` takes the last.
+            .max_by_key(|(mount, _)| mount.line.target.trim_end_matches('/').len());
+        found.map(|(_, on)| on.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn of_mount(&self, id: u64) -> Option<BTreeSet<DevNo>> {
+        let found = self.mounts.iter().zip(&self.on);
+        let mut found = found.filter(|(mount, _)| mount.ours && mount.line.id == id);
+        found.next().map(|(_, on)| on.clone())
+    }
+}
+
+/// The directories that an overlay is made of (Documentation/filesystems/overlayfs.rst).
+fn layers(line: &MountLine) -> impl Iterator<Item = &str> {
+    let options = if line.fstype == "overlay" {
+        line.options.as_str()
+    } else {
+        ""
+    };
+    options
+        .split(',')
+        .filter_map(|option| {
+            let (name, value) = option.split_once('=')?;
+            matches!(name, "lowerdir" | "upperdir" | "lowerdir+").then_some(value)
+        })
+        .flat_map(|value| value.split(':'))
+        .filter(|path| path.starts_with('/'))
+}
+
+fn is_at_or_below(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,344 @@
+//! Which devices may be written: pure functions over [`Facts`]. The only place that makes an [`ApprovedCard`].
+
+use super::facts::{DevNo, Device, Facts, Found, Kind, Reach, Target, Use, What};
+use super::refusal::{is_system, Allowed, Refusal, Via};
+use super::text::shell_quote;
+
+/// The largest card that is written without `--allow large`, in bytes: 256 GiB, not 256·10⁹, since cards sold as
+/// 256 GB hold up to 256.6·10⁹ bytes.
+pub const LARGE: u64 = 256 << 30;
+
+/// What tells a device from another that took its place, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number.
+    pub dev: DevNo,
+    /// Its medium's number, where the kernel counts them.
+    pub diskseq: Option<u64>,
+    /// Its serial number, where it has one.
+    pub serial: Option<String>,
+    /// In bytes.
+    pub size: u64,
+    /// The unit of writes, in bytes.
+    pub sector: u32,
+}
+
+impl Identity {
+    /// That of a device in the facts.
+    #[must_use]
+    pub fn of(device: &Device) -> Self {
+        Self {
+            dev: device.dev,
+            diskseq: device.diskseq,
+            serial: device.serial.clone(),
+            size: device.size,
+            sector: device.sector,
+        }
+    }
+}
+
+/// A device to which nothing speaks against being overwritten. Only [`approve`] makes one.
+#[derive(Debug)]
+pub struct ApprovedCard {
+    path: String,
+    identity: Identity,
+}
+
+impl ApprovedCard {
+    /// The path under which it was given.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Which device it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// The card at `target`, if nothing speaks against overwriting it with an image of `image_size` bytes (`None`
+/// where that is not known yet), or every reason that does.
+pub fn approve(
+    facts: &Facts,
+    target: &Target,
+    image_size: Option<u64>,
+    allowed: &Allowed,
+) -> Result<ApprovedCard, Vec<Refusal>> {
+    let found = refusals(facts, target, image_size, allowed);
+    match disk(facts, target) {
+        Ok(device) if found.is_empty() => Ok(ApprovedCard {
+            path: target.path.clone(),
+            identity: Identity::of(device),
+        }),
+        _ => Err(found),
+    }
+}
+
+/// Every reason not to write `target`. Empty means that [`approve`] gives a card.
+#[must_use]
+pub fn refusals(facts: &Facts, target: &Target, image_size: Option<u64>, allowed: &Allowed) -> Vec<Refusal> {
+    let device = match disk(facts, target) {
+        Ok(device) => device,
+        Err(refusal) => return vec![refusal],
+    };
+    let mut found = Vec::new();
+    let part = not_a_whole_disk(facts, device);
+    let whole = part.is_none();
+    found.extend(part);
+    if device.size == 0 {
+        found.push(Refusal::NoMedium);
+    }
+    found.extend(in_use(facts, device));
+    if device.read_only {
+        found.push(Refusal::ReadOnly);
+    }
+    if let Some(image) = image_size.filter(|image| *image > device.size && device.size > 0) {
+        found.push(Refusal::TooSmall {
+            size: device.size,
+            image,
+        });
+    }
+    if whole {
+        found.extend(unlike_a_card(device));
+    }
+    found.retain(|refusal| refusal.allowed_by().is_none_or(|allow| !allowed.contains(&allow)));
+    found
+}
+
+/// Every whole disk with the reasons against it, the ones without a reason first, then by name.
+#[must_use]
+pub fn candidates<'a>(
+    facts: &'a Facts,
+    image_size: Option<u64>,
+    allowed: &Allowed,
+) -> Vec<(&'a Device, Vec<Refusal>)> {
+    let mut found: Vec<(&Device, Vec<Refusal>)> = facts
+        .devices
+        .values()
+        .filter(|device| not_a_whole_disk(facts, device).is_none())
+        .map(|device| (device, refusals(facts, &target_of(device), image_size, allowed)))
+        .collect();
+    found.sort_by(|(one, reasons), (other, others)| {
+        (!reasons.is_empty(), &one.name).cmp(&(!others.is_empty(), &other.name))
+    });
+    found
+}
+
+/// The target that a device's own node is.
+#[must_use]
+pub fn target_of(device: &Device) -> Target {
+    Target {
+        path: device.node(),
+        found: Found::Block(device.dev),
+    }
+}
+
+fn disk<'a>(facts: &'a Facts, target: &Target) -> Result<&'a Device, Refusal> {
+    let path = target.path.clone();
+    match &target.found {
+        Found::Missing => Err(Refusal::Missing { path }),
+        Found::Other(what) => Err(Refusal::NotBlockDevice { path, what }),
+        Found::Unreadable(why) => Err(Refusal::Unreadable {
+            path,
+            why: why.clone(),
+        }),
+        Found::Block(dev) => facts.devices.get(dev).ok_or(Refusal::Unknown { path }),
+    }
+}
+
+fn not_a_whole_disk(facts: &Facts, device: &Device) -> Option<Refusal> {
+    let what = match &device.kind {
+        Kind::Disk | Kind::Card | Kind::Emmc | Kind::Loop { .. } => return None,
+        Kind::EmmcArea => "a hardware area of an eMMC",
+        Kind::Partition { .. } => "a partition",
+        Kind::Mapped { .. } => "made by device-mapper",
+        Kind::Raid => "a RAID array",
+        Kind::Optical => "an optical drive",
+        Kind::Made => "made by the kernel",
+    };
+    let disk = match &device.kind {
+        Kind::Partition { of: Some(disk), .. } => Some(facts.node(*disk)),
+        _ => None,
+    };
+    Some(Refusal::NotWholeDisk {
+        node: device.node(),
+        what,
+        disk,
+    })
+}
+
+/// Everything that rests on the device, however far above it.
+fn in_use(facts: &Facts, device: &Device) -> Vec<Refusal> {
+    let holds = holds_of_system(facts, device);
+    // On the system's own disk, each of the loop devices that a system keeps there (one for every snap) would be
+    // a reason of its own; on any other disk, they are what must be detached before it can be unmounted.
+    let loops = if holds.is_empty() {
+        Reach::Files
+    } else {
+        Reach::Devices
+    };
+    let mut found = Vec::new();
+    if !holds.is_empty() {
+        found.push(Refusal::System { holds });
+    }
+    for what in &facts.uses {
+        let reach = match what.what {
+            What::Mount { .. } => loops,
+            _ => Reach::Files,
+        };
+        let Some(via) = via(facts, what, device.dev, reach) else {
+            continue;
+        };
+        found.push(match what.what.clone() {
+            What::Mount { target, .. } => Refusal::Mounted { target, via },
+            What::Swap(path) => Refusal::Swap {
+                via: via.filter(|via| *via != path),
+                path,
+            },
+            What::Volume { fstype, uuid } => Refusal::Volume { fstype, uuid, via },
+            What::Pool(name) => Refusal::Pool { name, via },
+            What::File { role, path } => Refusal::Contains { role, path, via },
+        });
+    }
+    found.extend(holders(facts, device, loops));
+    if let Kind::Loop {
+        backing: Some(backing),
+    } = &device.kind
+    {
+        found.extend(files_behind_loop(facts, backing));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The mount points of the running system that rest on the device, or on the disk that it is a part of.
+fn holds_of_system(facts: &Facts, device: &Device) -> Vec<String> {
+    let disk = match device.kind {
+        Kind::Partition { of: Some(disk), .. } => disk,
+        _ => device.dev,
+    };
+    let mut holds: Vec<String> = facts
+        .uses
+        .iter()
+        .filter_map(|what| match &what.what {
+            What::Mount { target, .. } if is_system(target) => {
+                via(facts, what, disk, Reach::Files).map(|_| target.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    holds.sort();
+    holds.dedup();
+    holds
+}
+
+/// Through which device a use reaches `dev`: `None` if it does not, `Some(None)` if it lies on it directly.
+fn via(facts: &Facts, what: &Use, dev: DevNo, reach: Reach) -> Option<Via> {
+    if what.on.contains(&dev) {
+        return Some(None);
+    }
+    let through = what
+        .on
+        .iter()
+        .find(|on| facts.under(**on, reach).contains(&dev))?;
+    Some(Some(facts.node(*through)))
+}
+
+/// The devices that rest on the disk or on one of its partitions directly, its partitions aside.
+fn holders(facts: &Facts, disk: &Device, reach: Reach) -> Vec<Refusal> {
+    let partitions = facts.partitions(disk.dev);
+    let is_part = |dev: DevNo| partitions.iter().any(|part| part.dev == dev);
+    let mut found = Vec::new();
+    for holder in facts.devices.values() {
+        if holder.dev == disk.dev || is_part(holder.dev) {
+            continue;
+        }
+        let Some(below) = holder
+            .rests_on(reach)
+            .find(|below| *below == disk.dev || is_part(*below))
+        else {
+            continue;
+        };
+        found.push(Refusal::Holder {
+            node: holder_name(holder),
+            release: release(holder),
+            via: is_part(below).then(|| facts.node(below)),
+        });
+    }
+    found
+}
+
+fn holder_name(holder: &Device) -> String {
+    match &holder.kind {
+        Kind::Mapped { name, .. } => format!("{} (/dev/mapper/{name})", holder.node()),
+        _ => holder.node(),
+    }
+}
+
+/// The command that makes a holder let go.
+fn release(holder: &Device) -> Option<String> {
+    match &holder.kind {
+        Kind::Mapped { name, by } => Some(match by.as_deref() {
+            Some("LVM") => format!("vgchange -an {}", shell_quote(&volume_group(name))),
+            Some("CRYPT") => format!("cryptsetup close {}", shell_quote(name)),
+            Some("mpath") => format!("multipath -f {}", shell_quote(name)),
+            _ => format!("dmsetup remove {}", shell_quote(name)),
+        }),
+        Kind::Raid => Some(format!("mdadm --stop {}", holder.node())),
+        Kind::Loop { .. } => Some(format!("losetup -d {}", holder.node())),
+        _ => None,
+    }
+}
+
+/// The volume group in the name of an LVM mapping, `GROUP-VOLUME`, where a dash within either is doubled.
+fn volume_group(mapped: &str) -> String {
+    let mut group = String::new();
+    let mut rest = mapped;
+    while let Some((before, after)) = rest.split_once('-') {
+        group.push_str(before);
+        match after.strip_prefix('-') {
+            Some(more) => {
+                group.push('-');
+                rest = more;
+            }
+            None => return group,
+        }
+    }
+    group.push_str(rest);
+    group
+}
+
+/// A loop device over the very image would write the image into itself while it is read.
+fn files_behind_loop(facts: &Facts, backing: &str) -> Vec<Refusal> {
+    let files = facts.uses.iter().filter_map(|what| match &what.what {
+        What::File { role, path } if path == backing => Some(Refusal::Contains {
+            role: *role,
+            path: path.clone(),
+            via: None,
+        }),
+        _ => None,
+    });
+    files.collect()
+}
+
+/// What makes the device look like something other than a card: all of it can be allowed.
+fn unlike_a_card(device: &Device) -> Vec<Refusal> {
+    let mut found = Vec::new();
+    match &device.kind {
+        Kind::Loop { backing } => found.push(Refusal::Loop {
+            backing: backing.clone().unwrap_or_default(),
+        }),
+        Kind::Card => {}
+        _ if device.removable => {}
+        _ => found.push(Refusal::Internal {
+            bus: device.bus.word(),
+        }),
+    }
+    if device.size > LARGE {
+        found.push(Refusal::Large { size: device.size });
+    }
+    found
+}

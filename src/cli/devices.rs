@@ -1,0 +1,232 @@
+//! `palmfarm devices`, and how a card is shown before it is overwritten. Formats facts; reads nothing.
+
+use serde_json::{json, Value};
+
+use crate::card::facts::{Device, Facts, Kind};
+use crate::card::{candidates, explain, printable, refusals, size_text, target_of, Allowed, Refusal};
+
+/// Every block device as a table: each disk with its partitions below it, and every reason why it would not be
+/// written.
+#[must_use]
+pub fn table(facts: &Facts, allowed: &Allowed) -> String {
+    let mut rows = vec![["DEVICE", "SIZE", "BUS", "MODEL", "CONTENT"].map(str::to_owned)];
+    let mut notes = vec![Vec::new()];
+    let mut idle = 0_usize;
+    for device in in_order(facts) {
+        if is_idle_loop(device) {
+            idle += 1;
+            continue;
+        }
+        let indent = if is_partition(device) { "  " } else { "" };
+        rows.push([
+            format!("{indent}{}", printable(&device.node())),
+            size_text(device.size),
+            device.bus.word().to_owned(),
+            printable(&device.title()),
+            content(device),
+        ]);
+        notes.push(verdict(facts, device, allowed));
+    }
+    let mut out = align(&rows, &notes);
+    if idle > 0 {
+        let devices = if idle == 1 { "device" } else { "devices" };
+        out.push_str(&format!("and {idle} loop {devices} without a file\n"));
+    }
+    if candidates(facts, None, allowed)
+        .iter()
+        .all(|(_, reasons)| !reasons.is_empty())
+    {
+        out.push_str("no card found\n");
+        out.push_str(if facts.wsl {
+            "hint: Windows keeps card readers to itself; run palmfarm on Linux, or build a .img and write it from Windows\n"
+        } else {
+            "hint: plug the reader out and in again with the card in it\n"
+        });
+    }
+    out
+}
+
+/// Every block device as JSON, one value for each.
+#[must_use]
+pub fn values(facts: &Facts, allowed: &Allowed) -> Vec<Value> {
+    in_order(facts)
+        .map(|device| {
+            let refusals = refusals(facts, &target_of(device), None, allowed);
+            json!({
+                "device": device.node(),
+                "number": device.dev.to_string(),
+                "kind": kind(device),
+                "bus": device.bus.word(),
+                "size": device.size,
+                "sector": device.sector,
+                "removable": device.removable,
+                "hotplug": device.hotplug,
+                "read_only": device.read_only,
+                "vendor": device.vendor,
+                "model": device.model,
+                "serial": device.serial,
+                "diskseq": device.diskseq,
+                "content": device.content.as_ref().map(|content| json!({
+                    "format": content.format,
+                    "label": content.label,
+                })),
+                "rests_on": device.below.iter().map(|below| facts.node(*below)).collect::<Vec<_>>(),
+                "writable": refusals.is_empty(),
+                "refusals": refusals.iter().map(refusal).collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}
+
+/// One reason as JSON.
+#[must_use]
+pub fn refusal(refusal: &Refusal) -> Value {
+    json!({
+        "reason": refusal.code(),
+        "message": refusal.to_string(),
+        "hint": refusal.hint(),
+        "allow": refusal.allowed_by().map(crate::card::Allow::word),
+    })
+}
+
+/// What is to be overwritten, for a prompt or a picker: the disk on the first line, what is on it below.
+#[must_use]
+pub fn card_text(facts: &Facts, device: &Device) -> String {
+    let mut said = vec![
+        printable(&device.node()),
+        size_text(device.size),
+        device.bus.word().to_owned(),
+    ];
+    said.extend(Some(printable(&device.title())).filter(|title| !title.is_empty()));
+    said.extend(
+        device
+            .serial
+            .as_deref()
+            .map(|serial| format!("serial {}", printable(serial))),
+    );
+    let mut out = said.join(", ");
+    let partitions = facts.partitions(device.dev);
+    if partitions.is_empty() {
+        let on_it = Some(content(device)).filter(|content| !content.is_empty());
+        out.push_str(&format!(
+            "\n  on it now: {}",
+            on_it.unwrap_or_else(|| "nothing that is known".to_owned())
+        ));
+    }
+    for part in partitions {
+        let content = content(part);
+        let line = format!(
+            "\n  {}  {}  {content}",
+            printable(&part.node()),
+            size_text(part.size)
+        );
+        out.push_str(line.trim_end());
+    }
+    out
+}
+
+/// What one may look for first.
+fn rank(device: &Device) -> u8 {
+    match device.kind {
+        Kind::Card | Kind::Disk | Kind::Emmc => 0,
+        Kind::Loop { .. } => 1,
+        _ => 2,
+    }
+}
+
+/// Disks by name, each followed by its partitions.
+fn in_order(facts: &Facts) -> impl Iterator<Item = &Device> {
+    let mut disks: Vec<&Device> = facts
+        .devices
+        .values()
+        .filter(|device| !matches!(device.kind, Kind::Partition { of: Some(_), .. }))
+        .collect();
+    disks.sort_by_key(|device| (rank(device), split_number(&device.name), device.dev));
+    disks
+        .into_iter()
+        .flat_map(|disk| std::iter::once(disk).chain(facts.partitions(disk.dev)))
+}
+
+/// A name and the number at its end, so that `loop10` comes after `loop9`.
+fn split_number(name: &str) -> (&str, u64) {
+    let stem = name.trim_end_matches(|char: char| char.is_ascii_digit());
+    (
+        stem,
+        name.get(stem.len()..)
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(0),
+    )
+}
+
+fn verdict(facts: &Facts, device: &Device, allowed: &Allowed) -> Vec<String> {
+    let reasons = refusals(facts, &target_of(device), None, allowed);
+    if reasons.is_empty() {
+        return vec!["can be written".to_owned()];
+    }
+    explain(&reasons)
+        .into_iter()
+        .zip(&reasons)
+        // Under its disk, a partition need not be told what was said there.
+        .filter(|(_, reason)| {
+            !is_partition(device) || !matches!(reason, Refusal::NotWholeDisk { .. } | Refusal::System { .. })
+        })
+        .map(|((message, hint), _)| match hint {
+            Some(hint) => format!("{message}  [{hint}]"),
+            None => message,
+        })
+        .collect()
+}
+
+fn align(rows: &[[String; 5]], notes: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut out = String::new();
+    for (row, notes) in rows.iter().zip(notes) {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+        for note in notes {
+            out.push_str(&format!("      {note}\n"));
+        }
+    }
+    out
+}
+
+fn content(device: &Device) -> String {
+    let Some(content) = &device.content else {
+        return String::new();
+    };
+    match &content.label {
+        Some(label) => printable(&format!("{} \"{label}\"", content.format)),
+        None => printable(&content.format),
+    }
+}
+
+fn is_partition(device: &Device) -> bool {
+    matches!(device.kind, Kind::Partition { .. })
+}
+
+fn is_idle_loop(device: &Device) -> bool {
+    matches!(device.kind, Kind::Loop { backing: None })
+}
+
+fn kind(device: &Device) -> &'static str {
+    match device.kind {
+        Kind::Disk => "disk",
+        Kind::Card => "card",
+        Kind::Emmc => "emmc",
+        Kind::EmmcArea => "emmc-area",
+        Kind::Partition { .. } => "partition",
+        Kind::Loop { .. } => "loop",
+        Kind::Mapped { .. } => "mapped",
+        Kind::Raid => "raid",
+        Kind::Optical => "optical",
+        Kind::Made => "made",
+    }
+}
