@@ -53,6 +53,7 @@ pub fn values(facts: &Facts, allowed: &Allowed) -> Vec<Value> {
         .map(|device| {
             let refusals = refusals(facts, &target_of(device), None, allowed);
             json!({
+                "event": "device",
                 "device": device.node(),
                 "number": device.dev.to_string(),
                 "kind": kind(device),
