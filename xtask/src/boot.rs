@@ -1,6 +1,129 @@
-//! `cargo xtask boot`.
+//! `cargo xtask boot`: a card made from a real base, booted in QEMU beside a home router, and looked at from outside.
+//!
+//! Nothing is asserted from inside the tool's own reports alone: the router pings the card, ssh logs in, and the
+//! report is read from the image after the power is off. Bounded in time, and gone without a trace when it ends.
 
-/// Run it.
-pub(crate) fn run(_args: &[&str]) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+mod checks;
+mod deadline;
+mod farm;
+mod guest;
+mod lab;
+mod look;
+mod off;
+mod qemu;
+mod router;
+mod stock;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use crate::base;
+use crate::deps::{self, Package, Privilege, Ready};
+use checks::Checks;
+use lab::Lab;
+
+const USAGE: &str =
+    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--stock] [--base LAYOUT] [--tool PALMFARM]";
+
+/// What to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// A farm.
+    Farm(Renderer),
+    /// The base itself, to see that base and harness are sound.
+    Stock,
+}
+
+/// Who configures the card's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renderer {
+    /// systemd-networkd.
+    Networkd,
+    /// ifupdown, as in the article.
+    Ifupdown,
+}
+
+impl Renderer {
+    /// As in the farm file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Networkd => "networkd",
+            Self::Ifupdown => "ifupdown",
+        }
+    }
+}
+
+/// `boot` with its options.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let (mut trial, mut layout, mut tool) = (Trial::Farm(Renderer::Networkd), "jammy", None);
+    let mut words = args.iter().copied();
+    while let Some(word) = words.next() {
+        match word {
+            "--stock" => trial = Trial::Stock,
+            "--renderer" => {
+                trial = match words.next() {
+                    Some("networkd") => Trial::Farm(Renderer::Networkd),
+                    Some("ifupdown") => Trial::Farm(Renderer::Ifupdown),
+                    _ => bail!("{USAGE}"),
+                }
+            }
+            "--base" => layout = words.next().context(USAGE)?,
+            "--tool" => tool = Some(PathBuf::from(words.next().context(USAGE)?)),
+            _ => bail!("{USAGE}"),
+        }
+    }
+    let tool = match (tool, trial) {
+        (Some(tool), _) => tool,
+        (None, Trial::Stock) => PathBuf::new(),
+        // As the user who asked, before anything runs as root.
+        (None, Trial::Farm(_)) => tool_with_agents()?,
+    };
+    let tool_word = tool.display().to_string();
+    let mut again: Vec<&str> = ["boot"].iter().chain(args).copied().collect();
+    again.extend(["--tool", &tool_word]);
+    if deps::again_as_root(&again)? == deps::Again::Done {
+        return Ok(());
+    }
+    ready().require()?;
+    let passed = boot(trial, layout, &tool)?;
+    println!("{passed} checks passed");
+    Ok(())
+}
+
+/// Whether a card can be booted here.
+pub(crate) fn ready() -> Ready {
+    if deps::privilege() != Privilege::Root {
+        return Ready::Skip(
+            "booting a card needs root: the router has a network namespace of its own".into(),
+        );
+    }
+    if let Ready::Skip(reason) = base::ready() {
+        return Ready::Skip(reason);
+    }
+    let needs: Vec<Package> = [router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS].concat();
+    deps::ensure(&needs)
+}
+
+/// Make the trial with `tool` as the palmfarm to use; the number of checks that passed. [`ready`] must have said
+/// yes.
+pub(crate) fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<usize> {
+    let base = base::build(layout)?;
+    let mut checks = Checks::new();
+    let (name, seconds) = match trial {
+        Trial::Stock => ("stock", 1500),
+        Trial::Farm(Renderer::Networkd) => ("networkd", 2400),
+        Trial::Farm(Renderer::Ifupdown) => ("ifupdown", 3600),
+    };
+    let mut lab = Lab::new(name, seconds)?;
+    let done = match trial {
+        Trial::Stock => stock::trial(&mut lab, &base, &mut checks),
+        Trial::Farm(renderer) => farm::trial(&mut lab, &base, tool, renderer, &mut checks),
+    };
+    lab.finish(done.and_then(|()| checks.finish()))
+}
+
+/// The tool as it is handed out, with the agents inside.
+fn tool_with_agents() -> Result<PathBuf> {
+    bail!("--tool says which palmfarm to use")
 }

@@ -62,11 +62,11 @@ pub(crate) fn entry(name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()
 }
 
 fn entry_in(dir: &Path, name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let made = dir.join(format!("{name}-{}", key.hex()));
-    if made.is_dir() {
+    let ready = dir.join(format!("{name}-{}", key.hex()));
+    if ready.is_dir() {
         // Its age is the time since it was last wanted; a read-only cache is no reason to stop.
-        let _ = fs::File::open(&made).and_then(|entry| entry.set_modified(SystemTime::now()));
-        return Ok(made);
+        let _ = fs::File::open(&ready).and_then(|entry| entry.set_modified(SystemTime::now()));
+        return Ok(ready);
     }
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     sweep(dir);
@@ -75,13 +75,13 @@ fn entry_in(dir: &Path, name: &str, key: &Key, make: impl FnOnce(&Path) -> Resul
     fs::create_dir(&half).with_context(|| format!("creating {}", half.display()))?;
     let done = make(&half).and_then(|()| {
         // Another run may have been faster; what it made is the same.
-        fs::rename(&half, &made).or_else(|error| if made.is_dir() { Ok(()) } else { Err(error) })?;
+        fs::rename(&half, &ready).or_else(|error| if ready.is_dir() { Ok(()) } else { Err(error) })?;
         Ok(())
     });
     let _ = fs::remove_dir_all(&half);
-    done.with_context(|| format!("making {}", made.display()))?;
-    prune(dir, name, &made);
-    Ok(made)
+    done.with_context(|| format!("making {}", ready.display()))?;
+    prune(dir, name, &ready);
+    Ok(ready)
 }
 
 /// Half-made entries of runs that are no more.
@@ -154,8 +154,8 @@ mod tests {
     fn an_entry_is_made_once() {
         let scratch = Scratch::new("once");
         let key = Key::default().with("a");
-        let make = |dir: &Path| Ok(fs::write(dir.join("file"), "made")?);
-        let made = entry_in(&scratch.0, "thing", &key, make).unwrap();
+        let fill = |dir: &Path| Ok(fs::write(dir.join("file"), "made")?);
+        let made = entry_in(&scratch.0, "thing", &key, fill).unwrap();
         assert_eq!(fs::read_to_string(made.join("file")).unwrap(), "made");
         assert_eq!(
             entry_in(&scratch.0, "thing", &key, |_| anyhow::bail!("made twice")).unwrap(),
@@ -186,8 +186,8 @@ mod tests {
             )?;
             Ok(())
         };
-        let made = entry_in(&scratch.0, "thing", &key, slow).unwrap();
-        assert_eq!(fs::read_to_string(made.join("file")).unwrap(), "fast");
+        let entry = entry_in(&scratch.0, "thing", &key, slow).unwrap();
+        assert_eq!(fs::read_to_string(entry.join("file")).unwrap(), "fast");
     }
 
     #[test]

@@ -9,6 +9,7 @@ export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 sed -i '/^Package: cloud-init$/,/^$/ s/ isc-dhcp-client,//' "$root/var/lib/dpkg/status"
 chroot "$root" dpkg --purge isc-dhcp-client
 chroot "$root" dpkg-query -W > "$OUT/packages.txt"
+cp "$root/var/log/dpkg.log" "$OUT/dpkg.log"
 
 # The kernel is unpacked on the host: its postinst builds an initramfs, which takes ten minutes under emulation.
 mkdir "$OUT/debs" "$OUT/repo"

@@ -26,6 +26,11 @@ const GETTY_WAIT: &str = "[Unit]\nBefore=getty.target\n";
 /// ubuntu-raspi-settings names the on-board NIC of every Pi `eth0` (20.10 on).
 const RASPI_ETH0: &str = "[Match]\nDriver=bcmgenet smsc95xx lan78xx\nOriginalName=en*\n\n[Link]\nName=eth0\n";
 
+/// Ubuntu's locale-gen(8) takes names of locales, and cloud-init counts on it; Debian's knows only its file.
+const LOCALE_GEN: &str = "#!/bin/sh\n\
+    for locale; do\n    echo \"$locale ${locale#*.}\" >> /etc/locale.gen\ndone\n\
+    exec /usr/sbin/locale-gen\n";
+
 /// meta-data as Ubuntu writes it, underscore included.
 pub(crate) const META_DATA: &str = "dsmode: local\ninstance_id: cloud-image\n";
 /// network-config as Ubuntu writes it.
@@ -41,6 +46,8 @@ pub(crate) fn settle(root: &Path, layout: &Layout) -> Result<()> {
         "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\n",
     )?;
     put("etc/fstab", layout.fstab)?;
+    put("etc/default/locale", "LANG=C.UTF-8\n")?;
+    self::put(root, "usr/local/sbin/locale-gen", LOCALE_GEN, 0o755)?;
     fs::create_dir_all(root.join("boot/firmware")).context("making the mount point of the FAT partition")?;
     cloud_init(root, layout)?;
     if layout.nic == Nic::LinkFile {

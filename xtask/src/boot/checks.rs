@@ -1,0 +1,108 @@
+//! Named assertions that print as they are made and are counted at the end.
+//!
+//! A failed one does not stop the others: one boot should tell everything that is wrong with a card.
+
+use std::time::Instant;
+
+use anyhow::{bail, Result};
+
+/// What was asserted so far.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    started: Instant,
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Checks {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            passed: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Assert `name`: what was seen, or why it does not hold. Returns whether it holds.
+    pub(crate) fn check(&mut self, name: &str, seen: Result<String>) -> bool {
+        let at = self.started.elapsed().as_secs();
+        match seen {
+            Ok(seen) => {
+                let seen = seen.trim();
+                println!(
+                    "{at:4} s  ok    {name}{}{seen}",
+                    if seen.is_empty() { "" } else { ": " }
+                );
+                self.passed = self.passed.saturating_add(1);
+                true
+            }
+            Err(error) => {
+                println!("{at:4} s  FAIL  {name}: {error:#}");
+                self.failed.push(name.to_owned());
+                false
+            }
+        }
+    }
+
+    /// Say what goes on between two assertions.
+    pub(crate) fn note(&self, text: &str) {
+        println!("{:4} s  ..    {text}", self.started.elapsed().as_secs());
+    }
+
+    /// How many held, or which did not.
+    pub(crate) fn finish(self) -> Result<usize> {
+        if self.failed.is_empty() {
+            return Ok(self.passed);
+        }
+        let all = self.passed.saturating_add(self.failed.len());
+        bail!(
+            "{} of {all} checks failed: {}",
+            self.failed.len(),
+            self.failed.join("; ")
+        )
+    }
+}
+
+/// `seen` if it is `expect`, else an error with both.
+pub(crate) fn equal(seen: &str, expect: &str) -> Result<String> {
+    let seen = seen.trim();
+    if seen != expect {
+        bail!("expected {expect:?}, found {seen:?}");
+    }
+    Ok(seen.to_owned())
+}
+
+/// An error with all of `found` unless it is empty.
+pub(crate) fn nothing(found: &str) -> Result<String> {
+    let found = found.trim();
+    if !found.is_empty() {
+        bail!("found\n{found}");
+    }
+    Ok(String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_is_enough_and_hides_none() {
+        let mut checks = Checks::new();
+        assert!(checks.check("a", Ok("seen".into())));
+        assert!(!checks.check("b", equal("x", "y")));
+        assert!(!checks.check("c", nothing("left\n")));
+        assert_eq!(
+            checks.finish().unwrap_err().to_string(),
+            "2 of 3 checks failed: b; c"
+        );
+    }
+
+    #[test]
+    fn what_holds_is_counted() {
+        let mut checks = Checks::new();
+        checks.check("a", equal(" x\n", "x"));
+        checks.check("b", nothing(" \n"));
+        assert_eq!(checks.finish().unwrap(), 2);
+    }
+}

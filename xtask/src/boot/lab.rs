@@ -1,0 +1,119 @@
+//! One trial's folder, router and power switch.
+//!
+//! The card's image is a gigabyte, so it goes when the trial is over; what is left after a failure is what one reads:
+//! the serial lines, the router's log and the farm.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::deadline::Deadline;
+use super::guest::KeyPair;
+use super::qemu::{self, Machine, Parts};
+use super::router::Router;
+use crate::base::Base;
+
+/// The Pi's MAC: the vendor's prefix, then a number that is easy to find in an address.
+pub(crate) const MAC: &str = "b8:27:eb:12:34:56";
+
+/// The size of the card. Ubuntu's images are smaller, so the root file system has room to grow.
+const CARD: u64 = 8 << 30;
+
+/// One trial's folder and router.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    /// Where everything of this trial lies.
+    pub(crate) dir: PathBuf,
+    /// The home network.
+    pub(crate) router: Router,
+    /// Who may log in.
+    pub(crate) key: KeyPair,
+    /// The end of the trial.
+    pub(crate) deadline: Deadline,
+    boots: u32,
+}
+
+impl Lab {
+    /// A new folder under target/boot, and a router that logs there.
+    pub(crate) fn new(name: &str, seconds: u64) -> Result<Self> {
+        let dir = crate::target_dir()
+            .join("boot")
+            .join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        let router = Router::start(&dir)?;
+        let key = KeyPair::new(&dir)?;
+        Ok(Self {
+            dir,
+            router,
+            key,
+            deadline: Deadline::seconds(seconds),
+            boots: 0,
+        })
+    }
+
+    /// Where the card's image goes.
+    pub(crate) fn card(&self) -> PathBuf {
+        self.dir.join("card.img")
+    }
+
+    /// Give the image the size of a card; what is added takes no space.
+    pub(crate) fn pad(&self) -> Result<()> {
+        let card = self.card();
+        fs::File::options()
+            .write(true)
+            .open(&card)
+            .and_then(|file| file.set_len(CARD))
+            .with_context(|| format!("giving {} the size of a card", card.display()))
+    }
+
+    /// Power on with the command line that is on the card.
+    pub(crate) fn power_on(&mut self, base: &Base) -> Result<Machine> {
+        self.boots = self.boots.saturating_add(1);
+        let card = self.card();
+        let line =
+            qemu::fat_file(&card, "current/cmdline.txt").or_else(|_| qemu::fat_file(&card, "cmdline.txt"))?;
+        let parts = Parts {
+            disk: &card,
+            kernel: &base.kernel,
+            initrd: &base.initrd,
+            command_line: &qemu::command_line(&line),
+            mac: MAC,
+            serial: &self.serial(),
+        };
+        Machine::start(&self.router, &parts)
+    }
+
+    /// The serial line of the boot that is running, or that was the last.
+    pub(crate) fn serial(&self) -> PathBuf {
+        self.dir.join(format!("serial-{}.log", self.boots))
+    }
+
+    /// Clean up after `trial`: everything after a success, the image only after a failure.
+    pub(crate) fn finish<T>(self, trial: Result<T>) -> Result<T> {
+        let Self { dir, router, .. } = self;
+        // The machine holds the image open until then.
+        drop(router);
+        if trial.is_ok() {
+            let _ = fs::remove_dir_all(&dir);
+            return trial;
+        }
+        for image in images(&dir) {
+            let _ = fs::remove_file(image);
+        }
+        crate::deps::give_back(&[&dir]);
+        trial.with_context(|| format!("serial lines and logs are kept in {}", dir.display()))
+    }
+}
+
+fn images(dir: &Path) -> Vec<PathBuf> {
+    let Ok(found) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    found
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "img"))
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! Looking at a running card, from the router's side of the cable wherever that is possible.
+
+use std::net::Ipv6Addr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use serde_json::Value;
+
+use super::checks::{equal, nothing, Checks};
+use super::deadline::Deadline;
+use super::farm::HOST;
+use super::guest::Guest;
+use super::lab::MAC;
+use super::qemu::Machine;
+use super::router::{FAR4, FAR6, LIFETIME};
+use super::Renderer;
+
+/// A card that was powered on.
+#[derive(Debug)]
+pub(crate) struct Card<'a> {
+    /// How to log in to it.
+    pub(crate) guest: Guest<'a>,
+    /// What it runs in.
+    pub(crate) machine: &'a mut Machine,
+    /// Where it should answer.
+    pub(crate) predicted: Ipv6Addr,
+    /// Who configures its network in the end.
+    pub(crate) renderer: Renderer,
+    /// The end of the trial.
+    pub(crate) deadline: Deadline,
+}
+
+impl Card<'_> {
+    /// It answers at the predicted address and takes the key; without that, there is nothing more to see.
+    pub(crate) fn answers(&mut self, checks: &mut Checks) -> Result<()> {
+        let router = self.guest.router;
+        let predicted = self.predicted;
+        let deadline = self.deadline.at_most(900);
+        let reached = deadline.retry(|| {
+            self.machine.still_on()?;
+            if !router.pings(&predicted.to_string()) {
+                bail!("no answer from {predicted}, the predicted address");
+            }
+            Ok(())
+        });
+        let observed = reached.and_then(|()| {
+            let mac = router
+                .neighbour(predicted)
+                .context("nothing is known of who answered")?;
+            equal(&mac, MAC)?;
+            Ok(format!("predicted {predicted}, observed {predicted} at {mac}"))
+        });
+        let answered = checks.check("the router reaches br0 at the predicted IPv6 address", observed);
+        let leased = deadline.retry(|| {
+            let lease = router.lease(MAC).with_context(|| format!("no lease for {MAC}"))?;
+            if !router.pings(&lease.to_string()) {
+                bail!("no answer from {lease}");
+            }
+            Ok(lease.to_string())
+        });
+        checks.check("the router reaches br0 over IPv4", leased);
+        if !answered {
+            bail!("the card did not answer at {predicted}");
+        }
+        let guest = &self.guest;
+        let login = self.deadline.at_most(600).retry(|| guest.sh("id -un"));
+        if !checks.check(
+            "ssh from the router takes the key",
+            login.and_then(|user| equal(&user, guest.user)),
+        ) {
+            bail!("nobody can log in to the card");
+        }
+        Ok(())
+    }
+
+    /// cloud-init and the agent are through, and systemd has started all it wanted to.
+    pub(crate) fn settles(&mut self, checks: &mut Checks) {
+        let deadline = self.deadline.at_most(1200);
+        let guest = &self.guest;
+        let status = "systemctl is-system-running --wait >/dev/null; cloud-init status --wait >/dev/null; cloud-init status";
+        let cloud_init = guest.sh(status).and_then(|text| equal(&text, "status: done"));
+        checks.check("cloud-init is done", cloud_init);
+        let machine = &mut *self.machine;
+        let done = deadline.retry(|| {
+            machine.still_on()?;
+            let report: Value = serde_json::from_str(&guest.root("cat /boot/firmware/palmfarm-report.json")?)
+                .context("reading palmfarm-report.json")?;
+            // With ifupdown the agent takes a second run to switch, so the report alone is not enough.
+            let state = report.get("state").and_then(Value::as_str).unwrap_or("missing");
+            let busy = guest.sh("systemctl is-active palmfarm-firstboot.service || true")?;
+            if busy.trim() == "activating" || state == "running" {
+                bail!(
+                    "the agent is still at work: {}",
+                    report.get("steps").unwrap_or(&Value::Null)
+                );
+            }
+            equal(state, "done").with_context(|| format!("the agent's report: {report:#}"))
+        });
+        if !checks.check("the agent is done", done) {
+            checks.note(
+                &guest
+                    .root("journalctl -b -o short-monotonic -u 'palmfarm*' | tail -n 40")
+                    .unwrap_or_default(),
+            );
+        }
+    }
+
+    /// Host name, user, root file system, units.
+    pub(crate) fn is_as_declared(&self, checks: &mut Checks) {
+        let guest = &self.guest;
+        checks.check(
+            "the host name is as declared",
+            guest.sh("hostname").and_then(|name| equal(&name, HOST)),
+        );
+        checks.check(
+            "the user is in the declared group",
+            guest.sh("id -nG | tr ' ' '\\n' | grep -x sudo"),
+        );
+        let nobody = guest
+            .root("getent passwd ubuntu || true")
+            .and_then(|text| nothing(&text));
+        checks.check("the base's own user is not there", nobody);
+        let size = guest.sh("df --output=size -B1M / | tail -n 1").and_then(|text| {
+            let mib: u64 = text
+                .trim()
+                .parse()
+                .with_context(|| format!("df printed {text:?}"))?;
+            // Of the 8 GiB card, half a GiB is the FAT partition's and some the file system's own.
+            if mib < 6 * 1024 {
+                bail!("the root file system has {mib} MiB of an 8 GiB card");
+            }
+            Ok(format!("{mib} MiB"))
+        });
+        checks.check("the root file system has grown", size);
+        let failed = guest
+            .root("systemctl --failed --plain --no-legend")
+            .and_then(|text| nothing(&text));
+        checks.check("no unit has failed", failed);
+        let cycles =
+            "journalctl -b -o cat _PID=1 | grep -i -e 'ordering cycle' -e 'deleted to break' || true";
+        checks.check(
+            "no ordering cycle",
+            guest.root(cycles).and_then(|text| nothing(&text)),
+        );
+    }
+
+    /// Addresses where they should be and nowhere else.
+    pub(crate) fn has_its_network(&self, checks: &mut Checks) {
+        let guest = &self.guest;
+        let uplink = addresses(guest, "eth0").and_then(|found| nothing(&found.join("\n")));
+        checks.check("eth0 carries no address", uplink);
+        let bridge = addresses(guest, "br0").and_then(|found| {
+            let global: Vec<&String> = found
+                .iter()
+                .filter(|address| !address.starts_with("fe80:"))
+                .collect();
+            let v6 = global.iter().filter(|address| address.contains(':')).count();
+            // IPv4, the predicted one, and the one that DHCPv6 gave.
+            if global.len() != 3 || v6 != 2 || !found.contains(&self.predicted.to_string()) {
+                bail!("br0 has {}", found.join(" "));
+            }
+            let local = "fe80::ba27:ebff:fe12:3456".to_owned();
+            if !found.contains(&local) {
+                bail!(
+                    "br0's link-local address is not that of {MAC}: {}",
+                    found.join(" ")
+                );
+            }
+            Ok(found.join(" "))
+        });
+        checks.check("br0 carries one address of each kind", bridge);
+        checks.check("the card reaches what lies behind the router", beyond(guest));
+        if self.renderer == Renderer::Ifupdown {
+            checks.check(
+                "ifupdown holds br0",
+                guest
+                    .root("ifquery --state br0")
+                    .and_then(|text| equal(&text, "br0=br0")),
+            );
+            let clients = guest
+                .root("pgrep -c dhclient || true")
+                .and_then(|text| match text.trim() {
+                    "0" => bail!("no dhclient runs"),
+                    count => Ok(count.to_owned()),
+                });
+            checks.check("ifupdown's DHCP client runs", clients);
+            // Its UDP socket is bound to the interface once networkd holds a lease.
+            let second =
+                "ss --no-header --udp --listening --processes 'sport = :68' | grep systemd-network || true";
+            checks.check(
+                "networkd's DHCP client does not",
+                guest.root(second).and_then(|text| nothing(&text)),
+            );
+        }
+    }
+
+    /// The article's failure: after some minutes the IPv6 default route was gone.
+    pub(crate) fn outlasts_three_lifetimes(&self, checks: &mut Checks) {
+        checks.note("waiting for three router lifetimes");
+        thread::sleep(LIFETIME.saturating_mul(3).saturating_add(Duration::from_secs(5)));
+        let guest = &self.guest;
+        let route = guest.sh("ip -6 route show default").and_then(|text| {
+            if !text
+                .lines()
+                .any(|line| line.starts_with("default via fe80:") && line.contains("dev br0"))
+            {
+                bail!("the default routes are {text:?}");
+            }
+            Ok(text.lines().next().unwrap_or_default().to_owned())
+        });
+        checks.check("after three router lifetimes the default route stands", route);
+        checks.check(
+            "after three router lifetimes the card reaches what lies behind the router",
+            beyond(guest),
+        );
+        let predicted = self.predicted.to_string();
+        let answered = guest.router.pings(&predicted);
+        let seen = if answered {
+            Ok(predicted)
+        } else {
+            Err(anyhow::anyhow!("no answer from {predicted}"))
+        };
+        checks.check("after three router lifetimes the address stands", seen);
+    }
+
+    /// What a second boot must not change.
+    pub(crate) fn identity(&self) -> Result<Vec<(&'static str, String)>> {
+        let guest = &self.guest;
+        Ok(vec![
+            (
+                "the SSH host keys",
+                guest.root("cd /etc/ssh && sha256sum ssh_host_*")?,
+            ),
+            ("the machine id", guest.sh("cat /etc/machine-id")?),
+            ("br0's addresses", addresses(guest, "br0")?.join(" ")),
+            (
+                "the accounts",
+                guest.root("sha256sum /etc/passwd /etc/shadow /etc/group /home/*/.ssh/authorized_keys")?,
+            ),
+            (
+                "the network's files",
+                guest.root(
+                    "find /etc/systemd /etc/netplan /etc/network -type f -exec sha256sum {} + | sort -k 2",
+                )?,
+            ),
+        ])
+    }
+}
+
+/// The router has two more addresses that are on nobody's link, so only a default route leads to them.
+fn beyond(guest: &Guest<'_>) -> Result<String> {
+    for (option, address) in [("-4", FAR4.to_string()), ("-6", FAR6.to_string())] {
+        guest.sh(&format!("ping -n -q -c 2 -W 5 {option} {address}"))?;
+    }
+    Ok(String::new())
+}
+
+/// All addresses of `interface`, IPv4 first, each kind sorted.
+fn addresses(guest: &Guest<'_>, interface: &str) -> Result<Vec<String>> {
+    let text = guest.sh(&format!("ip -json address show dev {interface}"))?;
+    let links: Value = serde_json::from_str(&text).context("reading what ip printed")?;
+    let mut found: Vec<String> = links
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|link| link.get("addr_info")?.as_array())
+        .flatten()
+        .filter_map(|address| address.get("local")?.as_str().map(str::to_owned))
+        .collect();
+    found.sort_by_key(|address| (address.contains(':'), address.clone()));
+    Ok(found)
+}

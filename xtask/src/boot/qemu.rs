@@ -1,0 +1,236 @@
+//! The Pi's stand-in: QEMU's `virt` board with a card in it and a cable to the router.
+//!
+//! The card is opened for writing, so the caller hands over a copy. The machine runs in the router's namespaces and
+//! is gone when they are.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+
+use super::deadline::Deadline;
+use super::router::{Router, TAP};
+use crate::deps::{command, Package};
+use crate::sh;
+
+/// What the machine needs from the distribution.
+pub(crate) const NEEDS: &[Package] = &[command("qemu-system-arm", "qemu-system-arm")];
+
+/// What a power-on needs.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    /// A raw image, written to.
+    pub(crate) disk: &'a Path,
+    /// The Pi's firmware would load it from the card; QEMU's board needs it by name.
+    pub(crate) kernel: &'a Path,
+    /// With the driver of QEMU's disk.
+    pub(crate) initrd: &'a Path,
+    /// From [`command_line`].
+    pub(crate) command_line: &'a str,
+    /// Of the network card.
+    pub(crate) mac: &'a str,
+    /// Where everything goes that the kernel and systemd print.
+    pub(crate) serial: &'a Path,
+}
+
+/// A machine that was powered on.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    qemu: Child,
+    serial: PathBuf,
+    errors: PathBuf,
+}
+
+impl Machine {
+    /// Power on.
+    pub(crate) fn start(router: &Router, parts: &Parts<'_>) -> Result<Self> {
+        let errors = parts.serial.with_extension("qemu");
+        let out = File::create(&errors).with_context(|| format!("creating {}", errors.display()))?;
+        let again = out
+            .try_clone()
+            .with_context(|| format!("opening {} again", errors.display()))?;
+        let mut qemu = router.cmd("qemu-system-arm");
+        qemu.args([
+            "-M",
+            "virt,highmem=off",
+            "-cpu",
+            "cortex-a15",
+            "-smp",
+            "2",
+            "-m",
+            "1024",
+        ])
+        .args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-no-reboot",
+        ])
+        .args(["-serial", &format!("file:{}", parts.serial.display())])
+        .args([
+            "-drive",
+            &format!(
+                "if=none,id=card,format=raw,cache=unsafe,file={}",
+                parts.disk.display()
+            ),
+        ])
+        .args([
+            "-device",
+            "virtio-blk-device,drive=card",
+            "-device",
+            "virtio-rng-device",
+        ])
+        .args([
+            "-netdev",
+            &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
+        ])
+        .args([
+            "-device",
+            &format!("virtio-net-device,netdev=lan,mac={}", parts.mac),
+        ])
+        .arg("-kernel")
+        .arg(parts.kernel)
+        .arg("-initrd")
+        .arg(parts.initrd)
+        .args(["-append", parts.command_line]);
+        let qemu = qemu
+            .stdout(out)
+            .stderr(again)
+            .spawn()
+            .context("starting qemu-system-arm")?;
+        Ok(Self {
+            qemu,
+            serial: parts.serial.to_owned(),
+            errors,
+        })
+    }
+
+    /// Wait until the serial line has shown `text`.
+    pub(crate) fn wait_for(&mut self, text: &str, deadline: Deadline) -> Result<()> {
+        loop {
+            if self.printed().contains(text) {
+                return Ok(());
+            }
+            self.still_on()
+                .with_context(|| format!("waiting for `{text}` on the serial line"))?;
+            if deadline.is_over() {
+                bail!(
+                    "`{text}` did not appear on the serial line in time; see {}",
+                    self.serial.display()
+                );
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// An error once the machine is off, with the end of what it printed.
+    pub(crate) fn still_on(&mut self) -> Result<()> {
+        match self.ended()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "the machine went off ({status}); the end of {}:\n{}\n{}",
+                self.serial.display(),
+                last_lines(&self.printed(), 15),
+                fs::read_to_string(&self.errors).unwrap_or_default().trim(),
+            ),
+        }
+    }
+
+    /// Wait until the machine has gone off by itself.
+    pub(crate) fn wait_off(mut self, deadline: Deadline) -> Result<()> {
+        loop {
+            match self.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!(
+                    "QEMU ended with {status}: {}",
+                    fs::read_to_string(&self.errors)?.trim()
+                ),
+                None if deadline.is_over() => bail!("the machine did not go off in time"),
+                None => thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    /// Everything the serial line has shown so far.
+    pub(crate) fn printed(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.serial).unwrap_or_default()).into_owned()
+    }
+
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.qemu.try_wait().context("looking after QEMU")
+    }
+}
+
+/// The card's own command line for QEMU's board: its consoles and its screen are not there, its disk has another
+/// name, and so would its NIC have.
+pub(crate) fn command_line(card: &str) -> String {
+    let keep = |word: &&str| !word.starts_with("console=") && *word != "quiet" && *word != "splash";
+    let mut words: Vec<String> = card
+        .split_whitespace()
+        .filter(keep)
+        .map(|word| word.replace("/dev/mmcblk0p", "/dev/vda"))
+        .collect();
+    if !words.iter().any(|word| word == "net.ifnames=0") {
+        words.push("net.ifnames=0".into());
+    }
+    words.extend(["console=ttyAMA0".into(), "panic=-1".into()]);
+    words.join(" ")
+}
+
+/// The byte at which a partition starts, from the MBR's entry (16 bytes each from 446, first sector at 8).
+pub(crate) fn partition_start(image: &Path, index: u8) -> Result<u64> {
+    let mut start = [0; 4];
+    File::open(image)
+        .and_then(|mut file| {
+            file.seek(SeekFrom::Start(
+                u64::from(index).saturating_mul(16).saturating_add(446 + 8),
+            ))?;
+            file.read_exact(&mut start)
+        })
+        .with_context(|| format!("reading the partition table of {}", image.display()))?;
+    Ok(u64::from(u32::from_le_bytes(start)).saturating_mul(512))
+}
+
+/// The FAT partition as mtools takes it.
+pub(crate) fn fat_partition(image: &Path) -> Result<String> {
+    Ok(format!("{}@@{}", image.display(), partition_start(image, 0)?))
+}
+
+/// A file of the FAT partition of `image`.
+pub(crate) fn fat_file(image: &Path, name: &str) -> Result<String> {
+    let partition = fat_partition(image)?;
+    sh::output(&mut sh::cmd("mtype", ["-i", &partition, &format!("::/{name}")]))
+        .with_context(|| format!("reading {name} on the FAT partition of {}", image.display()))
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines
+        .get(lines.len().saturating_sub(count)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_keeps_what_is_the_cards() {
+        let check = |card: &str, expect: &str| assert_eq!(command_line(card), expect);
+        check(
+            "console=serial0,115200 dwc_otg.lpm_enable=0 console=tty1 root=LABEL=writable rootwait quiet splash\n",
+            "dwc_otg.lpm_enable=0 root=LABEL=writable rootwait net.ifnames=0 console=ttyAMA0 panic=-1",
+        );
+        check(
+            "net.ifnames=0 root=/dev/mmcblk0p2 cgroup_enable=memory",
+            "net.ifnames=0 root=/dev/vda2 cgroup_enable=memory console=ttyAMA0 panic=-1",
+        );
+    }
+}
