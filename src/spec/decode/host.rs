@@ -1,0 +1,217 @@
+//! What is on the host itself: base, users, SSH, boot, packages, files.
+
+use std::collections::BTreeMap;
+
+use super::fields::{self, Fields};
+use crate::farm::{Boot, Password, Ssh, Sudo, User};
+use crate::node::{Entry, Node};
+use crate::problem::{Problem, Problems};
+use crate::suggest::{did_you_mean, quoted};
+use crate::{credentials, names, timezones};
+
+pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
+    let text = fields::line(node, "base", p)?;
+    if text.contains("://") && !text.starts_with("https://") && !text.starts_with("http://") {
+        p.error(node.span, format!("{} is no base: http and https are the schemes of URLs", quoted(&text)));
+    }
+    Some(text)
+}
+
+pub(super) fn sha256(node: &Node, p: &mut Problems) -> Option<String> {
+    fields::parsed(node, "sha256", p, |text| {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(text.to_ascii_lowercase());
+        }
+        let found = text.chars().count();
+        Err(match text.chars().find(|c| !c.is_ascii_hexdigit()) {
+            Some(odd) => format!("a SHA-256 has no {odd:?} among its 64 hexadecimal digits"),
+            None => format!("a SHA-256 has 64 hexadecimal digits, and here are {found}"),
+        })
+    })
+}
+
+pub(super) fn timezone(node: &Node, p: &mut Problems) -> Option<String> {
+    let text = fields::line(node, "timezone", p)?;
+    if !timezones::is_known(&text) {
+        let problem = Problem::error(node.span, format!("{} is no time zone", quoted(&text)));
+        p.push(match did_you_mean(&text, timezones::all()) {
+            Some(hint) => problem.hint(hint),
+            None => problem.hint("zones are named as Europe/Vienna; `timedatectl list-timezones` lists them"),
+        });
+    }
+    Some(text)
+}
+
+pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
+    fields::items(entry, p)
+        .iter()
+        .filter_map(|item| user(item, p))
+        .collect()
+}
+
+fn user(node: &Node, p: &mut Problems) -> Option<User> {
+    let mut fields = Fields::open(node, node.span, "a user", p);
+    let name = fields
+        .need("name", p)
+        .and_then(|entry| fields::named(&entry.value, "name", "login name", names::user, p));
+    let groups = fields.take("groups").map(|entry| {
+        fields::items(entry, p)
+            .iter()
+            .filter_map(|item| fields::named(item, "groups", "group", names::user, p))
+            .collect()
+    });
+    let mut ssh_keys = Vec::new();
+    if let Some(entry) = fields.take("ssh_keys") {
+        for item in fields::items(entry, p) {
+            ssh_keys.extend(ssh_key(item, p));
+        }
+    }
+    let password = fields.take("password").and_then(|entry| password(entry, p));
+    let kinds = [("password", Sudo::Password), ("nopasswd", Sudo::Nopasswd)];
+    let sudo = fields
+        .take("sudo")
+        .and_then(|entry| fields::choice(&entry.value, "sudo", &kinds, p));
+    fields.close(p);
+    Some(User {
+        name: name?,
+        groups: groups.unwrap_or_default(),
+        ssh_keys,
+        password,
+        sudo,
+    })
+}
+
+fn ssh_key(node: &Node, p: &mut Problems) -> Option<String> {
+    let scalar = fields::scalar(node, "ssh_keys", p)?;
+    match credentials::ssh_key(scalar.text.trim_end()) {
+        Ok(()) => Some(scalar.text.trim_end().into()),
+        Err(why) => {
+            p.error(node.span, format!("this is no public SSH key: {why}"));
+            None
+        }
+    }
+}
+
+fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
+    if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
+        let problem = Problem::error(entry.value.span, "`password` is a mapping, and no clear text stands in a farm");
+        p.push(problem.hint("write {hash: …}, {file: PATH} or {env: NAME}"));
+        return None;
+    }
+    let mut fields = Fields::open(&entry.value, entry.key_span, "`password`", p);
+    let hash = fields.take("hash");
+    let file = fields.take("file");
+    let env = fields.take("env");
+    let broken = fields.broken();
+    fields.close(p);
+    match (hash, file, env) {
+        (Some(hash), None, None) => self::hash(&hash.value, p).map(Password::Hash),
+        (None, Some(file), None) => fields::line(&file.value, "file", p).map(Password::File),
+        (None, None, Some(env)) => fields::named(&env.value, "env", "environment variable", variable, p).map(Password::Env),
+        (None, None, None) if broken => None,
+        _ => {
+            let problem = Problem::error(entry.key_span, "a password comes from one place");
+            p.push(problem.hint("write one of {hash: …}, {file: PATH} and {env: NAME}"));
+            None
+        }
+    }
+}
+
+fn hash(node: &Node, p: &mut Problems) -> Option<String> {
+    let scalar = fields::scalar(node, "hash", p)?;
+    match credentials::crypt_hash(&scalar.text) {
+        Ok(()) => Some(scalar.text.clone()),
+        Err(why) => {
+            let problem = Problem::error(node.span, format!("this is no hash of a password: {why}"));
+            p.push(problem.hint("`openssl passwd -6` and `mkpasswd -m sha-512` make one; {file: PATH} and {env: NAME} let palmfarm make it"));
+            None
+        }
+    }
+}
+
+/// A portable name of an environment variable (POSIX, "Environment Variable Definition").
+fn variable(text: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(fine) {
+        return Err("letters, digits and underscores are, no digit in front".into());
+    }
+    Ok(())
+}
+
+pub(super) fn ssh(entry: &Entry, p: &mut Problems) -> Ssh {
+    let mut fields = Fields::open(&entry.value, entry.key_span, "`ssh`", p);
+    let password = fields
+        .take("password")
+        .and_then(|entry| fields::truth(&entry.value, "password", p));
+    fields.close(p);
+    Ssh {
+        password: password.unwrap_or_default(),
+    }
+}
+
+pub(super) fn boot(entry: &Entry, p: &mut Problems) -> Boot {
+    let mut fields = Fields::open(&entry.value, entry.key_span, "`boot`", p);
+    let mut boot = Boot::default();
+    if let Some(entry) = fields.take("cmdline") {
+        for item in fields::items(entry, p) {
+            boot.cmdline.extend(fields::named(item, "cmdline", "word of a kernel command line", word, p));
+        }
+    }
+    if let Some(entry) = fields.take("config") {
+        for entry in fields::entries(entry, p) {
+            let key = fields::named_key(entry, "key of config.txt", config_key, p);
+            if let Some(value) = fields::line(&entry.value, &entry.key, p) {
+                boot.config.insert(key, value);
+            }
+        }
+    }
+    fields.close(p);
+    boot
+}
+
+/// A word of cmdline.txt, which is one line of words.
+fn word(text: &str) -> Result<(), String> {
+    if text.chars().any(char::is_whitespace) {
+        return Err("it holds a space; each word is an item of the list".into());
+    }
+    if text.len() > 255 {
+        return Err(format!("it has {} bytes, and 255 is the most", text.len()));
+    }
+    Ok(())
+}
+
+/// A key of config.txt: `gpu_mem`, `dtparam` (the Raspberry Pi documentation, "config.txt").
+fn config_key(text: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-' | '.');
+    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
+        return Err("letters, digits and underscores are".into());
+    }
+    Ok(())
+}
+
+pub(super) fn packages(entry: &Entry, p: &mut Problems) -> Vec<String> {
+    fields::items(entry, p)
+        .iter()
+        .filter_map(|item| fields::named(item, "packages", "package", names::package, p))
+        .collect()
+}
+
+/// Paths on the card to paths beside the farm file.
+pub(super) fn files(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for entry in fields::entries(entry, p) {
+        let path = fields::named_key(entry, "absolute path", names::absolute_path, p);
+        if let Some(source) = fields::line(&entry.value, &entry.key, p) {
+            files.insert(path, source);
+        }
+    }
+    files
+}
+
+/// A list of lines of text.
+pub(super) fn lines(entry: &Entry, p: &mut Problems) -> Vec<String> {
+    fields::items(entry, p)
+        .iter()
+        .filter_map(|item| fields::line(item, &entry.key, p))
+        .collect()
+}

@@ -1,0 +1,267 @@
+//! What is wrong with a farm, where, and what to do about it; and how that reads. It never prints a secret: the
+//! source lines that it shows are blanked wherever the farm holds one.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::node::Span;
+
+/// Problems beyond this number are counted, not kept: a megabyte of unknown keys is one mistake.
+const MOST: usize = 1000;
+
+/// Columns of a source line that are shown around the place.
+const WIDTH: usize = 160;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// No card is made.
+    Error,
+    /// A card is made; it may not be what its owner meant.
+    Warning,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is.
+    pub span: Span,
+    /// What is wrong: lower-case, no full stop.
+    pub message: String,
+    /// What the person can do.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// An error.
+    #[must_use]
+    pub fn error(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            span,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A warning.
+    #[must_use]
+    pub fn warning(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(span, message)
+        }
+    }
+
+    /// The same with what the person can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Problems as they are found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    list: Vec<Problem>,
+    more: usize,
+    errors: usize,
+}
+
+impl Problems {
+    /// Keep `problem`, unless the same was said of the same place before.
+    pub fn push(&mut self, problem: Problem) {
+        if self.list.contains(&problem) {
+            return;
+        }
+        if problem.severity == Severity::Error {
+            self.errors += 1;
+        }
+        if self.list.len() < MOST {
+            self.list.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Keep an error.
+    pub fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.push(Problem::error(span, message));
+    }
+
+    /// Put them in the order of the source.
+    pub fn sort(&mut self) {
+        self.list
+            .sort_by(|a, b| (a.span, a.severity, &a.message).cmp(&(b.span, b.severity, &b.message)));
+    }
+
+    /// Those that were kept.
+    #[must_use]
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// How many were counted beyond those.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// How many of all of them are errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// The text that problems point into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// How the person named the file.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+    /// Parts of it that are never shown.
+    pub secrets: Vec<Span>,
+}
+
+/// A place as editors count: lines and columns from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl Source {
+    /// Where the byte `offset` is; past the end: after the last byte.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> Position {
+        let start = self.line_start(offset);
+        let before = self.text.get(..start).unwrap_or_default();
+        let within = self.text.get(start..self.floor(offset)).unwrap_or_default();
+        Position {
+            line: before.matches('\n').count() + 1,
+            column: within.chars().count() + 1,
+        }
+    }
+
+    /// `problem` for a terminal, every line ended.
+    #[must_use]
+    pub fn render(&self, problem: &Problem) -> String {
+        let position = self.position(problem.span.start);
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let mut out = format!(
+            "{}:{}:{}: {severity}: {}\n",
+            self.name, position.line, position.column, problem.message
+        );
+        self.excerpt(problem.span, position.line, &mut out);
+        if let Some(hint) = &problem.hint {
+            for line in hint.lines() {
+                let _ = writeln!(out, "hint: {line}");
+            }
+        }
+        out
+    }
+
+    /// `problem` as it goes into a line of JSON.
+    #[must_use]
+    pub fn line<'a>(&'a self, problem: &'a Problem) -> ProblemLine<'a> {
+        let Position { line, column } = self.position(problem.span.start);
+        ProblemLine {
+            file: &self.name,
+            line,
+            column,
+            severity: problem.severity,
+            message: &problem.message,
+            hint: problem.hint.as_deref(),
+        }
+    }
+
+    /// The line of source that holds the start of `span`, and a caret under what of it is on that line.
+    fn excerpt(&self, span: Span, number: usize, out: &mut String) {
+        let start = self.line_start(span.start);
+        let rest = self.text.get(start..).unwrap_or_default();
+        let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+        let from = self.floor(span.start);
+        let (mut shown, mut carets) = (String::new(), String::new());
+        let before = line
+            .char_indices()
+            .take_while(|(at, _)| start + at < from)
+            .count();
+        let skip = before.saturating_sub(WIDTH / 2);
+        for (at, character) in line.char_indices().skip(skip).take(WIDTH) {
+            let here = start + at;
+            let secret = self
+                .secrets
+                .iter()
+                .any(|secret| (secret.start..secret.end).contains(&here));
+            shown.push(match character {
+                _ if secret => '*',
+                '\t' => ' ',
+                character if character.is_control() => '\u{fffd}',
+                character => character,
+            });
+            if here < from {
+                carets.push(' ');
+            } else if here == from || here < span.end {
+                carets.push('^');
+            }
+        }
+        if !carets.ends_with('^') {
+            carets.push('^');
+        }
+        let margin = number.to_string();
+        let shown = shown.trim_end();
+        let blank = " ".repeat(margin.len());
+        let _ = writeln!(out, "  {margin} | {shown}\n  {blank} | {}", carets);
+    }
+
+    /// The first byte of the line that holds the byte `offset`.
+    fn line_start(&self, offset: usize) -> usize {
+        let before = self.text.get(..self.floor(offset)).unwrap_or_default();
+        before.rfind('\n').map_or(0, |end| end + 1)
+    }
+
+    /// The nearest start of a character that is not after `offset`.
+    fn floor(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+/// A problem as a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProblemLine<'a> {
+    /// How the person named the file.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: &'a str,
+    /// What the person can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'a str>,
+}

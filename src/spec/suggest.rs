@@ -1,0 +1,92 @@
+//! "did you mean": the word that a person most likely meant. Nothing here decides what is right.
+
+/// Words longer than this are not compared: the comparison is quadratic, and nobody misspells a word that long.
+const LONGEST: usize = 64;
+
+/// The one of `known` that is closest to `word`, if it is close: one slip in three letters. Of equally close ones
+/// the first.
+#[must_use]
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word: Vec<char> = word.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
+    if word.is_empty() || word.len() > LONGEST {
+        return None;
+    }
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in known {
+        let other: Vec<char> = candidate.chars().take(LONGEST).flat_map(char::to_lowercase).collect();
+        let slips = distance(&word, &other);
+        let allowed = word.len().max(other.len()).div_ceil(3).min(word.len() - 1).max(1);
+        if slips <= allowed && slips < other.len() && best.is_none_or(|(least, _)| slips < least) {
+            best = Some((slips, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// `did you mean "…"?`, if something is close.
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    closest(word, known).map(|close| format!("did you mean {close:?}?"))
+}
+
+/// Optimal string alignment: insertions, deletions, replacements and swaps of neighbours.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replace = last[j] + usize::from(x != y);
+            let mut least = replace.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}
+
+/// `text` in quotes as it may stand in a message: escaped, and cut where it is long.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    if text.chars().count() <= SHOWN {
+        return format!("{text:?}");
+    }
+    let head: String = text.chars().take(SHOWN).collect();
+    format!("{head:?}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_words_are_found_and_others_are_not() {
+        let known = ["hostname", "users", "network", "lxd", "dns", "files"];
+        for (word, expect) in [
+            ("hostnam", Some("hostname")),
+            ("Hostname", Some("hostname")),
+            ("host_name", Some("hostname")),
+            ("newtork", Some("network")),
+            ("ldx", Some("lxd")),
+            ("user", Some("users")),
+            ("file", Some("files")),
+            ("zzz", None),
+            ("x", None),
+            ("", None),
+            ("kubernetes", None),
+        ] {
+            assert_eq!(closest(word, known), expect, "{word:?}");
+        }
+        assert_eq!(closest(&"x".repeat(100_000), known), None);
+    }
+
+    #[test]
+    fn a_quoted_text_is_short_and_harmless() {
+        assert_eq!(quoted("a\u{1b}[2J"), "\"a\\u{1b}[2J\"");
+        assert!(quoted(&"x".repeat(1000)).len() < 80);
+    }
+}
