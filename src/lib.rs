@@ -2,8 +2,11 @@
 //!
 //! `ARCHITECTURE.md` draws the whole; each module says at its top what it owns and what it must never do.
 
+pub mod addresses;
 pub mod base;
 pub mod block;
 pub mod card;
 pub mod cli;
+pub mod farm;
+pub mod secrets;
 pub mod tree;

@@ -74,6 +74,7 @@ impl CardPath {
     }
 
     /// The parts, outermost first.
+    #[must_use]
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.trim_start_matches('/').split('/')
     }

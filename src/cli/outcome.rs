@@ -58,12 +58,20 @@ impl Failure {
     /// A failure whose message has been printed.
     #[must_use]
     pub fn printed(outcome: Outcome) -> Self {
-        Self { outcome, error: None, hint: None }
+        Self {
+            outcome,
+            error: None,
+            hint: None,
+        }
     }
 
     /// A failure with a message.
     pub fn new(outcome: Outcome, error: impl Into<anyhow::Error>) -> Self {
-        Self { outcome, error: Some(error.into()), hint: None }
+        Self {
+            outcome,
+            error: Some(error.into()),
+            hint: None,
+        }
     }
 
     /// The same failure, with what the person can do.

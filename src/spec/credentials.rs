@@ -1,7 +1,7 @@
 //! Which texts are public SSH keys and hashes of passwords. What is judged here is secret or becomes a way in, so
 //! no message repeats any of it.
 
-/// A line of `authorized_keys` (sshd(8), "AUTHORIZED_KEYS FILE FORMAT"): perhaps options, then type, key, perhaps a
+/// A line of `authorized_keys` (sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT"): perhaps options, then type, key, perhaps a
 /// comment. The key must parse and be of the type that is written before it.
 ///
 /// # Errors
@@ -29,7 +29,8 @@ pub fn ssh_key(line: &str) -> Result<(), String> {
     if encoded.is_empty() {
         return Err(format!("nothing follows {kind}"));
     }
-    let blob = base64(encoded).ok_or("the part after its type is no base64; was it cut when it was copied?")?;
+    let blob =
+        base64(encoded).ok_or("the part after its type is no base64; was it cut when it was copied?")?;
     key_blob(kind, &blob)
 }
 
@@ -65,13 +66,24 @@ pub fn crypt_hash(text: &str) -> Result<(), String> {
         ("6" | "5", [salt]) => is_salt(salt),
         ("6" | "5", [rounds, salt]) => is_rounds(rounds) && is_salt(salt),
         ("y" | "gy", [parameters, salt]) => {
-            !parameters.is_empty() && parameters.bytes().all(is_crypt64) && salt.len() <= 86 && salt.bytes().all(is_crypt64)
+            !parameters.is_empty()
+                && parameters.bytes().all(is_crypt64)
+                && salt.len() <= 86
+                && salt.bytes().all(is_crypt64)
         }
         ("7", [setting]) => (11..=97).contains(&setting.len()) && setting.bytes().all(is_crypt64),
-        ("2a" | "2b" | "2y", [cost]) => cost.len() == 2 && cost.parse().is_ok_and(|cost: u8| (4..=31).contains(&cost)),
+        ("2a" | "2b" | "2y", [cost]) => {
+            cost.len() == 2 && cost.parse().is_ok_and(|cost: u8| (4..=31).contains(&cost))
+        }
         _ => false,
     };
-    if good { Ok(()) } else { Err(format!("what stands between ${id}$ and its digest is no salt with parameters")) }
+    if good {
+        Ok(())
+    } else {
+        Err(format!(
+            "what stands between ${id}$ and its digest is no salt with parameters"
+        ))
+    }
 }
 
 const DSS: &str = "ssh-dss";
@@ -144,10 +156,15 @@ fn key_blob(kind: &str, blob: &[u8]) -> Result<(), String> {
         let (_exponent, modulus) = (field()?, field()?);
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
         let bits = modulus.get(zeros..).map_or(0, |significant| {
-            significant.len() * 8 - significant.first().map_or(0, |top| usize_from(top.leading_zeros()))
+            significant.len() * 8
+                - significant
+                    .first()
+                    .map_or(0, |top| usize_from(top.leading_zeros()))
         });
         if bits < 1024 {
-            return Err(format!("it is an RSA key of {bits} bits, and sshd takes none below 1024"));
+            return Err(format!(
+                "it is an RSA key of {bits} bits, and sshd takes none below 1024"
+            ));
         }
     } else {
         let (curve, point) = (field()?, field()?);
@@ -165,7 +182,11 @@ fn key_blob(kind: &str, blob: &[u8]) -> Result<(), String> {
     if security_key {
         field()?;
     }
-    if rest.is_empty() { Ok(()) } else { Err(format!("{} bytes follow the key", rest.len())) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} bytes follow the key", rest.len()))
+    }
 }
 
 fn usize_from(small: u32) -> usize {

@@ -480,7 +480,9 @@ impl Container {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         match self.replicas {
-            Some((first, last)) => (first..=last).map(|number| format!("{}{number}", self.name)).collect(),
+            Some((first, last)) => (first..=last)
+                .map(|number| format!("{}{number}", self.name))
+                .collect(),
             None => vec![self.name.clone()],
         }
     }
@@ -489,7 +491,11 @@ impl Container {
     /// LAN, `extbridge`.
     #[must_use]
     pub fn stacked(&self, network: &Network) -> Vec<String> {
-        let suggested: &[&str] = if network.bridge.is_some() { &["default", "extbridge"] } else { &["default"] };
+        let suggested: &[&str] = if network.bridge.is_some() {
+            &["default", "extbridge"]
+        } else {
+            &["default"]
+        };
         self.profiles
             .clone()
             .unwrap_or_else(|| suggested.iter().map(|name| (*name).into()).collect())

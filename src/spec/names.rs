@@ -48,7 +48,9 @@ pub fn container(text: &str) -> Result<(), String> {
 /// Why not.
 pub fn interface(text: &str) -> Result<(), String> {
     length(text, 15)?;
-    characters(text, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))?;
+    characters(text, |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    })?;
     if matches!(text, "." | ".." | "all" | "default" | "lo") {
         return Err("the kernel keeps that name for itself".into());
     }
@@ -80,8 +82,12 @@ pub fn user(text: &str) -> Result<(), String> {
 /// # Errors
 /// Why not.
 pub fn package(text: &str) -> Result<(), String> {
-    let (rest, version) = text.split_once('=').map_or((text, None), |(rest, v)| (rest, Some(v)));
-    let (name, architecture) = rest.split_once(':').map_or((rest, None), |(name, a)| (name, Some(a)));
+    let (rest, version) = text
+        .split_once('=')
+        .map_or((text, None), |(rest, v)| (rest, Some(v)));
+    let (name, architecture) = rest
+        .split_once(':')
+        .map_or((rest, None), |(name, a)| (name, Some(a)));
     if name.len() < 2 {
         return Err("a package's name has two characters or more".into());
     }
@@ -113,8 +119,12 @@ pub fn package(text: &str) -> Result<(), String> {
 /// # Errors
 /// Why not.
 pub fn locale(text: &str) -> Result<(), String> {
-    let (rest, modifier) = text.split_once('@').map_or((text, None), |(rest, m)| (rest, Some(m)));
-    let (place, codeset) = rest.split_once('.').map_or((rest, None), |(place, c)| (place, Some(c)));
+    let (rest, modifier) = text
+        .split_once('@')
+        .map_or((text, None), |(rest, m)| (rest, Some(m)));
+    let (place, codeset) = rest
+        .split_once('.')
+        .map_or((rest, None), |(place, c)| (place, Some(c)));
     let (language, territory) = place.split_once('_').map_or((place, None), |(l, t)| (l, Some(t)));
     let lower = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase());
     if !(matches!(place, "C" | "POSIX") || matches!(language.len(), 2 | 3) && lower(language)) {
@@ -141,7 +151,9 @@ pub fn locale(text: &str) -> Result<(), String> {
 /// Why not.
 pub fn object(text: &str) -> Result<(), String> {
     length(text, 63)?;
-    characters(text, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))?;
+    characters(text, |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+    })?;
     if text.starts_with(['.', '-']) {
         return Err("it starts with a dot or a hyphen".into());
     }
@@ -217,15 +229,33 @@ mod tests {
         check(
             hostname,
             &["palm", "p", "7", "3com", "palm-1", "Palm", &long[1..]],
-            &["", "-palm", "palm-", "pa_lm", "palm.example.net", "pälm", "a b", "localhost", &long],
+            &[
+                "",
+                "-palm",
+                "palm-",
+                "pa_lm",
+                "palm.example.net",
+                "pälm",
+                "a b",
+                "localhost",
+                &long,
+            ],
         );
-        check(domain, &["example.net", "example.net.", "net"], &["", ".", "a..b", "-a.net", "a b.net"]);
+        check(
+            domain,
+            &["example.net", "example.net.", "net"],
+            &["", ".", "a..b", "-a.net", "a b.net"],
+        );
         assert!(domain(&["abcdefgh"; 29].join(".")).is_err());
     }
 
     #[test]
     fn container_names() {
-        check(container, &["web", "w2", "a-b", "W"], &["", "2w", "-w", "w-", "w_1", "w.1", "wé"]);
+        check(
+            container,
+            &["web", "w2", "a-b", "W"],
+            &["", "2w", "-w", "w-", "w_1", "w.1", "wé"],
+        );
     }
 
     #[test]
@@ -233,7 +263,19 @@ mod tests {
         check(
             interface,
             &["eth0", "br0", "enxb827eb6c0288", "eth0.42", "end0"],
-            &["", "abcdefghijklmnop", "a/b", "a b", ".", "..", "lo", "all", "a:1", "a%b", "-i"],
+            &[
+                "",
+                "abcdefghijklmnop",
+                "a/b",
+                "a b",
+                ".",
+                "..",
+                "lo",
+                "all",
+                "a:1",
+                "a%b",
+                "-i",
+            ],
         );
     }
 
@@ -242,7 +284,16 @@ mod tests {
         check(
             user,
             &["craig", "_apt", "a1-b_c"],
-            &["", "Craig", "1craig", "-craig", "cra.ig", "craig$", "root:", &"x".repeat(33)],
+            &[
+                "",
+                "Craig",
+                "1craig",
+                "-craig",
+                "cra.ig",
+                "craig$",
+                "root:",
+                &"x".repeat(33),
+            ],
         );
     }
 
@@ -250,13 +301,39 @@ mod tests {
     fn packages_and_locales() {
         check(
             package,
-            &["nginx", "g++", "btrfs-progs", "libc6:armhf", "nginx=1.18.0-0ubuntu1~22.04"],
-            &["", "x", "nginx-", "-o=x", "Nginx", "a b", "nginx=", "nginx:", "../x.deb"],
+            &[
+                "nginx",
+                "g++",
+                "btrfs-progs",
+                "libc6:armhf",
+                "nginx=1.18.0-0ubuntu1~22.04",
+            ],
+            &[
+                "", "x", "nginx-", "-o=x", "Nginx", "a b", "nginx=", "nginx:", "../x.deb",
+            ],
         );
         check(
             locale,
-            &["en_GB.UTF-8", "C.UTF-8", "C", "POSIX", "de_AT", "sr_RS.UTF-8@latin", "eo", "en_GB.utf8"],
-            &["", "english", "en-GB", "EN_gb", "en_GB.", "en_GB.UTF 8", "en_GB@", "en_G"],
+            &[
+                "en_GB.UTF-8",
+                "C.UTF-8",
+                "C",
+                "POSIX",
+                "de_AT",
+                "sr_RS.UTF-8@latin",
+                "eo",
+                "en_GB.utf8",
+            ],
+            &[
+                "",
+                "english",
+                "en-GB",
+                "EN_gb",
+                "en_GB.",
+                "en_GB.UTF 8",
+                "en_GB@",
+                "en_G",
+            ],
         );
     }
 
@@ -267,6 +344,10 @@ mod tests {
             &["/etc/motd", "/x", "/a b/ü"],
             &["", "/", "etc/motd", "/etc/", "//x", "/a/../b", "/./x", "/a\nb"],
         );
-        check(object, &["default", "web_image", "small.1"], &["", ".x", "-x", "a b", "a/b", "a:b"]);
+        check(
+            object,
+            &["default", "web_image", "small.1"],
+            &["", ".x", "-x", "a b", "a/b", "a:b"],
+        );
     }
 }

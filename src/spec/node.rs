@@ -251,6 +251,9 @@ mod tests {
             text: "42".into(),
             style: Style::Quoted,
         };
-        assert_eq!((quoted.number(), quoted.truth(), quoted.is_null()), (None, None, false));
+        assert_eq!(
+            (quoted.number(), quoted.truth(), quoted.is_null()),
+            (None, None, false)
+        );
     }
 }

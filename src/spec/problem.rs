@@ -184,6 +184,7 @@ impl Source {
     pub fn line<'a>(&'a self, problem: &'a Problem) -> ProblemLine<'a> {
         let Position { line, column } = self.position(problem.span.start);
         ProblemLine {
+            event: "problem",
             file: &self.name,
             line,
             column,
@@ -229,7 +230,7 @@ impl Source {
         let margin = number.to_string();
         let shown = shown.trim_end();
         let blank = " ".repeat(margin.len());
-        let _ = writeln!(out, "  {margin} | {shown}\n  {blank} | {}", carets);
+        let _ = writeln!(out, "  {margin} | {shown}\n  {blank} | {carets}");
     }
 
     /// The first byte of the line that holds the byte `offset`.
@@ -251,6 +252,8 @@ impl Source {
 /// A problem as a line of JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProblemLine<'a> {
+    /// `problem`, as every line of JSON says what it is.
+    pub event: &'static str,
     /// How the person named the file.
     pub file: &'a str,
     /// The line, from 1.

@@ -7,13 +7,21 @@ const LONGEST: usize = 64;
 /// the first.
 #[must_use]
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
+    let word: Vec<char> = word
+        .chars()
+        .take(LONGEST + 1)
+        .flat_map(char::to_lowercase)
+        .collect();
     if word.is_empty() || word.len() > LONGEST {
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
     for candidate in known {
-        let other: Vec<char> = candidate.chars().take(LONGEST).flat_map(char::to_lowercase).collect();
+        let other: Vec<char> = candidate
+            .chars()
+            .take(LONGEST)
+            .flat_map(char::to_lowercase)
+            .collect();
         let slips = distance(&word, &other);
         let allowed = word.len().max(other.len()).div_ceil(3).min(word.len() - 1).max(1);
         if slips <= allowed && slips < other.len() && best.is_none_or(|(least, _)| slips < least) {

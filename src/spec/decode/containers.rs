@@ -32,7 +32,7 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
     let what = format!("container {}", quoted(&name));
     let mut fields = Fields::open(&entry.value, entry.key_span, what, p);
     let image = fields
-        .need("image", p)
+        .need("image")
         .and_then(|entry| fields::parsed(&entry.value, "image", p, image));
     let profiles = fields.take("profiles").map(|entry| {
         fields::items(entry, p)
@@ -45,14 +45,25 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
         image: image.unwrap_or_default(),
         profiles,
         mac: fields.take("mac").and_then(|entry| mac(&entry.value, p)),
-        config: fields.take("config").map(|entry| fields::texts(entry, p)).unwrap_or_default(),
-        devices: fields.take("devices").map(|entry| lxd::devices(entry, p)).unwrap_or_default(),
-        files: fields.take("files").map(|entry| host::files(entry, p)).unwrap_or_default(),
+        config: fields
+            .take("config")
+            .map(|entry| fields::texts(entry, p))
+            .unwrap_or_default(),
+        devices: fields
+            .take("devices")
+            .map(|entry| lxd::devices(entry, p))
+            .unwrap_or_default(),
+        files: fields
+            .take("files")
+            .map(|entry| host::files(entry, p))
+            .unwrap_or_default(),
         run: fields.take("run").map(|entry| runs(entry, p)).unwrap_or_default(),
         publish: fields
             .take("publish")
             .and_then(|entry| fields::named(&entry.value, "publish", "image alias", names::object, p)),
-        replicas: fields.take("replicas").and_then(|entry| replicas(&entry.value, p)),
+        replicas: fields
+            .take("replicas")
+            .and_then(|entry| replicas(&entry.value, p)),
         nesting: fields
             .take("nesting")
             .and_then(|entry| fields::truth(&entry.value, "nesting", p))
@@ -146,7 +157,10 @@ fn command(node: &Node, p: &mut Problems) -> Option<String> {
 fn timeout(node: &Node, p: &mut Problems) -> Option<u32> {
     let seconds = fields::parsed(node, "timeout", p, values::duration)?;
     if !(1..=LONGEST).contains(&seconds) {
-        p.error(node.span, format!("`timeout` is {seconds} s, and 1 s to {LONGEST} s is what it may be"));
+        p.error(
+            node.span,
+            format!("`timeout` is {seconds} s, and 1 s to {LONGEST} s is what it may be"),
+        );
         return None;
     }
     Some(seconds)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::names::Rule;
 use crate::node::{Entry, Node, Scalar, Span, Value};
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::{closest, did_you_mean, quoted};
 
 /// A mapping whose keys are known beforehand.
 pub(super) struct Fields<'n> {
@@ -14,6 +14,7 @@ pub(super) struct Fields<'n> {
     what: String,
     at: Span,
     known: Vec<&'static str>,
+    missing: Vec<&'static str>,
     broken: bool,
 }
 
@@ -25,7 +26,10 @@ impl<'n> Fields<'n> {
             Value::Map(entries) => (entries.as_slice(), false),
             Value::Scalar(scalar) if scalar.is_null() => (&[][..], false),
             _ => {
-                p.error(node.span, format!("{what} is a mapping of keys, not {}", node.kind()));
+                p.error(
+                    node.span,
+                    format!("{what} is a mapping of keys, not {}", node.kind()),
+                );
                 (&[][..], true)
             }
         };
@@ -35,6 +39,7 @@ impl<'n> Fields<'n> {
             what,
             at,
             known: Vec::new(),
+            missing: Vec::new(),
             broken,
         }
     }
@@ -46,10 +51,10 @@ impl<'n> Fields<'n> {
     }
 
     /// The entry of `key`; it is an error if there is none.
-    pub(super) fn need(&mut self, key: &'static str, p: &mut Problems) -> Option<&'n Entry> {
+    pub(super) fn need(&mut self, key: &'static str) -> Option<&'n Entry> {
         let entry = self.take(key);
         if entry.is_none() && !self.broken {
-            p.error(self.at, format!("{} has no `{key}`", self.what));
+            self.missing.push(key);
         }
         entry
     }
@@ -64,21 +69,31 @@ impl<'n> Fields<'n> {
         self.at
     }
 
-    /// Every key that was never asked for is an error.
+    /// Every key that was never asked for is an error, and every key that was needed and is not there – unless one
+    /// is the other misspelt.
     pub(super) fn close(self, p: &mut Problems) {
+        let mut missing = self.missing;
         for entry in self.entries {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
-            let key = if entry.key.starts_with('$') { "(not shown)".into() } else { quoted(&entry.key) };
-            let message = format!("unknown key {key} in {}", self.what);
-            let hint = if entry.key == "<<" {
-                "merge keys are not part of YAML 1.2: write the keys out".into()
+            let key = if entry.key.starts_with('$') {
+                "(not shown)".into()
             } else {
-                did_you_mean(&entry.key, self.known.iter().copied())
-                    .unwrap_or_else(|| format!("the keys here are {}", self.known.join(", ")))
+                quoted(&entry.key)
+            };
+            let message = format!("unknown key {key} in {}", self.what);
+            let close = closest(&entry.key, self.known.iter().copied());
+            missing.retain(|key| Some(*key) != close);
+            let hint = match close {
+                Some(close) => format!("did you mean {close:?}?"),
+                None if entry.key == "<<" => "merge keys are not part of YAML 1.2: write the keys out".into(),
+                None => format!("the keys here are {}", self.known.join(", ")),
             };
             p.push(Problem::error(entry.key_span, message).hint(hint));
+        }
+        for key in missing {
+            p.error(self.at, format!("{} has no `{key}`", self.what));
         }
     }
 }
@@ -88,7 +103,10 @@ fn once(entries: &[Entry], p: &mut Problems) {
     let mut seen = std::collections::BTreeSet::new();
     for entry in entries {
         if !seen.insert(entry.key.as_str()) {
-            p.error(entry.key_span, format!("{} stands here twice", quoted(&entry.key)));
+            p.error(
+                entry.key_span,
+                format!("{} stands here twice", quoted(&entry.key)),
+            );
         }
     }
 }
@@ -131,7 +149,10 @@ pub(super) fn items<'n>(entry: &'n Entry, p: &mut Problems) -> &'n [Node] {
 /// The scalar of `node`, the value of `key`; nothing is an error.
 pub(super) fn scalar<'n>(node: &'n Node, key: &str, p: &mut Problems) -> Option<&'n Scalar> {
     let Some(scalar) = node.scalar() else {
-        p.error(node.span, format!("`{key}` takes a single value, not {}", node.kind()));
+        p.error(
+            node.span,
+            format!("`{key}` takes a single value, not {}", node.kind()),
+        );
         return None;
     };
     if scalar.is_null() {
@@ -147,7 +168,10 @@ pub(super) fn text(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let scalar = scalar(node, key, p)?;
     let odd = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
     if let Some(control) = scalar.text.chars().find(odd) {
-        p.error(node.span, format!("`{key}` holds the control character {control:?}"));
+        p.error(
+            node.span,
+            format!("`{key}` holds the control character {control:?}"),
+        );
         return None;
     }
     Some(scalar.text.clone())
@@ -161,7 +185,10 @@ pub(super) fn line(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
         return None;
     }
     if let Some(control) = scalar.text.chars().find(|c| c.is_control()) {
-        p.error(node.span, format!("`{key}` is one line of text, and this holds {control:?}"));
+        p.error(
+            node.span,
+            format!("`{key}` is one line of text, and this holds {control:?}"),
+        );
         return None;
     }
     Some(scalar.text.clone())
@@ -217,8 +244,15 @@ pub(super) fn number(node: &Node, key: &str, least: u64, most: u64, p: &mut Prob
             quoted(&scalar.text)
         );
         let problem = Problem::error(node.span, message);
-        let bare = scalar.text.parse().is_ok_and(|number| (least..=most).contains(&number));
-        p.push(if bare { problem.hint("write it without quotes") } else { problem });
+        let bare = scalar
+            .text
+            .parse()
+            .is_ok_and(|number| (least..=most).contains(&number));
+        p.push(if bare {
+            problem.hint("write it without quotes")
+        } else {
+            problem
+        });
     }
     value
 }

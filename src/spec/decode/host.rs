@@ -12,7 +12,13 @@ use crate::{credentials, names, timezones};
 pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
     let text = fields::line(node, "base", p)?;
     if text.contains("://") && !text.starts_with("https://") && !text.starts_with("http://") {
-        p.error(node.span, format!("{} is no base: http and https are the schemes of URLs", quoted(&text)));
+        p.error(
+            node.span,
+            format!(
+                "{} is no base: http and https are the schemes of URLs",
+                quoted(&text)
+            ),
+        );
     }
     Some(text)
 }
@@ -52,7 +58,7 @@ pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
 fn user(node: &Node, p: &mut Problems) -> Option<User> {
     let mut fields = Fields::open(node, node.span, "a user", p);
     let name = fields
-        .need("name", p)
+        .need("name")
         .and_then(|entry| fields::named(&entry.value, "name", "login name", names::user, p));
     let groups = fields.take("groups").map(|entry| {
         fields::items(entry, p)
@@ -94,7 +100,10 @@ fn ssh_key(node: &Node, p: &mut Problems) -> Option<String> {
 
 fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
     if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
-        let problem = Problem::error(entry.value.span, "`password` is a mapping, and no clear text stands in a farm");
+        let problem = Problem::error(
+            entry.value.span,
+            "`password` is a mapping, and no clear text stands in a farm",
+        );
         p.push(problem.hint("write {hash: …}, {file: PATH} or {env: NAME}"));
         return None;
     }
@@ -107,7 +116,9 @@ fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
     match (hash, file, env) {
         (Some(hash), None, None) => self::hash(&hash.value, p).map(Password::Hash),
         (None, Some(file), None) => fields::line(&file.value, "file", p).map(Password::File),
-        (None, None, Some(env)) => fields::named(&env.value, "env", "environment variable", variable, p).map(Password::Env),
+        (None, None, Some(env)) => {
+            fields::named(&env.value, "env", "environment variable", variable, p).map(Password::Env)
+        }
         (None, None, None) if broken => None,
         _ => {
             let problem = Problem::error(entry.key_span, "a password comes from one place");
@@ -154,7 +165,13 @@ pub(super) fn boot(entry: &Entry, p: &mut Problems) -> Boot {
     let mut boot = Boot::default();
     if let Some(entry) = fields.take("cmdline") {
         for item in fields::items(entry, p) {
-            boot.cmdline.extend(fields::named(item, "cmdline", "word of a kernel command line", word, p));
+            boot.cmdline.extend(fields::named(
+                item,
+                "cmdline",
+                "word of a kernel command line",
+                word,
+                p,
+            ));
         }
     }
     if let Some(entry) = fields.take("config") {

@@ -28,10 +28,18 @@ pub(super) fn lxd(entry: &Entry, p: &mut Problems) -> Lxd {
             .take("upgrade")
             .and_then(|entry| fields::truth(&entry.value, "upgrade", p))
             .unwrap_or(default.upgrade),
-        remotes: fields.take("remotes").map(|entry| remotes(entry, p)).unwrap_or_default(),
-        storage: fields.take("storage").map_or(default.storage, |entry| storage(entry, p)),
+        remotes: fields
+            .take("remotes")
+            .map(|entry| remotes(entry, p))
+            .unwrap_or_default(),
+        storage: fields
+            .take("storage")
+            .map_or(default.storage, |entry| storage(entry, p)),
         nat: fields.take("nat").map_or(default.nat, |entry| nat(entry, p)),
-        profiles: fields.take("profiles").map(|entry| profiles(entry, p)).unwrap_or_default(),
+        profiles: fields
+            .take("profiles")
+            .map(|entry| profiles(entry, p))
+            .unwrap_or_default(),
     };
     fields.close(p);
     lxd
@@ -57,7 +65,8 @@ fn https(text: &str) -> Result<String, String> {
         return Err(format!("{} is no image server: an https:// URL is", quoted(text)));
     };
     let host = rest.split(['/', ':']).next().unwrap_or_default();
-    let plain = !rest.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '"' | '\'' | '\\' | '?' | '#'));
+    let plain =
+        !rest.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '"' | '\'' | '\\' | '?' | '#'));
     if !plain || names::domain(host).is_err() {
         return Err(format!("{} is no image server's URL", quoted(text)));
     }
@@ -109,8 +118,12 @@ fn nat(entry: &Entry, p: &mut Problems) -> Option<Nat> {
         .and_then(|entry| fields::named(&entry.value, "bridge", "interface name", names::interface, p));
     let nat = Nat {
         bridge: bridge.unwrap_or(default.bridge),
-        ipv4: fields.take("ipv4").map_or(default.ipv4, |entry| fixed(entry, 32, p)),
-        ipv6: fields.take("ipv6").map_or(default.ipv6, |entry| fixed(entry, 128, p)),
+        ipv4: fields
+            .take("ipv4")
+            .map_or(default.ipv4, |entry| fixed(entry, 32, p)),
+        ipv6: fields
+            .take("ipv6")
+            .map_or(default.ipv6, |entry| fixed(entry, 128, p)),
     };
     fields.close(p);
     Some(nat)
@@ -124,7 +137,9 @@ fn fixed<A: FromStr + Display>(entry: &Entry, bits: u8, p: &mut Problems) -> Opt
         "auto" => {
             let message = "`auto` picks another network each time the preseed is applied";
             let problem = Problem::error(entry.value.span, message);
-            p.push(problem.hint("leave the key out for a fixed one, or write an address such as 10.77.0.1/24"));
+            p.push(
+                problem.hint("leave the key out for a fixed one, or write an address such as 10.77.0.1/24"),
+            );
             None
         }
         _ => fields::parsed(&entry.value, &entry.key, p, |text| values::network(text, bits)),
@@ -135,14 +150,25 @@ fn profiles(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for entry in fields::entries(entry, p) {
         let name = fields::named_key(entry, "profile", names::object, p);
-        let mut fields = Fields::open(&entry.value, entry.key_span, format!("profile {}", quoted(&name)), p);
+        let mut fields = Fields::open(
+            &entry.value,
+            entry.key_span,
+            format!("profile {}", quoted(&name)),
+            p,
+        );
         let profile = Profile {
             description: fields
                 .take("description")
                 .and_then(|entry| fields::text(&entry.value, "description", p))
                 .unwrap_or_default(),
-            config: fields.take("config").map(|entry| fields::texts(entry, p)).unwrap_or_default(),
-            devices: fields.take("devices").map(|entry| devices(entry, p)).unwrap_or_default(),
+            config: fields
+                .take("config")
+                .map(|entry| fields::texts(entry, p))
+                .unwrap_or_default(),
+            devices: fields
+                .take("devices")
+                .map(|entry| devices(entry, p))
+                .unwrap_or_default(),
         };
         fields.close(p);
         profiles.insert(name, profile);
@@ -170,9 +196,14 @@ pub(super) fn images(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Carrie
             p.push(problem.hint("write {file: PATH}"));
             continue;
         }
-        let mut fields = Fields::open(&entry.value, entry.key_span, format!("image {}", quoted(&alias)), p);
+        let mut fields = Fields::open(
+            &entry.value,
+            entry.key_span,
+            format!("image {}", quoted(&alias)),
+            p,
+        );
         let file = fields
-            .need("file", p)
+            .need("file")
             .and_then(|entry| fields::line(&entry.value, "file", p));
         let metadata = fields
             .take("metadata")

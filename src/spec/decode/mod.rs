@@ -30,7 +30,10 @@ pub fn farm(document: &Node, p: &mut Problems) -> Farm {
     let mut fields = Fields::open(document, start, "the farm", p);
     if other_version(&mut fields, p) {
         // Of another version nothing is known, so every further complaint would be a guess.
-        return read(&mut Fields::open(&Node::nothing(), start, "the farm", p), &mut Problems::default());
+        return read(
+            &mut Fields::open(&Node::nothing(), start, "the farm", p),
+            &mut Problems::default(),
+        );
     }
     let farm = read(&mut fields, p);
     fields.close(p);
@@ -78,7 +81,8 @@ fn other_version(fields: &mut Fields<'_>, p: &mut Problems) -> bool {
     };
     match fields::number(&entry.value, "farm", 1, u64::MAX, p) {
         Some(version) if version != u64::from(VERSION) => {
-            let message = format!("this farm is of version {version}, and this palmfarm reads version {VERSION}");
+            let message =
+                format!("this farm is of version {version}, and this palmfarm reads version {VERSION}");
             p.push(Problem::error(entry.value.span, message).hint("a newer palmfarm may read it"));
             true
         }
@@ -87,30 +91,50 @@ fn other_version(fields: &mut Fields<'_>, p: &mut Problems) -> bool {
 }
 
 fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
-    let base = fields.need("base", p).and_then(|entry| host::base(&entry.value, p));
-    let sha256 = fields.take("sha256").and_then(|entry| host::sha256(&entry.value, p));
+    let base = fields.need("base").and_then(|entry| host::base(&entry.value, p));
+    let sha256 = fields
+        .take("sha256")
+        .and_then(|entry| host::sha256(&entry.value, p));
     let hostname = fields
         .take("hostname")
         .and_then(|entry| fields::named(&entry.value, "hostname", "host name", names::hostname, p));
-    let timezone = fields.take("timezone").and_then(|entry| host::timezone(&entry.value, p));
+    let timezone = fields
+        .take("timezone")
+        .and_then(|entry| host::timezone(&entry.value, p));
     let locale = fields
         .take("locale")
         .and_then(|entry| fields::named(&entry.value, "locale", "locale", names::locale, p));
-    let users = fields.take("users").map(|entry| host::users(entry, p)).unwrap_or_default();
-    let ssh = fields.take("ssh").map_or_else(Ssh::default, |entry| host::ssh(entry, p));
+    let users = fields
+        .take("users")
+        .map(|entry| host::users(entry, p))
+        .unwrap_or_default();
+    let ssh = fields
+        .take("ssh")
+        .map_or_else(Ssh::default, |entry| host::ssh(entry, p));
     let network = fields.take("network").map_or_else(Network::default, |entry| {
         network::over(&Network::default(), entry, "the network", p)
     });
-    let boot = fields.take("boot").map_or_else(Boot::default, |entry| host::boot(entry, p));
+    let boot = fields
+        .take("boot")
+        .map_or_else(Boot::default, |entry| host::boot(entry, p));
     let declared = fields.take("lxd").map(|entry| lxd::lxd(entry, p));
-    let images = fields.take("images").map(|entry| lxd::images(entry, p)).unwrap_or_default();
+    let images = fields
+        .take("images")
+        .map(|entry| lxd::images(entry, p))
+        .unwrap_or_default();
     let containers = fields
         .take("containers")
         .map(|entry| containers::containers(entry, p))
         .unwrap_or_default();
     let wanted = !containers.is_empty() || !images.is_empty();
-    let packages = fields.take("packages").map(|entry| host::packages(entry, p)).unwrap_or_default();
-    let files = fields.take("files").map(|entry| host::files(entry, p)).unwrap_or_default();
+    let packages = fields
+        .take("packages")
+        .map(|entry| host::packages(entry, p))
+        .unwrap_or_default();
+    let files = fields
+        .take("files")
+        .map(|entry| host::files(entry, p))
+        .unwrap_or_default();
     let overlays = fields
         .take("overlays")
         .map(|entry| host::lines(entry, p))
@@ -120,7 +144,10 @@ fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
         .map(|entry| host::lines(entry, p))
         .unwrap_or_default();
     let dns = fields.take("dns").and_then(|entry| dns(entry, p));
-    let cards = fields.take("cards").map(|entry| cards(entry, &network, p)).unwrap_or_default();
+    let cards = fields
+        .take("cards")
+        .map(|entry| cards(entry, &network, p))
+        .unwrap_or_default();
     Farm {
         base: base.unwrap_or_default(),
         sha256,
@@ -146,7 +173,7 @@ fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
 fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
     let mut fields = Fields::open(&entry.value, entry.key_span, "`dns`", p);
     let zone = fields
-        .need("zone", p)
+        .need("zone")
         .and_then(|entry| fields::named(&entry.value, "zone", "zone", names::domain, p));
     let serial = fields.take("serial").and_then(|entry| {
         let number = fields::number(&entry.value, "serial", 0, u64::from(u32::MAX), p)?;

@@ -46,7 +46,10 @@ pub(super) fn over(base: &Network, entry: &Entry, what: &str, p: &mut Problems) 
     if let Some(ipv6) = fields.take("ipv6").and_then(|entry| ipv6(entry, p)) {
         network.ipv6 = ipv6;
     }
-    if let Some(seconds) = fields.take("rollback").and_then(|entry| rollback(&entry.value, p)) {
+    if let Some(seconds) = fields
+        .take("rollback")
+        .and_then(|entry| rollback(&entry.value, p))
+    {
         network.rollback_seconds = seconds;
     }
     fields.close(p);
@@ -134,16 +137,18 @@ where
 {
     let family = if bits == 32 { "IPv4" } else { "IPv6" };
     let mut fields = Fields::open(&entry.value, entry.key_span, format!("`{}`", entry.key), p);
-    let address = fields.need("address", p).and_then(|entry| {
-        fields::parsed(&entry.value, "address", p, |text| values::network(text, bits))
-    });
-    let gateway = fields.take("gateway").and_then(|entry| {
-        fields::parsed(&entry.value, "gateway", p, |text| values::address(text, family))
-    });
+    let address = fields
+        .need("address")
+        .and_then(|entry| fields::parsed(&entry.value, "address", p, |text| values::network(text, bits)));
+    let gateway = fields
+        .take("gateway")
+        .and_then(|entry| fields::parsed(&entry.value, "gateway", p, |text| values::address(text, family)));
     let mut dns = Vec::new();
     if let Some(entry) = fields.take("dns") {
         for item in fields::items(entry, p) {
-            dns.extend(fields::parsed(item, "dns", p, |text| values::address(text, family)));
+            dns.extend(fields::parsed(item, "dns", p, |text| {
+                values::address(text, family)
+            }));
         }
     }
     fields.close(p);

@@ -85,7 +85,11 @@ pub fn duration(text: &str) -> Result<u32, String> {
             .and_then(|more| seconds.checked_add(more))
             .ok_or_else(|| bad("it is more than 2^32 seconds"))?;
     }
-    if text.is_empty() { Err(bad("it is empty")) } else { Ok(seconds) }
+    if text.is_empty() {
+        Err(bad("it is empty"))
+    } else {
+        Ok(seconds)
+    }
 }
 
 /// First and last number of a range, both in it: `2..10`.
@@ -128,7 +132,10 @@ pub fn network<A: FromStr + Display>(text: &str, bits: u8) -> Result<(A, u8), St
         Some(length) => Ok((address, length)),
         None if prefix.is_empty() => {
             let usual = if bits == 32 { 24 } else { 64 };
-            Err(format!("{} has no prefix length; is it {address}/{usual}?", quoted(text)))
+            Err(format!(
+                "{} has no prefix length; is it {address}/{usual}?",
+                quoted(text)
+            ))
         }
         None => Err(format!("{} is no prefix length from 0 to {bits}", quoted(prefix))),
     }
@@ -218,7 +225,15 @@ mod tests {
             network::<Ipv4Addr>("192.0.2.10/24", 32),
             Ok((Ipv4Addr::new(192, 0, 2, 10), 24))
         );
-        for bad in ["192.0.2.10", "192.0.2.10/33", "192.0.2/24", "192.0.2.10/+4", "::1/64", "/24", ""] {
+        for bad in [
+            "192.0.2.10",
+            "192.0.2.10/33",
+            "192.0.2/24",
+            "192.0.2.10/+4",
+            "::1/64",
+            "/24",
+            "",
+        ] {
             assert!(network::<Ipv4Addr>(bad, 32).is_err(), "{bad:?}");
         }
         assert!(network::<Ipv6Addr>("fe80::1%eth0/64", 128).is_err());

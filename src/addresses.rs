@@ -1,0 +1,208 @@
+//! Hardware addresses of containers, and the IPv6 addresses that follow, before the card exists. Pure: nothing but
+//! the card's and the container's name goes into an address, so no edit of anything else moves one.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use palmfarm_spec::farm::{Container, Farm, Flavour, Ipv6, ResolvedCard};
+use palmfarm_spec::mac::Mac;
+use sha2::{Digest, Sha256};
+
+/// What keeps these hashes apart from any others. A change of it moves every address of every farm.
+const DOMAIN: &[u8] = b"palmfarm container MAC 1";
+
+/// The first three bytes that LXD gives its own containers (`00:16:3e:xx:xx:xx`, in its `instance_utils.go`).
+const LXD: [u8; 3] = [0x00, 0x16, 0x3e];
+
+/// Those that Incus gives since 6.0.4.
+const INCUS: [u8; 3] = [0x10, 0x66, 0x6a];
+
+/// A network of the LAN in which hosts form their own addresses: 64 bits (RFC 4862, section 5.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(Ipv6Addr);
+
+/// Why a text is no [`Prefix`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPrefix {
+    /// No address, or no length.
+    #[error("{0:?} is no IPv6 prefix; 2001:db8:1:2::/64 is one")]
+    Shape(String),
+    /// Of another length.
+    #[error("{text} has {length} bits, and only in a prefix of 64 do hosts form addresses from their MAC")]
+    Length {
+        /// The text.
+        text: String,
+        /// Its bits.
+        length: u8,
+    },
+    /// No hosts of a LAN have addresses in it.
+    #[error("{0} is no unicast prefix of a LAN")]
+    Kind(String),
+}
+
+impl Prefix {
+    /// Its address, the low 64 bits zero.
+    #[must_use]
+    pub fn address(self) -> Ipv6Addr {
+        self.0
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = BadPrefix;
+
+    /// `P/64`; the low 64 bits may be those of a host, as `ip address` prints them.
+    fn from_str(text: &str) -> Result<Self, BadPrefix> {
+        let shape = || BadPrefix::Shape(text.into());
+        let (address, length) = text.trim().split_once('/').ok_or_else(shape)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| shape())?;
+        let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(shape)?;
+        if length > 128 {
+            return Err(shape());
+        }
+        if length != 64 {
+            let text = text.trim().into();
+            return Err(BadPrefix::Length { text, length });
+        }
+        if address.is_multicast() || address.is_loopback() || address.segments()[..4] == [0; 4] {
+            return Err(BadPrefix::Kind(text.trim().into()));
+        }
+        let [a, b, c, d, ..] = address.segments();
+        Ok(Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/64", self.0)
+    }
+}
+
+/// The hardware address of the container `name` on `card`: three bytes of the daemon's, three of a SHA-256.
+#[must_use]
+pub fn container_mac(flavour: Flavour, card: &str, name: &str) -> Mac {
+    let mut hash = Sha256::new();
+    hash.update(DOMAIN);
+    for part in [card, name] {
+        // With its length in front no two pairs of names give the same bytes.
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let [x, y, z, ..] = <[u8; 32]>::from(hash.finalize());
+    let [a, b, c] = match flavour {
+        Flavour::Lxd => LXD,
+        Flavour::Incus => INCUS,
+    };
+    Mac([a, b, c, x, y, z])
+}
+
+/// A container as it will be on one card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressed<'f> {
+    /// Its name, with its number where it is a replica.
+    pub name: String,
+    /// What declares it.
+    pub container: &'f Container,
+    /// Its hardware address.
+    pub mac: Mac,
+}
+
+/// Every container of `card`, replicas one by one, in the order in which they are declared.
+#[must_use]
+pub fn containers<'f>(farm: &'f Farm, card: &str) -> Vec<Addressed<'f>> {
+    let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
+    let mut all = Vec::new();
+    for container in &farm.containers {
+        for name in container.names() {
+            let mac = container
+                .mac
+                .unwrap_or_else(|| container_mac(flavour, card, &name));
+            all.push(Addressed { name, container, mac });
+        }
+    }
+    all
+}
+
+/// The addresses that `mac` forms in each of `prefixes`, where it forms EUI-64 identifiers.
+#[must_use]
+pub fn predicted(mac: Mac, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
+    prefixes
+        .iter()
+        .map(|prefix| mac.address_in(prefix.address()))
+        .collect()
+}
+
+/// The addresses of the host: its fixed one, or those that its MAC forms in `prefixes`. Empty where they are known
+/// only at boot, or where it has none.
+#[must_use]
+pub fn host(card: &ResolvedCard, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
+    match &card.network.ipv6 {
+        Ipv6::Auto => card.mac.map(|mac| predicted(mac, prefixes)).unwrap_or_default(),
+        Ipv6::Static { address, .. } => vec![*address],
+        Ipv6::None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_never_move() {
+        // Whoever has to change this table moves the addresses of every farm there is. Its values are those of
+        // Python's hashlib: sha256(DOMAIN + pack(">Q", 4) + b"palm" + pack(">Q", 3) + b"web").hexdigest()[:6]
+        for (flavour, card, name, expect) in [
+            (Flavour::Lxd, "palm", "web", "00:16:3e:03:ad:8a"),
+            (Flavour::Lxd, "palm", "w2", "00:16:3e:9f:cb:ab"),
+            (Flavour::Lxd, "palm2", "web", "00:16:3e:9c:7e:05"),
+            (Flavour::Incus, "palm", "web", "10:66:6a:03:ad:8a"),
+        ] {
+            assert_eq!(
+                container_mac(flavour, card, name).to_string(),
+                expect,
+                "{card} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_border_between_the_names_counts() {
+        let mac = |card, name| container_mac(Flavour::Lxd, card, name);
+        assert_ne!(mac("a", "bc"), mac("ab", "c"));
+        assert_ne!(mac("", "abc"), mac("abc", ""));
+    }
+
+    #[test]
+    fn prefixes() {
+        let prefix: Prefix = "2001:db8:1:2:3::4/64".parse().unwrap();
+        assert_eq!(prefix.to_string(), "2001:db8:1:2::/64");
+        for bad in [
+            "",
+            "2001:db8::",
+            "2001:db8::/",
+            "2001:db8::/48",
+            "2001:db8::/065x",
+            "::/64",
+            "::1/64",
+            "ff02::/64",
+            "192.0.2.0/24",
+            "2001:db8::/129",
+            "2001:db8::/+64",
+            "fe80::1%eth0/64",
+        ] {
+            assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
+        }
+        let mac = "00:16:3e:94:7e:64".parse().unwrap();
+        assert_eq!(
+            predicted(mac, &["2001:db8:ebbd:2080::/64".parse().unwrap(), prefix]),
+            [
+                "2001:db8:ebbd:2080:216:3eff:fe94:7e64"
+                    .parse::<Ipv6Addr>()
+                    .unwrap(),
+                "2001:db8:1:2:216:3eff:fe94:7e64".parse().unwrap()
+            ]
+        );
+    }
+}

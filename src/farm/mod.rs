@@ -1,0 +1,256 @@
+//! A farm from its file: reads `farm.yaml` and what it names, and refuses it with every problem at once. The only
+//! module that reads files on behalf of a farm; it writes nothing.
+
+mod yaml;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use palmfarm_spec::decode;
+use palmfarm_spec::farm::Farm;
+use palmfarm_spec::node::{Node, Span};
+use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
+
+/// The largest farm file, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// A farm without errors.
+#[derive(Clone, Debug)]
+pub struct LoadedFarm {
+    /// The farm.
+    pub farm: Farm,
+    /// The folder of its file: what paths in it are relative to.
+    pub dir: PathBuf,
+    /// The text, and where in it every part of the farm stands.
+    pub text: FarmText,
+    /// What its owner may not have meant.
+    pub warnings: Problems,
+}
+
+/// The text of a farm file, as problems point into it.
+#[derive(Clone, Debug)]
+pub struct FarmText {
+    source: Source,
+    document: Node,
+}
+
+/// Why there is no farm.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("reading farm file {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It can, and is refused.
+    #[error("{0}")]
+    Refused(Refused),
+}
+
+/// A farm file and its problems, at least one of them an error.
+#[derive(Debug)]
+pub struct Refused(Box<Report>);
+
+#[derive(Debug)]
+struct Report {
+    text: FarmText,
+    problems: Problems,
+}
+
+/// Read the farm in `path` and all that it names.
+///
+/// # Errors
+/// The file cannot be read, or there are errors in it.
+pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
+    let read = |source| LoadError::Read {
+        path: path.into(),
+        source,
+    };
+    let bytes = File::open(path)
+        .and_then(|file| read_bounded(file, LARGEST))
+        .map_err(read)?;
+    let dir = path
+        .parent()
+        .filter(|dir| *dir != Path::new(""))
+        .unwrap_or(Path::new("."));
+    parse(&path.display().to_string(), bytes, dir).map_err(LoadError::Refused)
+}
+
+/// The farm in `bytes`, which came from a file called `name` in `dir`.
+///
+/// # Errors
+/// There are errors in it.
+pub fn parse(name: &str, bytes: Vec<u8>, dir: &Path) -> Result<LoadedFarm, Refused> {
+    let mut problems = Problems::default();
+    let mut text = FarmText {
+        source: Source {
+            name: name.into(),
+            text: String::new(),
+            secrets: Vec::new(),
+        },
+        document: Node::nothing(),
+    };
+    match String::from_utf8(bytes) {
+        Ok(utf8) => text.source.text = utf8,
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            text.source.text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            problems.error(Span { start: at, end: at }, "this is no UTF-8");
+        }
+    }
+    let document = problems
+        .is_empty()
+        .then(|| yaml::parse(&text.source.text, &mut problems))
+        .flatten();
+    let Some(document) = document else {
+        text.source.secrets = suspects(&text.source.text);
+        problems.sort();
+        return Err(Refused(Box::new(Report { text, problems })));
+    };
+    text.source.secrets = decode::secrets(&document);
+    let farm = decode::farm(&document, &mut problems);
+    text.document = document;
+    problems.sort();
+    if problems.errors() > 0 {
+        return Err(Refused(Box::new(Report { text, problems })));
+    }
+    Ok(LoadedFarm {
+        farm,
+        dir: dir.into(),
+        text,
+        warnings: problems,
+    })
+}
+
+/// The largest file that goes onto a card whole, in bytes; images and archives are streamed.
+pub const LARGEST_FILE: u64 = 64 << 20;
+
+impl LoadedFarm {
+    /// Where the file is that the farm names as `relative`.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// All of the file that the farm names as `relative`, at most [`LARGEST_FILE`] bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or is larger.
+    pub fn read_file(&self, relative: &str) -> io::Result<Vec<u8>> {
+        read_regular(&self.path(relative), LARGEST_FILE)
+    }
+
+    /// The file that the farm names as `relative`, to be streamed.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no regular file.
+    pub fn open_file(&self, relative: &str) -> io::Result<File> {
+        open_regular(&self.path(relative))
+    }
+}
+
+/// All of a regular file that is at most `largest` bytes long.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is larger.
+pub fn read_regular(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
+    read_bounded(open_regular(path)?, largest)
+}
+
+/// A regular file: opening a pipe would wait for a writer, and a device has no end.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let regular = |is: bool| {
+        is.then_some(())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+    };
+    regular(std::fs::metadata(path)?.is_file())?;
+    let file = File::open(path)?;
+    regular(file.metadata()?.is_file())?;
+    Ok(file)
+}
+
+impl FarmText {
+    /// `problems` for people: each with its line and a caret, the last line with the number of those not shown.
+    #[must_use]
+    pub fn render(&self, problems: &Problems) -> String {
+        let mut out: String = problems
+            .list()
+            .iter()
+            .map(|problem| self.source.render(problem))
+            .collect();
+        if problems.more() > 0 {
+            out.push_str(&format!("{}: and {} more\n", self.source.name, problems.more()));
+        }
+        out
+    }
+
+    /// `problems` as they go into lines of JSON.
+    pub fn lines<'a>(&'a self, problems: &'a Problems) -> impl Iterator<Item = ProblemLine<'a>> {
+        problems
+            .list()
+            .iter()
+            .map(|problem: &Problem| self.source.line(problem))
+    }
+}
+
+impl Refused {
+    /// The text that the problems point into.
+    #[must_use]
+    pub fn text(&self) -> &FarmText {
+        &self.0.text
+    }
+
+    /// The problems.
+    #[must_use]
+    pub fn problems(&self) -> &Problems {
+        &self.0.problems
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = self.0.problems.errors();
+        let plural = if errors == 1 { "error" } else { "errors" };
+        write!(f, "{} has {errors} {plural}", self.0.text.source.name)
+    }
+}
+
+/// What may be a secret in a text that could not be read as YAML: the rest of each line after a password, a hash or
+/// the head of a private key.
+fn suspects(text: &str) -> Vec<Span> {
+    let mut found = Vec::new();
+    let mut start = 0_usize;
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        let at = ["passw", "hash", "private key", "$"]
+            .iter()
+            .filter_map(|word| lower.find(word).map(|at| at.saturating_add(word.len())))
+            .min();
+        let end = start.saturating_add(line.len());
+        if let Some(at) = at {
+            found.push(Span {
+                start: start.saturating_add(at),
+                end,
+            });
+        }
+        start = end;
+    }
+    found
+}
+
+/// All of `file`, which must end within `largest` bytes.
+fn read_bounded(file: File, largest: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= largest) {
+        return Ok(bytes);
+    }
+    let message = format!("it is larger than {} KiB", largest >> 10);
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+}

@@ -1,0 +1,195 @@
+//! Passwords: from wherever the farm says to a hash that a card may hold. The clear text lives in this file's
+//! functions only; nothing that leaves them shows it, and no error repeats it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use palmfarm_spec::credentials;
+use palmfarm_spec::farm::{Password, User};
+use sha2::{Digest, Sha256};
+use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
+
+use crate::farm::LoadedFarm;
+
+/// Rounds of SHA-512-crypt: twenty times the 5000 of crypt(5), a tenth of a second here and well below one on a Pi.
+const ROUNDS: u32 = 100_000;
+
+/// Bytes of salt: 16 characters, the most that SHA-crypt looks at.
+const SALT: usize = 12;
+
+/// The longest clear text, in bytes: crypt(3) of libxcrypt takes no more (`CRYPT_MAX_PASSPHRASE_SIZE`, 512 with the NUL).
+const LONGEST: usize = 511;
+
+/// The largest password file that is looked at: its first line counts.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// A hash of a password as `/etc/shadow` holds it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CryptHash(String);
+
+impl CryptHash {
+    /// The hash. Whoever prints it shows a secret.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CryptHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CryptHash(not shown)")
+    }
+}
+
+/// Why there is no hash.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("reading the password of {user} from {file}")]
+    Read {
+        /// Whose password.
+        user: String,
+        /// The file as the farm names it.
+        file: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The variable is not set, or is no UTF-8.
+    #[error("the password of {user} comes from the environment, and {variable} is {state}")]
+    Variable {
+        /// Whose password.
+        user: String,
+        /// The variable.
+        variable: String,
+        /// What it is.
+        state: &'static str,
+    },
+    /// What was read is no password.
+    #[error("the password of {user} from {from} {why}")]
+    NoPassword {
+        /// Whose password.
+        user: String,
+        /// Where it came from.
+        from: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The hash function refused.
+    #[error("hashing the password of {0} failed")]
+    Hash(String),
+}
+
+/// The hash of `user`'s password on `card`; `None`: no login by password. The salt comes from card and user, so that the same farm
+/// gives the same card.
+///
+/// # Errors
+/// The password cannot be had, or is none.
+pub fn hash(
+    farm: &LoadedFarm,
+    card: &str,
+    user: &User,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Option<CryptHash>, SecretError> {
+    match &user.password {
+        None => Ok(None),
+        Some(Password::Hash(hash)) => Ok(Some(CryptHash(hash.clone()))),
+        Some(password) => {
+            let clear = clear_text(farm, &user.name, password, environment)?;
+            let hash = sha512_crypt(clear.as_bytes(), &salt(card, &user.name));
+            hash.map(|hash| Some(CryptHash(hash)))
+                .ok_or_else(|| SecretError::Hash(user.name.clone()))
+        }
+    }
+}
+
+/// Whether the password of `user` can be had here and now, without hashing it.
+///
+/// # Errors
+/// It cannot.
+pub fn available(
+    farm: &LoadedFarm,
+    user: &User,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(), SecretError> {
+    match &user.password {
+        None | Some(Password::Hash(_)) => Ok(()),
+        Some(password) => clear_text(farm, &user.name, password, environment).map(drop),
+    }
+}
+
+fn clear_text(
+    farm: &LoadedFarm,
+    user: &str,
+    password: &Password,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<String, SecretError> {
+    let (text, from) = match password {
+        Password::Hash(hash) => (hash.clone(), "the farm".into()),
+        Password::File(file) => (first_line(&farm.path(file), user, file)?, file.clone()),
+        Password::Env(variable) => {
+            let missing = |state| SecretError::Variable {
+                user: user.into(),
+                variable: variable.clone(),
+                state,
+            };
+            let value = environment(variable).ok_or_else(|| missing("not set"))?;
+            let text = value.into_string().map_err(|_| missing("no UTF-8"))?;
+            (text, variable.clone())
+        }
+    };
+    let why = if text.is_empty() {
+        "is empty".into()
+    } else if text.len() > LONGEST {
+        format!("has {} bytes, and {LONGEST} is the most", text.len())
+    } else if text.chars().any(char::is_control) {
+        "holds a control character, which nobody can type".into()
+    } else if credentials::crypt_hash(&text).is_ok() {
+        "is a hash already; it belongs in {hash: …}".into()
+    } else {
+        return Ok(text);
+    };
+    Err(SecretError::NoPassword {
+        user: user.into(),
+        from,
+        why,
+    })
+}
+
+fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError> {
+    let bytes = crate::farm::read_regular(path, LARGEST_FILE).map_err(|source| SecretError::Read {
+        user: user.into(),
+        file: file.into(),
+        source,
+    })?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    String::from_utf8(line.to_vec()).map_err(|_| SecretError::NoPassword {
+        user: user.into(),
+        from: file.into(),
+        why: "is no UTF-8".into(),
+    })
+}
+
+/// A salt that two users or two cards do not share.
+fn salt(card: &str, user: &str) -> [u8; SALT] {
+    let mut hash = Sha256::new();
+    hash.update(b"palmfarm password salt 1");
+    for part in [card, user] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = <[u8; 32]>::from(hash.finalize());
+    let mut salt = [0; SALT];
+    salt.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    salt
+}
+
+/// SHA-512-crypt (Drepper, "Unix crypt using SHA-256 and SHA-512"), which crypt(3) of every base verifies; 18.04 knows no yescrypt.
+fn sha512_crypt(clear: &[u8], salt: &[u8]) -> Option<String> {
+    let rounds = Params::new(ROUNDS).ok()?;
+    let hash = ShaCrypt::SHA512.hash_password_customized(clear, salt, None, None, rounds);
+    hash.ok().map(|hash| hash.to_string())
+}
