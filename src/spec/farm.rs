@@ -303,7 +303,7 @@ pub struct CarriedImage {
 }
 
 /// One container, or as many as it has replicas.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The key under `containers`.
     pub name: String,

@@ -13,5 +13,6 @@ pub mod names;
 pub mod node;
 pub mod problem;
 pub mod report;
+pub mod stack;
 pub mod suggest;
 pub mod timezones;
