@@ -8,5 +8,6 @@ pub mod block;
 pub mod card;
 pub mod cli;
 pub mod farm;
+pub mod map;
 pub mod secrets;
 pub mod tree;

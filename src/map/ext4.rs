@@ -1,0 +1,256 @@
+//! Free blocks of ext4, from its block bitmaps (kernel Documentation/filesystems/ext4, "Block and Inode Bitmaps"
+//! and "Block Group Descriptors").
+
+use std::io;
+
+use super::{Extents, Fields};
+use crate::block::ReadAt;
+
+/// Where the superblock lies, in bytes.
+const SUPERBLOCK: u64 = 1024;
+
+/// `s_magic`.
+const MAGIC: u16 = 0xEF53;
+
+/// `RO_COMPAT_SPARSE_SUPER`: backups of the superblock lie only in groups 0, 1 and powers of 3, 5 and 7.
+const RO_SPARSE_SUPER: u32 = 0x1;
+
+/// `RO_COMPAT_BIGALLOC`: a bit of the bitmap is a cluster, not a block.
+const RO_BIGALLOC: u32 = 0x200;
+
+/// `INCOMPAT_META_BG`: group descriptors lie elsewhere.
+const INCOMPAT_META_BG: u32 = 0x10;
+
+/// `INCOMPAT_64BIT`: descriptors have upper halves.
+const INCOMPAT_64BIT: u32 = 0x80;
+
+/// `INCOMPAT_RECOVER`: the journal may allocate more than the bitmaps say.
+const INCOMPAT_RECOVER: u32 = 0x4;
+
+/// `COMPAT_SPARSE_SUPER2`: backups lie in the two groups of `s_backup_bgs`.
+const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+
+/// `EXT4_BG_BLOCK_UNINIT`: the bitmap on disk is not initialised.
+const BLOCK_UNINIT: u16 = 0x2;
+
+/// The most groups that are looked at: 16 TiB of 4 KiB blocks, more than a card holds and few enough to keep
+/// descriptors in memory.
+const MOST_GROUPS: u64 = 1 << 17;
+
+/// The superblock's fields that say where bitmaps are.
+struct Geometry {
+    block: u64,
+    blocks: u64,
+    first: u64,
+    per_group: u64,
+    groups: u64,
+    descriptor: usize,
+    wide: bool,
+    reserved_gdt: u64,
+    inode_table: u64,
+    compat: u32,
+    ro_compat: u32,
+    backups: [u32; 2],
+}
+
+/// One group descriptor.
+struct Group {
+    flags: u16,
+    block_bitmap: u64,
+    inode_bitmap: u64,
+    inode_table: u64,
+}
+
+/// The free bytes of the filesystem in `volume`; `None` where there is no ext4 or its layout is not one that this
+/// module knows.
+pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
+    let mut raw = [0; 1024];
+    if volume.size() < SUPERBLOCK.saturating_add(1024) {
+        return Ok(None);
+    }
+    volume.read_exact_at(SUPERBLOCK, &mut raw)?;
+    let Some(geometry) = Geometry::parse(Fields(&raw)) else {
+        return Ok(None);
+    };
+    // A filesystem longer than its partition is cut off: nothing it says can be relied on.
+    if geometry
+        .blocks
+        .checked_mul(geometry.block)
+        .is_none_or(|end| end > volume.size())
+    {
+        return Ok(None);
+    }
+    let Some(groups) = geometry.descriptors(volume)? else {
+        return Ok(None);
+    };
+    let mut free = Extents::default();
+    let mut bitmap = vec![0; usize::try_from(geometry.block).unwrap_or(0)];
+    for (number, group) in (0_u64..).zip(&groups) {
+        let start = geometry
+            .first
+            .saturating_add(number.saturating_mul(geometry.per_group));
+        let end = start.saturating_add(geometry.per_group).min(geometry.blocks);
+        if group.flags & BLOCK_UNINIT != 0 {
+            let used = geometry.overhead(number);
+            free_blocks(&mut free, &geometry, start.saturating_add(used), end);
+            continue;
+        }
+        volume.read_exact_at(group.block_bitmap.saturating_mul(geometry.block), &mut bitmap)?;
+        from_bitmap(&mut free, &geometry, &bitmap, start, end);
+    }
+    // Bitmaps and inode tables of an uninitialised group may lie in another, and some writers leave them out of an
+    // uninitialised group's count: they always matter.
+    let mut used = free.complement(volume.size());
+    for group in &groups {
+        for (block, count) in [
+            (group.block_bitmap, 1),
+            (group.inode_bitmap, 1),
+            (group.inode_table, geometry.inode_table),
+        ] {
+            let start = block.saturating_mul(geometry.block);
+            used.add(start, start.saturating_add(count.saturating_mul(geometry.block)));
+        }
+    }
+    Ok(Some(
+        used.complement(geometry.blocks.saturating_mul(geometry.block)),
+    ))
+}
+
+fn free_blocks(free: &mut Extents, geometry: &Geometry, start: u64, end: u64) {
+    free.add(
+        start.saturating_mul(geometry.block),
+        end.saturating_mul(geometry.block),
+    );
+}
+
+/// Add the runs of clear bits, of which the first stands for block `start`.
+fn from_bitmap(free: &mut Extents, geometry: &Geometry, bitmap: &[u8], start: u64, end: u64) {
+    let mut run = None;
+    let mut block = start;
+    for byte in bitmap {
+        for bit in 0..8 {
+            if block >= end {
+                break;
+            }
+            let clear = byte & (1 << bit) == 0;
+            match (clear, run) {
+                (true, None) => run = Some(block),
+                (false, Some(first)) => {
+                    free_blocks(free, geometry, first, block);
+                    run = None;
+                }
+                _ => {}
+            }
+            block = block.saturating_add(1);
+        }
+    }
+    if let Some(first) = run {
+        free_blocks(free, geometry, first, block.min(end));
+    }
+}
+
+impl Geometry {
+    fn parse(sb: Fields<'_>) -> Option<Self> {
+        if sb.u16(0x38)? != MAGIC {
+            return None;
+        }
+        let (compat, incompat, ro_compat) = (sb.u32(0x5C)?, sb.u32(0x60)?, sb.u32(0x64)?);
+        if incompat & (INCOMPAT_META_BG | INCOMPAT_RECOVER) != 0 || ro_compat & RO_BIGALLOC != 0 {
+            return None;
+        }
+        let log = sb.u32(0x18)?;
+        if log > 6 {
+            return None;
+        }
+        let block = 1024_u64 << log;
+        let wide = incompat & INCOMPAT_64BIT != 0;
+        let high = if wide { u64::from(sb.u32(0x150)?) << 32 } else { 0 };
+        let blocks = high | u64::from(sb.u32(0x4)?);
+        let first = u64::from(sb.u32(0x14)?);
+        let per_group = u64::from(sb.u32(0x20)?);
+        // One block of bitmap describes one group.
+        if per_group == 0 || per_group > block.saturating_mul(8) || first > 1 || blocks <= first {
+            return None;
+        }
+        let groups = blocks.saturating_sub(first).div_ceil(per_group);
+        let descriptor = if wide { usize::from(sb.u16(0xFE)?) } else { 32 };
+        if groups > MOST_GROUPS || !(32..=1024).contains(&descriptor) || (wide && descriptor < 64) {
+            return None;
+        }
+        let inode_size = u64::from(sb.u16(0x58)?);
+        let inode_table = u64::from(sb.u32(0x28)?)
+            .saturating_mul(inode_size)
+            .div_ceil(block);
+        Some(Self {
+            block,
+            blocks,
+            first,
+            per_group,
+            groups,
+            descriptor,
+            wide,
+            reserved_gdt: u64::from(sb.u16(0xCE)?),
+            inode_table,
+            compat,
+            ro_compat,
+            backups: [sb.u32(0x24C)?, sb.u32(0x250)?],
+        })
+    }
+
+    /// Every group descriptor, or `None` where one points out of the filesystem.
+    fn descriptors<R: ReadAt>(&self, volume: &R) -> io::Result<Option<Vec<Group>>> {
+        let count = usize::try_from(self.groups).unwrap_or(0);
+        let mut table = vec![0; count.saturating_mul(self.descriptor)];
+        volume.read_exact_at(
+            self.first.saturating_add(1).saturating_mul(self.block),
+            &mut table,
+        )?;
+        let read = |raw: &[u8]| {
+            let raw = Fields(raw);
+            let wide = |low: usize, high: usize| {
+                let upper = if self.wide {
+                    u64::from(raw.u32(high)?) << 32
+                } else {
+                    0
+                };
+                let at = upper | u64::from(raw.u32(low)?);
+                (at > 0 && at < self.blocks).then_some(at)
+            };
+            Some(Group {
+                flags: raw.u16(0x12)?,
+                block_bitmap: wide(0x0, 0x20)?,
+                inode_bitmap: wide(0x4, 0x24)?,
+                inode_table: wide(0x8, 0x28)?,
+            })
+        };
+        Ok(table.chunks_exact(self.descriptor).map(read).collect())
+    }
+
+    /// How many blocks at the start of group `number` hold copies of superblock and descriptors.
+    fn overhead(&self, number: u64) -> u64 {
+        if !self.has_backup(number) {
+            return 0;
+        }
+        let table = self
+            .groups
+            .saturating_mul(u64::try_from(self.descriptor).unwrap_or(64))
+            .div_ceil(self.block);
+        table.saturating_add(self.reserved_gdt).saturating_add(1)
+    }
+
+    fn has_backup(&self, number: u64) -> bool {
+        if self.compat & COMPAT_SPARSE_SUPER2 != 0 {
+            return number == 0 || self.backups.iter().any(|backup| u64::from(*backup) == number);
+        }
+        let sparse = self.ro_compat & RO_SPARSE_SUPER != 0;
+        !sparse || number <= 1 || [3, 5, 7].iter().any(|base| is_power(number, *base))
+    }
+}
+
+fn is_power(number: u64, base: u64) -> bool {
+    let mut power = base;
+    while power < number {
+        power = power.saturating_mul(base);
+    }
+    power == number
+}
