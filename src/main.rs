@@ -1,3 +1,49 @@
-//! Parse, run, exit code.
+//! Parse, run, exit code. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use palmfarm::cli::args::{Command, Palmfarm};
+use palmfarm::cli::{self, Outcome, Voice};
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        // People get a sentence and a place, never a backtrace.
+        let place = panic
+            .location()
+            .map(|at| format!(" at {}:{}", at.file(), at.line()))
+            .unwrap_or_default();
+        eprintln!("palmfarm: this is a bug in palmfarm{place}; please report it with the command you ran");
+    }));
+    let args = match Palmfarm::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // `--help` and `--version` come this way too, and go to standard output.
+            let outcome = if error.use_stderr() {
+                Outcome::Usage
+            } else {
+                Outcome::Done
+            };
+            drop(error.print());
+            return outcome.into();
+        }
+    };
+    let voice = if args.json { Voice::Json } else { Voice::People };
+    let ended = std::panic::catch_unwind(|| run(&args, voice));
+    match ended {
+        Ok(Ok(())) => Outcome::Done.into(),
+        Ok(Err(failure)) => failure.report(voice),
+        Err(_) => Outcome::Failed.into(),
+    }
+}
+
+fn run(args: &Palmfarm, voice: Voice) -> cli::Ended {
+    match &args.command {
+        Command::Init(args) => cli::init::run(args),
+        Command::Check(args) => cli::check::run(args, voice),
+        Command::Devices => cli::list::run(voice),
+        Command::Plan(_) | Command::Build(_) | Command::Inspect(_) => {
+            Err(cli::Failure::printed(Outcome::Usage))
+        }
+    }
+}

@@ -24,7 +24,9 @@ pub fn run(args: &Init) -> Ended {
         .with_context(|| format!("creating {file}"))
         .or_fail(Outcome::Refused)?;
     let written = out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
-    written.with_context(|| format!("writing {file}")).or_fail(Outcome::Failed)?;
+    written
+        .with_context(|| format!("writing {file}"))
+        .or_fail(Outcome::Failed)?;
     eprintln!("wrote {file}; edit it, then run: palmfarm check {file}");
     Ok(())
 }

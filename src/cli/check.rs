@@ -1,0 +1,68 @@
+//! `palmfarm check`: every problem of a farm, or one line of what it would make.
+
+use super::args::Check;
+use super::{Ended, Failure, OrFail, Outcome, Voice};
+use crate::farm::{self, LoadError, LoadedFarm};
+
+/// Print the problems.
+///
+/// # Errors
+/// Refused, where there is at least one error.
+pub fn run(args: &Check, voice: Voice) -> Ended {
+    let loaded = load(&args.farm, voice)?;
+    let cards = loaded.farm.resolved_cards();
+    let first = cards.first().map(|card| card.name.as_str()).unwrap_or_default();
+    let containers = crate::addresses::containers(&loaded.farm, first).len();
+    match voice {
+        Voice::Json => {
+            let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
+            println!(
+                "{}",
+                serde_json::json!({"event": "ok", "cards": names, "containers": containers})
+            );
+        }
+        Voice::People => {
+            let (card, container) = (counted(cards.len(), "card"), counted(containers, "container"));
+            println!("ok: {card} with {container} each, on {}", loaded.farm.base);
+        }
+    }
+    Ok(())
+}
+
+/// Read a farm for any command, printing its problems: warnings do not stop it.
+///
+/// # Errors
+/// Refused, where it cannot be read or has errors.
+pub(super) fn load(path: &std::path::Path, voice: Voice) -> Result<LoadedFarm, Failure> {
+    match farm::load(path) {
+        Ok(loaded) => {
+            show(&loaded.text, &loaded.warnings, voice);
+            Ok(loaded)
+        }
+        Err(LoadError::Refused(refused)) => {
+            show(refused.text(), refused.problems(), voice);
+            Err(Failure::printed(Outcome::Refused))
+        }
+        Err(error) => Err(error).or_fail(Outcome::Refused),
+    }
+}
+
+fn show(text: &farm::FarmText, problems: &palmfarm_spec::problem::Problems, voice: Voice) {
+    match voice {
+        Voice::People => eprint!("{}", text.render(problems)),
+        Voice::Json => {
+            for line in text.lines(problems) {
+                // A problem is plain strings and numbers, so that it always has a JSON form.
+                if let Ok(line) = serde_json::to_string(&line) {
+                    println!("{line}");
+                }
+            }
+        }
+    }
+}
+
+/// A number with its noun.
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}

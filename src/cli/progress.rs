@@ -1,0 +1,115 @@
+//! What people see while bytes move: one line on a terminal, a plain line now and then elsewhere, JSON events with
+//! `--json`, nothing with `--quiet`.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::watch::{Phase, Progress};
+
+/// How often a line or an event is printed where nothing can be drawn over.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How often an event is printed for a program.
+const EVENT_EVERY: Duration = Duration::from_millis(500);
+
+/// Who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A person at a terminal, or a log.
+    People,
+    /// A program that reads JSON lines.
+    Program,
+    /// Nobody.
+    Nobody,
+}
+
+/// Progress as the command line shows it.
+pub struct Shown {
+    audience: Audience,
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Option<Phase>,
+    bar: ProgressBar,
+    begun: Instant,
+    said: Option<Instant>,
+}
+
+impl Shown {
+    /// For `audience`.
+    #[must_use]
+    pub fn new(audience: Audience) -> Self {
+        let bar = ProgressBar::hidden();
+        Self { audience, state: Mutex::new(State { phase: None, bar, begun: Instant::now(), said: None }) }
+    }
+
+    /// Take the line away, so that what is printed next begins on a line of its own.
+    pub fn clear(&self) {
+        if let Ok(state) = self.state.lock() {
+            state.bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Shown {
+    fn advance(&self, phase: Phase, done: u64, total: u64) {
+        if self.audience == Audience::Nobody {
+            return;
+        }
+        // Whoever finds the lock taken leaves its news to the next call: progress must never slow the work.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        let fresh = state.phase != Some(phase);
+        if fresh {
+            state.bar.finish_and_clear();
+            state.bar = if self.audience == Audience::People && std::io::stderr().is_terminal() {
+                bar(phase, total)
+            } else {
+                ProgressBar::hidden()
+            };
+            state.phase = Some(phase);
+            state.begun = Instant::now();
+            state.said = None;
+        }
+        state.bar.set_position(done);
+        let every = if self.audience == Audience::Program { EVENT_EVERY } else { EVERY };
+        let due = state.said.is_none_or(|said| said.elapsed() >= every) || done == total;
+        if !due || !state.bar.is_hidden() {
+            return;
+        }
+        state.said = Some(Instant::now());
+        let rate = rate(done, state.begun.elapsed());
+        match self.audience {
+            Audience::Program => {
+                let event =
+                    json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
+                // A reader that has gone away is no reason to spoil what is being written.
+                drop(writeln!(std::io::stdout(), "{event}"));
+            }
+            Audience::People if !fresh => {
+                let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
+                eprintln!("{phase}: {percent} % of {} MB, {} MB/s", total / 1_000_000, rate / 1_000_000);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Bytes per second.
+fn rate(done: u64, elapsed: Duration) -> u64 {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    done.saturating_mul(1000) / millis
+}
+
+fn bar(phase: Phase, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
+    let line = "{prefix:>7} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(line) {
+        bar.set_style(style);
+    }
+    bar.with_prefix(phase.name())
+}
