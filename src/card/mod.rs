@@ -5,11 +5,21 @@
 //! anything for the user, and nothing outside `open` opens a block device.
 
 pub mod facts;
+mod medium;
+mod open;
+mod probe;
 mod refusal;
 mod rules;
+mod sys;
 mod text;
+mod user;
+mod who;
 
 pub use facts::{Facts, FileRole, Snapshot, Target};
+pub use medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
+pub use open::{Ejected, OpenCard, OpenError, Replaced};
+pub use probe::{probe, Fake, ProbeError, Probed};
 pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
 pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, Identity, LARGE};
 pub use text::{printable, shell_quote, size_text};
+pub use user::{become_invoking_user, invoker, Became, Invoker, UserError};

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::device::{devices, Device};
 use super::mountinfo::{mount_line, swap_line};
 use super::snapshot::normalize;
 use super::{DevNo, FileRole, Found, Snapshot, Target};
@@ -98,20 +99,16 @@ pub fn look_up(path: &Path) -> Target {
     }
 }
 
-/// The snapshot of the one device `dev`, for telling whether it is still the same: empty once it is gone.
+/// The one device `dev` as sysfs has it now, what it rests on aside; `None` once it is gone.
 #[must_use]
-pub fn identity_of(root: &Path, dev: DevNo) -> Snapshot {
+pub fn identify(root: &Path, dev: DevNo) -> Option<Device> {
     let mut reader = Reader {
         root,
         snapshot: Snapshot::default(),
     };
-    let link = format!("/sys/dev/block/{dev}");
-    let target = fs::read_link(reader.at(&link)).ok();
-    let name = target.as_deref().and_then(Path::file_name);
-    if let Some(name) = name {
-        reader.device(&name.to_string_lossy());
-    }
-    reader.snapshot
+    let target = fs::read_link(reader.at(&format!("/sys/dev/block/{dev}"))).ok()?;
+    reader.device(&target.file_name()?.to_string_lossy());
+    devices(&reader.snapshot).ok()?.remove(&dev)
 }
 
 /// The number in the form the kernel shows, from the form that `stat` returns (makedev(3)).

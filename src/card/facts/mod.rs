@@ -15,7 +15,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use device::{Bus, Content, Device, Kind};
-pub use gather::{gather, identity_of, look_up, GatherError};
+pub(crate) use gather::dev_no;
+pub use gather::{gather, identify, look_up, GatherError};
 pub use links::{Use, What};
 pub use mountinfo::{mount_line, swap_line, unescape, MountLine, SwapLine};
 pub use snapshot::{normalize, Entry, NotASnapshot, Snapshot};

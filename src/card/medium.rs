@@ -1,0 +1,291 @@
+//! Reading and writing whole sectors of a medium: alignment, short transfers, the end. Knows no device: behind
+//! [`Medium`] stands the open card, or in tests something that lies.
+
+use std::io;
+
+use super::open::Replaced;
+
+/// What every buffer, offset and length is a multiple of, in bytes: the largest logical sector of a card or
+/// disk, and enough for direct transfers into any memory (`dma_alignment` is at most 511 for SCSI and MMC).
+pub const ALIGN: usize = 4096;
+
+/// What an address must be a multiple of for a direct transfer, in bytes. Parts of an [`AlignedBuf`] that start at
+/// a sector are.
+const ALIGNED_ENOUGH: usize = 512;
+
+/// [`ALIGN`] in the type that offsets have.
+pub const ALIGN_BYTES: u64 = 4096;
+
+/// Memory that direct transfers take: it starts at a multiple of [`ALIGN`].
+#[derive(Debug)]
+pub struct AlignedBuf {
+    raw: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBuf {
+    /// `len` bytes of zero.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        let raw = vec![0; len.saturating_add(ALIGN)];
+        let start = raw.as_ptr().align_offset(ALIGN).min(ALIGN);
+        Self { raw, start, len }
+    }
+}
+
+impl std::ops::Deref for AlignedBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.raw
+            .get(self.start..)
+            .and_then(|raw| raw.get(..self.len))
+            .unwrap_or_default()
+    }
+}
+
+impl std::ops::DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let (start, len) = (self.start, self.len);
+        self.raw
+            .get_mut(start..)
+            .and_then(|raw| raw.get_mut(..len))
+            .unwrap_or_default()
+    }
+}
+
+/// Something with sectors. Every transfer's offset, length and address is a multiple of [`Medium::sector`].
+pub trait Medium: Send + Sync {
+    /// In bytes, a multiple of the sector.
+    fn size(&self) -> u64;
+
+    /// The smallest transfer, in bytes.
+    fn sector(&self) -> u32;
+
+    /// Write some of `bytes` at `offset`; how many, in bytes.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Read some of `buf` from the medium itself at `offset`, not from a memory of what was written; how many
+    /// bytes.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Return once everything written is on the medium, whose own cache included.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Whether it is still the medium that was approved.
+    fn still_the_same(&self) -> Result<(), Replaced>;
+}
+
+impl<M: Medium + ?Sized> Medium for &M {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn sector(&self) -> u32 {
+        (**self).sector()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn still_the_same(&self) -> Result<(), Replaced> {
+        (**self).still_the_same()
+    }
+}
+
+/// A transfer that did not happen, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// A write.
+    #[error("writing {len} bytes at offset {offset} of the card")]
+    Write {
+        /// In bytes.
+        offset: u64,
+        /// In bytes.
+        len: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A read.
+    #[error("reading {len} bytes at offset {offset} of the card")]
+    Read {
+        /// In bytes.
+        offset: u64,
+        /// In bytes.
+        len: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A flush.
+    #[error("waiting until everything is on the card")]
+    Flush(#[source] io::Error),
+    /// Another medium took the place of the one that was approved.
+    #[error(transparent)]
+    Replaced(#[from] Replaced),
+}
+
+impl TransferError {
+    /// Where, in bytes, if it was at one place.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Write { offset, .. } | Self::Read { offset, .. } => Some(*offset),
+            Self::Flush(_) | Self::Replaced(_) => None,
+        }
+    }
+}
+
+/// Whole transfers on a [`Medium`].
+#[derive(Debug)]
+pub struct CardIo<M> {
+    medium: M,
+}
+
+impl<M: Medium> CardIo<M> {
+    /// Transfers on `medium`.
+    pub fn new(medium: M) -> Self {
+        Self { medium }
+    }
+
+    /// The medium.
+    pub fn medium(&self) -> &M {
+        &self.medium
+    }
+
+    /// The medium, done with transfers.
+    pub fn into_medium(self) -> M {
+        self.medium
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.medium.size()
+    }
+
+    /// Write all of `bytes` at `offset`, both multiples of the sector, from aligned memory.
+    pub fn write_all(&self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
+        let failed = |at: u64, source: io::Error| TransferError::Write {
+            offset: at,
+            len: bytes.len(),
+            source,
+        };
+        self.check(offset, bytes.len(), bytes.as_ptr())
+            .map_err(|source| failed(offset, source))?;
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let result = self.medium.write_at(at, rest);
+            let done = self
+                .whole(result, rest.len())
+                .map_err(|source| failed(at, source))?;
+            rest = rest.get(done..).unwrap_or_default();
+            at = at.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Fill `buf` from `offset`, both multiples of the sector, into aligned memory.
+    pub fn read_exact(&self, offset: u64, buf: &mut [u8]) -> Result<(), TransferError> {
+        let len = buf.len();
+        let failed = |at: u64, source: io::Error| TransferError::Read {
+            offset: at,
+            len,
+            source,
+        };
+        self.check(offset, len, buf.as_ptr())
+            .map_err(|source| failed(offset, source))?;
+        let mut at = offset;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let result = self.medium.read_at(at, rest);
+            let done = self
+                .whole(result, rest.len())
+                .map_err(|source| failed(at, source))?;
+            rest = rest.get_mut(done..).unwrap_or_default();
+            at = at.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Return once everything written is on the medium.
+    pub fn flush(&self) -> Result<(), TransferError> {
+        loop {
+            match self.medium.flush() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map_err(TransferError::Flush),
+            }
+        }
+    }
+
+    /// Whether it is still the medium that was approved.
+    pub fn still_the_same(&self) -> Result<(), TransferError> {
+        Ok(self.medium.still_the_same()?)
+    }
+
+    /// A transfer's result, in whole sectors. Nothing at all, or less than a sector, is an error: asked again the
+    /// rest would no longer be aligned, and a device that keeps doing it would be asked for ever.
+    fn whole(&self, result: io::Result<usize>, asked: usize) -> io::Result<usize> {
+        let sector = usize::try_from(self.medium.sector()).unwrap_or(ALIGN).max(1);
+        match result {
+            Ok(done) if done > 0 && done <= asked && done % sector == 0 => Ok(done),
+            Ok(done) => Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                format!("the device moved {done} bytes of {asked}, its sector has {sector}"),
+            )),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check(&self, offset: u64, len: usize, address: *const u8) -> io::Result<()> {
+        let sector = u64::from(self.medium.sector()).max(1);
+        let length = u64::try_from(len).unwrap_or(u64::MAX);
+        let end = offset.checked_add(length);
+        if end.is_none_or(|end| end > self.medium.size()) {
+            return Err(crate::block::beyond(
+                io::ErrorKind::UnexpectedEof,
+                offset,
+                len,
+                self.medium.size(),
+            ));
+        }
+        let whole = offset.is_multiple_of(sector) && length.is_multiple_of(sector);
+        if !whole || address.align_offset(ALIGNED_ENOUGH) != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{len} bytes at offset {offset} are not whole sectors of {sector} bytes in aligned memory"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligned_memory_is_aligned() {
+        for len in [0, 1, 512, 4096, 1 << 20] {
+            let mut buf = AlignedBuf::new(len);
+            assert_eq!(buf.as_ptr().align_offset(ALIGN), 0);
+            assert_eq!(buf.len(), len);
+            buf.fill(7);
+            let moved = buf;
+            assert_eq!(moved.as_ptr().align_offset(ALIGN), 0);
+            assert!(moved.iter().all(|byte| *byte == 7));
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The only place that opens a block device for writing: once, exclusively, and with the device compared to the
+//! one that was approved. No fallback: a card that cannot be had exclusively is not written.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{fadvise, fcntl_getfl, fcntl_setfl, Advice, OFlags};
+
+use super::facts::{dev_no, identify};
+use super::medium::Medium;
+use super::rules::{ApprovedCard, Identity};
+use super::{sys, who};
+
+/// A card that is ours alone until this value is dropped. Made by [`ApprovedCard::open`] only.
+#[derive(Debug)]
+pub struct OpenCard {
+    file: File,
+    path: String,
+    identity: Identity,
+    cache: Cache,
+}
+
+/// Whether the kernel keeps copies of what is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    /// It does not (`O_DIRECT`).
+    Bypassed,
+    /// It does, and is told to drop them before each read.
+    Dropped,
+}
+
+/// What became of the request to let the medium go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejected {
+    /// The reader has let it go.
+    Yes,
+    /// The reader knows no such request; with everything flushed the card can be taken out as it is.
+    NotNeeded,
+}
+
+/// Another device, or another medium in it, than the one that was approved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} is no longer the disk that was checked: {what}")]
+pub struct Replaced {
+    /// The path under which it was approved.
+    pub path: String,
+    /// What differs, with both values.
+    pub what: String,
+}
+
+/// The card was not opened; nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Somebody else has it.
+    #[error("{path} is in use{}", list(by))]
+    Busy {
+        /// The path.
+        path: String,
+        /// By whom, as far as can be seen.
+        by: Vec<String>,
+    },
+    /// The user may not write it.
+    #[error("no permission to write {path}")]
+    Denied {
+        /// The path.
+        path: String,
+    },
+    /// It was taken out after the check.
+    #[error("{path} was taken out after it was checked")]
+    Gone {
+        /// The path.
+        path: String,
+    },
+    /// The device refuses writes.
+    #[error("{path} is read-only")]
+    ReadOnly {
+        /// The path.
+        path: String,
+    },
+    /// It is not the one that was approved.
+    #[error(transparent)]
+    Replaced(#[from] Replaced),
+    /// Anything else.
+    #[error("opening {path}")]
+    Open {
+        /// The path.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Denied { .. } => Some(
+                "start the same command with sudo: root is given up as soon as the card is open".to_owned(),
+            ),
+            Self::Busy { .. } => {
+                Some("close what uses it; nothing is unmounted or stopped for you".to_owned())
+            }
+            Self::ReadOnly { .. } => {
+                Some("is the write-protect tab of the card or of its adapter in the way?".to_owned())
+            }
+            Self::Gone { .. } | Self::Replaced(_) => Some("leave the card in and start again".to_owned()),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+impl ApprovedCard {
+    /// Open the card for us alone and make sure that it is the one that was approved.
+    pub fn open(self) -> Result<OpenCard, OpenError> {
+        let path = self.path().to_owned();
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_EXCL)
+            .open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => return Err(not_opened(path, &self, error)),
+        };
+        let card = OpenCard {
+            cache: bypass_cache(&file),
+            identity: self.identity().clone(),
+            file,
+            path: path.clone(),
+        };
+        card.still_the_same()?;
+        match sys::read_only(card.file.as_fd()) {
+            Ok(false) => Ok(card),
+            Ok(true) => Err(OpenError::ReadOnly { path }),
+            Err(source) => Err(OpenError::Open { path, source }),
+        }
+    }
+}
+
+impl OpenCard {
+    /// The path under which it was approved.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What it is told by.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Let the kernel read the new partition table. Fails once root is given up; udev then does it when the card
+    /// is closed.
+    pub fn reread_partitions(&self) -> io::Result<()> {
+        sys::reread_partitions(self.file.as_fd())
+    }
+
+    /// Let the medium go, after everything was flushed.
+    pub fn eject(self) -> io::Result<Ejected> {
+        match sys::eject(self.file.as_fd()) {
+            Ok(()) => Ok(Ejected::Yes),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP | libc::EPERM)
+                ) =>
+            {
+                Ok(Ejected::NotNeeded)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn replaced(&self, what: String) -> Replaced {
+        Replaced {
+            path: self.path.clone(),
+            what,
+        }
+    }
+}
+
+impl Medium for OpenCard {
+    fn size(&self) -> u64 {
+        self.identity.size
+    }
+
+    fn sector(&self) -> u32 {
+        self.identity.sector
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if self.cache == Cache::Dropped {
+            let len = u64::try_from(buf.len()).ok().and_then(std::num::NonZeroU64::new);
+            fadvise(&self.file, offset, len, Advice::DontNeed)?;
+        }
+        self.file.read_at(buf, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        // On a block device this also flushes the drive's own cache (blkdev_fsync, block/fops.c).
+        self.file.sync_all()
+    }
+
+    /// Compares number, size, medium and serial, as the descriptor and as sysfs have them: a medium changed in
+    /// its reader keeps the number, and a disk plugged in after another was pulled gets it.
+    fn still_the_same(&self) -> Result<(), Replaced> {
+        let unknown = |error: io::Error| self.replaced(format!("it cannot be asked ({error})"));
+        let meta = self.file.metadata().map_err(unknown)?;
+        if !meta.file_type().is_block_device() {
+            return Err(self.replaced("it is no block device any more".to_owned()));
+        }
+        let descriptor = Identity {
+            dev: dev_no(meta.rdev()),
+            diskseq: sys::diskseq(self.file.as_fd()).map_err(unknown)?,
+            serial: self.identity.serial.clone(),
+            size: sys::size(self.file.as_fd()).map_err(unknown)?,
+            sector: rustix::fs::ioctl_blksszget(&self.file).map_err(|error| unknown(error.into()))?,
+        };
+        let now = identify(Path::new("/"), self.identity.dev);
+        let now = now.ok_or_else(|| self.replaced("it is gone".to_owned()))?;
+        for seen in [descriptor, Identity::of(&now)] {
+            if let Some(what) = difference(&self.identity, &seen) {
+                return Err(self.replaced(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first thing in which two identities differ; what either does not know is no difference.
+fn difference(was: &Identity, now: &Identity) -> Option<String> {
+    let changed = |what: &str, was: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
+        Some(format!("its {what} was {was}, now it is {now}"))
+    };
+    if was.dev != now.dev {
+        return changed("number", &was.dev, &now.dev);
+    }
+    if let (Some(was), Some(now)) = (was.diskseq, now.diskseq) {
+        if was != now {
+            return changed("medium", &was, &now);
+        }
+    }
+    if was.size != now.size {
+        return changed("size in bytes", &was.size, &now.size);
+    }
+    if was.sector != now.sector {
+        return changed("sector in bytes", &was.sector, &now.sector);
+    }
+    match (&was.serial, &now.serial) {
+        (Some(was), Some(now)) if was != now => changed("serial number", was, now),
+        (Some(was), None) => changed("serial number", was, &"none"),
+        _ => None,
+    }
+}
+
+/// Direct transfers are wanted, not needed: where a driver has none, reads drop the kernel's copy first.
+fn bypass_cache(file: &File) -> Cache {
+    let direct = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
+    match direct {
+        Ok(()) => Cache::Bypassed,
+        Err(_) => Cache::Dropped,
+    }
+}
+
+fn not_opened(path: String, card: &ApprovedCard, error: io::Error) -> OpenError {
+    match error.raw_os_error() {
+        Some(libc::EBUSY) => OpenError::Busy {
+            by: who::uses(Path::new("/"), card.identity().dev),
+            path,
+        },
+        Some(libc::EACCES | libc::EPERM) => OpenError::Denied { path },
+        Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM) => OpenError::Gone { path },
+        Some(libc::EROFS) => OpenError::ReadOnly { path },
+        _ => OpenError::Open { path, source: error },
+    }
+}
+
+fn list(by: &[String]) -> String {
+    if by.is_empty() {
+        return String::new();
+    }
+    format!(": {}", by.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            dev: "8:16".parse().unwrap(),
+            diskseq: Some(7),
+            serial: Some("a".to_owned()),
+            size: 1 << 30,
+            sector: 512,
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut Identity), expect: Option<&str>) {
+        let mut now = identity();
+        change(&mut now);
+        assert_eq!(difference(&identity(), &now).as_deref(), expect);
+    }
+
+    #[test]
+    fn another_disk_is_told_by_any_of_its_marks() {
+        check(|_| {}, None);
+        check(
+            |now| now.dev.minor = 32,
+            Some("its number was 8:16, now it is 8:32"),
+        );
+        check(|now| now.diskseq = Some(8), Some("its medium was 7, now it is 8"));
+        check(
+            |now| now.size = 1 << 31,
+            Some("its size in bytes was 1073741824, now it is 2147483648"),
+        );
+        check(
+            |now| now.sector = 4096,
+            Some("its sector in bytes was 512, now it is 4096"),
+        );
+        check(
+            |now| now.serial = Some("b".to_owned()),
+            Some("its serial number was a, now it is b"),
+        );
+        check(
+            |now| now.serial = None,
+            Some("its serial number was a, now it is none"),
+        );
+        // An old kernel counts no media.
+        check(|now| now.diskseq = None, None);
+    }
+}

@@ -1,0 +1,81 @@
+//! The ioctls of block devices and the three calls that give root up. The only unsafe code of the program; each
+//! block says why it is sound. Nothing here decides anything.
+
+#![expect(unsafe_code, reason = "ioctls and credentials have no safe interface")]
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::ioctl::{ioctl, opcode, Getter, NoArg, Opcode};
+
+/// `BLKRRPART` (linux/fs.h).
+const REREAD_PARTITIONS: Opcode = opcode::none(0x12, 95);
+/// `BLKROGET` (linux/fs.h): an `int`.
+const READ_ONLY: Opcode = opcode::none(0x12, 94);
+/// `BLKGETSIZE64` (linux/fs.h): declared with `size_t`, but always 64 bits are written.
+const SIZE: Opcode = opcode::read::<usize>(0x12, 114);
+/// `BLKGETDISKSEQ` (linux/fs.h), since Linux 5.15.
+const DISKSEQ: Opcode = opcode::read::<u64>(0x12, 128);
+/// `CDROMEJECT` (linux/cdrom.h): every SCSI disk takes it, card readers on USB included.
+const EJECT: Opcode = 0x5309;
+
+/// The size of a block device in bytes.
+pub(super) fn size(device: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: this opcode writes exactly one u64, on every architecture (block/ioctl.c, put_u64).
+    let size = unsafe { ioctl(device, Getter::<SIZE, u64>::new()) }?;
+    Ok(size)
+}
+
+/// The number of the medium; `None` where the kernel does not count them.
+pub(super) fn diskseq(device: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    // SAFETY: this opcode writes exactly one u64.
+    match unsafe { ioctl(device, Getter::<DISKSEQ, u64>::new()) } {
+        Ok(number) => Ok(Some(number)),
+        // Which of the two an old kernel gives depends on the driver.
+        Err(rustix::io::Errno::NOTTY | rustix::io::Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the device refuses writes.
+pub(super) fn read_only(device: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: this opcode writes exactly one int.
+    let flag = unsafe { ioctl(device, Getter::<READ_ONLY, i32>::new()) }?;
+    Ok(flag != 0)
+}
+
+/// Let the kernel read the partition table again; needs root, and no partition in use.
+pub(super) fn reread_partitions(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: this opcode takes no argument and touches no memory of ours.
+    unsafe { ioctl(device, NoArg::<REREAD_PARTITIONS>::new()) }?;
+    Ok(())
+}
+
+/// Let the medium go.
+pub(super) fn eject(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: this opcode takes no argument and touches no memory of ours.
+    unsafe { ioctl(device, NoArg::<EJECT>::new()) }?;
+    Ok(())
+}
+
+/// Take on another user's numbers in every thread, for good.
+pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // The groups first and the user last: each step needs the right that the last one gives up.
+    // SAFETY: the pointer and the length are those of one live slice, which is only read.
+    let result = unsafe { libc::setgroups(groups.len(), groups.as_ptr()) };
+    checked(result)?;
+    // SAFETY: takes numbers only. The C library changes every thread of the process, unlike the system call.
+    let result = unsafe { libc::setresgid(gid, gid, gid) };
+    checked(result)?;
+    // SAFETY: as above.
+    let result = unsafe { libc::setresuid(uid, uid, uid) };
+    checked(result)
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

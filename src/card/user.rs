@@ -1,0 +1,177 @@
+//! Giving root up: whoever started the program through sudo is who reads images and farms. Parses the
+//! environment and /etc/group as text; never gains a right.
+
+use std::fs;
+use std::io;
+
+use super::sys;
+
+/// Who asked root to run the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invoker {
+    /// The user's number, never 0.
+    pub uid: u32,
+    /// The number of the user's own group.
+    pub gid: u32,
+    /// The user's name, where it is known.
+    pub name: Option<String>,
+    /// Every group the user is in, their own included, each once, in order.
+    pub groups: Vec<u32>,
+}
+
+/// What [`become_invoking_user`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// From now on the program is this user.
+    User(Invoker),
+    /// The program was not root, or root itself started it: nobody to become.
+    Unchanged,
+}
+
+/// Root could not be given up; the program must end before it reads anything that others made.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// sudo's variables are there, but are no numbers.
+    #[error("SUDO_UID={uid:?} and SUDO_GID={gid:?} do not name the user who started sudo")]
+    BadVariables {
+        /// `SUDO_UID`.
+        uid: String,
+        /// `SUDO_GID`.
+        gid: String,
+    },
+    /// The system refused.
+    #[error("becoming user {uid} after opening the card")]
+    Refused {
+        /// The user's number.
+        uid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The system agreed, but root could be taken back.
+    #[error("user {uid} could become root again")]
+    NotForGood {
+        /// The user's number.
+        uid: u32,
+    },
+}
+
+/// If the program is root because of sudo, become the user who started sudo: call it when the card is open and
+/// before any image, farm or overlay is looked into. Every thread is changed, and there is no way back.
+pub fn become_invoking_user() -> Result<Became, UserError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Became::Unchanged);
+    }
+    let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let found = invoker(
+        variable("SUDO_UID").as_deref(),
+        variable("SUDO_GID").as_deref(),
+        variable("SUDO_USER"),
+        &groups,
+    )?;
+    let Some(user) = found else {
+        return Ok(Became::Unchanged);
+    };
+    let uid = user.uid;
+    sys::become_user(uid, user.gid, &user.groups).map_err(|source| UserError::Refused { uid, source })?;
+    // What must now fail, tried once: it is the one promise that everything after this relies on.
+    if sys::become_user(0, 0, &[0]).is_ok() || rustix::process::geteuid().is_root() {
+        return Err(UserError::NotForGood { uid });
+    }
+    Ok(Became::User(user))
+}
+
+/// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in;
+/// `None` where sudo was not used, or by root.
+pub fn invoker(
+    uid: Option<&str>,
+    gid: Option<&str>,
+    name: Option<String>,
+    group_file: &str,
+) -> Result<Option<Invoker>, UserError> {
+    let (Some(uid_text), Some(gid_text)) = (uid, gid) else {
+        return Ok(None);
+    };
+    let bad = || UserError::BadVariables {
+        uid: uid_text.to_owned(),
+        gid: gid_text.to_owned(),
+    };
+    let uid = id(uid_text).ok_or_else(bad)?;
+    let gid = id(gid_text).ok_or_else(bad)?;
+    if uid == 0 {
+        return Ok(None);
+    }
+    let mut groups = vec![gid];
+    if let Some(name) = name.as_deref() {
+        groups.extend(group_file.lines().filter_map(|line| member_of(line, name)));
+    }
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(Some(Invoker {
+        uid,
+        gid,
+        name,
+        groups,
+    }))
+}
+
+/// The group of a line `NAME:PASSWORD:GID:MEMBER,MEMBER` (group(5)), if `user` is a member.
+fn member_of(line: &str, user: &str) -> Option<u32> {
+    let mut fields = line.split(':').skip(2);
+    // Root's own group is never worth joining.
+    let gid = id(fields.next()?).filter(|gid| *gid != 0)?;
+    let members = fields.next()?;
+    members.split(',').any(|member| member == user).then_some(gid)
+}
+
+/// A user's or group's number; the highest means "leave as it is" to the kernel and is none.
+fn id(text: &str) -> Option<u32> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| plain && *id != u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUPS: &str =
+        "root:x:0:craig\ndisk:x:6:bob\nsudo:x:27:bob,craig\ncraig:x:1000:\nlxd:x:110:craig\nbad\n";
+
+    fn check(uid: Option<&str>, gid: Option<&str>, name: &str, expect: Option<(u32, u32, &[u32])>) {
+        let found = invoker(uid, gid, Some(name.to_owned()), GROUPS).unwrap();
+        let found = found
+            .as_ref()
+            .map(|user| (user.uid, user.gid, user.groups.as_slice()));
+        assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn sudo_says_who_asked() {
+        check(
+            Some("1000"),
+            Some("1000"),
+            "craig",
+            Some((1000, 1000, &[27, 110, 1000])),
+        );
+        check(Some("1001"), Some("100"), "eve", Some((1001, 100, &[100])));
+        check(Some("0"), Some("0"), "root", None);
+        check(None, None, "craig", None);
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_guessed() {
+        for (uid, gid) in [
+            ("", "1000"),
+            ("1000", "x"),
+            ("-1", "0"),
+            ("+5", "5"),
+            ("4294967295", "5"),
+        ] {
+            assert!(matches!(
+                invoker(Some(uid), Some(gid), None, GROUPS),
+                Err(UserError::BadVariables { .. })
+            ));
+        }
+    }
+}
