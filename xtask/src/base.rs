@@ -35,6 +35,8 @@ const RECIPE: [&str; 6] = [
 pub(crate) struct Base {
     /// The compressed image, as Ubuntu would publish it.
     pub(crate) image: PathBuf,
+    /// The emulator that boots it, and its board.
+    pub(crate) machine: &'static [&'static str],
     /// Its kernel, for QEMU.
     pub(crate) kernel: PathBuf,
     /// An initrd with QEMU's disk driver.
@@ -62,9 +64,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a base can be made here.
+/// Whether a base can be made here, as root or through sudo.
 pub(crate) fn ready() -> Ready {
-    if deps::privilege() != Privilege::Root {
+    if deps::privilege() == Privilege::None {
         return Ready::Skip(
             "making a base needs root: it runs the new system's own installation scripts".into(),
         );
@@ -73,7 +75,7 @@ pub(crate) fn ready() -> Ready {
     deps::ensure(&needs)
 }
 
-/// The base called `name`, from the cache or new; [`ready`] must have said yes.
+/// The base called `name`, from the cache or new; needs root, and [`ready`] must have said yes.
 pub(crate) fn build(name: &str) -> Result<Base> {
     let layout = layout::find(name).with_context(|| format!("there is no layout {name}"))?;
     let rootfs = bootstrap::rootfs(layout.arch)?;
@@ -90,6 +92,7 @@ pub(crate) fn build(name: &str) -> Result<Base> {
     deps::give_back(&[&cache::dir()?, &target]);
     Ok(Base {
         image,
+        machine: layout.arch.machine,
         kernel,
         initrd,
         packages: rootfs.repo(),

@@ -79,16 +79,37 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         // As the user who asked, before anything runs as root.
         (None, Trial::Farm(_)) => tool_with_agents()?,
     };
-    let tool_word = tool.display().to_string();
-    let mut again: Vec<&str> = ["boot"].iter().chain(args).copied().collect();
-    again.extend(["--tool", &tool_word]);
-    if deps::again_as_root(&again)? == deps::Again::Done {
-        return Ok(());
-    }
-    ready().require()?;
-    let passed = boot(trial, layout, &tool)?;
+    let passed = as_root(trial, layout, &tool)?;
     println!("{passed} checks passed");
     Ok(())
+}
+
+/// Both renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must have said
+/// yes.
+pub(crate) fn all() -> Result<u64> {
+    let tool = tool_with_agents()?;
+    let mut passed = 0_u64;
+    for renderer in [Renderer::Networkd, Renderer::Ifupdown] {
+        passed = passed.saturating_add(as_root(Trial::Farm(renderer), "jammy", &tool)?);
+    }
+    Ok(passed)
+}
+
+/// Make the trial here or, where this is not root, in a child that is; a child counts as one check.
+fn as_root(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
+    let tool_word = tool.display().to_string();
+    let mut args = vec!["boot", "--base", layout, "--tool", &tool_word];
+    match trial {
+        Trial::Stock => args.push("--stock"),
+        Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
+    }
+    match deps::again_as_root(&args)? {
+        deps::Again::Done => Ok(1),
+        deps::Again::NotNeeded => {
+            ready().require()?;
+            boot(trial, layout, tool)
+        }
+    }
 }
 
 /// Whether a card can be booted here.
@@ -105,9 +126,8 @@ pub(crate) fn ready() -> Ready {
     deps::ensure(&needs)
 }
 
-/// Make the trial with `tool` as the palmfarm to use; the number of checks that passed. [`ready`] must have said
-/// yes.
-pub(crate) fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<usize> {
+/// Make the trial with `tool` as the palmfarm to use; the number of checks that passed.
+fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
     let base = base::build(layout)?;
     let mut checks = Checks::new();
     let (name, seconds) = match trial {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::deps::Ready;
 use crate::sh::cargo;
 
 /// What ran and what did not.
@@ -98,7 +99,10 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
     tests.env("PALMFARM_AGENT_DIR", agents);
     tally.cargo_test(&mut tests)?;
     if extent == Extent::Full {
-        tally.part("boot", || crate::boot::all());
+        match crate::boot::ready() {
+            Ready::Yes => tally.part("boot", crate::boot::all),
+            Ready::Skip(why) => tally.skip("boot", &why),
+        }
     }
     Ok(())
 }

@@ -86,22 +86,30 @@ pub(crate) fn boot_files(
         files.push((boot.join("meta-data"), META_DATA.into()));
         files.push((boot.join("network-config"), NETWORK_CONFIG.into()));
     }
-    for entry in fs::read_dir(trees)
-        .with_context(|| format!("reading {}", trees.display()))?
-        .flatten()
-    {
-        let name = entry.file_name();
-        let text = name.to_string_lossy();
-        if text.starts_with("bcm2") && text.ends_with(".dtb") {
-            let bytes =
-                fs::read(entry.path()).with_context(|| format!("reading {}", entry.path().display()))?;
-            files.push((system.join(&name), bytes));
-        }
+    for tree in device_trees(trees)? {
+        let bytes = fs::read(&tree).with_context(|| format!("reading {}", tree.display()))?;
+        files.push((system.join(tree.file_name().unwrap_or_default()), bytes));
     }
     for (path, bytes) in files {
         fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The device trees of all Pis. 64-bit kernels have theirs sorted by maker.
+fn device_trees(dir: &Path) -> Result<Vec<PathBuf>> {
+    let maker = dir.join("broadcom");
+    let dir = if maker.is_dir() { maker } else { dir.to_owned() };
+    let found = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+    let pi = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("bcm2") && name.ends_with(".dtb")
+    };
+    let trees: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).filter(pi).collect();
+    if trees.is_empty() {
+        bail!("{} has no device tree of a Pi", dir.display());
+    }
+    Ok(trees)
 }
 
 /// Size of the root partition in KiB, and of the whole image in bytes.

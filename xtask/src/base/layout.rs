@@ -12,6 +12,8 @@ pub(crate) struct Arch {
     pub(crate) kernel: &'static str,
     /// The entry of `binfmt_misc` that runs its programs, from qemu-user-static.
     pub(crate) binfmt: &'static str,
+    /// The emulator of a whole machine, and what makes it one that this architecture's kernel boots on.
+    pub(crate) machine: &'static [&'static str],
 }
 
 /// 32-bit: what every Pi from the 2 on can run.
@@ -19,6 +21,7 @@ pub(crate) static ARMHF: Arch = Arch {
     debian: "armhf",
     kernel: "linux-image-armmp-lpae",
     binfmt: "qemu-arm",
+    machine: &["qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a15"],
 };
 
 /// 64-bit: the only one that Ubuntu still makes since 24.04.
@@ -26,6 +29,7 @@ pub(crate) static ARM64: Arch = Arch {
     debian: "arm64",
     kernel: "linux-image-arm64",
     binfmt: "qemu-aarch64",
+    machine: &["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53"],
 };
 
 /// One generation of images.

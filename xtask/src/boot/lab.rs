@@ -20,6 +20,9 @@ pub(crate) const MAC: &str = "b8:27:eb:12:34:56";
 /// The size of the card. Ubuntu's images are smaller, so the root file system has room to grow.
 const CARD: u64 = 8 << 30;
 
+/// Folders of failed trials that stay.
+const KEPT: usize = 4;
+
 /// One trial's folder and router.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -37,9 +40,9 @@ pub(crate) struct Lab {
 impl Lab {
     /// A new folder under target/boot, and a router that logs there.
     pub(crate) fn new(name: &str, seconds: u64) -> Result<Self> {
-        let dir = crate::target_dir()
-            .join("boot")
-            .join(format!("{name}-{}", std::process::id()));
+        let all = crate::target_dir().join("boot");
+        sweep(&all);
+        let dir = all.join(format!("{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         let router = Router::start(&dir)?;
@@ -75,6 +78,7 @@ impl Lab {
         let line =
             qemu::fat_file(&card, "current/cmdline.txt").or_else(|_| qemu::fat_file(&card, "cmdline.txt"))?;
         let parts = Parts {
+            machine: base.machine,
             disk: &card,
             kernel: &base.kernel,
             initrd: &base.initrd,
@@ -93,27 +97,28 @@ impl Lab {
     /// Clean up after `trial`: everything after a success, the image only after a failure.
     pub(crate) fn finish<T>(self, trial: Result<T>) -> Result<T> {
         let Self { dir, router, .. } = self;
-        // The machine holds the image open until then.
+        // The machine, and with it the image, is gone when this returns.
         drop(router);
         if trial.is_ok() {
             let _ = fs::remove_dir_all(&dir);
             return trial;
-        }
-        for image in images(&dir) {
-            let _ = fs::remove_file(image);
         }
         crate::deps::give_back(&[&dir]);
         trial.with_context(|| format!("serial lines and logs are kept in {}", dir.display()))
     }
 }
 
-fn images(dir: &Path) -> Vec<PathBuf> {
-    let Ok(found) = fs::read_dir(dir) else {
-        return Vec::new();
+/// Folders of trials that are over; the newest few stay, for whoever still reads their logs.
+fn sweep(dir: &Path) {
+    let Ok(found) = fs::read_dir(dir) else { return };
+    let over = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let pid = name.rsplit_once('-').and_then(|(_, pid)| pid.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
     };
-    found
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "img"))
-        .collect()
+    let mut old: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).filter(over).collect();
+    old.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|facts| facts.modified()).ok()));
+    for path in old.iter().skip(KEPT) {
+        let _ = fs::remove_dir_all(path);
+    }
 }

@@ -18,11 +18,16 @@ use crate::deps::{command, Package};
 use crate::sh;
 
 /// What the machine needs from the distribution.
-pub(crate) const NEEDS: &[Package] = &[command("qemu-system-arm", "qemu-system-arm")];
+pub(crate) const NEEDS: &[Package] = &[
+    command("qemu-system-arm", "qemu-system-arm"),
+    command("qemu-system-arm", "qemu-system-aarch64"),
+];
 
 /// What a power-on needs.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
+    /// The emulator and its board.
+    pub(crate) machine: &'a [&'a str],
     /// A raw image, written to.
     pub(crate) disk: &'a Path,
     /// The Pi's firmware would load it from the card; QEMU's board needs it by name.
@@ -53,57 +58,52 @@ impl Machine {
         let again = out
             .try_clone()
             .with_context(|| format!("opening {} again", errors.display()))?;
-        let mut qemu = router.cmd("qemu-system-arm");
-        qemu.args([
-            "-M",
-            "virt,highmem=off",
-            "-cpu",
-            "cortex-a15",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-        ])
-        .args([
-            "-nodefaults",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-no-reboot",
-        ])
-        .args(["-serial", &format!("file:{}", parts.serial.display())])
-        .args([
-            "-drive",
-            &format!(
-                "if=none,id=card,format=raw,cache=unsafe,file={}",
-                parts.disk.display()
-            ),
-        ])
-        .args([
-            "-device",
-            "virtio-blk-device,drive=card",
-            "-device",
-            "virtio-rng-device",
-        ])
-        .args([
-            "-netdev",
-            &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
-        ])
-        .args([
-            "-device",
-            &format!("virtio-net-device,netdev=lan,mac={}", parts.mac),
-        ])
-        .arg("-kernel")
-        .arg(parts.kernel)
-        .arg("-initrd")
-        .arg(parts.initrd)
-        .args(["-append", parts.command_line]);
+        let [emulator, board @ ..] = parts.machine else {
+            bail!("no emulator is named")
+        };
+        let mut qemu = router.cmd(emulator);
+        qemu.args(board)
+            .args(["-smp", "2", "-m", "1024"])
+            .args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-monitor",
+                "none",
+                "-no-reboot",
+            ])
+            .args(["-serial", &format!("file:{}", parts.serial.display())])
+            .args([
+                "-drive",
+                &format!(
+                    "if=none,id=card,format=raw,cache=unsafe,file={}",
+                    parts.disk.display()
+                ),
+            ])
+            .args([
+                "-device",
+                "virtio-blk-device,drive=card",
+                "-device",
+                "virtio-rng-device",
+            ])
+            .args([
+                "-netdev",
+                &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
+            ])
+            .args([
+                "-device",
+                &format!("virtio-net-device,netdev=lan,mac={}", parts.mac),
+            ])
+            .arg("-kernel")
+            .arg(parts.kernel)
+            .arg("-initrd")
+            .arg(parts.initrd)
+            .args(["-append", parts.command_line]);
         let qemu = qemu
             .stdout(out)
             .stderr(again)
             .spawn()
-            .context("starting qemu-system-arm")?;
+            .with_context(|| format!("starting {emulator}"))?;
         Ok(Self {
             qemu,
             serial: parts.serial.to_owned(),

@@ -53,10 +53,10 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Set up the network; logs and leases go to `dir`.
+    /// Set up the network; logs and leases go to `dir`, and images in it go when the router does.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let mut router = Self {
-            namespace: Namespace::new()?,
+            namespace: Namespace::new(dir)?,
             dir: dir.to_owned(),
             helpers: Vec::new(),
         };
@@ -211,15 +211,16 @@ struct Namespace {
 }
 
 impl Namespace {
-    fn new() -> Result<Self> {
+    /// With it go the images in `scratch`: they are large, and an interrupt ends this process before its destructors.
+    fn new(scratch: &Path) -> Result<Self> {
         // Through the host's /proc a process sees its number on the host. Nothing is ever written to the pipe: its
         // end is the end of everything in the namespace.
-        let script = "read -r pid rest < /proc/self/stat; echo \"$pid\"; exec cat > /dev/null";
-        let mut unshare = sh::cmd(
-            "unshare",
-            ["--net", "--pid", "--fork", "--kill-child", "sh", "-c", script],
-        );
+        let script =
+            "read -r pid rest < /proc/self/stat; echo \"$pid\"; cat > /dev/null; rm -f \"$0\"/*.img*";
+        let mut unshare = sh::cmd("unshare", ["--net", "--pid", "--fork", "--kill-child"]);
         let mut holder = unshare
+            .args(["sh", "-c", script])
+            .arg(scratch)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
