@@ -9,5 +9,6 @@ pub mod card;
 pub mod cli;
 pub mod farm;
 pub mod map;
+pub mod plan;
 pub mod secrets;
 pub mod tree;

@@ -1,0 +1,172 @@
+//! Containers one by one: replicas expanded, images resolved, files and scripts in, each after the one that
+//! publishes its image.
+
+use std::sync::Arc;
+
+use palmfarm_spec::farm::{Container, Farm, ResolvedCard, RunWhat};
+use palmfarm_spec::firstboot::{self, ImageRef, PushedFile};
+use palmfarm_spec::mac::Mac;
+use palmfarm_spec::stack::{self, Stacked};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{carried, read, Carried, PlanError, Sources};
+use crate::addresses::{self, Prefix};
+
+/// Where the files that are pushed into containers lie on the card.
+const PUSHED: &str = "/usr/lib/palmfarm/farm";
+
+/// What a step that names no mode gives a pushed file.
+const MODE: u16 = 0o644;
+
+/// Every container of `card` in the order in which they can be made, and what each is left with; the files that
+/// they need are added to `payload`.
+pub(super) fn plan(
+    farm: &Farm,
+    card: &ResolvedCard,
+    sources: &Sources,
+    prefixes: &[Prefix],
+    payload: &mut Vec<Carried>,
+) -> Result<(Vec<firstboot::Container>, Vec<Stacked>), PlanError> {
+    let lxd = farm.lxd.clone().unwrap_or_default();
+    let profiles = stack::profiles(&lxd, &card.network);
+    let mut all = Vec::new();
+    for addressed in addresses::containers(farm, &card.name) {
+        let declared = addressed.container;
+        let names = declared.stacked(&card.network);
+        let stacked = stack::stack(&profiles, &names, declared);
+        // The daemon lets a device's own address win over the one that it keeps for the container.
+        let mac = own_mac(&stacked).unwrap_or(addressed.mac);
+        let bridged = card.network.bridge.is_some() && stacked.parent() == card.network.bridge.as_deref();
+        let mut config = declared.config.clone();
+        if declared.nesting {
+            config
+                .entry("security.nesting".into())
+                .or_insert_with(|| "true".into());
+        }
+        let files = pushed(declared, sources, payload)?;
+        let run: Vec<_> = declared
+            .run
+            .iter()
+            .map(|run| step(run, sources))
+            .collect::<Result<_, _>>()?;
+        let image = image(&declared.image);
+        let container = firstboot::Container {
+            digest: digest(&image, &files, &run, declared.publish.as_deref()),
+            name: addressed.name,
+            image,
+            profiles: names,
+            mac,
+            predicted: if bridged {
+                addresses::predicted(mac, prefixes)
+            } else {
+                Vec::new()
+            },
+            config,
+            devices: declared.devices.clone(),
+            files,
+            run,
+            publish: declared.publish.clone(),
+        };
+        all.push((container, stacked));
+    }
+    Ok(in_order(all)?.into_iter().unzip())
+}
+
+fn own_mac(stacked: &Stacked) -> Option<Mac> {
+    stacked.devices.get("eth0")?.value.get("hwaddr")?.parse().ok()
+}
+
+/// `REMOTE:ALIAS` is an image server's, anything else the daemon's own.
+fn image(text: &str) -> ImageRef {
+    match text.split_once(':') {
+        Some((remote, alias)) => ImageRef::Remote {
+            remote: remote.into(),
+            alias: alias.into(),
+        },
+        None => ImageRef::Local(text.into()),
+    }
+}
+
+fn pushed(
+    declared: &Container,
+    sources: &Sources,
+    payload: &mut Vec<Carried>,
+) -> Result<Vec<PushedFile>, PlanError> {
+    let mut files = Vec::new();
+    for (path, source) in &declared.files {
+        // Under the name that declares them: replicas share their files.
+        let carried = carried(&format!("{PUSHED}/{}{path}", declared.name), source, sources)?;
+        files.push(PushedFile {
+            path: path.clone(),
+            source: carried.path.as_str().into(),
+            sha256: hex(&carried.content),
+            mode: MODE,
+        });
+        if !payload.iter().any(|there| there.path == carried.path) {
+            payload.push(carried);
+        }
+    }
+    Ok(files)
+}
+
+fn step(run: &palmfarm_spec::farm::Run, sources: &Sources) -> Result<firstboot::Run, PlanError> {
+    let (label, script) = match &run.what {
+        RunWhat::Command(line) => (line.clone(), line.clone()),
+        RunWhat::Script(path) => {
+            let content: Arc<[u8]> = read(path, sources)?;
+            let text = std::str::from_utf8(&content).map_err(|_| PlanError::NoText(path.clone()))?;
+            let name = path.rsplit('/').next().unwrap_or(path);
+            (name.into(), text.into())
+        }
+    };
+    Ok(firstboot::Run {
+        label,
+        script,
+        retries: run.retries,
+        timeout_seconds: run.timeout_seconds,
+    })
+}
+
+/// SHA-256 over what makes a container's content: the same for the same declaration, whatever the card is called and
+/// wherever on it the files lie.
+fn digest(image: &ImageRef, files: &[PushedFile], run: &[firstboot::Run], publish: Option<&str>) -> String {
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| json!([file.path, file.sha256, file.mode]))
+        .collect();
+    let all = json!({"version": 1, "image": image, "files": files, "run": run, "publish": publish});
+    hex(all.to_string().as_bytes())
+}
+
+/// SHA-256 as 64 hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Each container after every one that publishes its image, otherwise as they are declared.
+fn in_order(
+    mut waiting: Vec<(firstboot::Container, Stacked)>,
+) -> Result<Vec<(firstboot::Container, Stacked)>, PlanError> {
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|(container, _)| match &container.image {
+            ImageRef::Remote { .. } => true,
+            ImageRef::Local(alias) => !waiting
+                .iter()
+                .any(|(other, _)| other.publish.as_deref() == Some(alias)),
+        });
+        match ready {
+            Some(ready) => ordered.push(waiting.remove(ready)),
+            None => {
+                return Err(PlanError::Circle(
+                    waiting.into_iter().map(|(container, _)| container.name).collect(),
+                ))
+            }
+        }
+    }
+    Ok(ordered)
+}

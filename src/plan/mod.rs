@@ -1,0 +1,327 @@
+//! What one card will be: the farm and one of its cards with every name expanded, every profile stacked, every
+//! address chosen. Pure: what the farm names was read before, and nothing here knows of images or filesystems.
+
+mod containers;
+mod preseed;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use palmfarm_spec::farm::{
+    Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, RunWhat, Ssh, StorageDriver, Sudo,
+};
+use palmfarm_spec::firstboot::{self, FirstBoot};
+use palmfarm_spec::stack::Stacked;
+
+use crate::addresses::{self, Prefix};
+use crate::secrets::CryptHash;
+use crate::tree::{BadPath, CardPath};
+
+/// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
+const BOOT_MOUNT: &str = "/boot/firmware";
+
+/// Packages that stand between a card with `renderer: ifupdown` and the article's stanza.
+const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
+
+/// One card, decided.
+#[derive(Clone, Debug)]
+pub struct CardPlan {
+    /// The card.
+    pub card: ResolvedCard,
+    /// People who log in.
+    pub users: Vec<PlannedUser>,
+    /// The SSH server.
+    pub ssh: Ssh,
+    /// A zone of the tz database.
+    pub timezone: Option<String>,
+    /// A locale.
+    pub locale: Option<String>,
+    /// Kernel command line and firmware configuration.
+    pub boot: Boot,
+    /// Shell lines for the end of every boot.
+    pub rc_local: Vec<String>,
+    /// The agent's document.
+    pub firstboot: FirstBoot,
+    /// Each container of `firstboot`, in the same order: what it is left with once its profiles are stacked.
+    pub stacks: Vec<Stacked>,
+    /// Host files: path on the card, content.
+    pub files: Vec<Carried>,
+    /// What the agent pushes into containers, and the images.
+    pub payload: Vec<Carried>,
+    /// Prefixes of the LAN, as far as they were given.
+    pub prefixes: Vec<Prefix>,
+    /// The host's own addresses, where they can be known.
+    pub host_addresses: Vec<Ipv6Addr>,
+    /// The zone that `plan --format zone` writes for.
+    pub dns: Option<Dns>,
+    /// What the card's owner should know, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A person as cloud-init is told of them.
+#[derive(Clone, Debug)]
+pub struct PlannedUser {
+    /// Login name.
+    pub name: String,
+    /// Supplementary groups, without those that the container daemon brings.
+    pub groups: Vec<String>,
+    /// Lines of `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// `None`: no login by password.
+    pub password: Option<CryptHash>,
+    /// What `sudo` asks for.
+    pub sudo: Option<Sudo>,
+}
+
+/// A file that goes onto the card as it is.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// Where on the card.
+    pub path: CardPath,
+    /// All of it.
+    pub content: Arc<[u8]>,
+    /// The path beside the farm file.
+    pub source: String,
+}
+
+/// What was read beforehand: the files that [`named_files`] lists, by the path that the farm gives.
+pub type Sources = BTreeMap<String, Arc<[u8]>>;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A file was not read beforehand.
+    #[error("the farm names {0:?}, which was not read")]
+    NotRead(String),
+    /// A script is not text.
+    #[error("the script {0:?} is not UTF-8, so no shell can run it")]
+    NoText(String),
+    /// A password was not hashed beforehand.
+    #[error("the password of {0} was not hashed")]
+    NotHashed(String),
+    /// No path of a card.
+    #[error("planning {source_path:?}")]
+    Path {
+        /// The path beside the farm file.
+        source_path: String,
+        /// What is wrong.
+        #[source]
+        source: BadPath,
+    },
+    /// Containers whose images wait for each other.
+    #[error("{} each need an image that another of them publishes", .0.join(", "))]
+    Circle(Vec<String>),
+}
+
+/// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
+/// scripts, images. Overlays are not among them.
+#[must_use]
+pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
+    let mut named: BTreeSet<&str> = farm.files.values().map(String::as_str).collect();
+    for image in farm.images.values() {
+        named.insert(&image.file);
+        named.extend(image.metadata.as_deref());
+    }
+    for container in &farm.containers {
+        named.extend(container.files.values().map(String::as_str));
+        named.extend(container.run.iter().filter_map(|run| match &run.what {
+            RunWhat::Script(path) => Some(path.as_str()),
+            RunWhat::Command(_) => None,
+        }));
+    }
+    named
+}
+
+/// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN
+/// in which addresses are predicted.
+///
+/// # Errors
+/// What was to be read or hashed beforehand was not, or is no script, or containers wait for each other.
+pub fn card(
+    farm: &Farm,
+    card: ResolvedCard,
+    sources: &Sources,
+    hashes: &BTreeMap<String, CryptHash>,
+    prefixes: &[Prefix],
+) -> Result<CardPlan, PlanError> {
+    let mut payload = Vec::new();
+    let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload)?;
+    let lxd = preseed::lxd(farm, &card, sources, &mut payload)?;
+    let mut files = Vec::new();
+    for (path, source) in &farm.files {
+        files.push(carried(path, source, sources)?);
+    }
+    let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
+    let users: Result<_, _> = farm.users.iter().map(|user| planned_user(user, hashes)).collect();
+    let daemon_users = farm
+        .users
+        .iter()
+        .filter(|user| user.groups.iter().any(|group| is_daemon_group(flavour, group)))
+        .map(|user| user.name.clone())
+        .collect();
+    let network = firstboot::Network {
+        uplink: card.network.uplink.clone(),
+        vlan: card.network.vlan,
+        bridge: card.network.bridge.clone(),
+        renderer: card.network.renderer,
+        mac: card.mac,
+        ipv4: card.network.ipv4.clone(),
+        ipv6: card.network.ipv6.clone(),
+        rollback_seconds: card.network.rollback_seconds,
+    };
+    let firstboot = FirstBoot {
+        version: firstboot::VERSION,
+        card: card.name.clone(),
+        hostname: card.hostname.clone(),
+        network,
+        packages: packages(farm, &card),
+        daemon_users,
+        lxd,
+        containers,
+        boot_mount: BOOT_MOUNT.into(),
+    };
+    let host_addresses = addresses::host(&card, prefixes);
+    Ok(CardPlan {
+        notes: notes(farm, &card, &firstboot, &stacks),
+        card,
+        users: users?,
+        ssh: farm.ssh,
+        timezone: farm.timezone.clone(),
+        locale: farm.locale.clone(),
+        boot: farm.boot.clone(),
+        rc_local: farm.rc_local.clone(),
+        firstboot,
+        stacks,
+        files,
+        payload,
+        prefixes: prefixes.to_vec(),
+        host_addresses,
+        dns: farm.dns.clone(),
+    })
+}
+
+/// Packages for the first boot, each once, those of the renderer first: without them the network stays provisional.
+fn packages(farm: &Farm, card: &ResolvedCard) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    if card.network.renderer == Renderer::Ifupdown {
+        all.extend(IFUPDOWN.map(Into::into));
+    }
+    // A pool of driver btrfs needs mkfs.btrfs on the host where the daemon is no snap.
+    if farm
+        .lxd
+        .as_ref()
+        .is_some_and(|lxd| lxd.storage.driver == StorageDriver::Btrfs)
+    {
+        all.push("btrfs-progs".into());
+    }
+    all.extend(farm.packages.iter().cloned());
+    let mut seen = BTreeSet::new();
+    all.retain(|package| seen.insert(package.clone()));
+    all
+}
+
+/// Groups that come with the daemon. cloud-init would make a missing one, as an ordinary group, and the daemon's
+/// package would then refuse to make its own; so the agent adds people once the group is there.
+fn is_daemon_group(flavour: Flavour, group: &str) -> bool {
+    match flavour {
+        Flavour::Lxd => group == "lxd",
+        Flavour::Incus => matches!(group, "incus-admin" | "lxd"),
+    }
+}
+
+fn planned_user(
+    user: &palmfarm_spec::farm::User,
+    hashes: &BTreeMap<String, CryptHash>,
+) -> Result<PlannedUser, PlanError> {
+    let password = match &user.password {
+        None => None,
+        Some(_) => Some(
+            hashes
+                .get(&user.name)
+                .cloned()
+                .ok_or_else(|| PlanError::NotHashed(user.name.clone()))?,
+        ),
+    };
+    let brought = ["lxd", "incus-admin"];
+    Ok(PlannedUser {
+        name: user.name.clone(),
+        groups: user
+            .groups
+            .iter()
+            .filter(|group| !brought.contains(&group.as_str()))
+            .cloned()
+            .collect(),
+        ssh_keys: user.ssh_keys.clone(),
+        password,
+        sudo: user.sudo,
+    })
+}
+
+fn carried(path: &str, source: &str, sources: &Sources) -> Result<Carried, PlanError> {
+    Ok(Carried {
+        path: card_path(path, source)?,
+        content: read(source, sources)?,
+        source: source.into(),
+    })
+}
+
+fn card_path(path: &str, source_path: &str) -> Result<CardPath, PlanError> {
+    CardPath::new(path).map_err(|source| PlanError::Path {
+        source_path: source_path.into(),
+        source,
+    })
+}
+
+fn read(source: &str, sources: &Sources) -> Result<Arc<[u8]>, PlanError> {
+    sources
+        .get(source)
+        .cloned()
+        .ok_or_else(|| PlanError::NotRead(source.into()))
+}
+
+/// What is as declared and yet may surprise.
+fn notes(farm: &Farm, card: &ResolvedCard, document: &FirstBoot, stacks: &[Stacked]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for user in &document.daemon_users {
+        notes.push(format!(
+            "{user} is in the group of the container daemon, which is as good as root on this Pi"
+        ));
+    }
+    let Some(bridge) = &card.network.bridge else {
+        return notes;
+    };
+    let nat = farm
+        .lxd
+        .as_ref()
+        .and_then(|lxd| lxd.nat.as_ref())
+        .map(|nat| nat.bridge.as_str());
+    let mut exposed = Vec::new();
+    for (container, stack) in document.containers.iter().zip(stacks) {
+        let name = &container.name;
+        match stack.parent() {
+            Some(parent) if parent == bridge => exposed.push(name.as_str()),
+            Some(parent)
+                if Some(parent) == nat && container.profiles.iter().any(|profile| profile == "extbridge") =>
+            {
+                let order = container.profiles.join(", ");
+                notes.push(format!(
+                    "{name} stays behind NAT: of its profiles [{order}] the last one with an eth0 wins, so extbridge must \
+                     come last"
+                ));
+            }
+            _ => {}
+        }
+    }
+    if let [first, .., last] | [first @ last] = exposed.as_slice() {
+        let who = if first == last {
+            (*first).to_owned()
+        } else {
+            format!("{first} to {last}, {} containers,", exposed.len())
+        };
+        notes.push(format!(
+            "{who} on {bridge} can be reached from the whole Internet over IPv6 where the router lets them be"
+        ));
+    }
+    notes
+}
