@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
@@ -76,19 +77,20 @@ pub(crate) fn install_kernel(root: &Path, package: &Path) -> Result<String> {
 
 /// One file of a package.
 pub(crate) fn file_of(package: &Path, member: &str) -> Result<Vec<u8>> {
-    let tar = package_tar(package)?;
-    let mut extract = sh::cmd("tar", ["--extract", "--to-stdout", "--file=-", member]);
-    let done = extract.stdin(tar).output().context("starting tar")?;
-    if !done.status.success() || done.stdout.is_empty() {
-        bail!("{} has no file {member}", package.display());
+    let bytes = untar(
+        package,
+        sh::cmd("tar", ["--extract", "--to-stdout", "--file=-", member]),
+    )?;
+    if bytes.is_empty() {
+        bail!("{member} of {} is empty", package.display());
     }
-    Ok(done.stdout)
+    Ok(bytes)
 }
 
 /// A package's `lib/…` must land in `usr/lib/…`, where the root file system's own symlink points; `dpkg -x` would
 /// replace that symlink by a directory, and with it the dynamic loader.
 fn unpack(package: &Path, root: &Path) -> Result<()> {
-    let mut extract = sh::cmd(
+    let mut tar = sh::cmd(
         "tar",
         [
             "--extract",
@@ -97,20 +99,36 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
             "--numeric-owner",
         ],
     );
-    extract.arg("--directory").arg(root).stdin(package_tar(package)?);
-    sh::run(&mut extract)
+    tar.arg("--directory").arg(root);
+    untar(package, tar).map(drop)
 }
 
-fn package_tar(package: &Path) -> Result<std::process::Stdio> {
-    // dpkg-deb's exit code is not seen, but tar fails on an archive that ends early.
+/// Pipe the package's files through `tar`; what that prints.
+fn untar(package: &Path, mut tar: Command) -> Result<Vec<u8>> {
     let mut dpkg = sh::cmd("dpkg-deb", ["--fsys-tarfile"]);
-    let child = dpkg
+    let mut dpkg = dpkg
         .arg(package)
-        .stdout(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .context("starting dpkg-deb")?;
-    let stdout = child.stdout.context("dpkg-deb has no output")?;
-    Ok(stdout.into())
+    if let Some(archive) = dpkg.stdout.take() {
+        tar.stdin(archive);
+    }
+    let done = tar.output().context("starting tar");
+    // It holds the other end of the pipe, on which dpkg-deb would wait for a tar that gave up.
+    drop(tar);
+    let dpkg = dpkg.wait().context("waiting for dpkg-deb")?;
+    let done = done?;
+    if !dpkg.success() || !done.status.success() {
+        let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
+        bail!(
+            "unpacking {}: dpkg-deb {dpkg}, tar {}: {}",
+            package.display(),
+            done.status,
+            complaint.trim()
+        );
+    }
+    Ok(done.stdout)
 }
 
 fn cloud_init(root: &Path, layout: &Layout) -> Result<()> {
