@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` draws the whole; each module says at its top what it owns and what it must never do.
 
 pub mod addresses;
+pub mod agents;
 pub mod base;
 pub mod block;
 pub mod card;

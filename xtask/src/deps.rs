@@ -115,6 +115,24 @@ pub(crate) fn ensure(packages: &[Package]) -> Ready {
     }
 }
 
+/// Whether apt-get's packages are Debian's or a derivative's.
+pub(crate) fn debian_here() -> bool {
+    sh::find("apt-get").is_some() && debian_like(&os_release())
+}
+
+/// Install `packages`, each `name=version`, beside everything that is installed: what conflicts is an error.
+pub(crate) fn install_exactly(packages: &[String]) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let Some(apt) = Apt::here() else {
+        bail!(
+            "installing {} needs root or a password-less sudo",
+            names.join(" ")
+        );
+    };
+    eprintln!("installing {}", names.join(" "));
+    apt.try_install(&names, Others::Keep)
+}
+
 /// Who runs this, as far as installing packages and making namespaces goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privilege {

@@ -1,9 +1,11 @@
 //! `cargo xtask`: the project's chores. Each subcommand is a module of its own; this file only chooses.
 
+mod agents;
 mod base;
 mod boot;
 mod cache;
 mod deps;
+mod dist;
 mod sh;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["base", rest @ ..] => base::run(rest),
         ["boot", rest @ ..] => boot::run(rest),
+        ["dist", rest @ ..] => dist::run(rest),
         _ => {
             eprintln!(
                 "usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini"

@@ -1,0 +1,168 @@
+//! The agents that cards carry: the ones inside this program, or the ones that lie beside it.
+//!
+//! Nothing is returned that is not a program for the architecture that was asked for: a wrong one would make a card
+//! that boots and then does nothing.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::Arch;
+
+/// What `cargo xtask dist` puts into the program: Debian's name of the architecture and the agent's bytes.
+const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agents.rs"));
+
+/// The variable that names a folder of agents, for programs that have none inside.
+const FOLDER: &str = "PALMFARM_AGENT_DIR";
+
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// There is none.
+    #[error(
+        "no agent for {arch}: this palmfarm has none inside, and there is no {}\n\
+         hint: `cargo xtask dist` makes target/dist/palmfarm with the agents inside; {FOLDER} may name a folder that \
+         has them",
+        list(looked)
+    )]
+    Missing {
+        /// What it was wanted for.
+        arch: Arch,
+        /// Where one was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// There is one that cannot be read.
+    #[error("reading the agent {}", path.display())]
+    Read {
+        /// Where it lies.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is a file that is no agent for this architecture.
+    #[error("{origin} is no program for {arch}\nhint: `cargo xtask dist` makes it anew")]
+    WrongMachine {
+        /// What it was wanted for.
+        arch: Arch,
+        /// Where it came from.
+        origin: String,
+    },
+}
+
+/// The agent for `arch`: from inside this program, else from the folder that `PALMFARM_AGENT_DIR` names, else from
+/// this program's own folder.
+pub fn agent(arch: Arch) -> Result<Cow<'static, [u8]>, AgentError> {
+    if let Some((_, bytes)) = EMBEDDED.iter().find(|(name, _)| *name == arch.debian()) {
+        let origin = || "the agent inside this palmfarm".to_owned();
+        return checked(arch, Cow::Borrowed(bytes), origin);
+    }
+    let named = std::env::var_os(FOLDER).map(PathBuf::from);
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|program| program.parent().map(Path::to_owned));
+    beside(arch, named.into_iter().chain(own))
+}
+
+/// The agent from the first of `folders` that has one.
+fn beside(arch: Arch, folders: impl Iterator<Item = PathBuf>) -> Result<Cow<'static, [u8]>, AgentError> {
+    let mut looked = Vec::new();
+    for folder in folders {
+        let path = folder.join(format!("palmfarm-agent-{arch}"));
+        match std::fs::read(&path) {
+            Ok(bytes) => return checked(arch, Cow::Owned(bytes), || path.display().to_string()),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => looked.push(path),
+            Err(source) => return Err(AgentError::Read { path, source }),
+        }
+    }
+    Err(AgentError::Missing { arch, looked })
+}
+
+fn checked(
+    arch: Arch,
+    bytes: Cow<'static, [u8]>,
+    origin: impl FnOnce() -> String,
+) -> Result<Cow<'static, [u8]>, AgentError> {
+    if elf_machine(&bytes) == Some(machine(arch)) {
+        Ok(bytes)
+    } else {
+        let origin = origin();
+        Err(AgentError::WrongMachine { arch, origin })
+    }
+}
+
+/// `e_machine` of a little-endian ELF file (System V ABI, "ELF Header": `e_ident` is 16 bytes, `EI_DATA` its byte 5,
+/// then `e_type` and `e_machine`, two bytes each).
+fn elf_machine(bytes: &[u8]) -> Option<u16> {
+    let little_endian = bytes.starts_with(b"\x7fELF") && bytes.get(5) == Some(&1);
+    let field = bytes.get(18..20).filter(|_| little_endian)?;
+    Some(u16::from_le_bytes(field.try_into().ok()?))
+}
+
+/// `EM_ARM`, `EM_AARCH64` and `EM_X86_64` (elf.h).
+const fn machine(arch: Arch) -> u16 {
+    match arch {
+        Arch::Armhf => 40,
+        Arch::Arm64 => 183,
+        Arch::Amd64 => 62,
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(" and no ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(class: u8, data: u8, machine: u16) -> Vec<u8> {
+        let mut bytes = b"\x7fELF".to_vec();
+        bytes.extend([class, data, 1]);
+        bytes.resize(18, 0);
+        bytes.extend(machine.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn knows_whom_a_program_is_for() {
+        assert_eq!(elf_machine(&header(1, 1, 40)), Some(machine(Arch::Armhf)));
+        assert_eq!(elf_machine(&header(2, 1, 183)), Some(machine(Arch::Arm64)));
+        assert_eq!(elf_machine(&header(2, 2, 183)), None, "big-endian");
+        assert_eq!(elf_machine(&header(2, 1, 183)[..19]), None, "cut off");
+        assert_eq!(elf_machine(b"#!/bin/sh\n: a script is no agent"), None);
+        assert_eq!(elf_machine(b""), None);
+    }
+
+    #[test]
+    fn takes_only_the_right_one() {
+        let scratch = std::env::temp_dir().join(format!("palmfarm-agents-{}", std::process::id()));
+        std::fs::create_dir_all(&scratch).unwrap();
+        let folders = || [scratch.join("none"), scratch.clone()].into_iter();
+        let missing = beside(Arch::Armhf, folders()).unwrap_err().to_string();
+        assert!(missing.contains("none/palmfarm-agent-armhf and no "), "{missing}");
+        assert!(missing.contains("\nhint: `cargo xtask dist`"), "{missing}");
+
+        let right = header(1, 1, 40);
+        std::fs::write(scratch.join("palmfarm-agent-armhf"), &right).unwrap();
+        std::fs::write(scratch.join("palmfarm-agent-arm64"), &right).unwrap();
+        assert_eq!(beside(Arch::Armhf, folders()).unwrap(), right);
+        let wrong = beside(Arch::Arm64, folders()).unwrap_err().to_string();
+        assert!(
+            wrong.contains("palmfarm-agent-arm64 is no program for arm64"),
+            "{wrong}"
+        );
+        std::fs::remove_dir_all(&scratch).unwrap();
+    }
+
+    #[test]
+    fn what_is_inside_is_right() {
+        for arch in [Arch::Armhf, Arch::Arm64, Arch::Amd64] {
+            match agent(arch) {
+                Ok(bytes) => assert_eq!(elf_machine(&bytes), Some(machine(arch))),
+                Err(AgentError::Missing { .. }) => eprintln!("skipped: no agent for {arch} was built"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}

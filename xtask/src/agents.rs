@@ -1,0 +1,148 @@
+//! The agent for the Pi and for the machines on which farms are tried: one static program per architecture, in
+//! `target/agents`.
+//!
+//! The same bytes come out wherever the checkout and the home directory lie; another compiler makes other bytes.
+//! Nothing of the host's own cargo configuration (`RUSTFLAGS`, wrappers) reaches the build.
+
+mod debian;
+mod toolchain;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::{sh, target_dir, workspace_dir};
+use toolchain::Toolchain;
+
+/// What a card has room for, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// What an agent is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arch {
+    /// 32-bit ARM, hard float.
+    Armhf,
+    /// 64-bit ARM.
+    Arm64,
+    /// x86-64: no Pi.
+    Amd64,
+}
+
+impl Arch {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Armhf, Self::Arm64, Self::Amd64];
+
+    /// Debian's name.
+    pub(crate) const fn debian(self) -> &'static str {
+        match self {
+            Self::Armhf => "armhf",
+            Self::Arm64 => "arm64",
+            Self::Amd64 => "amd64",
+        }
+    }
+
+    /// Rust's name.
+    pub(crate) const fn triple(self) -> &'static str {
+        match self {
+            Self::Armhf => "armv7-unknown-linux-gnueabihf",
+            Self::Arm64 => "aarch64-unknown-linux-gnu",
+            Self::Amd64 => "x86_64-unknown-linux-gnu",
+        }
+    }
+}
+
+/// Build the agents for `archs` and return the directory in which they are, as `palmfarm-agent-ARCH`. Quick where
+/// nothing changed: cargo and, where it has to help out, the cache see to that.
+pub(crate) fn build_agents(archs: &[Arch]) -> Result<PathBuf> {
+    let dir = target_dir().join("agents");
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    for &arch in archs {
+        let built = build(arch, &dir).with_context(|| format!("building the agent for {}", arch.debian()))?;
+        let agent = dir.join(format!("palmfarm-agent-{}", arch.debian()));
+        let size = place(&built, &agent)?;
+        eprintln!("{} {} KiB", agent.display(), size.div_ceil(1024));
+        if size > LARGEST && arch != Arch::Amd64 {
+            bail!(
+                "{} has {size} bytes, {} more than the {LARGEST} that it may have",
+                agent.display(),
+                size.saturating_sub(LARGEST)
+            );
+        }
+    }
+    Ok(dir)
+}
+
+/// A `cargo build` whose output does not tell where it was made.
+pub(crate) fn cargo_build(flags: &[String]) -> Command {
+    let mut command = sh::cargo();
+    command.args(["build", "--locked", "--quiet"]);
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        command.env_remove(name);
+    }
+    let flags: Vec<String> = remaps().into_iter().chain(flags.iter().cloned()).collect();
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    command
+}
+
+/// What rustc writes in place of directories of this machine; of several that fit, it takes the last.
+fn remaps() -> Vec<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| home.as_ref().map(|home| home.join(".cargo")));
+    [
+        (home, "/home"),
+        (cargo, "/cargo"),
+        (Some(workspace_dir()), "/palmfarm"),
+    ]
+    .into_iter()
+    .filter_map(|(dir, name)| Some(format!("--remap-path-prefix={}={name}", dir?.display())))
+    .collect()
+}
+
+fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
+    let tools = dir.join("tools");
+    fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
+    let Toolchain { rustc, linker } = toolchain::find(arch, &tools)?;
+    let out = dir.join("build");
+    // Unwinding never happens (`panic = "abort"`), and a Pi's kernel has pages of 4 or 16 KiB, not 64.
+    let flags = [
+        "-Ctarget-feature=+crt-static",
+        "-Crelocation-model=static",
+        "-Clink-arg=-Wl,-z,max-page-size=16384",
+    ];
+    let mut cargo = cargo_build(&flags.map(str::to_owned));
+    cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);
+    cargo.args(["--target", arch.triple()]);
+    cargo.arg("--target-dir").arg(&out);
+    let variable = arch.triple().to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), linker);
+    if let Some(rustc) = rustc {
+        cargo.env("RUSTC", rustc);
+    }
+    sh::run(&mut cargo)?;
+    Ok(out.join(arch.triple()).join("agent/palmfarm-agent"))
+}
+
+/// Put `built` at `agent` and return its size in bytes. Equal content stays untouched: what embeds it is not built
+/// again.
+fn place(built: &Path, agent: &Path) -> Result<u64> {
+    let bytes = fs::read(built).with_context(|| format!("reading {}", built.display()))?;
+    if fs::read(agent).is_ok_and(|old| old == bytes) {
+        return Ok(u64::try_from(bytes.len())?);
+    }
+    let half = agent.with_extension(format!("{}.part", std::process::id()));
+    fs::copy(built, &half)
+        .and_then(|size| fs::rename(&half, agent).map(|()| size))
+        .with_context(|| format!("writing {}", agent.display()))
+}

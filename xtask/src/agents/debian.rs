@@ -1,0 +1,257 @@
+//! Debian's own compiler and its standard libraries for the Pi.
+//!
+//! The compiler is an ordinary package of this machine. The foreign standard libraries are not installable beside it
+//! (they ask for a whole foreign LLVM), so they are downloaded through a private configuration of apt and unpacked
+//! into the cache: neither dpkg's architectures nor apt's lists of this machine change.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use super::toolchain::{quoted, script};
+use super::Arch;
+use crate::cache::{self, Key};
+use crate::{deps, sh};
+
+/// What the agent's crates ask for.
+const OLDEST: (u32, u32) = (1, 85);
+
+/// The compiler in its package, and its standard library. Debian 12 keeps its first `rustc` (1.63) for its own
+/// packages and has the one that its browsers are built with beside it.
+const PACKAGES: [(&str, &str); 2] = [("rustc-web", "libstd-rust-web-dev"), ("rustc", "libstd-rust-dev")];
+
+/// A script that runs Debian's compiler with the standard library for `arch`.
+pub(super) fn rustc(arch: Arch, tools: &Path) -> Result<PathBuf> {
+    if !deps::debian_here() {
+        bail!("this is neither Debian nor Ubuntu");
+    }
+    let sysroot = match installed() {
+        Some((std, version)) => sysroot(arch, std, &version)?,
+        None => install(arch)?,
+    };
+    let file = tools.join(format!("rustc-{}", arch.debian()));
+    // Build scripts and macros are this machine's and take its own standard library: cargo gives them no --target.
+    let text = format!(
+        "#!/bin/sh\nfor word in \"$@\"; do\n    if [ \"$word\" = --target ]; then\n        \
+         exec /usr/bin/rustc --sysroot {} \"$@\"\n    fi\ndone\nexec /usr/bin/rustc \"$@\"\n",
+        quoted(&sysroot)
+    );
+    script(&file, &text)?;
+    Ok(file)
+}
+
+/// The standard library's package that fits the compiler that is installed, and the version of both.
+fn installed() -> Option<(&'static str, String)> {
+    PACKAGES.into_iter().find_map(|(compiler, std)| {
+        let mut query = sh::cmd(
+            "dpkg-query",
+            ["--show", "--showformat=${db:Status-Status} ${Version}"],
+        );
+        let text = sh::output(query.arg(compiler)).ok()?;
+        let version = text.strip_prefix("installed ")?;
+        recent(version).then(|| (std, version.to_owned()))
+    })
+}
+
+/// Install the newest compiler for which the archive has the standard library of `arch`, and get that library first:
+/// without it the compiler is of no use.
+fn install(arch: Arch) -> Result<PathBuf> {
+    let archive = Archive::open(arch)?;
+    for (compiler, std) in PACKAGES {
+        let here = versions(&sh::output(&mut sh::cmd("apt-cache", ["madison", compiler]))?);
+        let there = archive.versions(std)?;
+        let Some(version) = here
+            .iter()
+            .find(|version| recent(version) && there.contains(version))
+        else {
+            continue;
+        };
+        let sysroot = archive.sysroot(std, version)?;
+        deps::install_exactly(&[format!("{compiler}={version}"), format!("{std}={version}")])?;
+        return Ok(sysroot);
+    }
+    bail!(
+        "the package archive has no compiler from {}.{} on with a standard library for {}",
+        OLDEST.0,
+        OLDEST.1,
+        arch.debian()
+    )
+}
+
+/// The directory that rustc takes as `--sysroot`, from the cache or from the archive.
+fn sysroot(arch: Arch, std: &str, version: &str) -> Result<PathBuf> {
+    cached(arch, std, version, |dir| {
+        Archive::open(arch)?.unpack(std, version, dir)
+    })
+}
+
+fn cached(arch: Arch, std: &str, version: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let key = Key::default().with(std).with(version);
+    let dir = cache::entry(&format!("rust-std-{}", arch.debian()), &key, make)?;
+    Ok(dir.join("usr"))
+}
+
+/// The archive that this machine's packages come from, with another architecture's lists.
+struct Archive {
+    arch: Arch,
+    dir: PathBuf,
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        // Only lists and downloads; what is left of them harms nobody.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Archive {
+    fn open(arch: Arch) -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!("palmfarm-apt-{}-{}", arch.debian(), std::process::id()));
+        let archive = Self { arch, dir };
+        let dir = &archive.dir;
+        fs::create_dir_all(dir.join("lists/partial"))
+            .with_context(|| format!("creating {}", dir.display()))?;
+        fs::create_dir_all(dir.join("cache/archives/partial"))?;
+        let format = "$(REPO_URI) $(RELEASE) $(CODENAME) $(COMPONENT)";
+        let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
+        let text = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]))?;
+        let sources = sources(&text, arch);
+        if sources.is_empty() {
+            bail!("apt has no lists of Debian's main component (`apt-get update` gets them)");
+        }
+        fs::write(dir.join("sources.list"), sources.join("\n") + "\n")?;
+        let here = dir.display();
+        let native = sh::output(&mut sh::cmd("dpkg", ["--print-architecture"]))?;
+        // A status file of its own, so that the versions that are installed here do not matter.
+        let config = format!(
+            "APT::Architecture \"{}\";\nAPT::Architectures {{ \"{}\"; \"{}\"; }};\nDir::State \"{here}\";\n\
+             Dir::State::lists \"{here}/lists\";\nDir::State::status \"/dev/null\";\nDir::Cache \"{here}/cache\";\n\
+             Dir::Etc::sourcelist \"{here}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Acquire::Languages \"none\";\nAPT::Sandbox::User \"root\";\n",
+            native.trim(),
+            native.trim(),
+            arch.debian()
+        );
+        fs::write(dir.join("apt.conf"), config)?;
+        sh::run(archive.apt("apt-get").args(["--quiet", "update"]))?;
+        Ok(archive)
+    }
+
+    fn versions(&self, package: &str) -> Result<Vec<String>> {
+        let name = format!("{package}:{}", self.arch.debian());
+        Ok(versions(&sh::output(
+            self.apt("apt-cache").args(["madison", &name]),
+        )?))
+    }
+
+    fn sysroot(&self, std: &str, version: &str) -> Result<PathBuf> {
+        cached(self.arch, std, version, |dir| self.unpack(std, version, dir))
+    }
+
+    fn unpack(&self, std: &str, version: &str, dir: &Path) -> Result<()> {
+        let name = format!("{std}:{}={version}", self.arch.debian());
+        eprintln!("fetching {name}");
+        let mut download = self.apt("apt-get");
+        sh::run(
+            download
+                .args(["--quiet", "download", &name])
+                .current_dir(&self.dir),
+        )?;
+        let entries = fs::read_dir(&self.dir).with_context(|| format!("reading {}", self.dir.display()))?;
+        let deb = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|end| end == "deb"))
+            .with_context(|| format!("apt-get downloaded {name} to nowhere"))?;
+        sh::run(sh::cmd("dpkg-deb", ["--extract"]).arg(deb).arg(dir))
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = sh::cmd(program, [""; 0]);
+        command.env("APT_CONFIG", self.dir.join("apt.conf"));
+        command
+    }
+}
+
+/// One line for each archive of a release itself. Its security sibling is left out: a mirror often has the lists of
+/// its lesser architectures half synchronised.
+fn sources(index_targets: &str, arch: Arch) -> Vec<String> {
+    const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let signed = if Path::new(KEYS).exists() {
+        format!(" signed-by={KEYS}")
+    } else {
+        String::new()
+    };
+    let mut found: Vec<String> = index_targets
+        .lines()
+        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            [uri, release, codename, "main"] if !codename.contains('-') => Some(format!(
+                "deb [arch={}{signed}] {uri} {release} main",
+                arch.debian()
+            )),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The middle column of `apt-cache madison`, newest first.
+fn versions(madison: &str) -> Vec<String> {
+    madison
+        .lines()
+        .filter_map(|line| line.split('|').nth(1))
+        .map(|version| version.trim().to_owned())
+        .collect()
+}
+
+/// Whether a package's version, such as `1.85.0+dfsg3-1~deb12u3`, is new enough.
+fn recent(version: &str) -> bool {
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OLDEST,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_only_the_release_itself() {
+        let text = "m://a/ stable bookworm main\nm://a/ bookworm-updates bookworm-updates main\n\
+                    m://b/ bookworm-security bookworm-security main\nm://a/ stable bookworm contrib\n";
+        let found = sources(text, Arch::Armhf);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("deb [arch=armhf"), "{found:?}");
+        assert!(found[0].ends_with("] m://a/ stable main"), "{found:?}");
+    }
+
+    #[test]
+    fn reads_what_apt_has() {
+        let text = " rustc-web | 1.96.0+dfsg1-1~deb12u2 | m://a bookworm-security/main amd64 Packages\n \
+                     rustc-web | 1.85.0+dfsg3-1~deb12u3 | m://a bookworm/main amd64 Packages\n";
+        assert_eq!(
+            versions(text),
+            ["1.96.0+dfsg1-1~deb12u2", "1.85.0+dfsg3-1~deb12u3"]
+        );
+        assert_eq!(versions(""), [""; 0]);
+    }
+
+    #[test]
+    fn knows_what_is_too_old() {
+        let check = |version: &str, expect: bool| assert_eq!(recent(version), expect, "{version}");
+        check("1.96.0+dfsg1-1~deb12u2", true);
+        check("1.85.0+dfsg3-1~deb12u3", true);
+        check("1.63.0+dfsg1-2", false);
+        check("2.0", true);
+        check("", false);
+        check("x", false);
+    }
+}
