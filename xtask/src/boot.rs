@@ -131,9 +131,9 @@ fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
     let base = base::build(layout)?;
     let mut checks = Checks::new();
     let (name, seconds) = match trial {
-        Trial::Stock => ("stock", 1500),
-        Trial::Farm(Renderer::Networkd) => ("networkd", 2400),
-        Trial::Farm(Renderer::Ifupdown) => ("ifupdown", 3600),
+        Trial::Stock => ("stock", 3600),
+        Trial::Farm(Renderer::Networkd) => ("networkd", 5400),
+        Trial::Farm(Renderer::Ifupdown) => ("ifupdown", 7200),
     };
     let mut lab = Lab::new(name, seconds)?;
     let done = match trial {

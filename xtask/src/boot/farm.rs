@@ -94,7 +94,7 @@ fn boot(
     }
     let kept = card.identity()?;
     card.guest.power_off();
-    let off = machine.wait_off(lab.deadline.at_most(300));
+    let off = machine.wait_off(lab.deadline.at_most(600));
     checks.check("it powers off", off.map(|()| String::new()));
 
     off::file_systems(lab, checks);

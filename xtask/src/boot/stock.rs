@@ -22,10 +22,10 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<(
     let mut machine = lab.power_on(base)?;
     let deadline = lab.deadline;
     let up = machine
-        .wait_for(" login:", deadline.at_most(600))
+        .wait_for(" login:", deadline.at_most(1800))
         .map(|()| String::new());
     checks.check("a login prompt appears", up);
-    let lease = deadline.at_most(300).retry(|| {
+    let lease = deadline.at_most(900).retry(|| {
         machine.still_on()?;
         lab.router
             .lease(MAC)
@@ -38,7 +38,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<(
         user: "ubuntu",
         address: &address,
     };
-    let login = deadline.at_most(300).retry(|| {
+    let login = deadline.at_most(900).retry(|| {
         machine.still_on()?;
         guest.sh("id -un")
     })?;
@@ -71,7 +71,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<(
         guest.sh("df --output=size -BM / | tail -n 1"),
     );
     guest.power_off();
-    machine.wait_off(deadline.at_most(180))
+    machine.wait_off(deadline.at_most(600))
 }
 
 /// The base on a card, with a key for its default user.
