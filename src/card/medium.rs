@@ -4,6 +4,7 @@
 use std::io;
 
 use super::open::Replaced;
+use crate::block::ReadAt;
 
 /// What every buffer, offset and length is a multiple of, in bytes: the largest logical sector of a card or
 /// disk, and enough for direct transfers into any memory (`dma_alignment` is at most 511 for SCSI and MMC).
@@ -234,10 +235,29 @@ impl<M: Medium> CardIo<M> {
         Ok(self.medium.still_the_same()?)
     }
 
+    /// Write `bytes` at `offset`, from any memory and of any length; what is left of the last sector becomes zero.
+    /// `offset` is a multiple of the sector.
+    pub fn write_padded(&self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
+        let sector = self.sector();
+        if bytes.len().is_multiple_of(sector) && bytes.as_ptr().align_offset(ALIGNED_ENOUGH) == 0 {
+            return self.write_all(offset, bytes);
+        }
+        let mut whole = AlignedBuf::new(bytes.len().next_multiple_of(sector));
+        for (to, from) in whole.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.write_all(offset, &whole)
+    }
+
+    /// The smallest transfer, as a length in memory.
+    fn sector(&self) -> usize {
+        usize::try_from(self.medium.sector()).unwrap_or(ALIGN).max(1)
+    }
+
     /// A transfer's result, in whole sectors. Nothing at all, or less than a sector, is an error: asked again the
     /// rest would no longer be aligned, and a device that keeps doing it would be asked for ever.
     fn whole(&self, result: io::Result<usize>, asked: usize) -> io::Result<usize> {
-        let sector = usize::try_from(self.medium.sector()).unwrap_or(ALIGN).max(1);
+        let sector = self.sector();
         match result {
             Ok(done) if done > 0 && done <= asked && done % sector == 0 => Ok(done),
             Ok(done) => Err(io::Error::new(
@@ -267,6 +287,29 @@ impl<M: Medium> CardIo<M> {
                 io::ErrorKind::InvalidInput,
                 format!("{len} bytes at offset {offset} are not whole sectors of {sector} bytes in aligned memory"),
             ));
+        }
+        Ok(())
+    }
+}
+
+/// Reads at any offset, of any length: what a file system's reader needs.
+impl<M: Medium> ReadAt for CardIo<M> {
+    fn size(&self) -> u64 {
+        self.medium.size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let unit = u64::from(self.medium.sector()).max(1);
+        let start = offset / unit * unit;
+        let skip = usize::try_from(offset.saturating_sub(start)).unwrap_or(0);
+        let len = skip.saturating_add(buf.len()).next_multiple_of(self.sector());
+        let mut whole = AlignedBuf::new(len);
+        self.read_exact(start, &mut whole).map_err(|error| match error {
+            TransferError::Read { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        for (to, from) in buf.iter_mut().zip(whole.iter().skip(skip)) {
+            *to = *from;
         }
         Ok(())
     }

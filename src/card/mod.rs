@@ -4,10 +4,12 @@
 //! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops
 //! anything for the user, and nothing outside `open` opens a block device.
 
+mod burn;
 pub mod facts;
 mod medium;
 mod open;
 mod probe;
+mod readback;
 mod refusal;
 mod rules;
 mod sys;
@@ -15,6 +17,7 @@ mod text;
 mod user;
 mod who;
 
+pub use burn::{BurnError, Burnt, CardWriter, Step, Touched, Unverified, HEAD};
 pub use facts::{Facts, FileRole, Snapshot, Target};
 pub use medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
 pub use open::{Ejected, OpenCard, OpenError, Replaced};

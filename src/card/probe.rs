@@ -82,18 +82,18 @@ pub fn probe<M: Medium>(card: &CardIo<M>, salt: [u8; 16]) -> Result<Probed, Prob
 }
 
 impl Probed {
-    /// After the image was written up to `end` (bytes): read the stamps beyond it again and put zeroes in their
-    /// place. What a fake card kept in a cache during [`probe`] is gone by now.
-    pub fn finish<M: Medium>(self, card: &CardIo<M>, end: u64) -> Result<(), ProbeError> {
-        let beyond: Vec<u64> = self
+    /// After the image was written: read the stamps that it left (those in no range of `covers`) again, and put
+    /// zeroes in their place. What a fake card kept in a cache during [`probe`] is gone by now.
+    pub fn finish<M: Medium>(self, card: &CardIo<M>, covers: &dyn Fn(u64) -> bool) -> Result<(), ProbeError> {
+        let left: Vec<u64> = self
             .offsets
             .iter()
             .copied()
-            .filter(|offset| *offset >= end)
+            .filter(|offset| !covers(*offset))
             .collect();
-        self.read_back(card, &beyond)?;
+        self.read_back(card, &left)?;
         let zeroes = AlignedBuf::new(ALIGN);
-        for offset in beyond {
+        for offset in left {
             card.write_all(offset, &zeroes)?;
         }
         Ok(())

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     FlipsBit(u64),
     /// One bit of the sector at this offset reads wrong until it was written a second time.
     FlipsBitOnce(u64),
+    /// Writes to the sector at this offset are taken and forgotten.
+    Forgets(u64),
     /// Writing the sector at this offset fails.
     WriteError(u64),
     /// Reading the sector at this offset fails.
@@ -69,8 +71,9 @@ impl Liar {
         self.state.lock().unwrap().writes.clone()
     }
 
-    /// What is really there.
+    /// What is really there, in whole sectors.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> Vec<u8> {
+        assert_eq!(len % SECTOR, 0);
         let state = self.state.lock().unwrap();
         let sectors = (offset / 512..).take(len / SECTOR);
         sectors
@@ -137,6 +140,7 @@ impl Medium for Liar {
             *state.rewrites.entry(at / 512).or_default() += 1;
             match self.fault {
                 Fault::DropsFrom(end) if at >= end => {}
+                Fault::Forgets(bad) if at == bad => {}
                 Fault::DropsBehindCache(end, slots) if at >= end => {
                     state.cache.push((at / 512, sector));
                     let excess = state.cache.len().saturating_sub(slots);

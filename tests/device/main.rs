@@ -6,6 +6,7 @@
     reason = "a test that cannot set its stage has failed"
 )]
 
+mod burns;
 mod fakes;
 mod fixtures;
 mod graphs;

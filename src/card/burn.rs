@@ -1,0 +1,345 @@
+//! Writing an image to a card and proving that it is there. The first MiB, which holds the partition table, is
+//! destroyed first and written last, when everything else has been read back: at no moment in between does a card
+//! look like more than it is.
+//!
+//! Each step is a type that only the one before it gives: [`CardWriter`], [`Unverified`], [`Burnt`].
+
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
+use super::probe::{probe, ProbeError, Probed};
+use super::readback::{self, Wrong};
+use crate::block::{length, ReadAt};
+
+/// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
+/// Ubuntu's images starts before it.
+pub const HEAD: u64 = 1 << 20;
+
+/// [`HEAD`] as a length in memory.
+pub(super) const HEAD_LEN: usize = 1 << 20;
+
+/// Told how many bytes are done of how many, before each piece; its answer can end the work.
+pub type Step<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
+
+/// Whether anything was written to a card yet. Clones share the answer, so that it outlives the writer.
+#[derive(Clone, Debug, Default)]
+pub struct Touched(Arc<AtomicBool>);
+
+impl Touched {
+    /// Whether what the card held before is lost.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn touch(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why a card was not written, or not proved. Whether it is spoiled, [`Touched`] knows.
+#[derive(Debug, thiserror::Error)]
+pub enum BurnError {
+    /// The image does not fit.
+    #[error("the image has {image} bytes, the card {size}")]
+    TooSmall {
+        /// Of the card, in bytes.
+        size: u64,
+        /// In bytes.
+        image: u64,
+    },
+    /// The card claims what it does not have, or failed while it was asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A transfer failed, or the card was changed for another.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The card does not hold what was written, also after it was written again.
+    #[error("the card does not hold what was written: the first difference is at offset {offset}, also after writing it again")]
+    Differs {
+        /// The first wrong byte.
+        offset: u64,
+    },
+    /// Too much of the card is wrong for writing it again.
+    #[error("the card does not hold what was written: {pieces} pieces differ, the first at offset {offset}")]
+    DiffersWidely {
+        /// The first wrong byte.
+        offset: u64,
+        /// How many pieces of at most 1 MiB differ so far.
+        pieces: usize,
+    },
+    /// The image could not be read a second time.
+    #[error("reading the image again at offset {offset}, to repair the card")]
+    Again {
+        /// In bytes.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The image gives other bytes than the first time.
+    #[error("the image has other bytes at offset {offset} than when it was written")]
+    Changed {
+        /// In bytes.
+        offset: u64,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl BurnError {
+    /// Where on the card, in bytes, where there is one place.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Differs { offset }
+            | Self::DiffersWidely { offset, .. }
+            | Self::Again { offset, .. }
+            | Self::Changed { offset }
+            | Self::Probe(ProbeError::Fake { offset, .. }) => Some(*offset),
+            Self::Transfer(error) | Self::Probe(ProbeError::Transfer(error)) => error.offset(),
+            Self::TooSmall { .. } | Self::Cancelled => None,
+        }
+    }
+
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Probe(error) => error.hint(),
+            Self::Transfer(TransferError::Replaced(_)) => Some("leave the card in and start again"),
+            Self::Transfer(_) | Self::Differs { .. } | Self::DiffersWidely { .. } => {
+                Some("the card may be worn out, or its reader or cable loose: try another reader, then another card")
+            }
+            Self::Changed { .. } => Some("do not write to the image while it is flashed"),
+            Self::TooSmall { .. } | Self::Again { .. } | Self::Cancelled => None,
+        }
+    }
+}
+
+/// A card that takes an image, in order.
+#[derive(Debug)]
+pub struct CardWriter<M> {
+    io: CardIo<M>,
+    head: AlignedBuf,
+    written: u64,
+    probed: Probed,
+}
+
+/// Everything but the first MiB is on the card, as far as the card says.
+#[derive(Debug)]
+pub struct Unverified<M> {
+    writer: CardWriter<M>,
+}
+
+/// The whole image is on the card: it was read back.
+#[derive(Debug)]
+pub struct Burnt<M> {
+    /// The card; it can be read, and let go.
+    pub card: CardIo<M>,
+    /// Bytes written, each counted once.
+    pub written: u64,
+    /// Bytes read back and found right.
+    pub verified: u64,
+    /// Where something had to be written again, in bytes: a card with such places is not long for this world.
+    pub repaired: Vec<u64>,
+}
+
+impl<M: Medium> CardWriter<M> {
+    /// Take the card for an image of `size` bytes: make sure that it is the one that was approved, destroy its
+    /// first MiB, and find out whether it has the size it claims. `salt` is any value that differs from run to run.
+    pub fn begin(card: M, size: u64, salt: [u8; 16], touched: &Touched) -> Result<Self, BurnError> {
+        let io = CardIo::new(card);
+        if size > io.size() {
+            return Err(BurnError::TooSmall {
+                size: io.size(),
+                image: size,
+            });
+        }
+        io.still_the_same()?;
+        touched.touch();
+        let head = AlignedBuf::new(usize::try_from(io.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN)));
+        io.write_all(0, &head)?;
+        // Before anything else changes: a card torn out in the middle must not look like its old self.
+        io.flush()?;
+        let probed = probe(&io, salt)?;
+        Ok(Self {
+            io,
+            head,
+            written: 0,
+            probed,
+        })
+    }
+
+    /// `bytes` stand at `offset`, a multiple of the card's sector. What is left out keeps what the card held.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
+        let below = usize::try_from(HEAD.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (first, rest) = bytes.split_at(below.min(bytes.len()));
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (to, from) in self.head.iter_mut().skip(at).zip(first) {
+            *to = *from;
+        }
+        self.written = self.written.saturating_add(length(bytes));
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.io.write_padded(offset.max(HEAD), rest)
+    }
+
+    /// Everything was given: wait until it is on the card.
+    pub fn finish(self) -> Result<Unverified<M>, TransferError> {
+        self.io.flush()?;
+        Ok(Unverified { writer: self })
+    }
+}
+
+impl<M: Medium> Unverified<M> {
+    /// Read back each range of `expect` past every cache and compare it with its SHA-256; write what differs once
+    /// more, from `image`, which gives the bytes that were written. Then write the first MiB, and read that back.
+    ///
+    /// `expect` is in order, and no range crosses a multiple of 1 MiB.
+    pub fn read_back(
+        self,
+        expect: &[(Range<u64>, [u8; 32])],
+        image: &dyn ReadAt,
+        step: Step<'_>,
+    ) -> Result<Burnt<M>, BurnError> {
+        let CardWriter {
+            io,
+            head,
+            written,
+            probed,
+        } = self.writer;
+        io.still_the_same()?;
+        let total = expect
+            .iter()
+            .map(|(range, _)| range.end.saturating_sub(range.start))
+            .sum();
+        let first = expect.partition_point(|(range, _)| range.start < HEAD);
+        let (in_head, beyond) = expect.split_at(first);
+        let wrong = readback::compare(&io, beyond, total, step)?;
+        if let Some(first) = wrong.first().filter(|_| wrong.len() > readback::MOST_WRONG) {
+            return Err(BurnError::DiffersWidely {
+                offset: Repair::of(first, image)?.look(&io).unwrap_or(first.range.start),
+                pieces: wrong.len(),
+            });
+        }
+        let mut repaired = Vec::new();
+        for wrong in wrong {
+            repaired.push(Repair::of(&wrong, image)?.write_again(&io)?);
+        }
+        let covers = |offset: u64| {
+            let next = expect.partition_point(|(range, _)| range.end <= offset);
+            expect.get(next).is_some_and(|(range, _)| range.start <= offset)
+        };
+        probed.finish(&io, &covers)?;
+        io.flush()?;
+        if step(total, total).is_break() {
+            return Err(BurnError::Cancelled);
+        }
+
+        // The last bytes: from here on it is a card with an image.
+        check_head(&head, in_head)?;
+        io.still_the_same()?;
+        if let Some(offset) = write_head(&io, &head)? {
+            repaired.insert(0, offset);
+        }
+        Ok(Burnt {
+            card: io,
+            written,
+            verified: total,
+            repaired,
+        })
+    }
+}
+
+/// The head is in memory until the end: whether memory still holds what came.
+fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), BurnError> {
+    for (range, sha256) in expect {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = head.get(place(range.start)..place(range.end)).unwrap_or_default();
+        if Sha256::digest(bytes)[..] != sha256[..] {
+            return Err(BurnError::Changed { offset: range.start });
+        }
+    }
+    Ok(())
+}
+
+/// Write the first MiB and read it back; where it was wrong at first, if it was. A card on which it stays wrong is
+/// left without one.
+fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, BurnError> {
+    let mut seen = AlignedBuf::new(head.len());
+    let mut first_wrong = None;
+    for _ in 0..2 {
+        io.write_all(0, head)?;
+        io.flush()?;
+        first_wrong = match io.read_exact(0, &mut seen) {
+            Ok(()) => match readback::first_difference(head, &seen) {
+                None => return Ok(first_wrong),
+                wrong => wrong,
+            },
+            // What cannot be read is as wrong as can be.
+            Err(_) => Some(0),
+        };
+    }
+    // As good as it goes: the card is spoiled whether or not this works.
+    let _left_empty = io
+        .write_all(0, &AlignedBuf::new(head.len()))
+        .and_then(|()| io.flush());
+    Err(BurnError::Differs {
+        offset: first_wrong.unwrap_or(0),
+    })
+}
+
+/// A wrong piece, and what it should be.
+struct Repair {
+    start: u64,
+    right: Vec<u8>,
+}
+
+impl Repair {
+    /// Read the piece from the image again; it must be what was written.
+    fn of(wrong: &Wrong, image: &dyn ReadAt) -> Result<Self, BurnError> {
+        let start = wrong.range.start;
+        let len = usize::try_from(wrong.range.end.saturating_sub(start)).unwrap_or(0);
+        let mut right = vec![0; len];
+        image
+            .read_exact_at(start, &mut right)
+            .map_err(|source| BurnError::Again {
+                offset: start,
+                source,
+            })?;
+        if Sha256::digest(&right)[..] != wrong.sha256[..] {
+            return Err(BurnError::Changed { offset: start });
+        }
+        Ok(Self { start, right })
+    }
+
+    /// Where the card differs now, in bytes.
+    fn look<M: Medium>(&self, io: &CardIo<M>) -> Option<u64> {
+        let mut seen = vec![0; self.right.len()];
+        let at = match io.read_exact_at(self.start, &mut seen) {
+            Ok(()) => readback::first_difference(&self.right, &seen)?,
+            // What cannot be read is as wrong as can be.
+            Err(_) => 0,
+        };
+        Some(self.start.saturating_add(at))
+    }
+
+    /// Write the piece and read it back; where it was wrong before.
+    fn write_again<M: Medium>(&self, io: &CardIo<M>) -> Result<u64, BurnError> {
+        let at = self.look(io).unwrap_or(self.start);
+        io.write_padded(self.start, &self.right)?;
+        io.flush()?;
+        match self.look(io) {
+            None => Ok(at),
+            Some(offset) => Err(BurnError::Differs { offset }),
+        }
+    }
+}
