@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::decode;
 use palmfarm_spec::farm::Farm;
 use palmfarm_spec::node::{Node, Span};
 use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
+use palmfarm_spec::{check, decode};
 
 /// The largest farm file, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -115,6 +115,7 @@ pub fn parse(name: &str, bytes: Vec<u8>, dir: &Path) -> Result<LoadedFarm, Refus
     };
     text.source.secrets = decode::secrets(&document);
     let farm = decode::farm(&document, &mut problems);
+    check::farm(&farm, &document, &mut problems);
     text.document = document;
     problems.sort();
     if problems.errors() > 0 {

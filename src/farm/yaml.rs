@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks};
 const DEEPEST: usize = 32;
 
 /// The most nodes.
-const MOST: usize = 100_000;
+const MOST: usize = 20_000;
 
 /// The document in `text`; `None` where it cannot be read, and `problems` then says why.
 pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {

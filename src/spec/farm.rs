@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::mac::Mac;
 
+pub use crate::resolve::{BaseRef, NoSuchCard, ResolvedCard};
+
 /// The version of `farm.yaml` that this crate knows: the value of its key `farm`.
 pub const VERSION: u32 = 1;
 
@@ -221,10 +223,11 @@ impl Default for Lxd {
 }
 
 /// LXD itself or its fork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flavour {
     /// Canonical's LXD.
+    #[default]
     Lxd,
     /// Incus.
     Incus,
@@ -368,136 +371,4 @@ pub struct Card {
     pub hostname: Option<String>,
     /// The farm's network with the card's own keys laid over it; `None`: the farm's network.
     pub network: Option<Network>,
-}
-
-/// What `base:` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaseRef<'a> {
-    /// A name from the catalogue; `mini` is built in.
-    Name(&'a str),
-    /// A file, beside the farm file where it is relative.
-    Path(&'a str),
-    /// An `http` or `https` URL.
-    Url(&'a str),
-}
-
-impl<'a> BaseRef<'a> {
-    /// What `text` names: a URL has a scheme, a path has a slash or ends as images do, and all else is a name.
-    #[must_use]
-    pub fn new(text: &'a str) -> Self {
-        const ENDS: [&str; 4] = [".img", ".img.xz", ".img.gz", ".img.zst"];
-        if text.contains("://") {
-            Self::Url(text)
-        } else if text.contains('/') || ENDS.iter().any(|end| text.ends_with(end)) {
-            Self::Path(text)
-        } else {
-            Self::Name(text)
-        }
-    }
-}
-
-/// One card with all that differs from card to card decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedCard {
-    /// Its name in the fleet; for a farm of one card its host name.
-    pub name: String,
-    /// Its host name.
-    pub hostname: String,
-    /// The Pi's own hardware address, where the farm knows it.
-    pub mac: Option<Mac>,
-    /// Its network.
-    pub network: Network,
-}
-
-/// No card of that name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoSuchCard {
-    /// The name asked for; `None`: the one card of a farm that has several.
-    pub asked: Option<String>,
-    /// The names there are.
-    pub known: Vec<String>,
-}
-
-impl std::fmt::Display for NoSuchCard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let known = self.known.join(", ");
-        match &self.asked {
-            Some(asked) => write!(f, "the farm has no card {asked:?}; its cards are {known}"),
-            None => write!(f, "the farm has several cards, and one must be named: {known}"),
-        }
-    }
-}
-
-impl std::error::Error for NoSuchCard {}
-
-impl Farm {
-    /// Every card by name; a farm without `cards` is one card, named by `hostname`.
-    #[must_use]
-    pub fn resolved_cards(&self) -> Vec<ResolvedCard> {
-        if self.cards.is_empty() {
-            let name = self.hostname.clone().unwrap_or_default();
-            return vec![ResolvedCard {
-                hostname: name.clone(),
-                name,
-                mac: None,
-                network: self.network.clone(),
-            }];
-        }
-        self.cards
-            .iter()
-            .map(|(name, card)| ResolvedCard {
-                name: name.clone(),
-                hostname: card.hostname.clone().unwrap_or_else(|| name.clone()),
-                mac: card.mac,
-                network: card.network.clone().unwrap_or_else(|| self.network.clone()),
-            })
-            .collect()
-    }
-
-    /// The card called `name`, or the only one.
-    ///
-    /// # Errors
-    /// There is none of that name, or none was named and there are several.
-    pub fn card(&self, name: Option<&str>) -> Result<ResolvedCard, NoSuchCard> {
-        let mut cards = self.resolved_cards();
-        let known = || cards.iter().map(|card| card.name.clone()).collect();
-        let at = match name {
-            Some(name) => cards.iter().position(|card| card.name == name),
-            None => (cards.len() == 1).then_some(0),
-        };
-        match at {
-            Some(at) => Ok(cards.swap_remove(at)),
-            None => Err(NoSuchCard {
-                asked: name.map(Into::into),
-                known: known(),
-            }),
-        }
-    }
-}
-
-impl Container {
-    /// The names of the containers that this declares: its own, or those of its replicas (`w2` to `w10`).
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        match self.replicas {
-            Some((first, last)) => (first..=last)
-                .map(|number| format!("{}{number}", self.name))
-                .collect(),
-            None => vec![self.name.clone()],
-        }
-    }
-
-    /// Its profiles in the order of stacking: what it says, else `default` and, where the card has a bridge on the
-    /// LAN, `extbridge`.
-    #[must_use]
-    pub fn stacked(&self, network: &Network) -> Vec<String> {
-        let suggested: &[&str] = if network.bridge.is_some() {
-            &["default", "extbridge"]
-        } else {
-            &["default"]
-        };
-        self.profiles
-            .clone()
-            .unwrap_or_else(|| suggested.iter().map(|name| (*name).into()).collect())
-    }
 }

@@ -4,15 +4,18 @@
 //! Types, their checks and nothing else: no I/O, no clock, no randomness. Every type that is stored has a
 //! version, and this is the only crate that derives `Serialize`.
 
+pub mod check;
 pub mod credentials;
 pub mod decode;
 pub mod farm;
 pub mod firstboot;
+pub mod lxd_keys;
 pub mod mac;
 pub mod names;
 pub mod node;
 pub mod problem;
 pub mod report;
+mod resolve;
 pub mod stack;
 pub mod suggest;
 pub mod timezones;

@@ -101,19 +101,18 @@ fn replicas(node: &Node, p: &mut Problems) -> Option<(u32, u32)> {
 }
 
 fn runs(entry: &Entry, p: &mut Problems) -> Vec<Run> {
-    fields::items(entry, p)
-        .iter()
-        .filter_map(|item| run(item, p))
-        .collect()
+    fields::items(entry, p).iter().map(|item| run(item, p)).collect()
 }
 
-fn run(node: &Node, p: &mut Problems) -> Option<Run> {
+/// A step that is wrong is an empty command, so that the others keep their places in the list.
+fn run(node: &Node, p: &mut Problems) -> Run {
+    let nothing = || RunWhat::Command(String::new());
     if node.scalar().is_some() {
-        return Some(Run {
-            what: RunWhat::Command(command(node, p)?),
+        return Run {
+            what: command(node, p).map_or_else(nothing, RunWhat::Command),
             retries: 0,
             timeout_seconds: TIMEOUT,
-        });
+        };
     }
     let mut fields = Fields::open(node, node.span, "a step of `run`", p);
     let script = fields.take("script");
@@ -138,11 +137,11 @@ fn run(node: &Node, p: &mut Problems) -> Option<Run> {
             None
         }
     };
-    Some(Run {
-        what: what?,
+    Run {
+        what: what.unwrap_or_else(nothing),
         retries: retries.unwrap_or_default(),
         timeout_seconds: timeout.unwrap_or(TIMEOUT),
-    })
+    }
 }
 
 fn command(node: &Node, p: &mut Problems) -> Option<String> {

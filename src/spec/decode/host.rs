@@ -49,13 +49,11 @@ pub(super) fn timezone(node: &Node, p: &mut Problems) -> Option<String> {
 }
 
 pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
-    fields::items(entry, p)
-        .iter()
-        .filter_map(|item| user(item, p))
-        .collect()
+    fields::items(entry, p).iter().map(|item| user(item, p)).collect()
 }
 
-fn user(node: &Node, p: &mut Problems) -> Option<User> {
+/// A user whose name is wrong has none, so that the others keep their places in the list.
+fn user(node: &Node, p: &mut Problems) -> User {
     let mut fields = Fields::open(node, node.span, "a user", p);
     let name = fields
         .need("name")
@@ -78,13 +76,13 @@ fn user(node: &Node, p: &mut Problems) -> Option<User> {
         .take("sudo")
         .and_then(|entry| fields::choice(&entry.value, "sudo", &kinds, p));
     fields.close(p);
-    Some(User {
-        name: name?,
+    User {
+        name: name.unwrap_or_default(),
         groups: groups.unwrap_or_default(),
         ssh_keys,
         password,
         sudo,
-    })
+    }
 }
 
 fn ssh_key(node: &Node, p: &mut Problems) -> Option<String> {
@@ -209,7 +207,7 @@ fn config_key(text: &str) -> Result<(), String> {
 pub(super) fn packages(entry: &Entry, p: &mut Problems) -> Vec<String> {
     fields::items(entry, p)
         .iter()
-        .filter_map(|item| fields::named(item, "packages", "package", names::package, p))
+        .map(|item| fields::named(item, "packages", "package", names::package, p).unwrap_or_default())
         .collect()
 }
 
@@ -225,10 +223,10 @@ pub(super) fn files(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String>
     files
 }
 
-/// A list of lines of text.
+/// A list of lines of text; one that is none is empty, so that the others keep their places.
 pub(super) fn lines(entry: &Entry, p: &mut Problems) -> Vec<String> {
     fields::items(entry, p)
         .iter()
-        .filter_map(|item| fields::line(item, &entry.key, p))
+        .map(|item| fields::line(item, &entry.key, p).unwrap_or_default())
         .collect()
 }

@@ -109,6 +109,7 @@ fn nat(entry: &Entry, p: &mut Problems) -> Option<Nat> {
         if scalar.text != "none" {
             let message = format!("`nat` is a mapping or none, not {}", quoted(&scalar.text));
             p.error(entry.value.span, message);
+            return Some(default);
         }
         return None;
     }

@@ -30,7 +30,6 @@ const UNITS: [(&str, u64); 13] = [
 pub fn size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let unit = unit.strip_prefix(' ').unwrap_or(unit);
     let bad = |why: &str| format!("{} is no size: {why}", quoted(text));
     if number.is_empty() {
         return Err(bad("a whole number and a unit are, such as 15GB or 512MiB"));
@@ -52,7 +51,8 @@ pub fn size(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| bad("it is more than 2^64 bytes"))
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(|| bad("it is more than LXD can count"))
 }
 
 /// A duration in seconds: `90s`, `10m`, `1h`, `1h30m`.
@@ -161,7 +161,8 @@ mod tests {
         for (text, expect) in [
             ("15GB", 15_000_000_000),
             ("512MiB", 536_870_912),
-            ("1 kB", 1000),
+            ("1kB", 1000),
+            ("1 kB", 0),
             ("7", 7),
             ("16EiB", 0),
             ("15gb", 0),

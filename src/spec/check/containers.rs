@@ -1,0 +1,233 @@
+//! Containers: names and hardware addresses taken once, profiles that exist, what they are left with.
+
+use std::collections::BTreeMap;
+
+use super::host::{self, CONTAINER_MOUNTS};
+use super::{lxd, steps, Judged};
+use crate::farm::{Container, Network, Profile};
+use crate::lxd_keys::Daemon;
+use crate::mac::Mac;
+use crate::names;
+use crate::problem::{Problem, Problems};
+use crate::stack;
+use crate::suggest::{did_you_mean, quoted};
+
+pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour).unwrap_or_default();
+    let daemon = Daemon::of(&farm.base, flavour);
+    names(judged, p);
+    macs(judged, p);
+    let by_network = profiles(judged);
+    for container in &farm.containers {
+        let name = &container.name;
+        for (key, value) in &container.config {
+            lxd::config(
+                judged,
+                steps!["containers", name, "config", key],
+                (key, value),
+                daemon,
+                p,
+            );
+        }
+        for (device, keys) in &container.devices {
+            lxd::device(judged, steps!["containers", name, "devices", device], keys, p);
+        }
+        host::files(
+            judged,
+            steps!["containers", name, "files"],
+            &container.files,
+            CONTAINER_MOUNTS,
+            p,
+        );
+        nesting(judged, container, p);
+        replicas(judged, container, p);
+        for (network, profiles) in &by_network {
+            stacked(judged, container, network, profiles, p);
+        }
+    }
+}
+
+/// Every name once, replicas, hosts and cards among them: they share a DNS zone and a LAN.
+fn names(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for card in farm.resolved_cards() {
+        taken.insert(
+            card.hostname.to_ascii_lowercase(),
+            format!("the host {}", quoted(&card.hostname)),
+        );
+    }
+    for container in &farm.containers {
+        let at = judged.key(steps!["containers", &container.name]);
+        let declared = match container.replicas {
+            Some(_) => format!("the replicas of {}", quoted(&container.name)),
+            None => format!("the container {}", quoted(&container.name)),
+        };
+        for name in container.names() {
+            if container.replicas.is_some()
+                && names::container(&name).is_err()
+                && names::container(&container.name).is_ok()
+            {
+                p.error(
+                    at,
+                    format!("{} is no container: a name has 63 bytes at most", quoted(&name)),
+                );
+            }
+            let key = name.to_ascii_lowercase();
+            if let Some(other) = taken.get(&key) {
+                let message = format!("{} is the name of {other} already", quoted(&name));
+                p.push(
+                    Problem::error(at, message)
+                        .hint("each host and container of a farm has a name of its own"),
+                );
+                break;
+            }
+            taken.insert(key, declared.clone());
+        }
+    }
+}
+
+/// No two interfaces have one MAC. What is computed from names is judged by whoever computes it.
+fn macs(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    let mut taken: BTreeMap<Mac, String> = BTreeMap::new();
+    for (name, card) in &farm.cards {
+        if let Some(mac) = card.mac {
+            taken.insert(mac, format!("card {}", quoted(name)));
+        }
+    }
+    for container in &farm.containers {
+        let Some(mac) = container.mac else { continue };
+        let at = judged.at(steps!["containers", &container.name, "mac"]);
+        let owner = format!("container {}", quoted(&container.name));
+        if let Some(other) = taken.insert(mac, owner) {
+            p.error(at, format!("{mac} is the MAC of {other} already"));
+        }
+        if farm.cards.len() > 1 {
+            let message = format!(
+                "on each of the {} cards this container has the same MAC",
+                farm.cards.len()
+            );
+            let problem = Problem::warning(at, message);
+            p.push(problem.hint(
+                "on one LAN they take each other's address; leave `mac` out, and each card has its own",
+            ));
+        }
+    }
+}
+
+fn nesting(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
+    let denied = |value: &String| ["false", "no", "0", "off"].contains(&value.to_ascii_lowercase().as_str());
+    if container.nesting && container.config.get("security.nesting").is_some_and(denied) {
+        let at = judged.at(steps![
+            "containers",
+            &container.name,
+            "config",
+            "security.nesting"
+        ]);
+        p.error(at, "`nesting: true` and this contradict each other");
+    }
+}
+
+/// What can be said of one container only.
+fn replicas(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
+    if container.replicas.is_none() {
+        return;
+    }
+    if container.mac.is_some() {
+        let at = judged.key(steps!["containers", &container.name, "mac"]);
+        let problem = Problem::error(at, "replicas cannot share one MAC");
+        p.push(problem.hint("leave `mac` out: each replica's comes from its name"));
+    }
+    if container.publish.is_some() {
+        let at = judged.key(steps!["containers", &container.name, "publish"]);
+        let problem = Problem::error(at, "of several replicas none can be the one that is published");
+        p.push(problem.hint("publish a container without replicas, and make the replicas from its alias"));
+    }
+}
+
+/// Every profile there is on a card, by the card's network; cards with the same bridge have the same.
+fn profiles(judged: &Judged<'_>) -> Vec<(Network, BTreeMap<String, Profile>)> {
+    let mut found: Vec<(Network, BTreeMap<String, Profile>)> = Vec::new();
+    let Some(lxd) = &judged.farm.lxd else { return found };
+    for card in judged.farm.resolved_cards() {
+        if !found
+            .iter()
+            .any(|(network, _)| network.bridge == card.network.bridge)
+        {
+            let profiles = stack::profiles(lxd, &card.network);
+            found.push((card.network, profiles));
+        }
+    }
+    found
+}
+
+/// The profiles of one container on a card with this network, and what they leave it with.
+fn stacked(
+    judged: &Judged<'_>,
+    container: &Container,
+    network: &Network,
+    profiles: &BTreeMap<String, Profile>,
+    p: &mut Problems,
+) {
+    let names = container.stacked(network);
+    let whole = judged.key(steps!["containers", &container.name]);
+    for (index, name) in names.iter().enumerate() {
+        let at = match &container.profiles {
+            Some(_) => judged.at(steps!["containers", &container.name, "profiles", index]),
+            None => whole,
+        };
+        if names.iter().take(index).any(|before| before == name) {
+            p.error(at, format!("profile {} stands here twice", quoted(name)));
+        }
+        if profiles.contains_key(name) {
+            continue;
+        }
+        if name == "extbridge" {
+            let problem = Problem::error(at, "there is no profile extbridge where `bridge` is none");
+            p.push(problem.hint("write `profiles: [default]`, or give the network a bridge"));
+            continue;
+        }
+        let problem = Problem::error(at, format!("there is no profile {}", quoted(name)));
+        let hint = did_you_mean(name, profiles.keys().map(String::as_str));
+        p.push(match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem.hint("profiles are declared under `lxd: profiles:`"),
+        });
+    }
+    let unknown = names.iter().any(|name| !profiles.contains_key(name));
+    if unknown {
+        return;
+    }
+    let result = stack::stack(profiles, &names, container);
+    let at = judged.key(steps!["containers", &container.name, "profiles"]);
+    if !result.has_root() {
+        let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
+        p.push(Problem::error(at, message).hint("the profile default brings one: write it first"));
+    }
+    let nic = |device: &stack::Declared<BTreeMap<String, String>>| {
+        device.value.get("type").is_some_and(|kind| kind == "nic")
+    };
+    if !result.devices.values().any(nic) {
+        let message = format!("{} has no network", quoted(&container.name));
+        p.push(Problem::warning(at, message));
+    }
+    let both = ["default", "extbridge"]
+        .iter()
+        .all(|name| names.iter().any(|found| found == name));
+    let from_default = result
+        .devices
+        .get("eth0")
+        .is_some_and(|eth0| eth0.from == "default");
+    if both && from_default {
+        let message = format!(
+            "{} ends up behind NAT: of two profiles with an eth0 the last one wins",
+            quoted(&container.name)
+        );
+        p.push(
+            Problem::warning(at, message)
+                .hint("write [default, extbridge] for an address of its own on the LAN"),
+        );
+    }
+}

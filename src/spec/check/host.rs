@@ -1,0 +1,343 @@
+//! Base, hosts, users, boot, packages and files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{steps, Judged};
+use crate::farm::{BaseRef, Flavour, Password, Sudo, User};
+use crate::node::Step;
+use crate::problem::{Problem, Problems};
+use crate::suggest::quoted;
+
+pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
+    base(judged, p);
+    hosts(judged, p);
+    users(judged, p);
+    login(judged, p);
+    boot(judged, p);
+    once(judged, "packages", &judged.farm.packages, p);
+    once(judged, "overlays", &judged.farm.overlays, p);
+    files(judged, steps!["files"], &judged.farm.files, HOST_MOUNTS, p);
+    for path in judged.farm.files.keys() {
+        let own = OWN
+            .iter()
+            .any(|own| path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
+        if own {
+            let at = judged.key(steps!["files", path]);
+            p.error(at, format!("palmfarm itself keeps {path}"));
+        }
+    }
+    dns(judged, p);
+}
+
+/// Folders of palmfarm's own on the card.
+const OWN: &[&str] = &[
+    "/etc/palmfarm",
+    "/usr/lib/palmfarm",
+    "/lib/palmfarm",
+    "/var/lib/palmfarm",
+];
+
+/// Folders of the card that something is mounted over before anyone can read them, and what.
+const HOST_MOUNTS: &[(&str, &str)] = &[
+    (
+        "/boot/firmware",
+        "the FAT partition; an overlay's folder `boot` goes there",
+    ),
+    ("/dev", "the kernel's devices"),
+    ("/proc", "the kernel's processes"),
+    ("/run", "a filesystem in memory"),
+    ("/sys", "the kernel's sysfs"),
+];
+
+/// The same in a container.
+pub(super) const CONTAINER_MOUNTS: &[(&str, &str)] = &[
+    ("/dev", "the container's devices"),
+    ("/proc", "the kernel's processes"),
+    ("/sys", "the kernel's sysfs"),
+];
+
+fn base(judged: &Judged<'_>, p: &mut Problems) {
+    let (base, sha256) = (&judged.farm.base, &judged.farm.sha256);
+    let at = judged.at(steps!["base"]);
+    match (BaseRef::new(base), sha256) {
+        (BaseRef::Name("mini"), Some(_)) => {
+            let at = judged.key(steps!["sha256"]);
+            p.push(Problem::warning(
+                at,
+                "`mini` is built in, so there is no download to compare with",
+            ));
+        }
+        (BaseRef::Url(url), None) if url.starts_with("http://") => {
+            let problem = Problem::error(at, "whoever is on the way can change what comes over http");
+            p.push(problem.hint("write its `sha256`, or an https:// URL"));
+        }
+        (BaseRef::Url(_), None) => {
+            let problem = Problem::warning(at, "nothing says what this download must be");
+            p.push(problem.hint("write its `sha256`, which the server lists beside it"));
+        }
+        _ => {}
+    }
+}
+
+/// Every card has a host name, and no two have the same name or hardware address.
+fn hosts(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    if farm.cards.is_empty() {
+        if farm.hostname.is_none() && !judged.has(steps!["hostname"]) && judged.has(steps!["base"]) {
+            let problem = Problem::error(judged.at(&[]), "the farm has neither a `hostname` nor `cards`");
+            p.push(problem.hint("a farm of one card is named by `hostname`"));
+        }
+        return;
+    }
+    let mut hosts: BTreeMap<String, String> = BTreeMap::new();
+    let mut macs = BTreeMap::new();
+    for card in farm.resolved_cards() {
+        if let Some(other) = hosts.insert(card.hostname.to_ascii_lowercase(), card.name.clone()) {
+            let path: &[Step<'_>] = steps!["cards", &card.name, "hostname"];
+            let at = if judged.has(path) {
+                judged.at(path)
+            } else {
+                judged.key(steps!["cards", &card.name])
+            };
+            let message = format!(
+                "card {} has the host name of card {}",
+                quoted(&card.name),
+                quoted(&other)
+            );
+            p.error(at, message);
+        }
+        let Some(mac) = card.mac else { continue };
+        if let Some(other) = macs.insert(mac, card.name.clone()) {
+            let at = judged.at(steps!["cards", &card.name, "mac"]);
+            p.error(at, format!("{mac} is the MAC of card {} already", quoted(&other)));
+        }
+    }
+}
+
+fn users(judged: &Judged<'_>, p: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    for (index, user) in judged.farm.users.iter().enumerate() {
+        if user.name.is_empty() {
+            continue;
+        }
+        let at = judged.at(steps!["users", index, "name"]);
+        let name = quoted(&user.name);
+        if !seen.insert(&user.name) {
+            p.error(at, format!("user {name} stands here twice"));
+        }
+        if SYSTEM.contains(&user.name.as_str()) || user.name.starts_with("systemd-") {
+            p.error(at, format!("{name} is an account of the system itself"));
+        }
+        rights(judged, index, user, p);
+        if user.password.is_none()
+            && user.ssh_keys.is_empty()
+            && !judged.has(steps!["users", index, "password"])
+        {
+            let problem = Problem::warning(at, format!("user {name} has neither an SSH key nor a password"));
+            p.push(problem.hint("nobody can log in as this user"));
+        }
+        old_crypt(judged, index, user, p);
+    }
+}
+
+fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
+    let (name, daemon) = (
+        quoted(&user.name),
+        judged.farm.lxd.as_ref().map(|lxd| lxd.flavour),
+    );
+    let mut groups = BTreeSet::new();
+    for (item, group) in user.groups.iter().enumerate() {
+        let at = judged.at(steps!["users", index, "groups", item]);
+        if !groups.insert(group) {
+            p.error(at, format!("{} stands here twice", quoted(group)));
+        }
+        if group == "lxd" && daemon == Some(Flavour::Incus) {
+            let problem = Problem::warning(at, "the group of Incus is another one");
+            p.push(problem.hint("write incus-admin"));
+        }
+    }
+    let in_group = user
+        .groups
+        .iter()
+        .position(|group| group == "sudo" || group == "admin");
+    let asks = match (user.sudo, in_group) {
+        (Some(Sudo::Nopasswd), _) | (None, None) => None,
+        (Some(Sudo::Password), _) => Some(judged.at(steps!["users", index, "sudo"])),
+        (None, Some(item)) => Some(judged.at(steps!["users", index, "groups", item])),
+    };
+    if let Some(at) = asks {
+        if user.password.is_none() && !judged.has(steps!["users", index, "password"]) {
+            let message = format!("user {name} may use sudo, which asks for a password that there is not");
+            p.push(
+                Problem::warning(at, message).hint("give the user a `password`, or write `sudo: nopasswd`"),
+            );
+        }
+    }
+}
+
+/// crypt(3) of glibc, which 18.04 has, verifies SHA-crypt and MD5 only.
+fn old_crypt(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
+    let Some(Password::Hash(hash)) = &user.password else {
+        return;
+    };
+    let modern = !hash.starts_with("$6$") && !hash.starts_with("$5$");
+    if modern && judged.farm.base.starts_with("ubuntu-18.04") {
+        let at = judged.at(steps!["users", index, "password", "hash"]);
+        let problem = Problem::error(at, "18.04 cannot verify a hash of this kind");
+        p.push(problem.hint("make one that starts with $6$: openssl passwd -6"));
+    }
+}
+
+/// Accounts of Debian's base-passwd and of what Ubuntu's images add.
+const SYSTEM: [&str; 29] = [
+    "root",
+    "daemon",
+    "bin",
+    "sys",
+    "sync",
+    "games",
+    "man",
+    "lp",
+    "mail",
+    "news",
+    "uucp",
+    "proxy",
+    "www-data",
+    "backup",
+    "list",
+    "irc",
+    "gnats",
+    "nobody",
+    "messagebus",
+    "syslog",
+    "sshd",
+    "landscape",
+    "pollinate",
+    "tss",
+    "uuidd",
+    "tcpdump",
+    "lxd",
+    "_apt",
+    "usbmux",
+];
+
+/// Whether anyone can log in, since the stock login goes.
+fn login(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    if farm.users.is_empty() {
+        if !judged.has(steps!["users"]) {
+            let problem = Problem::warning(
+                judged.at(&[]),
+                "the farm has no users, so nobody can log in at the Pi",
+            );
+            p.push(problem.hint("the login that comes with Ubuntu's image is removed"));
+        }
+        return;
+    }
+    let any = |index: usize| judged.has(steps!["users", index, "password"]);
+    let passwords = (0..farm.users.len()).any(any);
+    if farm.ssh.password && !passwords {
+        let at = judged.at(steps!["ssh", "password"]);
+        p.push(Problem::warning(at, "ssh takes passwords, and no user has one"));
+    }
+    let keys = (0..farm.users.len()).any(|index| judged.has(steps!["users", index, "ssh_keys", 0]));
+    if !keys && !farm.ssh.password && passwords {
+        let at = judged.key(steps!["users"]);
+        let problem = Problem::warning(
+            at,
+            "nobody can log in over the network, only at keyboard and monitor",
+        );
+        p.push(problem.hint("give a user `ssh_keys`, or write `ssh: {password: true}`"));
+    }
+}
+
+fn boot(judged: &Judged<'_>, p: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    for (index, word) in judged.farm.boot.cmdline.iter().enumerate() {
+        let at = judged.at(steps!["boot", "cmdline", index]);
+        if !seen.insert(word) {
+            p.error(at, format!("{} stands here twice", quoted(word)));
+        }
+        let key = word.split('=').next().unwrap_or_default();
+        if ["root", "rootfstype", "init", "rootwait", "ro", "rw"].contains(&key) {
+            p.push(Problem::warning(
+                at,
+                format!("`{key}` is the base's own business; with another one the Pi may not start"),
+            ));
+        }
+    }
+    for key in judged.farm.boot.config.keys() {
+        if ["kernel", "initramfs", "cmdline", "os_prefix", "device_tree"].contains(&key.as_str()) {
+            let at = judged.key(steps!["boot", "config", key]);
+            p.push(Problem::warning(
+                at,
+                format!("`{key}` is the base's own business; with another one the Pi may not start"),
+            ));
+        }
+    }
+}
+
+fn once(judged: &Judged<'_>, key: &str, list: &[String], p: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    for (index, item) in list.iter().enumerate().filter(|(_, item)| !item.is_empty()) {
+        if !seen.insert(item) {
+            let at = judged.at(steps![key, index]);
+            p.error(at, format!("{} stands here twice", quoted(item)));
+        }
+    }
+}
+
+/// Paths that nobody would see, and paths of which one would have to be both file and folder.
+pub(super) fn files(
+    judged: &Judged<'_>,
+    at: &[Step<'_>],
+    files: &BTreeMap<String, String>,
+    mounts: &[(&str, &str)],
+    p: &mut Problems,
+) {
+    for path in files.keys() {
+        let mut tell = |message: String| {
+            let mut place = at.to_vec();
+            place.push(Step::from(path));
+            p.error(judged.key(&place), message);
+        };
+        let under = |folder: &str| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if let Some((folder, what)) = mounts.iter().find(|(folder, _)| under(folder)) {
+            tell(format!("over {folder} lies {what}"));
+        }
+        let mut parent = path.as_str();
+        while let Some((shorter, _)) = parent.rsplit_once('/') {
+            if files.contains_key(shorter) {
+                tell(format!(
+                    "{shorter} is a file of the farm, so nothing can be in it"
+                ));
+            }
+            parent = shorter;
+        }
+    }
+}
+
+/// Names in the zone are at most 253 bytes long.
+fn dns(judged: &Judged<'_>, p: &mut Problems) {
+    let Some(dns) = &judged.farm.dns else { return };
+    let longest = judged
+        .farm
+        .containers
+        .iter()
+        .map(|container| container.name.len())
+        .max();
+    let longest = longest
+        .unwrap_or_default()
+        .saturating_add(dns.zone.len())
+        .saturating_add(4);
+    if longest > 253 && dns.zone.len() <= 253 {
+        let at = judged.at(steps!["dns", "zone"]);
+        p.error(
+            at,
+            "with the names of the containers in front, names in this zone are longer than 253 bytes",
+        );
+    }
+}

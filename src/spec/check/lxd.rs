@@ -1,0 +1,158 @@
+//! LXD: image servers that serve it, profiles whose devices lead somewhere.
+
+use std::collections::BTreeMap;
+
+use super::{steps, Judged};
+use crate::farm::Flavour;
+use crate::lxd_keys::{self, Daemon};
+use crate::node::Step;
+use crate::problem::{Problem, Problems};
+use crate::suggest::{did_you_mean, quoted};
+
+pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
+    let Some(lxd) = &judged.farm.lxd else { return };
+    for (name, url) in &lxd.remotes {
+        if lxd.flavour == Flavour::Lxd && serves_incus_only(url) {
+            let at = judged.at(steps!["lxd", "remotes", name]);
+            let problem = Problem::error(at, "images.linuxcontainers.org has been closed to LXD since 2024");
+            p.push(problem.hint("leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`"));
+        }
+    }
+    let daemon = Daemon::of(&judged.farm.base, lxd.flavour);
+    for (name, profile) in &lxd.profiles {
+        for (key, value) in &profile.config {
+            config(
+                judged,
+                steps!["lxd", "profiles", name, "config", key],
+                (key, value),
+                daemon,
+                p,
+            );
+        }
+        for (device, keys) in &profile.devices {
+            self::device(
+                judged,
+                steps!["lxd", "profiles", name, "devices", device],
+                keys,
+                p,
+            );
+        }
+    }
+}
+
+fn serves_incus_only(url: &str) -> bool {
+    let host = url.strip_prefix("https://").unwrap_or(url);
+    let host = host
+        .split(['/', ':'])
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.');
+    host.eq_ignore_ascii_case("images.linuxcontainers.org")
+}
+
+/// One key of configuration, which stands at `place`.
+pub(super) fn config(
+    judged: &Judged<'_>,
+    place: &[Step<'_>],
+    (key, value): (&str, &str),
+    daemon: Option<Daemon>,
+    p: &mut Problems,
+) {
+    if let Err(wrong) = lxd_keys::config(key, value, daemon) {
+        let value_is_wrong = wrong.message.starts_with('`');
+        let at = if value_is_wrong {
+            judged.at(place)
+        } else {
+            judged.key(place)
+        };
+        tell(Problem::error(at, wrong.message), wrong.hint, p);
+    }
+}
+
+/// One device, which stands at `place`.
+pub(super) fn device(
+    judged: &Judged<'_>,
+    place: &[Step<'_>],
+    keys: &BTreeMap<String, String>,
+    p: &mut Problems,
+) {
+    for wrong in lxd_keys::device(keys) {
+        let at = match &wrong.key {
+            Some(key) => judged.key(&[place, steps![key]].concat()),
+            None => judged.key(place),
+        };
+        tell(Problem::error(at, wrong.message), wrong.hint, p);
+    }
+    if keys.contains_key("hwaddr") {
+        let at = judged.key(&[place, steps!["hwaddr"]].concat());
+        let problem = Problem::error(at, "the address of a container is fixed by its `mac`");
+        p.push(
+            problem.hint(
+                "a `hwaddr` is copied to every container of a profile, and predictions would not know it",
+            ),
+        );
+    }
+    parent(judged, place, keys, p);
+    pool(judged, place, keys, p);
+}
+
+/// The bridge of a nic must be one that the farm makes.
+fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>, p: &mut Problems) {
+    let Some(key) = ["parent", "network"]
+        .into_iter()
+        .find(|key| keys.contains_key(*key))
+    else {
+        return;
+    };
+    let Some(parent) = keys
+        .get(key)
+        .filter(|_| keys.get("type").is_some_and(|kind| kind == "nic"))
+    else {
+        return;
+    };
+    let mut known: Vec<String> = Vec::new();
+    for card in judged.farm.resolved_cards() {
+        let network = card.network;
+        known.extend(network.vlan.map(|vlan| format!("{}.{vlan}", network.uplink)));
+        known.push(network.uplink);
+        known.extend(network.bridge);
+    }
+    let nat = judged.farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
+    known.extend(nat.map(|nat| nat.bridge.clone()));
+    if known.contains(parent) {
+        return;
+    }
+    let at = judged.at(&[place, steps![key]].concat());
+    let message = format!("the farm makes no interface {}", quoted(parent));
+    // An overlay may bring interfaces that a farm cannot see.
+    let problem = if judged.farm.overlays.is_empty() && judged.farm.files.is_empty() {
+        Problem::error(at, message)
+    } else {
+        Problem::warning(at, message)
+    };
+    known.sort();
+    known.dedup();
+    let hint = did_you_mean(parent, known.iter().map(String::as_str));
+    tell(
+        problem,
+        Some(hint.unwrap_or_else(|| format!("there are {}", known.join(", ")))),
+        p,
+    );
+}
+
+fn pool(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>, p: &mut Problems) {
+    let Some(lxd) = &judged.farm.lxd else { return };
+    let Some(pool) = keys.get("pool").filter(|pool| **pool != lxd.storage.name) else {
+        return;
+    };
+    let at = judged.at(&[place, steps!["pool"]].concat());
+    let problem = Problem::error(at, format!("there is no storage pool {}", quoted(pool)));
+    p.push(problem.hint(format!("the farm's pool is {}", quoted(&lxd.storage.name))));
+}
+
+fn tell(problem: Problem, hint: Option<String>, p: &mut Problems) {
+    p.push(match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    });
+}

@@ -1,0 +1,73 @@
+//! What must fit together: names taken once, references that lead somewhere, subnets that do not clash. Each value
+//! by itself has been judged by `decode`. Pure; what lies in files is judged by whoever can read them.
+
+mod containers;
+mod host;
+mod images;
+mod lxd;
+mod network;
+mod subnet;
+
+use crate::farm::Farm;
+use crate::node::{Node, Span, Step};
+use crate::problem::Problems;
+
+/// More containers on one card than any Pi runs; beyond it nothing is expanded.
+pub const MOST_CONTAINERS: usize = 1000;
+
+/// Judge `farm`, which was read from `document`.
+pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
+    let judged = &Judged { farm, document };
+    host::check(judged, p);
+    network::check(judged, p);
+    lxd::check(judged, p);
+    let mut count = 0_usize;
+    for container in &farm.containers {
+        count = count.saturating_add(container.count());
+        if count > MOST_CONTAINERS {
+            let at = judged.key(steps!["containers", &container.name]);
+            p.error(
+                at,
+                format!("with these there are more than {MOST_CONTAINERS} containers"),
+            );
+            return;
+        }
+    }
+    containers::check(judged, p);
+    images::check(judged, p);
+}
+
+/// A farm and where its parts stand.
+struct Judged<'a> {
+    farm: &'a Farm,
+    document: &'a Node,
+}
+
+impl Judged<'_> {
+    /// Where a person looks for what `path` leads to.
+    fn at(&self, path: &[Step<'_>]) -> Span {
+        self.document.locate(path)
+    }
+
+    /// Where the key stands that `path` ends with.
+    fn key(&self, path: &[Step<'_>]) -> Span {
+        let entry = match path.split_last() {
+            Some((Step::Key(key), map)) => self.document.get(map).and_then(|map| map.entry(key)),
+            _ => None,
+        };
+        entry.map_or_else(|| self.at(path), |entry| entry.key_span)
+    }
+
+    /// Whether the farm has something at `path`.
+    fn has(&self, path: &[Step<'_>]) -> bool {
+        self.document.get(path).is_some()
+    }
+}
+
+/// The keys of a path down the document.
+macro_rules! steps {
+    ($($step:expr),+ $(,)?) => {
+        &[$($crate::node::Step::from($step)),+]
+    };
+}
+use steps;
