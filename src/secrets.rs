@@ -25,6 +25,9 @@ const LONGEST: usize = 511;
 /// The largest password file that is looked at: its first line counts.
 const LARGEST_FILE: u64 = 64 * 1024;
 
+/// How a variable of the environment is asked for: `std::env::var_os`, or what a test has.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<OsString>;
+
 /// A hash of a password as `/etc/shadow` holds it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CryptHash(String);
@@ -91,13 +94,13 @@ pub fn hash(
     farm: &LoadedFarm,
     card: &str,
     user: &User,
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    environment: Environment<'_>,
 ) -> Result<Option<CryptHash>, SecretError> {
     match &user.password {
         None => Ok(None),
         Some(Password::Hash(hash)) => Ok(Some(CryptHash(hash.clone()))),
         Some(password) => {
-            let clear = clear_text(farm, &user.name, password, environment)?;
+            let clear = clear_text(&farm.dir, &user.name, password, environment)?;
             let hash = sha512_crypt(clear.as_bytes(), &salt(card, &user.name));
             hash.map(|hash| Some(CryptHash(hash)))
                 .ok_or_else(|| SecretError::Hash(user.name.clone()))
@@ -105,30 +108,31 @@ pub fn hash(
     }
 }
 
-/// Whether the password of `user` can be had here and now, without hashing it.
+/// Whether the password of `user`, in a farm in `dir`, can be had here and now.
 ///
 /// # Errors
 /// It cannot.
 pub fn available(
-    farm: &LoadedFarm,
-    user: &User,
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    dir: &Path,
+    user: &str,
+    password: &Password,
+    environment: Environment<'_>,
 ) -> Result<(), SecretError> {
-    match &user.password {
-        None | Some(Password::Hash(_)) => Ok(()),
-        Some(password) => clear_text(farm, &user.name, password, environment).map(drop),
+    match password {
+        Password::Hash(_) => Ok(()),
+        Password::File(_) | Password::Env(_) => clear_text(dir, user, password, environment).map(drop),
     }
 }
 
 fn clear_text(
-    farm: &LoadedFarm,
+    dir: &Path,
     user: &str,
     password: &Password,
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    environment: Environment<'_>,
 ) -> Result<String, SecretError> {
     let (text, from) = match password {
         Password::Hash(hash) => (hash.clone(), "the farm".into()),
-        Password::File(file) => (first_line(&farm.path(file), user, file)?, file.clone()),
+        Password::File(file) => (first_line(&dir.join(file), user, file)?, file.clone()),
         Password::Env(variable) => {
             let missing = |state| SecretError::Variable {
                 user: user.into(),
@@ -192,4 +196,60 @@ fn sha512_crypt(clear: &[u8], salt: &[u8]) -> Option<String> {
     let rounds = Params::new(ROUNDS).ok()?;
     let hash = ShaCrypt::SHA512.hash_password_customized(clear, salt, None, None, rounds);
     hash.ok().map(|hash| hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What crypt(3) of this machine makes of the clear text with the salt of `hash`; `None` where there is no perl.
+    fn crypt(clear: &str, hash: &str) -> Option<String> {
+        let made = Command::new("perl")
+            .args(["-e", "print crypt($ARGV[0], $ARGV[1])", clear, hash])
+            .output()
+            .ok()?;
+        made.status
+            .success()
+            .then(|| String::from_utf8(made.stdout).unwrap())
+    }
+
+    #[test]
+    fn crypt_makes_the_same_hash() {
+        for clear in ["x", "correct horse battery staple", "pässwörd", &"y".repeat(200)] {
+            let hash = sha512_crypt(clear.as_bytes(), &salt("palm", "craig")).unwrap();
+            assert_eq!(credentials::crypt_hash(&hash), Ok(()), "{hash}");
+            match crypt(clear, &hash) {
+                Some(same) => assert_eq!(same, hash),
+                None => eprintln!("skipped: no perl here to ask crypt(3)"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_salt_follows_from_card_and_user() {
+        let hash = |card, user| sha512_crypt(b"x", &salt(card, user)).unwrap();
+        assert_eq!(hash("palm", "craig"), hash("palm", "craig"));
+        assert_ne!(hash("palm", "craig"), hash("palm2", "craig"));
+        assert_ne!(hash("palm", "craig"), hash("palm", "eve"));
+        assert_ne!(salt("ab", "c"), salt("a", "bc"));
+    }
+
+    #[test]
+    fn no_error_shows_the_clear_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = Password::Env("P".into());
+        for clear in ["", "hunter2\u{7}", &"hunter2".repeat(100)] {
+            let environment = |_: &str| Some(OsString::from(clear));
+            let error = available(dir.path(), "craig", &password, &environment).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+        let fine = |_: &str| Some(OsString::from("hunter2"));
+        assert!(available(dir.path(), "craig", &password, &fine).is_ok());
+        assert_eq!(
+            format!("{:?}", CryptHash("hunter2".into())),
+            "CryptHash(not shown)"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! A farm from its file: reads `farm.yaml` and what it names, and refuses it with every problem at once. The only
 //! module that reads files on behalf of a farm; it writes nothing.
 
+mod files;
+mod macs;
 mod yaml;
 
 use std::fmt;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use palmfarm_spec::farm::Farm;
 use palmfarm_spec::node::{Node, Span};
 use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
+
+use crate::secrets::Environment;
 use palmfarm_spec::{check, decode};
 
 /// The largest farm file, in bytes.
@@ -79,14 +83,20 @@ pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
         .parent()
         .filter(|dir| *dir != Path::new(""))
         .unwrap_or(Path::new("."));
-    parse(&path.display().to_string(), bytes, dir).map_err(LoadError::Refused)
+    let environment = |variable: &str| std::env::var_os(variable);
+    parse(&path.display().to_string(), bytes, dir, &environment).map_err(LoadError::Refused)
 }
 
-/// The farm in `bytes`, which came from a file called `name` in `dir`.
+/// The farm in `bytes`, which came from a file called `name` in `dir`, where passwords may come from `environment`.
 ///
 /// # Errors
 /// There are errors in it.
-pub fn parse(name: &str, bytes: Vec<u8>, dir: &Path) -> Result<LoadedFarm, Refused> {
+pub fn parse(
+    name: &str,
+    bytes: Vec<u8>,
+    dir: &Path,
+    environment: Environment<'_>,
+) -> Result<LoadedFarm, Refused> {
     let mut problems = Problems::default();
     let mut text = FarmText {
         source: Source {
@@ -115,18 +125,24 @@ pub fn parse(name: &str, bytes: Vec<u8>, dir: &Path) -> Result<LoadedFarm, Refus
     };
     text.source.secrets = decode::secrets(&document);
     let farm = decode::farm(&document, &mut problems);
-    check::farm(&farm, &document, &mut problems);
+    if let Some(farm) = &farm {
+        check::farm(farm, &document, &mut problems);
+        files::check(farm, &document, dir, environment, &mut problems);
+        if problems.errors() == 0 {
+            macs::check(farm, &document, &mut problems);
+        }
+    }
     text.document = document;
     problems.sort();
-    if problems.errors() > 0 {
-        return Err(Refused(Box::new(Report { text, problems })));
+    match farm {
+        Some(farm) if problems.errors() == 0 => Ok(LoadedFarm {
+            farm,
+            dir: dir.into(),
+            text,
+            warnings: problems,
+        }),
+        _ => Err(Refused(Box::new(Report { text, problems }))),
     }
-    Ok(LoadedFarm {
-        farm,
-        dir: dir.into(),
-        text,
-        warnings: problems,
-    })
 }
 
 /// The largest file that goes onto a card whole, in bytes; images and archives are streamed.

@@ -44,16 +44,26 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
 
 /// A mistake in the YAML itself.
 fn syntax(text: &str, at: usize, info: &str) -> Problem {
+    let info: String = info.chars().flat_map(harmless).collect();
     let problem = Problem::error(Span { start: at, end: at }, format!("this is no YAML: {info}"));
     let before = text.get(..at).unwrap_or_default();
     let line = text
         .get(before.rfind('\n').map_or(0, |end| end.saturating_add(1))..)
         .unwrap_or_default();
     let indent: String = line.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
-    if indent.contains('\t') {
+    if indent.contains('\t') || info.contains("tab") {
         return problem.hint("YAML is indented by spaces, never by tabs");
     }
     problem
+}
+
+/// A character of the parser's message, which may quote the file.
+fn harmless(c: char) -> Vec<char> {
+    if c.is_control() {
+        c.escape_default().collect()
+    } else {
+        vec![c]
+    }
 }
 
 /// Reading cannot go on; the problem has been told.

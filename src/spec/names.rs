@@ -25,7 +25,8 @@ pub fn domain(text: &str) -> Result<(), String> {
     if text.len() > 253 {
         return Err(format!("it has {} bytes, and 253 is the most", text.len()));
     }
-    text.split('.').try_for_each(label)
+    text.split('.')
+        .try_for_each(|part| label(part).map_err(|why| format!("of its part {part:?}, {why}")))
 }
 
 /// A container's name: what LXD and Incus take, 1 to 63 letters, digits and hyphens, no digit or hyphen in front, no hyphen at
@@ -34,7 +35,7 @@ pub fn domain(text: &str) -> Result<(), String> {
 /// # Errors
 /// Why not.
 pub fn container(text: &str) -> Result<(), String> {
-    label(text)?;
+    hostname(text)?;
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return Err("it starts with a digit".into());
     }

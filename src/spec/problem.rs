@@ -96,8 +96,8 @@ impl Problems {
 
     /// Put them in the order of the source.
     pub fn sort(&mut self) {
-        self.list
-            .sort_by(|a, b| (a.span, a.severity, &a.message).cmp(&(b.span, b.severity, &b.message)));
+        let key = |problem: &Problem| (problem.span.start, problem.severity, problem.message.clone());
+        self.list.sort_by_cached_key(key);
     }
 
     /// Those that were kept.
@@ -215,7 +215,7 @@ impl Source {
             shown.push(match character {
                 _ if secret => '*',
                 '\t' => ' ',
-                character if character.is_control() => '\u{fffd}',
+                character if character.is_control() || turns(character) => '\u{fffd}',
                 character => character,
             });
             if here < from {
@@ -247,6 +247,12 @@ impl Source {
         }
         offset
     }
+}
+
+/// Whether a character has the rest of its line shown in another order than it is read (Unicode UAX 9, explicit
+/// directional formatting): a terminal then shows another farm than the one that is read.
+fn turns(character: char) -> bool {
+    matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A problem as a line of JSON.

@@ -76,7 +76,7 @@ fn names(judged: &Judged<'_>, p: &mut Problems) {
             }
             let key = name.to_ascii_lowercase();
             if let Some(other) = taken.get(&key) {
-                let message = format!("{} is the name of {other} already", quoted(&name));
+                let message = format!("the name {} is taken by {other}", quoted(&name));
                 p.push(
                     Problem::error(at, message)
                         .hint("each host and container of a farm has a name of its own"),

@@ -23,7 +23,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             .any(|own| path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
         if own {
             let at = judged.key(steps!["files", path]);
-            p.error(at, format!("palmfarm itself keeps {path}"));
+            p.error(at, format!("palmfarm itself keeps {}", quoted(path)));
         }
     }
     dns(judged, p);
@@ -71,7 +71,7 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
             let problem = Problem::error(at, "whoever is on the way can change what comes over http");
             p.push(problem.hint("write its `sha256`, or an https:// URL"));
         }
-        (BaseRef::Url(_), None) => {
+        (BaseRef::Url(url), None) if url.starts_with("https://") => {
             let problem = Problem::warning(at, "nothing says what this download must be");
             p.push(problem.hint("write its `sha256`, which the server lists beside it"));
         }
@@ -83,9 +83,9 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
 fn hosts(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
     if farm.cards.is_empty() {
-        if farm.hostname.is_none() && !judged.has(steps!["hostname"]) && judged.has(steps!["base"]) {
-            let problem = Problem::error(judged.at(&[]), "the farm has neither a `hostname` nor `cards`");
-            p.push(problem.hint("a farm of one card is named by `hostname`"));
+        if farm.hostname.is_none() && judged.has(steps!["cards"]) {
+            let problem = Problem::error(judged.key(steps!["cards"]), "the farm has no card");
+            p.push(problem.hint("declare one here, or name the only one by `hostname`"));
         }
         return;
     }
@@ -312,7 +312,8 @@ pub(super) fn files(
         while let Some((shorter, _)) = parent.rsplit_once('/') {
             if files.contains_key(shorter) {
                 tell(format!(
-                    "{shorter} is a file of the farm, so nothing can be in it"
+                    "{} is a file of the farm, so nothing can be in it",
+                    quoted(shorter)
                 ));
             }
             parent = shorter;

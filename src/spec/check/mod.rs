@@ -15,12 +15,26 @@ use crate::problem::Problems;
 /// More containers on one card than any Pi runs; beyond it nothing is expanded.
 pub const MOST_CONTAINERS: usize = 1000;
 
+/// The largest fleet.
+pub const MOST_CARDS: usize = 1000;
+
 /// Judge `farm`, which was read from `document`.
 pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
     let judged = &Judged { farm, document };
     host::check(judged, p);
     network::check(judged, p);
     lxd::check(judged, p);
+    if farm.cards.len() > MOST_CARDS {
+        let at = judged.key(steps!["cards"]);
+        p.error(
+            at,
+            format!(
+                "these are {} cards, and {MOST_CARDS} is the most",
+                farm.cards.len()
+            ),
+        );
+        return;
+    }
     let mut count = 0_usize;
     for container in &farm.containers {
         count = count.saturating_add(container.count());

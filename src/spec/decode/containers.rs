@@ -28,7 +28,7 @@ pub(super) fn containers(entry: &Entry, p: &mut Problems) -> Vec<Container> {
 }
 
 fn container(entry: &Entry, p: &mut Problems) -> Container {
-    let name = fields::named_key(entry, "container", names::container, p);
+    let name = fields::named_key(entry, "name of a container", names::container, p);
     let what = format!("container {}", quoted(&name));
     let mut fields = Fields::open(&entry.value, entry.key_span, what, p);
     let image = fields
@@ -37,7 +37,7 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
     let profiles = fields.take("profiles").map(|entry| {
         fields::items(entry, p)
             .iter()
-            .filter_map(|item| fields::named(item, "profiles", "profile", names::object, p))
+            .filter_map(|item| fields::named(item, "profiles", "name of a profile", names::object, p))
             .collect()
     });
     let container = Container {
@@ -85,6 +85,11 @@ fn image(text: &str) -> Result<String, String> {
             .split('/')
             .try_for_each(|part| names::object(part).map_err(|why| bad(format!("of its alias, {why}"))))
             .map(|()| text.into());
+    }
+    if text.contains('/') {
+        return Err(bad(
+            "an alias with a slash is one of an image server, as images:alpine/3.20".into(),
+        ));
     }
     names::object(text).map_err(bad)?;
     Ok(text.into())

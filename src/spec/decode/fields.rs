@@ -46,7 +46,9 @@ impl<'n> Fields<'n> {
 
     /// The entry of `key`, from now on one of the known keys.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -117,7 +119,7 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
         Value::Map(entries) => entries.as_slice(),
         Value::Scalar(scalar) if scalar.is_null() => &[],
         _ => {
-            let message = format!("`{}` is a mapping, not {}", entry.key, entry.value.kind());
+            let message = format!("{} is a mapping, not {}", shown(&entry.key), entry.value.kind());
             p.error(entry.value.span, message);
             &[]
         }
@@ -135,7 +137,7 @@ pub(super) fn items<'n>(entry: &'n Entry, p: &mut Problems) -> &'n [Node] {
         Value::Seq(items) => items,
         Value::Scalar(scalar) if scalar.is_null() => &[],
         _ => {
-            let message = format!("`{}` takes a list, not {}", entry.key, entry.value.kind());
+            let message = format!("{} takes a list, not {}", shown(&entry.key), entry.value.kind());
             let problem = Problem::error(entry.value.span, message);
             p.push(match entry.value.scalar() {
                 Some(scalar) => problem.hint(format!("write [{}]", quoted(&scalar.text))),
@@ -148,29 +150,41 @@ pub(super) fn items<'n>(entry: &'n Entry, p: &mut Problems) -> &'n [Node] {
 
 /// The scalar of `node`, the value of `key`; nothing is an error.
 pub(super) fn scalar<'n>(node: &'n Node, key: &str, p: &mut Problems) -> Option<&'n Scalar> {
+    let key = shown(key);
     let Some(scalar) = node.scalar() else {
         p.error(
             node.span,
-            format!("`{key}` takes a single value, not {}", node.kind()),
+            format!("{key} takes a single value, not {}", node.kind()),
         );
         return None;
     };
     if scalar.is_null() {
-        let problem = Problem::error(node.span, format!("`{key}` has no value"));
+        let problem = Problem::error(node.span, format!("{key} has no value"));
         p.push(problem.hint("write one, or leave the key out"));
         return None;
     }
     Some(scalar)
 }
 
+/// A key as it stands in a message: one that is the user's own may hold anything.
+fn shown(key: &str) -> String {
+    let word = |c: char| c.is_ascii_graphic() && c != '`';
+    if key.len() <= 60 && !key.is_empty() && key.chars().all(word) {
+        format!("`{key}`")
+    } else {
+        quoted(key)
+    }
+}
+
 /// A text that may have lines.
 pub(super) fn text(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let scalar = scalar(node, key, p)?;
+    let key = shown(key);
     let odd = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
     if let Some(control) = scalar.text.chars().find(odd) {
         p.error(
             node.span,
-            format!("`{key}` holds the control character {control:?}"),
+            format!("{key} holds the control character {control:?}"),
         );
         return None;
     }
@@ -180,14 +194,15 @@ pub(super) fn text(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
 /// A text of one line that is not empty.
 pub(super) fn line(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let scalar = scalar(node, key, p)?;
+    let key = shown(key);
     if scalar.text.trim().is_empty() {
-        p.error(node.span, format!("`{key}` is empty"));
+        p.error(node.span, format!("{key} is empty"));
         return None;
     }
     if let Some(control) = scalar.text.chars().find(|c| c.is_control()) {
         p.error(
             node.span,
-            format!("`{key}` is one line of text, and this holds {control:?}"),
+            format!("{key} is one line of text, and this holds {control:?}"),
         );
         return None;
     }
@@ -217,6 +232,7 @@ fn follows(text: &str, at: Span, noun: &str, rule: Rule, p: &mut Problems) {
 /// A truth value.
 pub(super) fn truth(node: &Node, key: &str, p: &mut Problems) -> Option<bool> {
     let scalar = scalar(node, key, p)?;
+    let key = shown(key);
     let value = scalar.truth();
     if value.is_none() {
         let meant = match scalar.text.to_ascii_lowercase().as_str() {
@@ -224,7 +240,7 @@ pub(super) fn truth(node: &Node, key: &str, p: &mut Problems) -> Option<bool> {
             "no" | "off" | "false" | "n" => Some("write false, without quotes"),
             _ => None,
         };
-        let message = format!("`{key}` is true or false, not {}", quoted(&scalar.text));
+        let message = format!("{key} is true or false, not {}", quoted(&scalar.text));
         let problem = Problem::error(node.span, message);
         p.push(match meant {
             Some(meant) => problem.hint(meant),
@@ -237,10 +253,11 @@ pub(super) fn truth(node: &Node, key: &str, p: &mut Problems) -> Option<bool> {
 /// A whole number from `least` to `most`.
 pub(super) fn number(node: &Node, key: &str, least: u64, most: u64, p: &mut Problems) -> Option<u64> {
     let scalar = scalar(node, key, p)?;
+    let key = shown(key);
     let value = scalar.number().filter(|number| (least..=most).contains(number));
     if value.is_none() {
         let message = format!(
-            "`{key}` is a whole number from {least} to {most}, not {}",
+            "{key} is a whole number from {least} to {most}, not {}",
             quoted(&scalar.text)
         );
         let problem = Problem::error(node.span, message);
@@ -260,11 +277,12 @@ pub(super) fn number(node: &Node, key: &str, least: u64, most: u64, p: &mut Prob
 /// One of a few words.
 pub(super) fn choice<T: Copy>(node: &Node, key: &str, words: &[(&str, T)], p: &mut Problems) -> Option<T> {
     let scalar = scalar(node, key, p)?;
+    let key = shown(key);
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == scalar.text) {
         return Some(*value);
     }
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let message = format!("`{key}` is {}, not {}", known.join(" or "), quoted(&scalar.text));
+    let message = format!("{key} is {}, not {}", known.join(" or "), quoted(&scalar.text));
     let problem = Problem::error(node.span, message);
     p.push(match did_you_mean(&scalar.text, known) {
         Some(hint) => problem.hint(hint),

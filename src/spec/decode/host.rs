@@ -61,7 +61,7 @@ fn user(node: &Node, p: &mut Problems) -> User {
     let groups = fields.take("groups").map(|entry| {
         fields::items(entry, p)
             .iter()
-            .filter_map(|item| fields::named(item, "groups", "group", names::user, p))
+            .filter_map(|item| fields::named(item, "groups", "name of a group", names::user, p))
             .collect()
     });
     let mut ssh_keys = Vec::new();
@@ -115,7 +115,8 @@ fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
         (Some(hash), None, None) => self::hash(&hash.value, p).map(Password::Hash),
         (None, Some(file), None) => fields::line(&file.value, "file", p).map(Password::File),
         (None, None, Some(env)) => {
-            fields::named(&env.value, "env", "environment variable", variable, p).map(Password::Env)
+            let name = fields::named(&env.value, "env", "environment variable", variable, p);
+            name.filter(|name| variable(name).is_ok()).map(Password::Env)
         }
         (None, None, None) if broken => None,
         _ => {
@@ -207,7 +208,9 @@ fn config_key(text: &str) -> Result<(), String> {
 pub(super) fn packages(entry: &Entry, p: &mut Problems) -> Vec<String> {
     fields::items(entry, p)
         .iter()
-        .map(|item| fields::named(item, "packages", "package", names::package, p).unwrap_or_default())
+        .map(|item| {
+            fields::named(item, "packages", "name of a package", names::package, p).unwrap_or_default()
+        })
         .collect()
 }
 

@@ -48,7 +48,7 @@ pub(super) fn lxd(entry: &Entry, p: &mut Problems) -> Lxd {
 fn remotes(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
     let mut remotes = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "remote", names::object, p);
+        let name = fields::named_key(entry, "name of an image server", names::object, p);
         if name == "local" {
             p.error(entry.key_span, "the remote \"local\" is the daemon itself");
         }
@@ -79,7 +79,7 @@ fn storage(entry: &Entry, p: &mut Problems) -> Storage {
     let drivers = [("btrfs", StorageDriver::Btrfs), ("dir", StorageDriver::Dir)];
     let name = fields
         .take("name")
-        .and_then(|entry| fields::named(&entry.value, "name", "storage pool's name", names::object, p));
+        .and_then(|entry| fields::named(&entry.value, "name", "name of a storage pool", names::object, p));
     let driver = fields
         .take("driver")
         .and_then(|entry| fields::choice(&entry.value, "driver", &drivers, p));
@@ -150,7 +150,7 @@ fn fixed<A: FromStr + Display>(entry: &Entry, bits: u8, p: &mut Problems) -> Opt
 fn profiles(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "profile", names::object, p);
+        let name = fields::named_key(entry, "name of a profile", names::object, p);
         let mut fields = Fields::open(
             &entry.value,
             entry.key_span,
@@ -182,7 +182,7 @@ pub(super) fn devices(entry: &Entry, p: &mut Problems) -> BTreeMap<String, BTree
     fields::entries(entry, p)
         .into_iter()
         .map(|entry| {
-            let name = fields::named_key(entry, "device", names::object, p);
+            let name = fields::named_key(entry, "name of a device", names::object, p);
             (name, fields::texts(entry, p))
         })
         .collect()

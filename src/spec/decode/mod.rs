@@ -15,29 +15,26 @@ use std::collections::BTreeMap;
 use crate::farm::{Boot, Card, Dns, Farm, Lxd, Network, Ssh, VERSION};
 use crate::mac::Mac;
 use crate::names;
-use crate::node::{Entry, Node, Span, Value};
+use crate::node::{Entry, Node, Scalar, Span, Value};
 use crate::problem::{Problem, Problems};
 use crate::suggest::quoted;
 use fields::Fields;
 
-/// Read a farm. It is whole only where `p` holds no error afterwards.
+/// Read a farm. It is whole only where `p` holds no error afterwards; `None`: it is none at all, or one of a version
+/// of which nothing is known, so that every further complaint would be a guess.
 #[must_use]
-pub fn farm(document: &Node, p: &mut Problems) -> Farm {
+pub fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
     let start = Span {
         start: document.span.start,
         end: document.span.start,
     };
     let mut fields = Fields::open(document, start, "the farm", p);
-    if other_version(&mut fields, p) {
-        // Of another version nothing is known, so every further complaint would be a guess.
-        return read(
-            &mut Fields::open(&Node::nothing(), start, "the farm", p),
-            &mut Problems::default(),
-        );
+    if fields.broken() || other_version(&mut fields, p) {
+        return None;
     }
     let farm = read(&mut fields, p);
     fields.close(p);
-    farm
+    Some(farm)
 }
 
 /// The parts of the source that are never shown: hashes and clear text of passwords, private keys – wherever they stand,
@@ -73,20 +70,27 @@ fn collect_secrets(node: &Node, key: &str, found: &mut Vec<Span>) {
 /// is read as this one.
 fn other_version(fields: &mut Fields<'_>, p: &mut Problems) -> bool {
     let Some(entry) = fields.take("farm") else {
-        if !fields.broken() {
-            let problem = Problem::error(fields.at(), "the farm does not say its version");
-            p.push(problem.hint(format!("write `farm: {VERSION}` in the first line")));
-        }
+        let problem = Problem::error(fields.at(), "the farm does not say its version");
+        p.push(problem.hint(format!("write `farm: {VERSION}` in the first line")));
         return false;
     };
-    match fields::number(&entry.value, "farm", 1, u64::MAX, p) {
-        Some(version) if version != u64::from(VERSION) => {
+    let version = entry.value.scalar().and_then(Scalar::number);
+    match version {
+        Some(version) if version == u64::from(VERSION) => false,
+        Some(version) => {
             let message =
                 format!("this farm is of version {version}, and this palmfarm reads version {VERSION}");
             p.push(Problem::error(entry.value.span, message).hint("a newer palmfarm may read it"));
             true
         }
-        _ => false,
+        None => {
+            let problem = Problem::error(
+                entry.value.span,
+                "`farm` takes the version of the file, a whole number",
+            );
+            p.push(problem.hint(format!("write `farm: {VERSION}`")));
+            false
+        }
     }
 }
 
@@ -95,9 +99,14 @@ fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
     let sha256 = fields
         .take("sha256")
         .and_then(|entry| host::sha256(&entry.value, p));
-    let hostname = fields
-        .take("hostname")
-        .and_then(|entry| fields::named(&entry.value, "hostname", "host name", names::hostname, p));
+    // A fleet's cards have names of their own.
+    let hostname = if fields.take("cards").is_some() {
+        fields.take("hostname")
+    } else {
+        fields.need("hostname")
+    };
+    let hostname =
+        hostname.and_then(|entry| fields::named(&entry.value, "hostname", "host name", names::hostname, p));
     let timezone = fields
         .take("timezone")
         .and_then(|entry| host::timezone(&entry.value, p));
@@ -186,7 +195,7 @@ fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
 fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Card> {
     let mut cards = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "card", names::hostname, p);
+        let name = fields::named_key(entry, "name of a card", names::hostname, p);
         let what = format!("card {}", quoted(&name));
         let mut fields = Fields::open(&entry.value, entry.key_span, what.as_str(), p);
         let card = Card {

@@ -1,0 +1,283 @@
+//! The files that a farm names: each is there, is what it must be, and is no larger than it may be. Nothing is kept;
+//! whoever needs a file reads it again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use palmfarm_spec::farm::{BaseRef, Farm, Password, RunWhat};
+use palmfarm_spec::node::{Node, Step};
+use palmfarm_spec::problem::{Problem, Problems};
+use palmfarm_spec::suggest::{did_you_mean, quoted};
+
+use super::{open_regular, read_regular, LARGEST_FILE};
+use crate::secrets::{self, Environment, SecretError};
+
+/// The largest script, in bytes: it travels in the first-boot document.
+const LARGEST_SCRIPT: u64 = 1 << 20;
+
+/// The most names of a folder that are looked through for what a person may have meant.
+const NEIGHBOURS: usize = 1000;
+
+/// Look at every file that `farm`, read from `document`, names below `dir`.
+pub(super) fn check(
+    farm: &Farm,
+    document: &Node,
+    dir: &Path,
+    environment: Environment<'_>,
+    p: &mut Problems,
+) {
+    let look = &mut Look { document, dir, p };
+    if let BaseRef::Path(path) = BaseRef::new(&farm.base) {
+        look.regular(&["base".into()], path);
+    }
+    for (index, user) in farm.users.iter().enumerate() {
+        look.password(index, &user.name, user.password.as_ref(), environment);
+    }
+    for (alias, image) in &farm.images {
+        let place = ["images".into(), alias.into()];
+        look.archive(
+            &[&place[..], &["file".into()]].concat(),
+            &image.file,
+            Archive::Image,
+        );
+        if let Some(metadata) = &image.metadata {
+            look.archive(
+                &[&place[..], &["metadata".into()]].concat(),
+                metadata,
+                Archive::Tar,
+            );
+        }
+    }
+    for container in &farm.containers {
+        let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
+        look.contents(&[&place[..], &["files".into()]].concat(), &container.files);
+        for (index, run) in container.run.iter().enumerate() {
+            if let RunWhat::Script(script) = &run.what {
+                let step = [&place[..], &["run".into(), index.into(), "script".into()]].concat();
+                look.script(&step, script);
+            }
+        }
+    }
+    look.contents(&["files".into()], &farm.files);
+    for (index, overlay) in farm.overlays.iter().enumerate() {
+        look.overlay(&["overlays".into(), index.into()], overlay);
+    }
+}
+
+struct Look<'a> {
+    document: &'a Node,
+    dir: &'a Path,
+    p: &'a mut Problems,
+}
+
+/// What kind of archive is expected.
+#[derive(Clone, Copy)]
+enum Archive {
+    /// A tar, perhaps compressed.
+    Tar,
+    /// A tar or a squashfs.
+    Image,
+}
+
+impl Look<'_> {
+    fn error(&mut self, place: &[Step<'_>], message: String) {
+        self.p.error(self.document.locate(place), message);
+    }
+
+    fn warning(&mut self, place: &[Step<'_>], message: &str, hint: &str) {
+        let at = self.document.locate(place);
+        self.p.push(Problem::warning(at, message).hint(hint));
+    }
+
+    /// Whether what went wrong with `path` is told: a value that is wrong in itself is empty here, and that has been.
+    fn found<T>(&mut self, place: &[Step<'_>], path: &str, result: io::Result<T>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(_) if path.is_empty() => return None,
+            Err(error) => error,
+        };
+        let at = self.document.locate(place);
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => Problem::error(at, format!("there is no file {}", quoted(path))),
+            _ => Problem::error(at, format!("{} cannot be used: {}", quoted(path), reason(&error))),
+        };
+        self.p.push(
+            match neighbour(self.dir, path).filter(|_| error.kind() == io::ErrorKind::NotFound) {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            },
+        );
+        None
+    }
+
+    fn regular(&mut self, place: &[Step<'_>], path: &str) -> Option<File> {
+        let opened = open_regular(&self.dir.join(path));
+        self.found(place, path, opened)
+    }
+
+    /// Files that go onto the card whole.
+    fn contents(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
+        for (target, path) in files {
+            let opened = open_regular(&self.dir.join(path)).and_then(|file| {
+                let length = file.metadata()?.len();
+                if length <= LARGEST_FILE {
+                    return Ok(());
+                }
+                let (mebibytes, most) = (length >> 20, LARGEST_FILE >> 20);
+                Err(io::Error::other(format!(
+                    "it has {mebibytes} MiB, and {most} MiB is the most"
+                )))
+            });
+            if opened.is_err() {
+                self.found(&[place, &[target.into()]].concat(), path, opened);
+            }
+        }
+    }
+
+    fn script(&mut self, place: &[Step<'_>], path: &str) {
+        let read = read_regular(&self.dir.join(path), LARGEST_SCRIPT);
+        let Some(bytes) = self.found(place, path, read) else {
+            return;
+        };
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return self.error(place, format!("{} is no script: it is no UTF-8", quoted(path)));
+        };
+        if text.contains('\0') {
+            return self.error(
+                place,
+                format!("{} is no script: it holds a NUL byte", quoted(path)),
+            );
+        }
+        if text.trim().is_empty() {
+            self.warning(place, "the script is empty", "it does nothing");
+        }
+        if text.contains("\r\n") {
+            let hint = "sed -i 's/\\r$//' takes the carriage returns away";
+            self.warning(
+                place,
+                "the script has the line ends of Windows, which a shell takes for part of the line",
+                hint,
+            );
+        }
+    }
+
+    fn archive(&mut self, place: &[Step<'_>], path: &str, expected: Archive) {
+        let Some(file) = self.regular(place, path) else {
+            return;
+        };
+        let mut head = Vec::new();
+        let read = file.take(512).read_to_end(&mut head);
+        if self.found(place, path, read).is_none() {
+            return;
+        }
+        let fine = is_tar(&head) || matches!(expected, Archive::Image) && head.starts_with(b"hsqs");
+        if !fine {
+            let what = match expected {
+                Archive::Tar => "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
+                Archive::Image => "a tar archive, perhaps compressed (gz, xz, zst, bz2), or a squashfs",
+            };
+            self.error(place, format!("{} is not {what}", quoted(path)));
+        }
+    }
+
+    /// A folder or an archive.
+    fn overlay(&mut self, place: &[Step<'_>], path: &str) {
+        match fs::metadata(self.dir.join(path)) {
+            Ok(there) if there.is_dir() => {
+                let listed = fs::read_dir(self.dir.join(path)).map(drop);
+                self.found(place, path, listed);
+            }
+            Ok(_) => self.archive(place, path, Archive::Tar),
+            Err(error) => {
+                self.found::<()>(place, path, Err(error));
+            }
+        }
+    }
+
+    fn password(
+        &mut self,
+        index: usize,
+        user: &str,
+        password: Option<&Password>,
+        environment: Environment<'_>,
+    ) {
+        let Some(password) = password else { return };
+        let place: Vec<Step<'_>> = vec!["users".into(), index.into(), "password".into()];
+        let place = match password {
+            Password::Hash(_) => return,
+            Password::File(_) => [&place[..], &["file".into()]].concat(),
+            Password::Env(_) => [&place[..], &["env".into()]].concat(),
+        };
+        match secrets::available(self.dir, user, password, environment) {
+            Ok(()) => {}
+            Err(SecretError::Read { file, source, .. }) => {
+                self.found::<()>(&place, &file, Err(source));
+            }
+            // Another machine may build the card.
+            Err(error @ SecretError::Variable { .. }) => {
+                self.warning(
+                    &place,
+                    &error.to_string(),
+                    "it must be set where the card is built",
+                );
+            }
+            Err(error) => self.error(&place, error.to_string()),
+        }
+        if let Password::File(file) = password {
+            if open_to_others(&self.dir.join(file)) {
+                let hint = format!("chmod 600 {file}");
+                self.warning(&place, "other users of this machine can read the password", &hint);
+            }
+        }
+    }
+}
+
+/// Whether the file's mode lets group or others read it.
+fn open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|there| there.permissions().mode() & 0o044 != 0)
+}
+
+/// The head of a tar (`ustar` at 257, POSIX.1-2017, pax) or of what a tar is compressed with.
+fn is_tar(head: &[u8]) -> bool {
+    let compressed: [&[u8]; 4] = [
+        &[0x1f, 0x8b],
+        &[0xfd, b'7', b'z', b'X', b'Z', 0],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        b"BZh",
+    ];
+    head.get(257..262) == Some(b"ustar") || compressed.iter().any(|magic| head.starts_with(magic))
+}
+
+/// Why, without the number that Rust appends.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_lowercase(),
+        None => text,
+    }
+}
+
+/// A file beside the one that is not there, of which the name is close.
+fn neighbour(dir: &Path, path: &str) -> Option<String> {
+    let (folder, name) = path
+        .rsplit_once('/')
+        .map_or(("", path), |(folder, name)| (folder, name));
+    let folder: PathBuf = dir.join(folder);
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .ok()?
+        .take(NEIGHBOURS)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let stem = format!("{name}.");
+    if let Some(longer) = names
+        .iter()
+        .find(|other| other.starts_with(&stem) && stem.len() > 1)
+    {
+        return Some(format!("did you mean {longer:?}?"));
+    }
+    did_you_mean(name, names.iter().map(String::as_str))
+}

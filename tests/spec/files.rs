@@ -1,0 +1,188 @@
+//! The files that a farm names.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{brief, completed, read_in};
+use expect_test::{expect, Expect};
+
+/// Make files that are what their names say.
+pub(crate) fn fill(dir: &Path, names: &[&str]) {
+    for name in names {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let content: &[u8] = if name.ends_with(".xz") {
+            b"\xfd7zXZ\0"
+        } else if name.ends_with(".tar") {
+            &tar()
+        } else {
+            b"content\n"
+        };
+        fs::write(path, content).unwrap();
+    }
+}
+
+/// The head of an empty archive.
+fn tar() -> Vec<u8> {
+    let mut head = vec![0; 512];
+    head[257..262].copy_from_slice(b"ustar");
+    head
+}
+
+/// The problems of a farm with `lines` in the folder `dir` are `expect`.
+#[track_caller]
+fn check(dir: &Path, lines: &str, expect: &Expect) {
+    expect.assert_eq(&brief(&read_in(&completed(lines), dir)));
+}
+
+#[test]
+fn what_is_named_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, &["motd.txt", "a.tar.xz", "run.sh"]);
+    fs::create_dir(dir.join("folder")).unwrap();
+    check(
+        dir,
+        "files: {/etc/motd: motd, /etc/a: motd.txt, /etc/b: folder, /etc/c: /dev/zero}\n",
+        &expect![[r#"
+            1:20 error: there is no file "motd" (did you mean "motd.txt"?)
+            1:52 error: "folder" cannot be used: it is no regular file
+            1:68 error: "/dev/zero" cannot be used: it is no regular file
+        "#]],
+    );
+    check(
+        dir,
+        "overlays: [folder, a.tar.xz, motd.txt, nowhere]\n",
+        &expect![[r#"
+            1:30 error: "motd.txt" is not a tar archive, perhaps compressed (gz, xz, zst, bz2)
+            1:40 error: there is no file "nowhere"
+        "#]],
+    );
+    check(
+        dir,
+        "images: {a: {file: a.tar.xz}, b: {file: motd.txt}, c: {file: a.tar, metadata: run.sh}}\n",
+        &expect![[r#"
+            1:41 error: "motd.txt" is not a tar archive, perhaps compressed (gz, xz, zst, bz2), or a squashfs
+            1:62 error: there is no file "a.tar" (did you mean "a.tar.xz"?)
+            1:79 error: "run.sh" is not a tar archive, perhaps compressed (gz, xz, zst, bz2)
+        "#]],
+    );
+    check(
+        dir,
+        "base: images/x.img\n",
+        &expect![[r#"
+            1:7 error: there is no file "images/x.img"
+        "#]],
+    );
+    check(
+        dir,
+        "base: ./folder\n",
+        &expect![[r#"
+        1:7 error: "./folder" cannot be used: it is no regular file
+    "#]],
+    );
+    check(
+        dir,
+        "containers: {a: {image: \"images:a\", files: {/x: nowhere}, run: [a, {script: run.sh}, {script: rnu.sh}]}}\n", &expect![[r#"
+            1:49 error: there is no file "nowhere"
+            1:95 error: there is no file "rnu.sh" (did you mean "run.sh"?)
+        "#]]);
+}
+
+#[test]
+fn scripts_are_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for (content, expect) in [
+        (&b"echo hello\n"[..], expect![[""]]),
+        (
+            b"",
+            expect![[r#"
+            1:52 warning: the script is empty (it does nothing)
+        "#]],
+        ),
+        (
+            b"\xff",
+            expect![[r#"
+            1:52 error: "s" is no script: it is no UTF-8
+        "#]],
+        ),
+        (
+            b"a\0b",
+            expect![[r#"
+            1:52 error: "s" is no script: it holds a NUL byte
+        "#]],
+        ),
+        (
+            b"a\r\nb\r\n",
+            expect![[r#"
+            1:52 warning: the script has the line ends of Windows, which a shell takes for part of the line (sed -i 's/\r$//' takes the carriage returns away)
+        "#]],
+        ),
+    ] {
+        fs::write(dir.join("s"), content).unwrap();
+        check(
+            dir,
+            "containers: {a: {image: \"images:a\", run: [{script: s}]}}\n",
+            &expect,
+        );
+    }
+}
+
+#[test]
+fn passwords_can_be_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let file = dir.join("craig");
+    let user = "users: [{name: craig, ssh_keys: [ANY_KEY], password: {file: craig}}]\n";
+    check(
+        dir,
+        user,
+        &expect![[r#"
+            1:147 error: there is no file "craig"
+        "#]],
+    );
+    for (content, mode, expect) in [
+        ("secret\nmore\n", 0o600, expect![[""]]),
+        (
+            "secret\r\n",
+            0o644,
+            expect![[r#"
+            1:147 warning: other users of this machine can read the password (chmod 600 craig)
+        "#]],
+        ),
+        (
+            "",
+            0o600,
+            expect![[r#"
+            1:147 error: the password of craig from craig is empty
+        "#]],
+        ),
+        (
+            "ANY_HASH",
+            0o600,
+            expect![[r#"
+            1:147 error: the password of craig from craig is a hash already; it belongs in {hash: …}
+        "#]],
+        ),
+        (
+            "a\u{7}b",
+            0o600,
+            expect![[r#"
+            1:147 error: the password of craig from craig holds a control character, which nobody can type
+        "#]],
+        ),
+    ] {
+        fs::write(&file, content.replace("ANY_HASH", super::HASH)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        check(dir, user, &expect);
+    }
+    check(
+        dir,
+        "users: [{name: craig, ssh_keys: [ANY_KEY], password: {env: CRAIG}}]\n",
+        &expect![[r#"
+            1:146 warning: the password of craig comes from the environment, and CRAIG is not set (it must be set where the card is built)
+        "#]],
+    );
+}

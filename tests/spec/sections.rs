@@ -1,0 +1,360 @@
+//! What must fit together.
+
+use expect_test::expect;
+
+use super::{check, good};
+
+#[test]
+fn users_who_cannot_log_in() {
+    check("users: []\n", &expect![[""]]);
+    check(
+        "users: [{name: craig}]\n",
+        &expect![[r#"
+        1:16 warning: user "craig" has neither an SSH key nor a password (nobody can log in as this user)
+    "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], groups: [sudo]}]\n",
+        &expect![[r#"
+            1:139 warning: user "craig" may use sudo, which asks for a password that there is not (give the user a `password`, or write `sudo: nopasswd`)
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], sudo: password}]\n",
+        &expect![[r#"
+            1:136 warning: user "craig" may use sudo, which asks for a password that there is not (give the user a `password`, or write `sudo: nopasswd`)
+        "#]],
+    );
+    check(
+        "users: [{name: craig, password: {hash: ANY_HASH}}]\n",
+        &expect![[r#"
+        1:1 warning: nobody can log in over the network, only at keyboard and monitor (give a user `ssh_keys`, or write `ssh: {password: true}`)
+    "#]],
+    );
+    check(
+        "ssh: {password: true}\n",
+        &expect![[r#"
+        1:17 warning: ssh takes passwords, and no user has one
+    "#]],
+    );
+    check(
+        "users: [{name: root, ssh_keys: [ANY_KEY]}, {name: a, ssh_keys: [ANY_KEY]}, {name: a, ssh_keys: [ANY_KEY]}]\n",
+        &expect![[r#"
+            1:16 error: "root" is an account of the system itself
+            1:255 error: user "a" stands here twice
+        "#]],
+    );
+    check(
+        "users: [{name: a, ssh_keys: [ANY_KEY], groups: [lxd, lxd]}]\nlxd: {flavour: incus}\n",
+        &expect![[r#"
+            1:135 warning: the group of Incus is another one (write incus-admin)
+            1:140 error: "lxd" stands here twice
+            1:140 warning: the group of Incus is another one (write incus-admin)
+        "#]],
+    );
+    check("base: ubuntu-18.04-armhf\nusers: [{name: a, ssh_keys: [ANY_KEY], password: {hash: $y$j9T$salt$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}]\n", &expect![[r#"
+        2:143 error: 18.04 cannot verify a hash of this kind (make one that starts with $6$: openssl passwd -6)
+    "#]]);
+    good("users: [{name: craig, ssh_keys: [ANY_KEY], groups: [sudo, lxd], sudo: nopasswd}]\n");
+    good("users: [{name: craig, password: {hash: ANY_HASH}, groups: [sudo]}]\nssh: {password: true}\n");
+}
+
+#[test]
+fn networks() {
+    check(
+        "network: {uplink: wlan0}\n",
+        &expect![[r#"
+        1:19 error: wlan0 cannot be a port of br0: an access point takes frames only from the MAC that has joined it, so those of containers are lost (use the wired interface (eth0), or write `bridge: none` to keep the containers behind NAT)
+    "#]],
+    );
+    check(
+        "network: {uplink: wlan0, bridge: none}\n",
+        &expect![[r#"
+        1:19 warning: wlan0 needs a network name and its password, which a farm does not hold (an overlay can bring a wpa_supplicant configuration)
+    "#]],
+    );
+    check(
+        "network: {bridge: eth0}\n",
+        &expect![[r#"
+        1:19 error: "eth0" is the uplink, which cannot be its own bridge
+    "#]],
+    );
+    check(
+        "network: {uplink: enxb827eb6c0288, vlan: 4000}\n",
+        &expect![[r#"
+        1:42 error: the VLAN's interface would be enxb827eb6c0288.4000, and 15 bytes are the most that a name has
+    "#]],
+    );
+    check(
+        "network: {ipv4: none, ipv6: none}\n",
+        &expect![[r#"
+        1:29 error: with neither IPv4 nor IPv6 nobody reaches the Pi (write `ipv6: auto` or `ipv4: dhcp`)
+    "#]],
+    );
+    check(
+        "network: {ipv4: {address: 192.0.2.0/24, gateway: 192.0.3.1}}\n",
+        &expect![[r#"
+            1:27 error: 192.0.2.0 is the net itself in 192.0.2.0/24
+            1:50 error: 192.0.3.1 is not in 192.0.2.0/24, so the Pi cannot reach it
+        "#]],
+    );
+    check(
+        "network: {ipv4: {address: 192.0.2.10/24}}\n",
+        &expect![[r#"
+        1:27 warning: 192.0.2.10 has no gateway, so nothing beyond its net is reached (write `gateway: ADDRESS`, the home router's)
+    "#]],
+    );
+    check(
+        "network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.10}, ipv6: none}\n",
+        &expect![[r#"
+            1:11 warning: the Pi knows no resolver, so it finds no host by name (write `dns: [ADDRESS]` beside the address)
+            1:51 error: 192.0.2.10 is the Pi's own address
+        "#]],
+    );
+    check(
+        "network: {ipv6: {address: \"2001:db8::10/64\", gateway: \"2001:db9::1\"}}\n",
+        &expect![[r#"
+            1:55 error: 2001:db9::1 is not in 2001:db8::/64, so the Pi cannot reach it
+        "#]],
+    );
+    check(
+        "network: {ipv6: {address: \"fe80::10/64\", gateway: \"::1\"}}\n",
+        &expect![[r#"
+            1:27 error: fe80::10 is a link-local address, which hosts choose themselves
+            1:51 error: ::1 is a loopback address
+        "#]],
+    );
+    good("network: {ipv6: {address: \"2001:db8::10/64\", gateway: \"fe80::1\"}}\n");
+    check(
+        "network: {ipv4: {address: 10.77.0.9/16, gateway: 10.77.0.1}}\nlxd: {}\n",
+        &expect![[r#"
+            1:27 error: 10.77.0.0/16 on the LAN and 10.77.0.0/24 behind NAT overlap (give `lxd: nat:` another net, such as 10.78.0.1/24 or fd42:78::1/64)
+        "#]],
+    );
+    check(
+        "network: {bridge: lxdbr0}\nlxd: {}\n",
+        &expect![[r#"
+        2:1 error: "lxdbr0" is an interface of the host's own network
+    "#]],
+    );
+    check(
+        "lxd: {nat: {ipv4: 192.0.2.0/24, ipv6: \"fd42::1/48\"}}\n",
+        &expect![[r#"
+            1:19 error: 192.0.2.0 is the net itself in 192.0.2.0/24
+            1:19 warning: 192.0.2.0 belongs to somebody, who cannot be reached from behind this NAT (private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16)
+            1:39 error: containers form their IPv6 addresses in nets of 64 bits only, and this has 48
+        "#]],
+    );
+    check(
+        "lxd: {nat: {ipv4: none, ipv6: none}}\n",
+        &expect![[r#"
+        1:7 error: the NAT bridge has neither IPv4 nor IPv6 (write `nat: none` to do without it)
+    "#]],
+    );
+}
+
+#[test]
+fn fleets() {
+    check(
+        "cards: {}\nx: 1\n",
+        &expect![[r#"
+        2:1 error: unknown key "x" in the farm (the keys here are farm, base, sha256, cards, hostname, timezone, locale, users, ssh, network, boot, lxd, images, containers, packages, files, overlays, rc_local, dns)
+    "#]],
+    );
+    check(
+        "cards: {a: {mac: \"b8:27:eb:00:00:01\"}, b: {mac: \"b8:27:eb:00:00:01\"}}\n",
+        &expect![[r#"
+            1:49 error: b8:27:eb:00:00:01 is the MAC of card "a" already
+        "#]],
+    );
+    check(
+        "cards: {a: {hostname: c}, b: {hostname: C}}\n",
+        &expect![[r#"
+        1:41 error: card "b" has the host name of card "a"
+    "#]],
+    );
+    check("network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}}\ncards: {a: , b: , c: {network: {ipv4: dhcp}}}\n", &expect![[r#"
+        2:14 error: card "b" has the address 192.0.2.10, as card "a" has (give each card its own `network`)
+    "#]]);
+    check(
+        "network: {uplink: wlan0}\ncards: {a: {network: {vlan: 3}}, b: {network: {bridge: none}}}\n",
+        &expect![[r#"
+            1:19 error: wlan0 cannot be a port of br0: an access point takes frames only from the MAC that has joined it, so those of containers are lost (use the wired interface (eth0), or write `bridge: none` to keep the containers behind NAT)
+            2:38 warning: wlan0 needs a network name and its password, which a farm does not hold (an overlay can bring a wpa_supplicant configuration)
+        "#]],
+    );
+    let farm =
+        good("network: {vlan: 7}\ncards: {a: {network: {uplink: end0}}, b: {network: {vlan: none}}}\n");
+    let a = farm.card(Some("a")).unwrap().network;
+    assert_eq!((a.uplink.as_str(), a.vlan), ("end0", Some(7)));
+    assert_eq!(farm.card(Some("b")).unwrap().network.vlan, None);
+    assert_eq!(
+        farm.card(None).unwrap_err().to_string(),
+        "the farm has several cards, and one must be named: a, b"
+    );
+    assert_eq!(
+        farm.card(Some("c")).unwrap_err().to_string(),
+        "the farm has no card \"c\"; its cards are a, b"
+    );
+}
+
+#[test]
+fn containers() {
+    check(
+        "containers: {palm: {image: \"images:a\"}}\n",
+        &expect![[r#"
+            1:14 error: the name "palm" is taken by the host "palm" (each host and container of a farm has a name of its own)
+        "#]],
+    );
+    check("containers: {w: {image: \"images:a\", replicas: 1..3}, w2: {image: \"images:a\"}, W3: {image: \"images:a\"}}\n", &expect![[r#"
+        1:54 error: the name "w2" is taken by the replicas of "w" (each host and container of a farm has a name of its own)
+        1:79 error: the name "W3" is taken by the replicas of "w" (each host and container of a farm has a name of its own)
+    "#]]);
+    check(
+        "containers: {w: {image: \"images:a\", replicas: 1..3, mac: \"00:16:3e:00:00:01\", publish: x}}\n",
+        &expect![[r#"
+            1:53 error: replicas cannot share one MAC (leave `mac` out: each replica's comes from its name)
+            1:79 error: of several replicas none can be the one that is published (publish a container without replicas, and make the replicas from its alias)
+        "#]],
+    );
+    check("containers: {a: {image: \"images:a\", mac: \"00:16:3e:00:00:01\"}, b: {image: \"images:a\", mac: \"00:16:3e:00:00:01\"}}\n", &expect![[r#"
+        1:92 error: 00:16:3e:00:00:01 is the MAC of container "a" already
+    "#]]);
+    check(
+        "containers: {a: {image: \"images:a\", nesting: true, config: {security.nesting: false}}}\n",
+        &expect![[r#"
+            1:79 error: `nesting: true` and this contradict each other
+        "#]],
+    );
+    check(
+        "containers: {a: {image: \"images:a\", profiles: [defualt, default, default]}}\n",
+        &expect![[r#"
+            1:48 error: there is no profile "defualt" (did you mean "default"?)
+            1:66 error: profile "default" stands here twice
+        "#]],
+    );
+    check("containers: {a: {image: \"images:a\", profiles: [extbridge]}, b: {image: \"images:a\", profiles: []}}\n", &expect![[r#"
+        1:37 error: "a" has no disk at /, so it cannot start (the profile default brings one: write it first)
+        1:84 error: "b" has no disk at /, so it cannot start (the profile default brings one: write it first)
+        1:84 warning: "b" has no network
+    "#]]);
+    check(
+        "containers: {a: {image: \"images:a\", profiles: [extbridge, default]}}\n",
+        &expect![[r#"
+            1:37 warning: "a" ends up behind NAT: of two profiles with an eth0 the last one wins (write [default, extbridge] for an address of its own on the LAN)
+        "#]],
+    );
+    check("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", profiles: [default, extbridge]}, b: {image: \"images:a\"}}\n", &expect![[r#"
+        2:57 error: there is no profile extbridge where `bridge` is none (write `profiles: [default]`, or give the network a bridge)
+    "#]]);
+    check("containers: {a: {image: \"images:a\", config: {limits.memory: 128M, limits.memroy: 1GB, volatile.eth0.hwaddr: x}}}\n", &expect![[r#"
+        1:61 error: `limits.memory` takes a size such as 512MiB, or a percentage such as 25%, not "128M"
+        1:67 error: no daemon knows the key "limits.memroy" (did you mean "limits.memory"?)
+        1:87 error: "volatile.eth0.hwaddr" is a note of the daemon's own (an address is fixed by `mac`)
+    "#]]);
+    check("containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: br1, hwaddr: x}, d: {type: disk, path: /srv, pool: fast}}}}\n", &expect![[r#"
+        1:91 error: the farm makes no interface "br1" (did you mean "br0"?)
+        1:96 error: the address of a container is fixed by its `mac` (a `hwaddr` is copied to every container of a profile, and predictions would not know it)
+        1:108 error: the disk lacks `source`
+        1:142 error: there is no storage pool "fast" (the farm's pool is "default")
+    "#]]);
+    check("containers: {a: {image: \"images:a\", replicas: 1..999}, b: {image: \"images:a\", replicas: 1..2}}\n", &expect![[r#"
+        1:56 error: with these there are more than 1000 containers
+    "#]]);
+}
+
+#[test]
+fn images() {
+    check(
+        "containers: {a: {image: nowhere}}\n",
+        &expect![[r#"
+        1:25 error: "nowhere" is neither carried on the card nor published by a container (an image server's alias has the server in front (images:alpine/3.20), a carried image stands under `images:`)
+    "#]],
+    );
+    check(
+        "containers: {a: {image: \"image:alpine\"}}\n",
+        &expect![[r#"
+        1:25 error: there is no image server "image" (did you mean "images"?)
+    "#]],
+    );
+    check("containers: {a: {image: \"images:a\", publish: x}, b: {image: \"images:a\", publish: x}, c: {image: X}}\n", &expect![[r#"
+        1:82 error: container "a" publishes "x" already
+        1:97 error: "X" is neither carried on the card nor published by a container (did you mean "x"?)
+    "#]]);
+    check(
+        "containers: {a: {image: y, publish: x}, b: {image: x, publish: y}, c: {image: x}}\n",
+        &expect![[r#"
+            1:25 error: these containers wait for each other: a from b from a
+        "#]],
+    );
+    check(
+        "containers: {a: {image: x, publish: x}}\n",
+        &expect![[r#"
+        1:25 error: "a" is made from the image that it publishes itself
+    "#]],
+    );
+    check(
+        "lxd: {remotes: {images: \"https://images.linuxcontainers.org/\"}}\n",
+        &expect![[r#"
+            1:25 error: images.linuxcontainers.org has been closed to LXD since 2024 (leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`)
+        "#]],
+    );
+    check(
+        "images: {x: {file: x}}\ncontainers: {a: {image: \"images:a\", publish: x}}\n",
+        &expect![[r#"
+            1:20 error: there is no file "x"
+            2:46 error: "x" is the alias of an image that the card carries (publish under another alias)
+        "#]],
+    );
+    good("lxd: {flavour: incus, remotes: {images: \"https://images.linuxcontainers.org\"}}\n");
+}
+
+#[test]
+fn profiles() {
+    check("lxd: {profiles: {small: {config: {limits.cpu: two}, devices: {eth0: {type: nic, nictype: bridged, parent: lxdbr1}}}}}\n", &expect![[r#"
+        1:47 error: `limits.cpu` takes a number of CPUs such as 2, or a set such as 0-1,3, not "two"
+        1:107 error: the farm makes no interface "lxdbr1" (did you mean "lxdbr0"?)
+    "#]]);
+    check(
+        "lxd: {profiles: {default: {config: {}}}}\ncontainers: {a: {image: \"images:a\"}}\n",
+        &expect![[r#"
+            2:14 error: "a" has no disk at /, so it cannot start (the profile default brings one: write it first)
+        "#]],
+    );
+    check(
+        "base: ubuntu-18.04-armhf\nlxd: {profiles: {p: {config: {snapshots.expiry: 1d}}}}\n",
+        &expect![[r#"
+            2:31 error: LXD 3.0, which the base has, does not know the key "snapshots.expiry"
+        "#]],
+    );
+    check(
+        "lxd: {profiles: {p: {devices: {x: {typ: nic}}, config: [a]}}}\n",
+        &expect![[r#"
+            1:32 error: the device has no `type` (a network port is a nic, a folder a disk)
+            1:56 error: `config` is a mapping, not a list
+        "#]],
+    );
+}
+
+#[test]
+fn host_files() {
+    check(
+        "files: {/proc/x: a, /etc/palmfarm/y: b, /etc: c, /etc/z: d}\n",
+        &expect![[r#"
+            1:9 error: over /proc lies the kernel's processes
+            1:18 error: there is no file "a"
+            1:21 error: "/etc" is a file of the farm, so nothing can be in it
+            1:21 error: palmfarm itself keeps "/etc/palmfarm/y"
+            1:38 error: there is no file "b"
+            1:47 error: there is no file "c"
+            1:50 error: "/etc" is a file of the farm, so nothing can be in it
+            1:58 error: there is no file "d"
+        "#]],
+    );
+    check(
+        "packages: [nginx, nginx]\n",
+        &expect![[r#"
+        1:19 error: "nginx" stands here twice
+    "#]],
+    );
+}

@@ -1,0 +1,415 @@
+//! Each value by itself.
+
+use expect_test::expect;
+
+use super::{check, good};
+
+#[test]
+fn base_and_hash() {
+    good("base: ubuntu-22.04-armhf\nsha256: AB00000000000000000000000000000000000000000000000000000000000000\n");
+    check(
+        "base: ftp://x/y.img\n",
+        &expect![[r#"
+            1:7 error: "ftp://x/y.img" is no base: http and https are the schemes of URLs
+        "#]],
+    );
+    check(
+        "base: http://example.net/x.img.xz\n",
+        &expect![[r#"
+        1:7 error: whoever is on the way can change what comes over http (write its `sha256`, or an https:// URL)
+    "#]],
+    );
+    check(
+        "base: https://example.net/x.img.xz\n",
+        &expect![[r#"
+        1:7 warning: nothing says what this download must be (write its `sha256`, which the server lists beside it)
+    "#]],
+    );
+    check(
+        "base: [a]\n",
+        &expect![[r#"
+        1:7 error: `base` takes a single value, not a list
+    "#]],
+    );
+    check(
+        "sha256: abc\nbase: x.example\n",
+        &expect![[r#"
+        1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3
+    "#]],
+    );
+    check(
+        "base: x\nsha256: g000000000000000000000000000000000000000000000000000000000000000\n",
+        &expect![[r#"
+            2:9 error: a SHA-256 has no 'g' among its 64 hexadecimal digits
+        "#]],
+    );
+    check(
+        "sha256: 0000000000000000000000000000000000000000000000000000000000000000\n",
+        &expect![[r#"
+            1:1 warning: `mini` is built in, so there is no download to compare with
+        "#]],
+    );
+}
+
+#[test]
+fn names() {
+    check(
+        "hostname: palm.example.net\n",
+        &expect![[r#"
+        1:11 error: "palm.example.net" is no host name: it holds '.'
+    "#]],
+    );
+    check(
+        "hostname: -palm\n",
+        &expect![[r#"
+        1:11 error: "-palm" is no host name: it starts or ends with a hyphen
+    "#]],
+    );
+    check(
+        "hostname: \"\"\n",
+        &expect![[r#"
+        1:11 error: `hostname` is empty
+    "#]],
+    );
+    check(
+        "timezone: Mars/Olympus\nlocale: english\n",
+        &expect![[r#"
+        1:11 error: "Mars/Olympus" is no time zone (zones are named as Europe/Vienna; `timedatectl list-timezones` lists them)
+        2:9 error: "english" is no locale: it starts with no language of two or three lower-case letters
+    "#]],
+    );
+    check(
+        "containers: {2web: {image: \"images:alpine/3.20\"}}\n",
+        &expect![[r#"
+            1:14 error: "2web" is no name of a container: it starts with a digit
+        "#]],
+    );
+    check(
+        "network: {uplink: eth0/1, bridge: abcdefghijklmnop}\n",
+        &expect![[r#"
+            1:19 error: "eth0/1" is no interface name: it holds '/'
+            1:35 error: "abcdefghijklmnop" is no interface name: it has 16 bytes, and 15 is the most
+        "#]],
+    );
+    check(
+        "packages: [Nginx, nginx-, btrfs-progs]\n",
+        &expect![[r#"
+            1:12 error: "Nginx" is no name of a package: it holds 'N'
+            1:19 error: "nginx-" is no name of a package: apt-get takes a hyphen at the end as an order to remove the package
+        "#]],
+    );
+}
+
+#[test]
+fn users() {
+    check(
+        "users: [{nam: craig}]\n",
+        &expect![[r#"
+        1:10 error: unknown key "nam" in a user (did you mean "name"?)
+    "#]],
+    );
+    check(
+        "users: [craig]\n",
+        &expect![[r#"
+        1:9 error: a user is a mapping of keys, not a single value
+    "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ssh-ed25519 AAAA, ANY_KEY]}]\n",
+        &expect![[r#"
+            1:34 error: this is no public SSH key: it ends too early; was it cut when it was copied?
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], sudo: maybe}]\n",
+        &expect![[r#"
+            1:136 error: `sudo` is password or nopasswd, not "maybe"
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], password: {hash: ANY_HASH, env: X}}]\n",
+        &expect![[r#"
+            1:130 error: a password comes from one place (write one of {hash: …}, {file: PATH} and {env: NAME})
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], password: {}}]\n",
+        &expect![[r#"
+            1:130 error: a password comes from one place (write one of {hash: …}, {file: PATH} and {env: NAME})
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], password: {env: 1X}}]\n",
+        &expect![[r#"
+            1:146 error: "1X" is no environment variable: letters, digits and underscores are, no digit in front
+        "#]],
+    );
+    check(
+        "users: [{name: craig, ssh_keys: [ANY_KEY], password: {hash: 'ANY_HASHx'}}]\n",
+        &expect![[r#"
+            1:147 error: this is no hash of a password: after its last `$`, $6$ has 86 letters, digits, dots and slashes, and here are 87 characters (`openssl passwd -6` and `mkpasswd -m sha-512` make one; {file: PATH} and {env: NAME} let palmfarm make it)
+        "#]],
+    );
+}
+
+#[test]
+fn network() {
+    check(
+        "network: {renderer: netplan, ipv4: dchp, ipv6: no}\n",
+        &expect![[r#"
+            1:21 error: `renderer` is networkd or ifupdown, not "netplan"
+            1:36 error: `ipv4` is dhcp or none, not "dchp" (did you mean "dhcp"?)
+            1:48 error: `ipv6` is auto or none, not "no"
+        "#]],
+    );
+    check(
+        "network: {ipv4: {address: 192.0.2.10, gateway: 192.0.2.1}}\n",
+        &expect![[r#"
+            1:27 error: "192.0.2.10" has no prefix length; is it 192.0.2.10/24?
+        "#]],
+    );
+    check(
+        "network: {ipv4: {adress: 192.0.2.10/24}}\n",
+        &expect![[r#"
+        1:18 error: unknown key "adress" in `ipv4` (did you mean "address"?)
+    "#]],
+    );
+    check(
+        "network: {ipv6: {address: 2001:db8::10/64, gateway: 192.0.2.1, dns: [2001:db8::x]}}\n",
+        &expect![[r#"
+            1:53 error: "192.0.2.1" is no IPv6 address
+            1:70 error: "2001:db8::x" is no IPv6 address
+        "#]],
+    );
+    check(
+        "network: {rollback: 5s}\n",
+        &expect![[r#"
+        1:21 error: `rollback` is 5 s, and 30 s to 3600 s is what it may be (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
+    "#]],
+    );
+    check(
+        "network: {rollback: 120}\n",
+        &expect![[r#"
+        1:21 error: "120" is no duration: it has no unit; write 90s, 10m or 1h
+    "#]],
+    );
+    check(
+        "network: {rollback: 2h}\n",
+        &expect![[r#"
+        1:21 error: `rollback` is 7200 s, and 30 s to 3600 s is what it may be (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
+    "#]],
+    );
+    check("network: {bridge: none, vlan: none}\n", &expect![[""]]);
+}
+
+#[test]
+fn boot() {
+    check(
+        "boot: {cmdline: [a b, quiet, quiet, root=/dev/sda1]}\n",
+        &expect![[r#"
+            1:18 error: "a b" is no word of a kernel command line: it holds a space; each word is an item of the list
+            1:30 error: "quiet" stands here twice
+            1:37 warning: `root` is the base's own business; with another one the Pi may not start
+        "#]],
+    );
+    check(
+        "boot: {config: {gpu mem: 16, kernel: x, ok: \"a\\nb\"}}\n",
+        &expect![[r#"
+            1:17 error: "gpu mem" is no key of config.txt: letters, digits and underscores are
+            1:30 warning: `kernel` is the base's own business; with another one the Pi may not start
+            1:45 error: `ok` is one line of text, and this holds '\n'
+        "#]],
+    );
+    check(
+        "boot: {cmdline: swapaccount=1}\n",
+        &expect![[r#"
+        1:17 error: `cmdline` takes a list, not a single value (write ["swapaccount=1"])
+    "#]],
+    );
+}
+
+#[test]
+fn lxd() {
+    check(
+        "lxd: {flavor: lxd}\n",
+        &expect![[r#"
+        1:7 error: unknown key "flavor" in `lxd` (did you mean "flavour"?)
+    "#]],
+    );
+    check(
+        "lxd: {flavour: lxc, upgrade: 1}\n",
+        &expect![[r#"
+        1:16 error: `flavour` is lxd or incus, not "lxc" (did you mean "lxd"?)
+        1:30 error: `upgrade` is true or false, not "1"
+    "#]],
+    );
+    check(
+        "lxd: {storage: {driver: zfs}}\n",
+        &expect![[r#"
+        1:25 error: `driver` is btrfs or dir, not "zfs"
+    "#]],
+    );
+    check(
+        "lxd: {storage: {size: 15GB}}\n",
+        &expect![[r#"
+        1:17 error: a pool of the driver dir has no size of its own (leave the size out, or write `driver: btrfs`)
+    "#]],
+    );
+    check(
+        "lxd: {storage: {driver: btrfs, size: 15G}}\n",
+        &expect![[r#"
+        1:38 error: "15G" is no size: LXD writes the unit GB
+    "#]],
+    );
+    check(
+        "lxd: {storage: {driver: btrfs, size: 1MB}}\n",
+        &expect![[r#"
+        1:38 error: a pool takes at least 128 MiB
+    "#]],
+    );
+    check(
+        "lxd: {remotes: {images: \"http://x\", local: \"https://x.net\", a b: \"https://x.net\"}}\n",
+        &expect![[r#"
+            1:25 error: "http://x" is no image server: an https:// URL is
+            1:37 error: the remote "local" is the daemon itself
+            1:61 error: "a b" is no name of an image server: it holds a space
+        "#]],
+    );
+    check(
+        "lxd: {nat: {ipv4: auto}}\n",
+        &expect![[r#"
+        1:19 error: `auto` picks another network each time the preseed is applied (leave the key out for a fixed one, or write an address such as 10.77.0.1/24)
+    "#]],
+    );
+    check(
+        "lxd: {nat: auto}\n",
+        &expect![[r#"
+        1:12 error: `nat` is a mapping or none, not "auto"
+    "#]],
+    );
+    check(
+        "images: {alpine: a.tar.xz}\n",
+        &expect![[r#"
+        1:18 error: image "alpine" is a mapping (write {file: PATH})
+    "#]],
+    );
+}
+
+#[test]
+fn containers() {
+    check(
+        "containers: {web: alpine}\n",
+        &expect![[r#"
+        1:19 error: container "web" is a mapping of keys, not a single value
+    "#]],
+    );
+    check(
+        "containers: [web]\n",
+        &expect![[r#"
+        1:13 error: `containers` is a mapping, not a list
+    "#]],
+    );
+    check(
+        "containers: {web: {image: alpine/3.20}}\n",
+        &expect![[r#"
+            1:27 error: "alpine/3.20" is no image: an alias with a slash is one of an image server, as images:alpine/3.20
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:\"}}\n",
+        &expect![[r#"
+        1:27 error: "images:" is no image: of its alias, it is empty
+    "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", mac: \"00-16-3e-00-00-01\"}}\n",
+        &expect![[r#"
+            1:44 error: "00-16-3e-00-00-01" is no MAC address: six two-digit hexadecimal numbers with colons are
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", mac: \"01:16:3e:00:00:01\"}}\n",
+        &expect![[r#"
+            1:44 error: 01:16:3e:00:00:01 names a group of interfaces, not one (the first byte of an interface's own address is even)
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", mac: \"00:00:00:00:00:00\"}}\n",
+        &expect![[r#"
+            1:44 error: 00:00:00:00:00:00 is the address of no interface
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", replicas: 3}}\n",
+        &expect![[r#"
+            1:49 error: `replicas` takes the first and the last number (write 1..3)
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", replicas: 5..2}}\n",
+        &expect![[r#"
+            1:49 error: "5..2" is no range of numbers: it ends before it starts
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", files: {etc/motd: x, /a/../b: y}}}\n",
+        &expect![[r#"
+            1:47 error: "etc/motd" is no absolute path: it does not start at `/`
+            1:57 error: there is no file "x"
+            1:60 error: "/a/../b" is no absolute path: `.` and `..` are not resolved
+            1:69 error: there is no file "y"
+        "#]],
+    );
+    check("containers: {web: {image: \"images:a\", run: [\"\", {}, {script: a, command: b}, {command: a, timeout: 0s}, [x]]}}\n", &expect![[r#"
+        1:45 error: the command is empty
+        1:49 error: a step of `run` has neither `script` nor `command`
+        1:65 error: a step runs a script or a command, not both
+        1:100 error: `timeout` is 0 s, and 1 s to 86400 s is what it may be
+        1:105 error: a step of `run` is a mapping of keys, not a list
+    "#]]);
+    check(
+        "containers: {web: {image: \"images:a\", run: [{command: a, retries: 1000, timeout: 10}]}}\n",
+        &expect![[r#"
+            1:67 error: `retries` is a whole number from 0 to 100, not "1000"
+            1:82 error: "10" is no duration: it has no unit; write 90s, 10m or 1h
+        "#]],
+    );
+    let farm =
+        good("containers: {web: {image: \"images:a\", run: [a, {command: b, retries: 3, timeout: 10m}]}}\n");
+    let run = &farm.containers[0].run;
+    assert_eq!((run[0].retries, run[0].timeout_seconds), (0, 1800));
+    assert_eq!((run[1].retries, run[1].timeout_seconds), (3, 600));
+}
+
+#[test]
+fn dns_and_cards() {
+    check(
+        "dns: {zone: example..net, serial: -1}\n",
+        &expect![[r#"
+            1:13 error: "example..net" is no zone: of its part "", it is empty
+            1:35 error: `serial` is a whole number from 0 to 4294967295, not "-1"
+        "#]],
+    );
+    check(
+        "dns: {}\n",
+        &expect![[r#"
+        1:1 error: `dns` has no `zone`
+    "#]],
+    );
+    check(
+        "cards: {palm_1: {}, palm2: {mac: x, hostname: Ü, users: []}}\n",
+        &expect![[r#"
+            1:9 error: "palm_1" is no name of a card: it holds '_'
+            1:34 error: "x" is no MAC address: six two-digit hexadecimal numbers with colons are
+            1:47 error: "Ü" is no host name: it holds 'Ü'
+            1:50 error: unknown key "users" in card "palm2" (the keys here are mac, hostname, network)
+        "#]],
+    );
+    let farm = good("cards:\n  palm1:\n  palm2:\n");
+    let names: Vec<String> = farm
+        .resolved_cards()
+        .into_iter()
+        .map(|card| card.hostname)
+        .collect();
+    assert_eq!(names, ["palm1", "palm2"]);
+}
