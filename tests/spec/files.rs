@@ -12,12 +12,10 @@ pub(crate) fn fill(dir: &Path, names: &[&str]) {
     for name in names {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let content: &[u8] = if name.ends_with(".xz") {
-            b"\xfd7zXZ\0"
-        } else if name.ends_with(".tar") {
-            &tar()
-        } else {
-            b"content\n"
+        let content: &[u8] = match name.rsplit('.').next() {
+            Some("xz") => b"\xfd7zXZ\0",
+            Some("tar") => &tar(),
+            _ => b"content\n",
         };
         fs::write(path, content).unwrap();
     }
