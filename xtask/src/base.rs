@@ -7,6 +7,7 @@ mod bootstrap;
 mod disk;
 mod initrd;
 mod layout;
+pub(crate) mod mini;
 mod ubuntu;
 
 use std::fs;

@@ -47,6 +47,12 @@ pub(crate) const fn path(name: &'static str, path: &'static str) -> Package {
 }
 
 impl Package {
+    /// Whether it is not there.
+    #[cfg(test)]
+    pub(crate) fn is_missing(self) -> bool {
+        !self.present()
+    }
+
     fn present(self) -> bool {
         match self.probe {
             Probe::Command(name) => sh::find(name).is_some(),

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ["base", rest @ ..] => base::run(rest),
         ["boot", rest @ ..] => boot::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
+        ["mini"] => base::mini::run(),
         _ => {
             eprintln!(
                 "usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini"

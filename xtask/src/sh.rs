@@ -26,13 +26,15 @@ pub(crate) fn search_path() -> OsString {
     std::env::join_paths(dirs).unwrap_or(given)
 }
 
-/// `program` with `args`, in the plain C locale and with [`search_path`]; nothing is started yet.
+/// `program` with `args`, in the plain C locale, in UTC and with [`search_path`]; nothing is started yet.
 pub(crate) fn cmd<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(find(program).unwrap_or_else(|| PathBuf::from(program)));
     command
         .args(args)
         .env("PATH", search_path())
         .env("LC_ALL", "C")
+        // FAT keeps local time.
+        .env("TZ", "UTC")
         .stdin(Stdio::null());
     command
 }

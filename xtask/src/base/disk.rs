@@ -24,10 +24,10 @@ pub(crate) const NEEDS: &[Package] = &[
 ];
 
 /// 2022-04-21 00:00:00 UTC: the time of everything that would otherwise have the time of the build.
-const EPOCH: &str = "1650499200";
+pub(super) const EPOCH: &str = "1650499200";
 /// The serial number of the FAT file system.
 const FAT_SERIAL: &str = "70616c6d";
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// Make `dir/disk.img` from the root file system in `root` and the boot files in `boot`.
 pub(crate) fn assemble(layout: &Layout, root: &Path, boot: &Path, dir: &Path) -> Result<PathBuf> {
@@ -142,7 +142,7 @@ fn used_kib(root: &Path) -> Result<u64> {
         .with_context(|| format!("du printed {text:?}"))
 }
 
-fn fat(layout: &Layout, boot: &Path, dir: &Path) -> Result<PathBuf> {
+pub(super) fn fat(layout: &Layout, boot: &Path, dir: &Path) -> Result<PathBuf> {
     let image = dir.join("fat.img");
     let Boot { sectors, mkfs, .. } = layout.boot;
     File::create(&image)
@@ -198,7 +198,7 @@ fn ext4(layout: &Layout, root: &Path, disk: &Path, start: u64, kib: u64) -> Resu
     sh::run(&mut mkfs)
 }
 
-fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Result<()> {
+pub(super) fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Result<()> {
     let Boot {
         start,
         sectors,
@@ -231,7 +231,7 @@ fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Result<()> {
 }
 
 /// Copy `from` to byte `at` of `to`, leaving holes where there is nothing but zeros.
-fn copy_sparse(from: &Path, to: &Path, at: u64) -> Result<()> {
+pub(super) fn copy_sparse(from: &Path, to: &Path, at: u64) -> Result<()> {
     let mut input = File::open(from).with_context(|| format!("opening {}", from.display()))?;
     let mut output = OpenOptions::new()
         .write(true)

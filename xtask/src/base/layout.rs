@@ -242,6 +242,18 @@ const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
     }
 }
 
+/// The built-in base: 22.04 with just enough of everything. FAT32 needs 65525 clusters, so 34 MiB is its least.
+pub(super) static MINI: Layout = {
+    let mut mini = jammy("mini", &ARMHF);
+    mini.disk_id = 0x7061_0001;
+    mini.boot.sectors = 34 * MIB;
+    // Without it the label carries the time of the host.
+    mini.boot.mkfs = &["--invariant", "-s", "1", "-S", "512", "-F", "32"];
+    mini.root.uuid = "70616c6d-0000-4000-8000-000000000001";
+    mini.end = End::Total(96 << 20);
+    mini
+};
+
 /// 24.04 as the Go ubuntu-image makes it: mke2fs with its defaults, `metadata_csum` among them.
 static NOBLE: Layout = noble("noble", &ARMHF);
 static NOBLE_ARM64: Layout = noble("noble-arm64", &ARM64);

@@ -14,7 +14,7 @@ use super::layout::{Layout, Nic, Seed};
 use crate::sh;
 
 /// cloud-init takes its seed from the FAT partition's label (livecd-rootfs since 2019).
-const FAKE_CLOUD_FAT: &str = "# as in Ubuntu's Raspberry Pi images\n\
+pub(super) const FAKE_CLOUD_FAT: &str = "# as in Ubuntu's Raspberry Pi images\n\
                               datasource_list: [ NoCloud, None ]\n\
                               datasource:\n  NoCloud:\n    fs_label: system-boot\n";
 const FAKE_CLOUD_ROOT: &str = "# as in Ubuntu's Raspberry Pi images\ndatasource_list: [ NoCloud, None ]\n";
