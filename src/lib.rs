@@ -10,6 +10,7 @@ pub mod card;
 pub mod cli;
 pub mod farm;
 pub mod map;
+pub mod mini;
 pub mod plan;
 pub mod secrets;
 pub mod tree;
