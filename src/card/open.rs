@@ -1,15 +1,15 @@
-//! The only place that opens a block device for writing: once, exclusively, and with the device compared to the
+//! The only place that opens a block device: for writing once, exclusively, and with the device compared to the
 //! one that was approved. No fallback: a card that cannot be had exclusively is not written.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{fadvise, fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
-use super::facts::{dev_no, identify};
+use super::facts::{dev_no, identify, DevNo};
 use super::medium::Medium;
 use super::rules::{ApprovedCard, Identity};
 use super::{sys, who};
@@ -235,6 +235,24 @@ impl Medium for OpenCard {
         }
         Ok(())
     }
+}
+
+/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer where it is smaller. Does not
+/// wait for a drive to load a medium.
+pub(super) fn peek(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(node)
+        .ok()?;
+    let meta = file.metadata().ok()?;
+    if !meta.file_type().is_block_device() || dev_no(meta.rdev()) != dev {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(len).ok()?;
+    file.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The first thing in which two identities differ; what either does not know is no difference.

@@ -265,15 +265,18 @@ impl Refusal {
     }
 }
 
-/// Each reason with what can be done about it. That something may be allowed is said only where nothing stronger
-/// speaks against the device: `--allow` would not help there.
+/// Each reason with what can be done about it: nothing where the device holds the running system, and no `--allow`
+/// where anything speaks against it that cannot be allowed.
 #[must_use]
 pub fn explain(refusals: &[Refusal]) -> Vec<(String, Option<String>)> {
-    let final_one = refusals.iter().any(|refusal| refusal.allowed_by().is_none());
-    let hint = |refusal: &Refusal| {
-        refusal
-            .hint()
-            .filter(|_| !final_one || refusal.allowed_by().is_none())
+    let is_system = refusals
+        .iter()
+        .any(|refusal| matches!(refusal, Refusal::System { .. }));
+    let is_final = refusals.iter().any(|refusal| refusal.allowed_by().is_none());
+    let hint = |refusal: &Refusal| match refusal.allowed_by() {
+        _ if is_system => None,
+        Some(_) if is_final => None,
+        _ => refusal.hint(),
     };
     refusals
         .iter()

@@ -87,7 +87,7 @@ pub fn refusals(facts: &Facts, target: &Target, image_size: Option<u64>, allowed
     let part = not_a_whole_disk(facts, device);
     let whole = part.is_none();
     found.extend(part);
-    if device.size == 0 {
+    if whole && device.size == 0 {
         found.push(Refusal::NoMedium);
     }
     found.extend(in_use(facts, device));

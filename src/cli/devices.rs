@@ -73,21 +73,27 @@ pub fn values(facts: &Facts, allowed: &Allowed) -> Vec<Value> {
                 })),
                 "rests_on": device.below.iter().map(|below| facts.node(*below)).collect::<Vec<_>>(),
                 "writable": refusals.is_empty(),
-                "refusals": refusals.iter().map(refusal).collect::<Vec<_>>(),
+                "refusals": reasons(&refusals),
             })
         })
         .collect()
 }
 
-/// One reason as JSON.
+/// Reasons as JSON.
 #[must_use]
-pub fn refusal(refusal: &Refusal) -> Value {
-    json!({
-        "reason": refusal.code(),
-        "message": refusal.to_string(),
-        "hint": refusal.hint(),
-        "allow": refusal.allowed_by().map(crate::card::Allow::word),
-    })
+pub fn reasons(refusals: &[Refusal]) -> Vec<Value> {
+    explain(refusals)
+        .into_iter()
+        .zip(refusals)
+        .map(|((message, hint), refusal)| {
+            json!({
+                "reason": refusal.code(),
+                "message": message,
+                "hint": hint,
+                "allow": refusal.allowed_by().map(crate::card::Allow::word),
+            })
+        })
+        .collect()
 }
 
 /// What is to be overwritten, for a prompt or a picker: the disk on the first line, what is on it below.

@@ -1,5 +1,5 @@
 //! The one function that reads sysfs, procfs and udev's database into a [`Snapshot`], and the one that looks at
-//! the path given as the card. Opens no block device and changes nothing.
+//! the path given as the card. Changes nothing.
 
 use std::fs;
 use std::io::{self, Read};
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::device::{devices, Device};
 use super::mountinfo::{mount_line, swap_line};
 use super::snapshot::normalize;
-use super::{DevNo, FileRole, Found, Snapshot, Target};
+use super::{signature, DevNo, FileRole, Found, Snapshot, Target};
+use crate::card::open::peek;
 
 /// More than any file read here has, in bytes, so that a file that does not end cannot fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -75,6 +76,7 @@ pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, Gath
         source,
     })? {
         reader.device(&name);
+        reader.content(&name);
     }
     reader.filesystems();
     reader.links_of_paths();
@@ -210,6 +212,31 @@ impl Reader<'_> {
         }
         self.usb(&dir);
         self.text(&format!("/run/udev/data/b{dev}"));
+    }
+
+    /// What is on the device, where udev does not say and we may look.
+    fn content(&mut self, name: &str) {
+        let Some(dir) = self.snapshot.resolved(&format!("/sys/class/block/{name}")) else {
+            return;
+        };
+        let said = |attribute: &str| self.snapshot.text(&format!("{dir}/{attribute}")).map(str::trim);
+        let Some(dev) = said("dev").and_then(|dev| dev.parse().ok()) else {
+            return;
+        };
+        let known = self.snapshot.text(&format!("/run/udev/data/b{dev}")).is_some();
+        if known || said("size") == Some("0") {
+            return;
+        }
+        let node = self.at(&format!("/dev/{}", name.replace('!', "/")));
+        let Some(content) = peek(&node, dev, signature::HEAD).and_then(|head| signature::content(&head))
+        else {
+            return;
+        };
+        let mut said = format!("E:ID_FS_TYPE={}\n", content.format);
+        if let Some(label) = content.label {
+            said.push_str(&format!("E:ID_FS_LABEL={}\n", label.replace('\n', " ")));
+        }
+        self.snapshot.add_text(&format!("@content/b{dev}"), &said);
     }
 
     /// The USB device above `dir`, if there is one.

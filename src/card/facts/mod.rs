@@ -8,6 +8,7 @@ mod gather;
 mod links;
 mod mountinfo;
 mod places;
+mod signature;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};

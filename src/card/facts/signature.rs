@@ -1,0 +1,224 @@
+//! What the first bytes of a device say it holds, in blkid's words: for machines without udev, whose database says
+//! the same. Parses bytes; every reading is bounds-checked, since they are anybody's.
+
+use super::Content;
+
+/// How much [`content`] looks at, in bytes: up to the end of the first ZFS label.
+pub(super) const HEAD: usize = 256 << 10;
+
+/// What a device that starts with `bytes` holds: a filesystem, a member of something, or a partition table.
+pub(super) fn content(bytes: &[u8]) -> Option<Content> {
+    let found = |format: &str, label: Option<String>| {
+        Some(Content {
+            format: format.to_owned(),
+            label,
+        })
+    };
+    // Members first: what they are part of matters more than what is left of a former use.
+    if (0..4)
+        .any(|sector| is_at(bytes, sector * 512, b"LABELONE") && is_at(bytes, sector * 512 + 24, b"LVM2 001"))
+    {
+        return found("LVM2_member", None);
+    }
+    let known = |list: &'static [Magic]| list.iter().find(|known| is_at(bytes, known.at, known.bytes));
+    if let Some(member) = known(MEMBERS) {
+        return found(member.format, None);
+    }
+    if is_zfs(bytes) {
+        return found("zfs_member", zfs_pool(bytes));
+    }
+    if let Some(format) = ext(bytes) {
+        return found(format, text(bytes, 0x478, 16));
+    }
+    if let Some(known) = known(FILESYSTEMS) {
+        return found(
+            known.format,
+            known.label.and_then(|(at, len)| text(bytes, at, len)),
+        );
+    }
+    table(bytes).and_then(|format| found(format, None))
+}
+
+/// A name, and the bytes by which it is known.
+struct Magic {
+    format: &'static str,
+    at: usize,
+    bytes: &'static [u8],
+    /// Where its label is, and how long it may be.
+    label: Option<(usize, usize)>,
+}
+
+const fn magic(
+    format: &'static str,
+    at: usize,
+    bytes: &'static [u8],
+    label: Option<(usize, usize)>,
+) -> Magic {
+    Magic {
+        format,
+        at,
+        bytes,
+        label,
+    }
+}
+
+const BCACHE: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
+
+/// Parts of something larger: cryptsetup's on-disk format documents (LUKS 1 and 2); md(4), superblocks 1.1 and 1.2,
+/// little-endian a92b4efc; `BCACHE_MAGIC` of the kernel's linux/bcache.h.
+const MEMBERS: &[Magic] = &[
+    magic("crypto_LUKS", 0, b"LUKS\xba\xbe", None),
+    magic("linux_raid_member", 0, b"\xfc\x4e\x2b\xa9", None),
+    magic("linux_raid_member", 4096, b"\xfc\x4e\x2b\xa9", None),
+    magic("bcache", 4096 + 24, BCACHE, None),
+];
+
+/// Filesystems, from each one's header in the kernel; mkswap(8) for swap.
+const FILESYSTEMS: &[Magic] = &[
+    magic("btrfs", 0x1_0040, b"_BHRfS_M", Some((0x1_012b, 256))),
+    magic("xfs", 0, b"XFSB", Some((108, 12))),
+    magic("f2fs", 1024, b"\x10\x20\xf5\xf2", None),
+    magic("swap", 4086, b"SWAPSPACE2", Some((1052, 16))),
+    magic("squashfs", 0, b"hsqs", None),
+    magic("iso9660", 0x8001, b"CD001", Some((0x8028, 32))),
+    magic("exfat", 3, b"EXFAT   ", None),
+    magic("ntfs", 3, b"NTFS    ", None),
+    magic("vfat", 82, b"FAT32   ", Some((71, 11))),
+    magic("vfat", 54, b"FAT16   ", Some((43, 11))),
+    magic("vfat", 54, b"FAT12   ", Some((43, 11))),
+];
+
+/// `ext4`, `ext3` or `ext2` by the features in the superblock (Documentation/filesystems/ext4/super.rst).
+fn ext(bytes: &[u8]) -> Option<&'static str> {
+    if !is_at(bytes, 0x438, b"\x53\xef") {
+        return None;
+    }
+    let compat = word(bytes, 0x45c)?;
+    let incompat = word(bytes, 0x460)?;
+    // Extents and flex_bg made ext4; a journal made ext3.
+    Some(if incompat & 0x240 != 0 {
+        "ext4"
+    } else if compat & 0x4 != 0 {
+        "ext3"
+    } else {
+        "ext2"
+    })
+}
+
+/// An uberblock in the first label: `0x00bab10c` in either byte order, at any of 128 places 1 KiB apart (ZFS
+/// On-Disk Specification, section 1.3).
+fn is_zfs(bytes: &[u8]) -> bool {
+    (128..256).any(|place| {
+        let at = place * 1024;
+        is_at(bytes, at, b"\x0c\xb1\xba\x00\0\0\0\0") || is_at(bytes, at, b"\0\0\0\0\x00\xba\xb1\x0c")
+    })
+}
+
+/// The pool's name in the XDR list that stands before the uberblocks: a pair called `name` of type string (9).
+fn zfs_pool(bytes: &[u8]) -> Option<String> {
+    const PAIR: &[u8] = b"\0\0\0\x04name\0\0\0\x09\0\0\0\x01";
+    let list = bytes.get(16 << 10..128 << 10)?;
+    let at = list.windows(PAIR.len()).position(|window| window == PAIR)? + PAIR.len();
+    let len = u32::from_be_bytes(list.get(at..at + 4)?.try_into().ok()?);
+    let name = list.get(at + 4..)?.get(..usize::try_from(len).ok()?)?;
+    std::str::from_utf8(name).ok().map(str::to_owned)
+}
+
+/// A partition table: `gpt`, or `dos` with at least one partition.
+fn table(bytes: &[u8]) -> Option<&'static str> {
+    if is_at(bytes, 512, b"EFI PART") || is_at(bytes, 4096, b"EFI PART") {
+        return Some("gpt");
+    }
+    let entries = bytes.get(446..510)?.chunks_exact(16);
+    let kinds = entries.map(|entry| Some((*entry.first()?, *entry.get(4)?)));
+    let kinds: Vec<(u8, u8)> = kinds.collect::<Option<_>>()?;
+    let plausible = kinds.iter().all(|(boot, _)| matches!(boot, 0 | 0x80));
+    (is_at(bytes, 510, b"\x55\xaa") && plausible && kinds.iter().any(|(_, kind)| *kind != 0)).then_some("dos")
+}
+
+fn is_at(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A label: up to the first zero byte, without the spaces that fill it.
+fn text(bytes: &[u8], at: usize, len: usize) -> Option<String> {
+    let field = bytes.get(at..)?.get(..len)?;
+    let field = field.split(|byte| *byte == 0).next()?;
+    let text = String::from_utf8_lossy(field).trim().to_owned();
+    (!text.is_empty() && text != "NO NAME").then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[(usize, &[u8])], expect: Option<(&str, Option<&str>)>) {
+        let mut bytes = vec![0; HEAD];
+        for (at, part) in parts {
+            bytes[*at..*at + part.len()].copy_from_slice(part);
+        }
+        let found = content(&bytes);
+        let found = found
+            .as_ref()
+            .map(|found| (found.format.as_str(), found.label.as_deref()));
+        assert_eq!(found, expect);
+        // Cut short anywhere, it is something else or nothing, and never a panic.
+        for len in [0, 1, 511, 512, 1100, 4090, 4100, 70_000, 140_000] {
+            let _ = content(&bytes[..len]);
+        }
+    }
+
+    #[test]
+    fn what_is_on_a_device_is_told_by_its_first_bytes() {
+        check(&[], None);
+        check(
+            &[
+                (0x438, b"\x53\xef"),
+                (0x460, b"\x40\0\0\0"),
+                (0x478, b"writable\0"),
+            ],
+            Some(("ext4", Some("writable"))),
+        );
+        check(
+            &[(0x438, b"\x53\xef"), (0x45c, b"\x04\0\0\0")],
+            Some(("ext3", None)),
+        );
+        check(&[(0x438, b"\x53\xef")], Some(("ext2", None)));
+        check(
+            &[(82, b"FAT32   "), (71, b"system-boot"), (510, b"\x55\xaa")],
+            Some(("vfat", Some("system-boot"))),
+        );
+        check(&[(54, b"FAT16   "), (43, b"NO NAME    ")], Some(("vfat", None)));
+        check(&[(0, b"LUKS\xba\xbe")], Some(("crypto_LUKS", None)));
+        check(
+            &[(512, b"LABELONE"), (536, b"LVM2 001")],
+            Some(("LVM2_member", None)),
+        );
+        check(&[(4096, b"\xfc\x4e\x2b\xa9")], Some(("linux_raid_member", None)));
+        check(&[(4086, b"SWAPSPACE2")], Some(("swap", None)));
+        check(
+            &[(446, b"\x80\0\0\0\x0c"), (510, b"\x55\xaa")],
+            Some(("dos", None)),
+        );
+        check(&[(510, b"\x55\xaa")], None);
+        check(&[(446, b"\x17\0\0\0\x0c"), (510, b"\x55\xaa")], None);
+        check(&[(512, b"EFI PART")], Some(("gpt", None)));
+    }
+
+    #[test]
+    fn a_zfs_member_names_its_pool() {
+        let uberblock: (usize, &[u8]) = (130 << 10, b"\x0c\xb1\xba\x00\0\0\0\0");
+        check(&[uberblock], Some(("zfs_member", None)));
+        let name = b"\0\0\0\x04name\0\0\0\x09\0\0\0\x01\0\0\0\x04tank";
+        check(&[uberblock, (17 << 10, name)], Some(("zfs_member", Some("tank"))));
+        // A length that leads beyond the list.
+        let name = b"\0\0\0\x04name\0\0\0\x09\0\0\0\x01\xff\xff\xff\xfftank";
+        check(&[uberblock, (17 << 10, name)], Some(("zfs_member", None)));
+        // What is left of an ext4 does not hide that a pool took over.
+        check(&[uberblock, (0x438, b"\x53\xef")], Some(("zfs_member", None)));
+    }
+}
