@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub struct Daemon {
     socket: PathBuf,
     instances: &'static str,
     version: String,
+    /// Its process, as it calls it itself.
+    process: Cell<u64>,
     changes: Cell<u32>,
 }
 
@@ -115,6 +118,7 @@ impl Daemon {
             socket: socket.into(),
             instances: "/1.0/instances",
             version: String::new(),
+            process: Cell::new(0),
             changes: Cell::new(0),
         };
         let doing = format!("asking who listens on {}", socket.display());
@@ -126,6 +130,7 @@ impl Daemon {
         daemon.version = version
             .ok_or_else(|| unknown(&doing, "it has no server_version"))?
             .into();
+        daemon.process.set(process(&about));
         // LXD before 3.19 has only `containers`; Incus and LXD from 6.7 have only `instances`.
         let extensions = about.get("api_extensions").and_then(Value::as_array);
         let has_instances = extensions.is_some_and(|all| all.iter().any(|one| one == "instances"));
@@ -145,6 +150,29 @@ impl Daemon {
     #[must_use]
     pub fn instances(&self) -> &'static str {
         self.instances
+    }
+
+    /// Whether it is there and has not been started anew since it was last asked who it is.
+    #[must_use]
+    pub fn stayed(&self) -> bool {
+        self.call("asking for the server", "GET", "/1.0", None)
+            .is_ok_and(|about| process(&about) == self.process.get())
+    }
+
+    /// Wait at most `patience` until it answers again; whether it does.
+    #[must_use]
+    pub fn returns(&self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        loop {
+            if let Ok(about) = self.call("asking for the server", "GET", "/1.0", None) {
+                self.process.set(process(&about));
+                return true;
+            }
+            if begun.elapsed() >= patience {
+                return false;
+            }
+            sleep(Duration::from_secs(1));
+        }
     }
 
     /// How many requests have asked for a change; a run that finds everything true asks for none.
@@ -229,7 +257,11 @@ impl Daemon {
                 .unwrap_or_default();
             // By status, then a list: {"running": [{…}, …]}. Other classes are connections that people hold open.
             let running = all.get("running").and_then(Value::as_array).into_iter().flatten();
-            let task = |one: &&Value| one.get("class").and_then(Value::as_str) == Some("task");
+            // What runs in a container may run for ever; a container that was being provisioned is made anew anyhow.
+            let task = |one: &&Value| {
+                let is = |key: &str, value: &str| one.get(key).and_then(Value::as_str) == Some(value);
+                is("class", "task") && !is("description", "Executing command")
+            };
             let Some(id) = running
                 .filter(task)
                 .find_map(|one| one.get("id").and_then(Value::as_str))
@@ -367,6 +399,13 @@ pub fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// The number of the daemon's process (LXD's doc/rest-api.yaml, `server_pid`).
+fn process(about: &Value) -> u64 {
+    let environment = about.get("environment");
+    let process = environment.and_then(|environment| environment.get("server_pid"));
+    process.and_then(Value::as_u64).unwrap_or(0)
 }
 
 fn unreachable(doing: &str, broken: &Broken) -> DaemonError {

@@ -1,12 +1,10 @@
-//! Addresses of containers: which bridge one hangs on, what was predicted for it there, and what it has.
+//! Addresses of containers: which bridge one hangs on, what was predicted for it there, and what it has. It computes;
+//! asking is for others.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use palmfarm_spec::firstboot::{Container, Lxd};
-use palmfarm_spec::mac::Mac;
 use serde_json::Value;
-
-use crate::daemon::{encoded, Asked, Daemon};
 
 /// The bridge that a container's `eth0` hangs on once its profiles are stacked and its own devices laid over them: a
 /// later device of the same name replaces an earlier one whole. `None`: it has no `eth0`.
@@ -28,52 +26,96 @@ pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-/// What a container with `mac` has in each of `prefixes`, if it forms EUI-64 identifiers.
+/// The prefixes of 64 bits in which `interface` has a global address that is still preferred, each once, out of the
+/// text of `/proc/net/if_inet6` (Linux, `net/ipv6/addrconf.c`, `if6_seq_show`): address, index, prefix length, scope
+/// and flags in hexadecimal, name.
 #[must_use]
-pub fn predicted(mac: Mac, prefixes: &[Ipv6Addr]) -> Vec<IpAddr> {
-    prefixes
-        .iter()
-        .map(|prefix| IpAddr::V6(mac.address_in(*prefix)))
-        .collect()
+pub fn prefixes(if_inet6: &str, interface: &str) -> Vec<Ipv6Addr> {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [address, _index, "40", "00", flags, name] = fields[..] else {
+            return None;
+        };
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let address = u128::from_str_radix(address, 16).ok()?;
+        let mine = name == interface && flags & DEPRECATED == 0;
+        mine.then(|| Ipv6Addr::from(address & (u128::MAX << 64)))
+    };
+    let mut found: Vec<Ipv6Addr> = if_inet6.lines().filter_map(line).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
-/// The global addresses that the running container `name` has on its `eth0`.
-///
-/// # Errors
-/// What the daemon says.
-pub fn observed(daemon: &Daemon, name: &str) -> Asked<Vec<IpAddr>> {
-    let path = format!("{}/{}/state", daemon.instances(), encoded(name));
-    let state = daemon
-        .look(&format!("asking for the addresses of {name}"), &path)?
-        .unwrap_or_default();
+/// `IFA_F_DEPRECATED` (Linux, `include/uapi/linux/if_addr.h`): the router has withdrawn the prefix.
+const DEPRECATED: u32 = 0x20;
+
+/// What `container` has in each of the prefixes `seen` on its bridge, if it forms EUI-64 identifiers; where none is
+/// seen, what was predicted when the card was made.
+#[must_use]
+pub fn predicted(container: &Container, seen: &[Ipv6Addr]) -> Vec<IpAddr> {
+    if seen.is_empty() {
+        return container.predicted.iter().copied().map(IpAddr::V6).collect();
+    }
+    let in_prefix = |prefix: &Ipv6Addr| IpAddr::V6(container.mac.address_in(*prefix));
+    seen.iter().map(in_prefix).collect()
+}
+
+/// The addresses that were predicted in prefixes that are not `seen` on the bridge, although others are.
+#[must_use]
+pub fn elsewhere(at_build: &[Ipv6Addr], seen: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
+    let inside = |one: &&Ipv6Addr| {
+        seen.iter()
+            .any(|prefix| prefix.octets()[..8] == one.octets()[..8])
+    };
+    let outside = at_build.iter().filter(|one| !seen.is_empty() && !inside(one));
+    outside.copied().collect()
+}
+
+/// The global addresses of `eth0` in what the daemon says of a container's state.
+#[must_use]
+pub fn observed(state: &Value) -> Vec<IpAddr> {
     let eth0 = state.get("network").and_then(|network| network.get("eth0"));
     let all = eth0
         .and_then(|eth0| eth0.get("addresses"))
         .and_then(Value::as_array);
-    Ok(all.map_or_else(Vec::new, |all| all.iter().filter_map(global).collect()))
+    all.map_or_else(Vec::new, |all| all.iter().filter_map(global).collect())
 }
 
 /// Why what was predicted for a container is not what it has, with the cure; empty where there is nothing to say.
+/// `elsewhere` was predicted when the card was made, in prefixes that this LAN does not have.
 #[must_use]
-pub fn difference(predicted: &[IpAddr], observed: &[IpAddr]) -> String {
+pub fn difference(predicted: &[IpAddr], observed: &[IpAddr], elsewhere: &[Ipv6Addr]) -> String {
     let missing: Vec<String> = predicted
         .iter()
         .filter(|one| !observed.contains(one))
         .map(IpAddr::to_string)
         .collect();
     if missing.is_empty() {
-        return String::new();
+        return moved(elsewhere);
     }
     let missing = missing.join(", ");
     if !observed.iter().any(IpAddr::is_ipv6) {
         return format!(
-            "it has no global IPv6 address yet, so {missing} is not up: see that the router announces the prefix on \
-             this LAN and that the container's network is configured"
+            "it has no global IPv6 address, so {missing} is not up: see that the router announces a prefix on this \
+             LAN, and that the container configures its eth0"
         );
     }
     format!(
-        "it does not form EUI-64 addresses, so {missing} is not up: its dhcpcd wants `slaac hwaddr` in dhcpcd.conf, \
-         its NetworkManager `ipv6.addr-gen-mode=eui64`; then restart it"
+        "it does not form EUI-64 addresses, so {missing} is not up: its dhcpcd wants `slaac hwaddr` instead of `slaac \
+         private` in /etc/dhcpcd.conf, its NetworkManager `ipv6.addr-gen-mode=eui64`; then restart it"
+    )
+}
+
+fn moved(elsewhere: &[Ipv6Addr]) -> String {
+    if elsewhere.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = elsewhere.iter().map(Ipv6Addr::to_string).collect();
+    format!(
+        "the router announces another prefix than the one the card was made for, so {} is not up; put the addresses \
+         above into DNS",
+        list.join(", ")
     )
 }
 
@@ -92,12 +134,53 @@ mod tests {
     use super::*;
 
     #[test]
+    fn prefixes_are_those_of_the_interface() {
+        let text = "\
+            00000000000000000000000000000001 01 80 10 80       lo\n\
+            20010db8ebbd2080ba27ebfffe6c0288 02 40 00 00      br0\n\
+            20010db8ebbd2080000000000000beef 02 40 00 00      br0\n\
+            20010db8ebbd20800000000000001007 02 80 00 00      br0\n\
+            20010db8000000010000000000000001 02 40 00 20      br0\n\
+            fe80000000000000ba27ebfffe6c0288 02 40 20 80      br0\n\
+            fd420077000000000000000000000001 03 40 00 80   lxdbr0\n\
+            nonsense\n";
+        let check = |interface: &str, expect: &[&str]| {
+            let got: Vec<String> = prefixes(text, interface)
+                .iter()
+                .map(Ipv6Addr::to_string)
+                .collect();
+            assert_eq!(got, expect, "{interface}");
+        };
+        check("br0", &["2001:db8:ebbd:2080::"]);
+        check("lxdbr0", &["fd42:77::"]);
+        check("br", &[]);
+    }
+
+    #[test]
     fn a_difference_names_its_cure() {
         let gua: IpAddr = "2001:db8::216:3eff:fe94:7e64".parse().unwrap();
         let private: IpAddr = "2001:db8::dead:beef".parse().unwrap();
         let v4: IpAddr = "192.0.2.7".parse().unwrap();
-        assert_eq!(difference(&[gua], &[v4, gua, private]), "");
-        assert!(difference(&[gua], &[v4]).starts_with("it has no global IPv6 address yet"));
-        assert!(difference(&[gua], &[private]).contains("slaac hwaddr"));
+        let check = |observed: &[IpAddr], elsewhere: &[Ipv6Addr], expect: &str| {
+            let got = difference(&[gua], observed, elsewhere);
+            assert!(
+                got.starts_with(expect) && got.is_empty() == expect.is_empty(),
+                "{got}"
+            );
+        };
+        check(&[v4, gua, private], &[], "");
+        check(&[v4], &[], "it has no global IPv6 address");
+        check(&[private], &[], "it does not form EUI-64 addresses");
+        let former: Ipv6Addr = "2001:db8:1::216:3eff:fe94:7e64".parse().unwrap();
+        check(&[gua], &[former], "the router announces another prefix");
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_in_no_prefix_of_the_lan() {
+        let former: Ipv6Addr = "2001:db8:1::1".parse().unwrap();
+        let here: Ipv6Addr = "2001:db8:2::".parse().unwrap();
+        let there: Ipv6Addr = "2001:db8:2::1".parse().unwrap();
+        assert_eq!(elsewhere(&[former, there], &[here]), [former]);
+        assert!(elsewhere(&[former], &[]).is_empty());
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use palmfarm_spec::firstboot::{Container, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
-use super::{address, mark, text, Change, Done, Trouble, MARK, NEW, READY, STATE};
-use crate::daemon::{encoded, exec, push_file, Daemon};
+use super::{address, mark, survey, text, Change, Done, Trouble, MARK, NEW, READY, STATE};
+use crate::daemon::{encoded, exec, push_file, Daemon, Why};
 
 /// Making a container unpacks its image, and may first have to fetch it: 30 minutes for an SD card and a slow line.
 const MAKING: Duration = Duration::from_secs(1800);
@@ -22,6 +22,10 @@ const STARTING: Duration = Duration::from_secs(180);
 
 /// How long a container that has something to run waits for an address: most of what is run fetches packages.
 const ADDRESS: Duration = Duration::from_secs(60);
+
+/// How long a container that has addresses of one family waits for the other: DHCPv4 can lag, and what is fetched may
+/// be there over only one of them.
+const OTHER_FAMILY: Duration = Duration::from_secs(12);
 
 /// The pause before a program that failed is tried again.
 const BEFORE_RETRY: Duration = Duration::from_secs(5);
@@ -193,29 +197,55 @@ fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> 
     if container.run.is_empty() {
         return Ok(());
     }
-    // A missing address is no failure by itself: what is run may need none, and says so if it does.
-    if address::parent(lxd, container).is_some() {
-        let begun = Instant::now();
-        while begun.elapsed() < ADDRESS && address::observed(daemon, name)?.is_empty() {
-            sleep(Duration::from_millis(500));
-        }
-    }
-    container
-        .run
-        .iter()
-        .try_for_each(|step| attempt(daemon, name, step))
+    await_addresses(daemon, lxd, container)?;
+    let mut steps = container.run.iter();
+    steps.try_for_each(|step| attempt(daemon, lxd, container, step))
 }
 
-fn attempt(daemon: &Daemon, name: &str, step: &Run) -> Result<(), Trouble> {
+/// Wait until `container` has addresses. That it gets none is no failure by itself: what is run may need none, and
+/// says so if it does.
+fn await_addresses(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+    if address::parent(lxd, container).is_none() {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let mut first: Option<Instant> = None;
+    while begun.elapsed() < ADDRESS && first.is_none_or(|first| first.elapsed() < OTHER_FAMILY) {
+        let state = survey::state(daemon, &container.name)?.unwrap_or_default();
+        let addresses = address::observed(&state);
+        let v6 = addresses.iter().filter(|one| one.is_ipv6()).count();
+        if 0 < v6 && v6 < addresses.len() {
+            break;
+        }
+        if !addresses.is_empty() {
+            first.get_or_insert_with(Instant::now);
+        }
+        sleep(Duration::from_millis(300));
+    }
+    Ok(())
+}
+
+fn attempt(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Result<(), Trouble> {
+    let name = &container.name;
     let mut tries = 0_u32;
     loop {
         tries = tries.saturating_add(1);
         let patience = Duration::from_secs(step.timeout_seconds.into());
         let exit = exec(daemon, name, &["/bin/sh", "-c", &step.script], patience);
-        let (why, output) = match exit {
+        let (why, output, over) = match exit {
             Ok(exit) if exit.code == 0 => return Ok(()),
-            Ok(exit) => (format!("it ended with exit code {}", exit.code), exit.output),
-            Err(error) => (error.to_string(), Vec::new()),
+            Ok(exit) => (
+                format!("it ended with exit code {}", exit.code),
+                exit.output,
+                Over::Yes,
+            ),
+            // What is under way when the daemon goes can go on behind our back; the container is made anew.
+            Err(error) if !matches!(error.why(), Why::Late(_)) => return Err(error.into()),
+            Err(_) => (
+                format!("it was still running after {} s", patience.as_secs()),
+                Vec::new(),
+                Over::No,
+            ),
         };
         if tries > step.retries {
             let message = format!(
@@ -223,8 +253,30 @@ fn attempt(daemon: &Daemon, name: &str, step: &Run) -> Result<(), Trouble> {
                  starts again from a fresh container",
                 step.label
             );
-            return Err(Trouble { message, output });
+            return Err(Trouble {
+                output,
+                ..Trouble::new(message)
+            });
         }
         sleep(BEFORE_RETRY);
+        if over == Over::No {
+            restart(daemon, lxd, container)?;
+        }
     }
+}
+
+/// Whether a program that is to be tried again has ended.
+#[derive(PartialEq, Eq)]
+enum Over {
+    Yes,
+    No,
+}
+
+/// End everything in `container`: the daemon has no way to end a single program whose time is over.
+fn restart(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+    let path = format!("{}/{}/state", daemon.instances(), encoded(&container.name));
+    let doing = format!("restarting {}", container.name);
+    let body = json!({"action": "restart", "timeout": 60, "force": true});
+    daemon.change(&doing, "PUT", &path, &body, STARTING)?;
+    await_addresses(daemon, lxd, container)
 }

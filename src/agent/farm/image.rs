@@ -1,4 +1,5 @@
-//! Images that the card carries: brought into the daemon's store once, under their alias.
+//! Images that the card carries: brought into the daemon's store once, under their alias. One that an earlier
+//! document carried under the same alias goes once the alias has moved.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_spec::firstboot::Image;
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::publish::point;
-use super::{Change, Done, Trouble};
+use super::{text, Change, Done, Trouble};
 use crate::daemon::{encoded, Daemon, Upload};
 
 /// Bringing an image in reads it from one place of the card, hashes it and writes it to another.
@@ -18,58 +19,93 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// What separates the parts of a split image; random enough that no line of a tarball equals it.
 const BOUNDARY: &str = "palmfarm-6f1d2a9c4be84d07a5c3";
 
+/// The image property that says under which alias the card carries it.
+const CARRIED: &str = "palmfarm.carried";
+
 /// See that `image` is in the store and has its alias.
 pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> Done {
     let alias = &image.alias;
-    let path = format!("/1.0/images/{}", encoded(&image.fingerprint));
-    let there = daemon
-        .look(&format!("looking for the image {alias}"), &path)?
-        .is_some();
-    if !there {
-        let doing = format!("bringing the image {alias} into the store");
-        let (mut bytes, length) = open(root, &image.path, alias)?;
-        match &image.rootfs {
-            None => {
-                let mut upload = Upload {
-                    length,
-                    bytes: &mut bytes,
-                };
-                let headers = [("Content-Type", "application/octet-stream")];
-                daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE)?;
-            }
-            Some(rootfs) => {
-                let (rootfs, rootfs_length) = open(root, rootfs, alias)?;
-                let opening = part("metadata", "metadata");
-                let between = format!("\r\n{}", part("rootfs", "rootfs"));
-                let closing = format!("\r\n--{BOUNDARY}--\r\n");
-                let texts = [&opening, &between, &closing];
-                let texts_length = texts
-                    .iter()
-                    .map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
-                let length = texts_length.fold(length.saturating_add(rootfs_length), u64::saturating_add);
-                let mut bytes = opening
-                    .as_bytes()
-                    .chain(bytes)
-                    .chain(between.as_bytes())
-                    .chain(rootfs)
-                    .chain(closing.as_bytes());
-                let mut upload = Upload {
-                    length,
-                    bytes: &mut bytes,
-                };
-                let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-                daemon.upload(
-                    &doing,
-                    "/1.0/images",
-                    &[("Content-Type", &kind)],
-                    &mut upload,
-                    PATIENCE,
-                )?;
-            }
-        }
+    let fingerprint = &image.fingerprint;
+    let images = listed(daemon)?;
+    let mut change = Change::Unchanged;
+    if !images
+        .iter()
+        .any(|one| text(one, &["fingerprint"]) == Some(fingerprint))
+    {
+        bring(daemon, image, root)?;
+        change = Change::Changed;
     }
-    let pointed = point(daemon, alias, &image.fingerprint, "carried on the card")?;
-    Ok(if there { pointed } else { Change::Changed })
+    change = change.or(point(daemon, alias, fingerprint, "carried on the card")?);
+    let former = images.iter().filter(|one| {
+        text(one, &["properties", CARRIED]) == Some(alias) && text(one, &["fingerprint"]) != Some(fingerprint)
+    });
+    for one in former {
+        delete(daemon, one, &format!("deleting the former image {alias}"))?;
+        change = Change::Changed;
+    }
+    Ok(change)
+}
+
+/// All images of the store.
+pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, Trouble> {
+    let images = daemon.look("listing the images", "/1.0/images?recursion=1")?;
+    Ok(match images {
+        Some(Value::Array(images)) => images,
+        _ => Vec::new(),
+    })
+}
+
+/// Take one of [`listed`] out of the store.
+pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), Trouble> {
+    if let Some(fingerprint) = text(image, &["fingerprint"]) {
+        let path = format!("/1.0/images/{}", encoded(fingerprint));
+        daemon.change(doing, "DELETE", &path, &json!({}), PATIENCE)?;
+    }
+    Ok(())
+}
+
+fn bring(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), Trouble> {
+    let alias = &image.alias;
+    let doing = format!("bringing the image {alias} into the store");
+    let property = format!("{CARRIED}={}", encoded(alias));
+    let send = |kind: &str, length: u64, bytes: &mut dyn Read| {
+        // The daemon refuses a file that is damaged, since its fingerprint is another; Incus has its own names.
+        let headers = [
+            ("Content-Type", kind),
+            ("X-LXD-fingerprint", &image.fingerprint),
+            ("X-LXD-properties", &property),
+            ("X-Incus-fingerprint", &image.fingerprint),
+            ("X-Incus-properties", &property),
+        ];
+        let mut upload = Upload { length, bytes };
+        daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE)
+    };
+    let (mut bytes, length) = open(root, &image.path, alias)?;
+    let Some(rootfs) = &image.rootfs else {
+        send("application/octet-stream", length, &mut bytes)?;
+        return Ok(());
+    };
+    let (rootfs, rootfs_length) = open(root, rootfs, alias)?;
+    let opening = part("metadata", "metadata");
+    let between = format!("\r\n{}", part("rootfs", "rootfs"));
+    let closing = format!("\r\n--{BOUNDARY}--\r\n");
+    let texts = [&opening, &between, &closing];
+    let texts = texts
+        .iter()
+        .map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
+    let length = texts.fold(length.saturating_add(rootfs_length), u64::saturating_add);
+    let mut bytes = opening
+        .as_bytes()
+        .chain(bytes)
+        .chain(between.as_bytes())
+        .chain(rootfs)
+        .chain(closing.as_bytes());
+    send(
+        &format!("multipart/form-data; boundary={BOUNDARY}"),
+        length,
+        &mut bytes,
+    )?;
+    Ok(())
 }
 
 fn part(name: &str, file: &str) -> String {

@@ -9,16 +9,20 @@ mod container;
 mod image;
 mod preseed;
 mod publish;
+mod steps;
+mod survey;
 
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use palmfarm_spec::firstboot::{Container, FirstBoot, Lxd};
-use palmfarm_spec::report::{Step, StepState};
+use palmfarm_spec::report::Step;
 use serde_json::Value;
 
-use crate::daemon::{Daemon, DaemonError, PushError};
+use crate::daemon::{Daemon, DaemonError, PushError, Why};
+
+pub use survey::{survey, unknown};
 
 /// The key under which a container, profile or network says that palmfarm made it, and from what.
 pub(crate) const MARK: &str = "user.palmfarm";
@@ -63,6 +67,21 @@ pub struct Trouble {
     pub message: String,
     /// The last lines of output of a program that failed.
     pub output: Vec<String>,
+    /// Whether it is about the daemon as a whole.
+    pub(crate) daemon: Standing,
+}
+
+/// How the daemon stood when something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// At work.
+    There,
+    /// It answers, but what failed may have failed because the daemon is ending.
+    Doubtful,
+    /// It answers, but is going or coming.
+    Busy,
+    /// It does not answer.
+    Away,
 }
 
 impl Trouble {
@@ -70,6 +89,7 @@ impl Trouble {
         Self {
             message: message.into(),
             output: Vec::new(),
+            daemon: Standing::There,
         }
     }
 }
@@ -82,13 +102,29 @@ impl fmt::Display for Trouble {
 
 impl From<DaemonError> for Trouble {
     fn from(error: DaemonError) -> Self {
-        Self::new(error.to_string())
+        let daemon = match error.why() {
+            Why::Unreachable(_) => Standing::Away,
+            Why::Refused { code: 503, .. } => Standing::Busy,
+            // LXD 5.0 says this with 500, too, and to operations that it cancels.
+            Why::Refused { message, .. } | Why::Failed(message) if message.contains("shutting down") => {
+                Standing::Busy
+            }
+            Why::Failed(_) => Standing::Doubtful,
+            _ => Standing::There,
+        };
+        Self {
+            daemon,
+            ..Self::new(error.to_string())
+        }
     }
 }
 
 impl From<PushError> for Trouble {
     fn from(error: PushError) -> Self {
-        Self::new(error.to_string())
+        match error {
+            PushError::Daemon(error) => error.into(),
+            PushError::Path(_) => Self::new(error.to_string()),
+        }
     }
 }
 
@@ -106,78 +142,38 @@ pub trait Watch {
 /// Make the farm of `document` true. `root` is where the card's files lie, `/` on a Pi. A step that fails stops
 /// what stands on it and nothing else.
 pub fn converge(daemon: &Daemon, document: &FirstBoot, lxd: &Lxd, root: &Path, watch: &mut dyn Watch) {
-    let settled = take(watch, "preseed", || {
+    let mut steps = steps::Steps::new(daemon, watch);
+    let mut unusable = preseed::Unusable::default();
+    // Whatever the preseed could not make stops those containers that need it, and is said once.
+    let _ = steps.take("preseed", || {
         daemon.settle_down(SETTLING)?;
-        preseed::apply(daemon, &lxd.preseed)
+        preseed::apply(daemon, &lxd.preseed, &mut unusable)
     });
     let mut failed: Vec<String> = Vec::new();
     for image in &lxd.images {
         let name = format!("image {}", image.alias);
-        if take(watch, &name, || image::carry(daemon, image, root)).is_err() {
+        if steps.take(&name, || image::carry(daemon, image, root)).is_err() {
             failed.push(image.alias.clone());
         }
     }
-    // Profiles name pools and bridges: without them no container can be made, and each would say the same.
-    if settled.is_err() {
-        for container in &document.containers {
-            skip(watch, &container.name, "the preseed could not be applied");
-        }
-        return;
-    }
     for container in &document.containers {
-        let base = container::local_image(container);
-        if let Some(missing) = base.filter(|alias| failed.iter().any(|failed| failed == alias)) {
-            skip(
-                watch,
-                &container.name,
-                &format!("its image {missing} could not be made"),
-            );
-            failed.extend(container.publish.clone());
-            continue;
-        }
         let name = format!("container {}", container.name);
-        let made = take(watch, &name, || container::make(daemon, lxd, container, root));
-        if let Some(alias) = &container.publish {
-            let published = made.is_ok()
-                && take(watch, &format!("publish {alias}"), || {
-                    publish::publish(daemon, container, alias)
-                })
-                .is_ok();
-            if !published {
-                failed.push(alias.clone());
-            }
+        let base = container::local_image(container);
+        let no_image = base.filter(|alias| failed.iter().any(|failed| failed == alias));
+        let made = if let Some(alias) = no_image {
+            steps.skip(&name, &format!("its image {alias} could not be made"))
+        } else if let Some(what) = unusable.of(container) {
+            steps.skip(&name, &format!("{what} could not be made"))
+        } else {
+            steps.take(&name, || container::make(daemon, lxd, container, root))
+        };
+        let Some(alias) = &container.publish else { continue };
+        let name = format!("publish {alias}");
+        let published = made.and_then(|()| steps.take(&name, || publish::publish(daemon, container, alias)));
+        if published.is_err() {
+            failed.push(alias.clone());
         }
     }
-}
-
-fn take(watch: &mut dyn Watch, name: &str, step: impl FnOnce() -> Done) -> Result<(), ()> {
-    watch.begin(name);
-    let (state, message, output) = match step() {
-        Ok(Change::Unchanged) => (StepState::Unchanged, String::new(), Vec::new()),
-        Ok(Change::Changed) => (StepState::Changed, String::new(), Vec::new()),
-        Err(trouble) => (StepState::Failed, trouble.message, trouble.output),
-    };
-    watch.end(Step {
-        name: name.into(),
-        state,
-        message,
-        output,
-    });
-    if state == StepState::Failed {
-        Err(())
-    } else {
-        Ok(())
-    }
-}
-
-fn skip(watch: &mut dyn Watch, container: &str, why: &str) {
-    let name = format!("container {container}");
-    watch.end(Step {
-        name,
-        state: StepState::Skipped,
-        message: why.into(),
-        output: Vec::new(),
-    });
 }
 
 /// The string under `keys` in `value`.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::{ManagedNetwork, Preseed, Profile, StoragePool};
+use palmfarm_spec::firstboot::{Container, ManagedNetwork, Preseed, Profile, StoragePool};
 use serde_json::{json, Value};
 
-use super::{Change, Done, Trouble, MARK};
+use super::{Change, Done, Standing, Trouble, MARK};
 use crate::daemon::{encoded, Daemon};
 
 /// Making a btrfs pool formats a loop file on an SD card.
@@ -16,19 +16,78 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The value of [`MARK`] on what the preseed makes.
 const OURS: &str = "preseed";
 
-/// Make the preseed true.
-pub(super) fn apply(daemon: &Daemon, preseed: &Preseed) -> Done {
-    let mut change = server(daemon, &preseed.config)?;
+/// What of the preseed is not as declared, so that no container can be made with it.
+#[derive(Default)]
+pub(super) struct Unusable {
+    /// Names of pools and networks.
+    devices: Vec<String>,
+    /// Names of profiles.
+    profiles: Vec<String>,
+}
+
+impl Unusable {
+    /// What stands in the way of `container`.
+    pub(super) fn of(&self, container: &Container) -> Option<String> {
+        let profile = container
+            .profiles
+            .iter()
+            .find(|name| self.profiles.contains(name));
+        profile.map(|name| format!("its profile {name}"))
+    }
+
+    fn reaches(&self, profile: &Profile) -> bool {
+        let mut values = profile.devices.values().flat_map(|device| {
+            let named = ["pool", "parent", "network"];
+            named.into_iter().filter_map(|key| device.get(key))
+        });
+        values.any(|value| self.devices.contains(value))
+    }
+}
+
+/// Make the preseed true, as far as that goes: what fails is told together at the end and noted in `unusable`.
+pub(super) fn apply(daemon: &Daemon, preseed: &Preseed, unusable: &mut Unusable) -> Done {
+    *unusable = Unusable::default();
+    let mut all = vec![server(daemon, &preseed.config)];
     for pool in &preseed.storage_pools {
-        change = change.or(storage(daemon, pool)?);
+        let done = storage(daemon, pool);
+        if done.is_err() {
+            unusable.devices.push(pool.name.clone());
+        }
+        all.push(done);
     }
     for one in &preseed.networks {
-        change = change.or(network(daemon, one)?);
+        let done = network(daemon, one);
+        if done.is_err() {
+            unusable.devices.push(one.name.clone());
+        }
+        all.push(done);
     }
     for one in &preseed.profiles {
-        change = change.or(profile(daemon, one)?);
+        let done = profile(daemon, one);
+        if done.is_err() || unusable.reaches(one) {
+            unusable.profiles.push(one.name.clone());
+        }
+        all.push(done);
     }
-    Ok(change)
+    together(all)
+}
+
+fn together(all: Vec<Done>) -> Done {
+    let mut change = Change::Unchanged;
+    let mut troubles = Vec::new();
+    for done in all {
+        match done {
+            Ok(done) => change = change.or(done),
+            // Every part would say the same.
+            Err(trouble) if matches!(trouble.daemon, Standing::Busy | Standing::Away) => return Err(trouble),
+            Err(trouble) => troubles.push(trouble.message),
+        }
+    }
+    if troubles.is_empty() {
+        Ok(change)
+    } else {
+        Err(Trouble::new(troubles.join("; ")))
+    }
 }
 
 fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> Done {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use palmfarm_spec::firstboot::Container;
 use serde_json::{json, Value};
 
-use super::image::alias_body;
+use super::image::{alias_body, delete, listed};
 use super::{mark, text, Change, Done, Trouble};
 use crate::daemon::{encoded, Daemon};
 
@@ -22,10 +22,7 @@ const OF: &str = "palmfarm.container";
 /// See that `alias` names an image of `container` as it is declared now.
 pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Done {
     let name = &container.name;
-    let images = daemon
-        .look("listing the images", "/1.0/images?recursion=1")?
-        .unwrap_or_default();
-    let images = images.as_array().map_or(&[][..], Vec::as_slice);
+    let images = listed(daemon)?;
     let of = |image: &&Value| text(image, &["properties", OF]) == Some(name);
     let current = |image: &&Value| text(image, &["properties", FROM]) == Some(mark(container));
     // A power cut between image and alias leaves an image without a name; it is taken up again here.
@@ -45,17 +42,7 @@ pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Do
         &format!("published from {name}"),
     )?);
     for old in images.iter().filter(of).filter(|image| !current(image)) {
-        let Some(fingerprint) = text(old, &["fingerprint"]) else {
-            continue;
-        };
-        let path = format!("/1.0/images/{}", encoded(fingerprint));
-        daemon.change(
-            &format!("deleting the former image of {name}"),
-            "DELETE",
-            &path,
-            &json!({}),
-            PATIENCE,
-        )?;
+        delete(daemon, old, &format!("deleting the former image of {name}"))?;
         change = Change::Changed;
     }
     Ok(change)

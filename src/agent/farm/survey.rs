@@ -1,0 +1,128 @@
+//! What became of the containers: their states, the addresses that were predicted and those that they have, and what
+//! to do where the two differ. It asks and waits; it never changes anything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv6Addr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use palmfarm_spec::firstboot::{Container, FirstBoot, Lxd};
+use palmfarm_spec::report;
+use serde_json::Value;
+
+use super::{address, text};
+use crate::daemon::{encoded, Asked, Daemon};
+
+/// How long a container that has one global IPv6 address may take for the one that was predicted: stateless
+/// autoconfiguration is done a second or two after DHCPv6, or before it.
+const SECOND_ADDRESS: Duration = Duration::from_secs(8);
+
+/// The state of a container of which the daemon knows nothing.
+const MISSING: &str = "missing";
+
+/// The state of a container while the daemon does not answer.
+const UNKNOWN: &str = "unknown";
+
+/// Look at each container of `document`, waiting at most `patience` for addresses that are still to come.
+#[must_use]
+pub fn survey(
+    daemon: &Daemon,
+    document: &FirstBoot,
+    lxd: &Lxd,
+    patience: Duration,
+) -> Vec<report::Container> {
+    let if_inet6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let begun = Instant::now();
+    let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
+    loop {
+        let mut waits = false;
+        let mut all = Vec::with_capacity(document.containers.len());
+        for container in &document.containers {
+            let found = one(daemon, lxd, container, &if_inet6);
+            waits |= match found.standing {
+                Standing::Settled => false,
+                Standing::NoAddress => true,
+                Standing::OtherAddress => {
+                    let first = since.entry(&container.name).or_insert_with(Instant::now);
+                    first.elapsed() < SECOND_ADDRESS
+                }
+            };
+            all.push(found.report);
+        }
+        if !waits || begun.elapsed() >= patience {
+            return all;
+        }
+        sleep(Duration::from_millis(500));
+    }
+}
+
+/// The containers of `document` when there is no daemon to ask.
+#[must_use]
+pub fn unknown(document: &FirstBoot) -> Vec<report::Container> {
+    let all = document.containers.iter();
+    all.map(|container| blank(container, UNKNOWN)).collect()
+}
+
+/// Whether waiting may bring an address.
+enum Standing {
+    Settled,
+    NoAddress,
+    OtherAddress,
+}
+
+struct Found {
+    report: report::Container,
+    standing: Standing,
+}
+
+fn one(daemon: &Daemon, lxd: &Lxd, container: &Container, if_inet6: &str) -> Found {
+    let settled = |report| Found {
+        report,
+        standing: Standing::Settled,
+    };
+    let now = match state(daemon, &container.name) {
+        Ok(Some(now)) => now,
+        Ok(None) => return settled(blank(container, MISSING)),
+        Err(error) => {
+            let mut report = blank(container, UNKNOWN);
+            report.message = error.to_string();
+            return settled(report);
+        }
+    };
+    let mut report = blank(container, text(&now, &["status"]).unwrap_or(UNKNOWN));
+    report.observed = address::observed(&now);
+    let parent = address::parent(lxd, container);
+    let seen = parent.map_or_else(Vec::new, |parent| address::prefixes(if_inet6, parent));
+    report.predicted = address::predicted(container, &seen);
+    if report.state != "Running" || parent.is_none() {
+        return settled(report);
+    }
+    let elsewhere = address::elsewhere(&container.predicted, &seen);
+    report.message = address::difference(&report.predicted, &report.observed, &elsewhere);
+    let standing = if report.predicted.iter().all(|one| report.observed.contains(one)) {
+        Standing::Settled
+    } else if report.observed.iter().any(std::net::IpAddr::is_ipv6) {
+        Standing::OtherAddress
+    } else {
+        Standing::NoAddress
+    };
+    Found { report, standing }
+}
+
+/// What the daemon says of the running state of `name`; `None` where there is no such container.
+pub(super) fn state(daemon: &Daemon, name: &str) -> Asked<Option<Value>> {
+    let path = format!("{}/{}/state", daemon.instances(), encoded(name));
+    daemon.look(&format!("asking for the state of {name}"), &path)
+}
+
+fn blank(container: &Container, state: &str) -> report::Container {
+    report::Container {
+        name: container.name.clone(),
+        state: state.into(),
+        mac: container.mac,
+        predicted: container.predicted.iter().copied().map(Ipv6Addr::into).collect(),
+        observed: Vec::new(),
+        message: String::new(),
+    }
+}
