@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows what the bytes mean, and nothing here opens a file or a device.
 
+mod cursor;
 mod edits;
 mod overlay;
 mod window;
 
 use std::io;
 
+pub use cursor::Cursor;
 pub use edits::{Edits, EditsDigest};
 pub use overlay::Overlay;
 pub use window::Window;

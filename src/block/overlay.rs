@@ -29,10 +29,19 @@ impl<M: ReadAt> Overlay<M> {
     /// # Errors
     /// What reading the medium beneath says.
     pub fn into_edits(self) -> io::Result<Edits> {
+        self.take_edits()
+    }
+
+    /// As [`Overlay::into_edits`], for an overlay that is shared; it then has no edits.
+    ///
+    /// # Errors
+    /// What reading the medium beneath says.
+    pub fn take_edits(&self) -> io::Result<Edits> {
         let size = self.beneath.size();
         let mut edits = Edits::new(size);
         let mut old = [0; BLOCK_LEN];
-        for (index, block) in self.blocks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let blocks = std::mem::take(&mut *self.blocks.write().unwrap_or_else(PoisonError::into_inner));
+        for (index, block) in blocks {
             let length = block_length(index, size);
             let Some((old, new)) = old.get_mut(..length).zip(block.get(..length)) else {
                 continue;

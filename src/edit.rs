@@ -1,0 +1,240 @@
+//! From a plan to the blocks that a card differs in: the tree is written into a copy-on-write overlay of the base,
+//! then read back by other code and compared, before anyone may write a byte of output.
+//!
+//! Pure: the same base, tree and time give the same edits, on every host.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::block::{length, Edits, Overlay, ReadAt, Window};
+use crate::fs::ext4::{Ext4Reader, Ext4Writer};
+use crate::fs::fat::{FatReader, FatWriter};
+use crate::fs::{FsError, Kind, RootfsWriter, Stat, VolumeReader};
+use crate::part::{Layout, Span};
+use crate::tree::{Access, CardPath, Node, Tree, Volume};
+
+/// Why a plan could not be turned into edits.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The layout is not that of this base.
+    #[error("the {volume} partition ends at byte {end}, but the image has only {size} bytes")]
+    Layout {
+        /// Which partition.
+        volume: Volume,
+        /// Where it ends.
+        end: u64,
+        /// Bytes of the image.
+        size: u64,
+    },
+    /// A filesystem could not be edited or read back.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// What was read back is not what was planned: an error of this program or of a library, never of the person.
+    #[error("{volume}:{path} was written, but reads back differently: {difference}")]
+    Mismatch {
+        /// In which filesystem.
+        volume: Volume,
+        /// Which node.
+        path: CardPath,
+        /// In what it differs.
+        difference: Difference,
+    },
+    /// The base could not be read when the edits were collected.
+    #[error("comparing the edited blocks with the base")]
+    Collect(#[source] io::Error),
+}
+
+impl EditError {
+    /// What the person can do about it, where anything can be done.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Fs(error) => error.hint(),
+            Self::Layout { .. } | Self::Collect(_) => {
+                Some("the image is damaged: get it again and compare its SHA-256")
+            }
+            Self::Mismatch { .. } => {
+                Some("nothing was written; please report this with the image's name and farm.yaml")
+            }
+        }
+    }
+}
+
+/// In what a node differs from its plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It is there, or not, or of another kind.
+    Kind {
+        /// What was planned.
+        planned: &'static str,
+        /// What is there.
+        found: &'static str,
+    },
+    /// Mode or owner.
+    Access {
+        /// As planned.
+        planned: Access,
+        /// As found.
+        found: Access,
+    },
+    /// The content; where it starts to differ, in bytes.
+    Content {
+        /// Bytes planned.
+        planned: u64,
+        /// Bytes found.
+        found: u64,
+        /// The first byte that differs, or the end of the shorter one.
+        at: u64,
+    },
+    /// Where a symlink leads.
+    Target,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind { planned, found } => write!(f, "planned is {planned}, there is {found}"),
+            Self::Access { planned, found } => write!(
+                f,
+                "planned is {:04o} {}:{}, there is {:04o} {}:{}",
+                planned.mode, planned.uid, planned.gid, found.mode, found.uid, found.gid
+            ),
+            Self::Content { planned, found, at } => {
+                write!(
+                    f,
+                    "{planned} bytes are planned, there are {found}, and they differ from byte {at} on"
+                )
+            }
+            Self::Target => f.write_str("the symlink leads elsewhere"),
+        }
+    }
+}
+
+/// The edits that turn `base` into the card that `tree` plans. Every inode and FAT entry that is written gets `time`
+/// (seconds since 1970).
+///
+/// # Errors
+/// [`EditError`]; nothing has been changed then.
+pub fn edit<B>(base: &Arc<B>, layout: &Layout, tree: &Tree, time: u32) -> Result<Edits, EditError>
+where
+    B: ReadAt + ?Sized + 'static,
+{
+    let overlay = Arc::new(Overlay::new(Arc::clone(base)));
+    let boot = || window(&overlay, Volume::Boot, layout.boot.span);
+    let root = || window(&overlay, Volume::Root, layout.root.span);
+    let boot_nodes = nodes(tree, Volume::Boot);
+    let root_nodes = nodes(tree, Volume::Root);
+    if !boot_nodes.is_empty() {
+        FatWriter::open(boot()?, time)?.apply(&boot_nodes)?;
+        compare(&FatReader::open(boot()?)?, Volume::Boot, &boot_nodes)?;
+    }
+    if !root_nodes.is_empty() {
+        Ext4Writer::open(root()?, time)?.apply(&root_nodes)?;
+        compare(&Ext4Reader::open(root()?)?, Volume::Root, &root_nodes)?;
+    }
+    overlay.take_edits().map_err(EditError::Collect)
+}
+
+fn window<M: ReadAt>(overlay: &Arc<M>, volume: Volume, span: Span) -> Result<Window<Arc<M>>, EditError> {
+    span.of(Arc::clone(overlay)).ok_or_else(|| EditError::Layout {
+        volume,
+        end: span.end(),
+        size: overlay.size(),
+    })
+}
+
+fn nodes(tree: &Tree, wanted: Volume) -> Vec<(&CardPath, &Node)> {
+    tree.iter()
+        .filter(|(volume, _, _)| *volume == wanted)
+        .map(|(_, path, planned)| (path, &planned.node))
+        .collect()
+}
+
+/// Read every node back.
+fn compare(
+    reader: &impl VolumeReader,
+    volume: Volume,
+    nodes: &[(&CardPath, &Node)],
+) -> Result<(), EditError> {
+    for (path, node) in nodes {
+        if let Some(difference) = difference(reader, path, node)? {
+            return Err(EditError::Mismatch {
+                volume,
+                path: (*path).clone(),
+                difference,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn difference(
+    reader: &impl VolumeReader,
+    path: &CardPath,
+    node: &Node,
+) -> Result<Option<Difference>, FsError> {
+    let found = match node {
+        // A directory may be reached through a symlink of the base.
+        Node::Dir { .. } => reader.stat_through(path)?,
+        _ => reader.stat(path)?,
+    };
+    let unlike = |planned| Difference::Kind {
+        planned,
+        found: found.as_ref().map_or("nothing", kind),
+    };
+    Ok(match (node, &found) {
+        (Node::Absent, None) => None,
+        (Node::Absent, Some(_)) => Some(unlike("nothing")),
+        (Node::Dir { access }, Some(stat)) if stat.kind == Kind::Dir => access_differs(*access, stat),
+        (Node::Dir { .. }, _) => Some(unlike("a directory")),
+        (
+            Node::Symlink { target },
+            Some(Stat {
+                kind: Kind::Symlink(found),
+                ..
+            }),
+        ) => (target.as_bytes() != found.as_slice()).then_some(Difference::Target),
+        (Node::Symlink { .. }, _) => Some(unlike("a symlink")),
+        (Node::File { content, access }, Some(stat)) if stat.kind == Kind::File => {
+            let limit = length(content);
+            let found = if stat.size > limit {
+                return Ok(Some(Difference::Content {
+                    planned: limit,
+                    found: stat.size,
+                    at: limit,
+                }));
+            } else {
+                reader.read(path, limit)?.unwrap_or_default()
+            };
+            access_differs(*access, stat).or_else(|| content_differs(content, &found))
+        }
+        (Node::File { .. }, _) => Some(unlike("a file")),
+    })
+}
+
+fn kind(stat: &Stat) -> &'static str {
+    match stat.kind {
+        Kind::File => "a file",
+        Kind::Dir => "a directory",
+        Kind::Symlink(_) => "a symlink",
+        Kind::Special => "a device, socket or FIFO",
+    }
+}
+
+fn access_differs(planned: Access, found: &Stat) -> Option<Difference> {
+    let found = found.access.filter(|found| *found != planned)?;
+    Some(Difference::Access { planned, found })
+}
+
+fn content_differs(planned: &[u8], found: &[u8]) -> Option<Difference> {
+    if planned == found {
+        return None;
+    }
+    let same = planned.iter().zip(found).take_while(|(a, b)| a == b).count();
+    Some(Difference::Content {
+        planned: length(planned),
+        found: length(found),
+        at: u64::try_from(same).unwrap_or(u64::MAX),
+    })
+}

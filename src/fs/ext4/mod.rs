@@ -1,0 +1,36 @@
+//! Writing into an ext4 filesystem that somebody else made, and reading it back with other code.
+
+mod device;
+mod read;
+mod room;
+pub mod superblock;
+mod walk;
+mod write;
+
+pub use read::Ext4Reader;
+pub use write::Ext4Writer;
+
+use crate::block::ReadAt;
+use crate::tree::Volume;
+
+use super::FsError;
+use superblock::Superblock;
+
+/// The inode of the root directory (kernel, `Documentation/filesystems/ext4/special_inodes.rst`).
+const ROOT_INODE: u32 = 2;
+
+/// The superblock of the filesystem on `medium`.
+///
+/// # Errors
+/// [`FsError::Io`] and [`FsError::Superblock`].
+pub fn superblock_of(medium: &impl ReadAt) -> Result<Superblock, FsError> {
+    let mut bytes = [0; superblock::LEN];
+    medium
+        .read_exact_at(superblock::OFFSET, &mut bytes)
+        .map_err(|source| FsError::Io {
+            volume: Volume::Root,
+            offset: superblock::OFFSET,
+            source,
+        })?;
+    Superblock::parse(&bytes).map_err(FsError::Superblock)
+}

@@ -1,0 +1,245 @@
+//! Reading ext4, by `ext4-view`: for the facts of a base, for people, and to see that what was written is there.
+//!
+//! It shares nothing with the code that writes. Numbers that the image gives are bounded before the library takes
+//! memory by them.
+
+use std::error::Error;
+
+use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
+
+use super::superblock::Refusal;
+use super::superblock_of;
+use crate::block::ReadAt;
+use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
+use crate::tree::{Access, CardPath, Volume};
+
+/// How many symlinks one path may lead through (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
+/// The longest target, in bytes (`PATH_MAX`).
+const LONGEST_TARGET: u64 = 4096;
+
+/// Entries of a directory that are listed.
+const MOST_ENTRIES: usize = 100_000;
+
+/// An ext4 filesystem, read only. A journal that was not replayed is taken into account.
+pub struct Ext4Reader(Ext4);
+
+struct Source<M>(M);
+
+impl<M: ReadAt> Ext4Read for Source<M> {
+    fn read(&mut self, start_byte: u64, dst: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.0.read_exact_at(start_byte, dst)?)
+    }
+}
+
+impl Ext4Reader {
+    /// The filesystem on `medium`.
+    ///
+    /// # Errors
+    /// [`FsError::Superblock`], [`FsError::Ext4Refused`] where it is larger than `medium`, and what the library says.
+    pub fn open<M: ReadAt + 'static>(medium: M) -> Result<Self, FsError> {
+        let superblock = superblock_of(&medium)?;
+        let filesystem = u128::from(superblock.blocks) * u128::from(superblock.block_size);
+        if filesystem > u128::from(medium.size()) {
+            return Err(FsError::Ext4Refused(Refusal::LargerThanPartition {
+                filesystem,
+                partition: medium.size(),
+            }));
+        }
+        Ext4::load(Box::new(Source(medium)))
+            .map(Self)
+            .map_err(failed("opening", "/"))
+    }
+
+    /// `path` without symlinks, and what is there; `None` where there is nothing. Whether a symlink at the very end
+    /// is followed, `last` says.
+    fn resolve(&self, path: &CardPath, last: Last) -> Result<Option<(String, Metadata)>, FsError> {
+        let mut todo: Vec<String> = path.parts().rev().map(str::to_owned).collect();
+        let mut real = String::new();
+        let mut found = None;
+        let mut links = 0;
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    real.truncate(real.rfind('/').unwrap_or(0));
+                    found = None;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = format!("{real}/{part}");
+            let metadata = match self.0.symlink_metadata(next.as_str()) {
+                Ok(metadata) => metadata,
+                Err(error) if is_absence(&error) => return Ok(None),
+                Err(error) => return Err(failed("reading", &next)(error)),
+            };
+            let follow = !todo.is_empty() || last == Last::Follow;
+            if !(metadata.is_symlink() && follow) {
+                real = next;
+                found = Some(metadata);
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(FsError::TooManyLinks {
+                    path: path.clone(),
+                    limit: MOST_LINKS,
+                });
+            }
+            let target = self.target(&next, &metadata)?;
+            let Ok(target) = String::from_utf8(target) else {
+                return Ok(None);
+            };
+            if target.starts_with('/') {
+                real.clear();
+            }
+            todo.extend(target.split('/').rev().map(str::to_owned));
+        }
+        match found {
+            Some(metadata) => Ok(Some((real, metadata))),
+            None => {
+                let dir = if real.is_empty() { "/" } else { &real };
+                let metadata = self.0.symlink_metadata(dir).map_err(failed("reading", dir))?;
+                Ok(Some((real, metadata)))
+            }
+        }
+    }
+
+    fn target(&self, path: &str, metadata: &Metadata) -> Result<Vec<u8>, FsError> {
+        if metadata.len() > LONGEST_TARGET {
+            return Err(FsError::Damaged {
+                volume: Volume::Root,
+                what: format!("the target of {path} has {} bytes", metadata.len()),
+            });
+        }
+        let target = self
+            .0
+            .read_link(path)
+            .map_err(failed("reading the symlink", path))?;
+        Ok(target.as_ref().to_vec())
+    }
+
+    fn stat_of(&self, path: &str, metadata: &Metadata) -> Result<Stat, FsError> {
+        let kind = match metadata.file_type() {
+            FileType::Regular => Kind::File,
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => Kind::Symlink(self.target(path, metadata)?),
+            _ => Kind::Special,
+        };
+        Ok(Stat {
+            kind,
+            size: metadata.len(),
+            access: Some(Access {
+                mode: metadata.mode(),
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+            }),
+            modified: metadata.modified().seconds(),
+        })
+    }
+}
+
+/// What to do with a symlink at the end of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Follow,
+    Keep,
+}
+
+impl VolumeReader for Ext4Reader {
+    fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
+        match self.resolve(path, Last::Keep)? {
+            Some((real, metadata)) => self.stat_of(&real, &metadata).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn stat_through(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
+        match self.resolve(path, Last::Follow)? {
+            Some((real, metadata)) => self.stat_of(&real, &metadata).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
+        let Some((real, metadata)) = self.resolve(path, Last::Follow)? else {
+            return Ok(None);
+        };
+        if metadata.file_type() != FileType::Regular {
+            return Ok(None);
+        }
+        if metadata.len() > limit {
+            return Err(FsError::TooLarge {
+                volume: Volume::Root,
+                path: path.clone(),
+                size: metadata.len(),
+                limit,
+            });
+        }
+        self.0
+            .read(real.as_str())
+            .map(Some)
+            .map_err(failed("reading", &real))
+    }
+
+    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError> {
+        let real = match path {
+            None => String::new(),
+            Some(path) => match self.resolve(path, Last::Follow)? {
+                Some((real, metadata)) if metadata.is_dir() => real,
+                _ => {
+                    return Err(FsError::NotADirectory {
+                        volume: Volume::Root,
+                        path: path.clone(),
+                        at: path.to_string(),
+                    })
+                }
+            },
+        };
+        let dir = if real.is_empty() { "/" } else { &real };
+        let mut listed = Vec::new();
+        for entry in self
+            .0
+            .read_dir(dir)
+            .map_err(failed("listing", dir))?
+            .take(MOST_ENTRIES)
+        {
+            let entry = entry.map_err(failed("listing", dir))?;
+            let name = entry.file_name();
+            let Ok(name) = name.as_str() else { continue };
+            if name == "." || name == ".." {
+                continue;
+            }
+            let full = format!("{real}/{name}");
+            let metadata = self
+                .0
+                .symlink_metadata(full.as_str())
+                .map_err(failed("reading", &full))?;
+            listed.push(Listed {
+                name: name.to_owned(),
+                stat: self.stat_of(&full, &metadata)?,
+            });
+        }
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+}
+
+/// The errors that mean that nothing is there.
+fn is_absence(error: &Ext4Error) -> bool {
+    matches!(
+        error,
+        Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::MalformedPath | Ext4Error::PathTooLong
+    )
+}
+
+fn failed<'a>(doing: &'static str, path: &'a str) -> impl Fn(Ext4Error) -> FsError + 'a {
+    move |error| FsError::Library {
+        doing,
+        volume: Volume::Root,
+        path: path.to_owned(),
+        source: Box::new(error),
+    }
+}

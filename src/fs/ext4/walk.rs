@@ -1,0 +1,151 @@
+//! From a planned path to the directory it lies in, through the symlinks that the base has on the way.
+//!
+//! Ubuntu's `/lib` is a symlink to `usr/lib`: a file planned under the one must land under the other, and must
+//! never replace the symlink. Every step stays inside the filesystem, whatever a symlink says.
+
+use std::collections::BTreeSet;
+
+use fs_ext4::{Error as LibError, Filesystem};
+
+use super::ROOT_INODE;
+use crate::fs::FsError;
+use crate::tree::{CardPath, Volume};
+
+/// How many symlinks one path may lead through, as in Linux (`MAXSYMLINKS`, path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
+/// The longest symlink target that Linux knows, in bytes (`PATH_MAX`).
+const LONGEST_TARGET: u64 = 4096;
+
+/// What happens where a directory on the way is not there.
+pub(super) enum Missing<'a> {
+    /// It is made, 0755 root:root, and the directory that gets it is noted.
+    Make(&'a mut BTreeSet<u32>),
+    /// The walk ends.
+    Stop,
+}
+
+/// One part still to go, and whether the plan or a symlink named it.
+struct Part {
+    name: Vec<u8>,
+    from: Option<Vec<u8>>,
+}
+
+/// The inode of the directory that `parts` lead to, starting at the root; `None` where it is not there and was not
+/// to be made. `path` is the whole planned path, for messages.
+pub(super) fn directory(
+    fs: &Filesystem,
+    path: &CardPath,
+    parts: &[&str],
+    mut missing: Missing<'_>,
+) -> Result<Option<u32>, FsError> {
+    let mut todo: Vec<Part> = parts
+        .iter()
+        .rev()
+        .map(|name| Part {
+            name: name.as_bytes().to_vec(),
+            from: None,
+        })
+        .collect();
+    let mut links = 0;
+    // Every directory from the root to here, for `..`.
+    let mut way = vec![ROOT_INODE];
+    while let Some(part) = todo.pop() {
+        let here = way.last().copied().unwrap_or(ROOT_INODE);
+        match part.name.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                if way.len() > 1 {
+                    way.pop();
+                }
+                continue;
+            }
+            _ => {}
+        }
+        let Some(inode) = child(fs, here, &part.name, path)? else {
+            match (&mut missing, part.from) {
+                (Missing::Stop, _) => return Ok(None),
+                (Missing::Make(_), Some(target)) => {
+                    return Err(FsError::DanglingLink {
+                        path: path.clone(),
+                        target: String::from_utf8_lossy(&target).into_owned(),
+                    })
+                }
+                (Missing::Make(changed), None) => {
+                    let made = fs
+                        .apply_mkdir_at(here, &part.name, 0o755)
+                        .map_err(failed("making a directory for", path))?;
+                    changed.insert(here);
+                    way.push(made);
+                    continue;
+                }
+            }
+        };
+        let stat = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
+        if stat.is_dir() {
+            way.push(inode);
+        } else if stat.is_symlink() {
+            links += 1;
+            if links > MOST_LINKS || stat.size > LONGEST_TARGET {
+                return Err(FsError::TooManyLinks {
+                    path: path.clone(),
+                    limit: MOST_LINKS,
+                });
+            }
+            let target = fs
+                .read_link_ino(inode)
+                .map_err(failed("reading a symlink on the way to", path))?;
+            if target.first() == Some(&b'/') {
+                way.truncate(1);
+            }
+            todo.extend(target.split(|byte| *byte == b'/').rev().map(|name| Part {
+                name: name.to_vec(),
+                from: Some(target.clone()),
+            }));
+        } else if matches!(missing, Missing::Stop) {
+            return Ok(None);
+        } else {
+            return Err(FsError::NotADirectory {
+                volume: Volume::Root,
+                path: path.clone(),
+                at: String::from_utf8_lossy(&part.name).into_owned(),
+            });
+        }
+    }
+    Ok(way.last().copied())
+}
+
+/// The inode that `name` has in the directory `dir`, or `None`.
+pub(super) fn child(fs: &Filesystem, dir: u32, name: &[u8], path: &CardPath) -> Result<Option<u32>, FsError> {
+    match fs.lookup_at(dir, name) {
+        Ok(inode) => Ok(Some(inode)),
+        // A symlink may name parts that no file can have.
+        Err(LibError::NotFound | LibError::NameTooLong) => Ok(None),
+        Err(error) => Err(failed("looking up", path)(error)),
+    }
+}
+
+/// A library's error in ours.
+pub(super) fn failed<'a>(doing: &'static str, path: &'a CardPath) -> impl Fn(LibError) -> FsError + 'a {
+    move |error| match error {
+        error if out_of_space(&error) => FsError::Full {
+            volume: Volume::Root,
+            path: path.clone(),
+        },
+        error => FsError::Library {
+            doing,
+            volume: Volume::Root,
+            path: path.to_string(),
+            source: Box::new(error),
+        },
+    }
+}
+
+/// The library says that it found no room in three ways.
+fn out_of_space(error: &LibError) -> bool {
+    match error {
+        LibError::NoSpaceLeftOnDevice => true,
+        LibError::Corrupt(what) => what.contains("no group has"),
+        _ => false,
+    }
+}

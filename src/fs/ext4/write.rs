@@ -1,0 +1,313 @@
+//! Planned nodes into ext4, by `rust-fs-ext4`, within the limits that this library was found to have.
+//!
+//! * It opens filesystems that it does not keep whole: [`super::superblock`] decides first.
+//! * It cannot write into block-mapped inodes, and replacing a content in place needs one contiguous run: a file is
+//!   always removed and made anew, which also keeps the other names of a hard link what they were.
+//! * It plans with the group counters of the moment it was opened, so that space freed since is not found: on "full"
+//!   it is closed, opened and asked once more. Steps can be repeated for that.
+//! * A failed step may leave a prefix behind: the overlay is thrown away on any error.
+//!
+//! Directories are never renamed or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fs_ext4::block_io::BlockDevice;
+use fs_ext4::Filesystem;
+
+use super::device::{Device, Frozen};
+use super::superblock::Superblock;
+use super::walk::{self, failed, Missing};
+use super::{room, superblock_of};
+use crate::block::WriteAt;
+use crate::fs::{FsError, RootfsWriter};
+use crate::tree::{Access, CardPath, Node, Volume};
+
+/// Bytes of one write: below any journal's limit, and what an xz block of Ubuntu's images has.
+const PIECE: usize = 1 << 20;
+
+/// Nanoseconds that mean "leave this time as it is" (utimensat(2)).
+const UTIME_OMIT: u32 = (1 << 30) - 2;
+
+/// An ext4 filesystem that may be edited.
+pub struct Ext4Writer {
+    device: Arc<dyn BlockDevice>,
+    clock: Arc<Frozen>,
+    superblock: Superblock,
+    /// `None` before the first use, and while it is opened again.
+    open: Option<Filesystem>,
+    /// What was written: the directory's inode and the name, the path that it was planned under, and the plan.
+    placed: BTreeMap<(u32, String), (CardPath, Node)>,
+    /// The directories that got or lost a name. The library leaves their times as they were; Linux does not.
+    changed: BTreeSet<u32>,
+    time: u32,
+}
+
+impl Ext4Writer {
+    /// The filesystem on `medium`, if it is one that may be edited. Every inode that is written gets `time` (seconds
+    /// since 1970).
+    ///
+    /// # Errors
+    /// [`FsError::Ext4Refused`] with the reason, [`FsError::Superblock`] and [`FsError::Io`].
+    pub fn open<M: WriteAt + 'static>(medium: M, time: u32) -> Result<Self, FsError> {
+        let superblock = superblock_of(&medium)?;
+        superblock.check(medium.size())?;
+        Ok(Self {
+            device: Arc::new(Device(medium)),
+            clock: Arc::new(Frozen::new(time)),
+            superblock,
+            open: None,
+            placed: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            time,
+        })
+    }
+
+    fn fs(&mut self) -> Result<Filesystem, FsError> {
+        match self.open.take() {
+            Some(fs) => Ok(fs),
+            None => {
+                let mut fs = Filesystem::mount_with_runtime(self.device.clone(), self.clock.clone())
+                    .map_err(whole("opening"))?;
+                // The journal guards against a power cut half-way, and here there is none: the overlay is kept whole
+                // or thrown away. Without it each block is changed once, in its place, and the journal stays clean.
+                fs.journal = None;
+                Ok(fs)
+            }
+        }
+    }
+
+    /// Do `work` on the open filesystem.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &Filesystem) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        let fs = self.fs()?;
+        let done = work(self, &fs);
+        self.open = Some(fs);
+        done
+    }
+
+    /// Write everything out, so that the next use opens it afresh.
+    fn close(&mut self) -> Result<(), FsError> {
+        match self.open.take() {
+            Some(fs) => fs.finish().map_err(whole("finishing")),
+            None => Ok(()),
+        }
+    }
+
+    fn put(&mut self, path: &CardPath, node: &Node) -> Result<(), FsError> {
+        match self.with(|own, fs| own.put_once(fs, path, node)) {
+            Err(FsError::Full { .. }) => {
+                self.close()?;
+                self.with(|own, fs| own.put_once(fs, path, node))
+            }
+            done => done,
+        }
+    }
+
+    fn put_once(&mut self, fs: &Filesystem, path: &CardPath, node: &Node) -> Result<(), FsError> {
+        let missing = match node {
+            Node::Absent => Missing::Stop,
+            _ => Missing::Make(&mut self.changed),
+        };
+        let mut parts: Vec<&str> = path.parts().collect();
+        parts.pop();
+        let Some(dir) = walk::directory(fs, path, &parts, missing)? else {
+            return Ok(());
+        };
+        let place = (dir, path.name().to_owned());
+        match self.placed.get(&place) {
+            Some((_, planned)) if planned == node => return Ok(()),
+            Some((first, _)) => {
+                return Err(FsError::SamePlace {
+                    volume: Volume::Root,
+                    first: first.clone(),
+                    second: path.clone(),
+                })
+            }
+            None => {}
+        }
+        let change = match node {
+            Node::Dir { access } => make_directory(fs, path, dir, *access)?,
+            Node::File { content, access } => {
+                clear(fs, path, dir, "a file")?;
+                make_file(fs, path, dir, content, *access)?
+            }
+            Node::Symlink { target } => {
+                clear(fs, path, dir, "a symlink")?;
+                fs.apply_symlink_at(dir, path.name().as_bytes(), target.as_bytes())
+                    .map_err(failed("linking", path))?;
+                Change::Names
+            }
+            Node::Absent => clear(fs, path, dir, "nothing")?,
+        };
+        if change == Change::Names {
+            self.changed.insert(dir);
+        }
+        self.placed.insert(place, (path.clone(), node.clone()));
+        Ok(())
+    }
+
+    /// Give every directory that changed its time.
+    fn date(&mut self) -> Result<(), FsError> {
+        let time = i64::from(self.time);
+        let changed = std::mem::take(&mut self.changed);
+        self.with(|_, fs| {
+            for dir in changed {
+                fs.apply_utimens_ino(dir, 0, UTIME_OMIT, time, 0)
+                    .map_err(whole("setting the times of directories of"))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a directory has other names than before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Names,
+    Nothing,
+}
+
+impl RootfsWriter for Ext4Writer {
+    fn apply(mut self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
+        let block_size = self.superblock.block_size;
+        for (path, node) in nodes {
+            acceptable(path, node, block_size)?;
+        }
+        let superblock = self.superblock.clone();
+        self.with(|_, fs| room::check(fs, &superblock, nodes))?;
+        for (path, node) in nodes {
+            self.put(path, node)?;
+        }
+        self.date()?;
+        self.close()
+    }
+}
+
+/// What the library would only find out half-way.
+fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsError> {
+    if let Node::File { access, .. } | Node::Dir { access } = node {
+        if access.mode > 0o7777 {
+            return Err(FsError::Mode {
+                path: path.clone(),
+                mode: access.mode,
+            });
+        }
+        // It means "leave it as it is" to chown(2) and to the library.
+        if access.uid == u32::MAX || access.gid == u32::MAX {
+            return Err(FsError::Owner { path: path.clone() });
+        }
+    }
+    if let Node::Symlink { target } = node {
+        // The target and a NUL have one block, and Linux follows no more than PATH_MAX.
+        let most = usize::try_from(block_size)
+            .unwrap_or(4096)
+            .min(4096)
+            .saturating_sub(1);
+        if target.is_empty() || target.len() > most {
+            return Err(FsError::LinkTarget {
+                path: path.clone(),
+                len: target.len(),
+                most,
+            });
+        }
+        // No file can be called that, and the second reader says so.
+        if target.split('/').any(|part| part.len() > 255) {
+            return Err(FsError::LinkPart { path: path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Take away the file or symlink that is at `path`, whose directory is `dir`.
+fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<Change, FsError> {
+    let name = path.name().as_bytes();
+    let Some(inode) = walk::child(fs, dir, name, path)? else {
+        return Ok(Change::Nothing);
+    };
+    if fs
+        .stat_ino(inode)
+        .map_err(failed("reading the inode of", path))?
+        .is_dir()
+    {
+        return Err(FsError::DirectoryInTheWay {
+            volume: Volume::Root,
+            path: path.clone(),
+            wanted,
+        });
+    }
+    fs.apply_unlink_at(dir, name).map_err(failed("removing", path))?;
+    Ok(Change::Names)
+}
+
+fn make_file(
+    fs: &Filesystem,
+    path: &CardPath,
+    dir: u32,
+    content: &[u8],
+    access: Access,
+) -> Result<Change, FsError> {
+    let inode = fs
+        .apply_create_at(dir, path.name().as_bytes(), access.mode)
+        .map_err(failed("creating", path))?;
+    let mut offset = 0;
+    for piece in content.chunks(PIECE) {
+        offset = fs
+            .apply_pwrite_ino(inode, offset, piece)
+            .map_err(failed("writing", path))?;
+    }
+    own(fs, path, inode, access)?;
+    Ok(Change::Names)
+}
+
+fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access) -> Result<Change, FsError> {
+    let name = path.name().as_bytes();
+    if walk::child(fs, parent, name, path)?.is_none() {
+        let inode = fs
+            .apply_mkdir_at(parent, name, access.mode)
+            .map_err(failed("making the directory", path))?;
+        own(fs, path, inode, access)?;
+        return Ok(Change::Names);
+    }
+    // It may be a symlink to one: an overlay that has `lib/` means what the base's `lib` leads to.
+    let inode = match walk::directory(fs, path, &path.parts().collect::<Vec<_>>(), Missing::Stop)? {
+        Some(inode) => inode,
+        None => {
+            return Err(FsError::NoDirectoryThere {
+                volume: Volume::Root,
+                path: path.clone(),
+            })
+        }
+    };
+    let there = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
+    if there.mode & 0o7777 != access.mode {
+        fs.apply_chmod_ino(inode, access.mode)
+            .map_err(failed("setting the mode of", path))?;
+    }
+    if (there.uid, there.gid) != (access.uid, access.gid) {
+        fs.apply_chown_ino(inode, access.uid, access.gid)
+            .map_err(failed("setting the owner of", path))?;
+    }
+    Ok(Change::Nothing)
+}
+
+/// Give a new inode its owner; it is root's already.
+fn own(fs: &Filesystem, path: &CardPath, inode: u32, access: Access) -> Result<(), FsError> {
+    if (access.uid, access.gid) == (0, 0) {
+        return Ok(());
+    }
+    fs.apply_chown_ino(inode, access.uid, access.gid)
+        .map_err(failed("setting the owner of", path))
+}
+
+/// An error that concerns no path.
+fn whole(doing: &'static str) -> impl Fn(fs_ext4::Error) -> FsError {
+    move |error| FsError::Library {
+        doing,
+        volume: Volume::Root,
+        path: "/".into(),
+        source: Box::new(error),
+    }
+}

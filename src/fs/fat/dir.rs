@@ -1,0 +1,227 @@
+//! The entries of a FAT directory: short names, and the long names that precede them (Microsoft's FAT specification
+//! 1.03, "FAT Directory Structure" and "Long File Name Implementation").
+
+use super::damaged;
+use super::volume::{FatVolume, RootDir};
+use crate::block::ReadAt;
+use crate::fs::FsError;
+
+/// Bytes of an entry.
+pub(super) const ENTRY: usize = 32;
+
+/// Bytes that a directory may have (specification: 65,536 entries).
+const MOST_BYTES: usize = 65_536 * ENTRY;
+
+const DIRECTORY: u8 = 0x10;
+const VOLUME_ID: u8 = 0x08;
+const LONG_NAME: u8 = 0x0F;
+
+/// One file or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DirEntry {
+    /// The long name, or the short one where there is none.
+    pub(super) name: String,
+    /// The short name, with its dot.
+    pub(super) short: String,
+    pub(super) is_dir: bool,
+    /// 0 for an empty file, and in `..` for the root directory.
+    pub(super) first: u32,
+    pub(super) size: u32,
+    /// Date and time of the last modification as stored.
+    pub(super) modified: (u16, u16),
+}
+
+impl DirEntry {
+    /// Whether `name` means this entry: FAT keeps the case of names and ignores it.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        same_name(&self.name, name) || self.short.eq_ignore_ascii_case(name)
+    }
+}
+
+/// Whether two names are one on FAT.
+pub(super) fn same_name(a: &str, b: &str) -> bool {
+    a.chars()
+        .flat_map(char::to_uppercase)
+        .eq(b.chars().flat_map(char::to_uppercase))
+}
+
+/// Which directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dir {
+    Root,
+    At(u32),
+}
+
+/// All bytes of a directory.
+pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec<u8>, FsError> {
+    let first = match (dir, volume.root) {
+        (Dir::Root, RootDir::Fixed { start, size }) => {
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0).min(MOST_BYTES)];
+            volume.bytes(start, &mut bytes)?;
+            return Ok(bytes);
+        }
+        (Dir::Root, RootDir::Chain(first)) | (Dir::At(first), _) => first,
+    };
+    let cluster_size = usize::try_from(volume.cluster_size).unwrap_or(MOST_BYTES);
+    let mut bytes = Vec::new();
+    for cluster in volume.chain(first)? {
+        let from = bytes.len();
+        if from >= MOST_BYTES {
+            return Err(damaged("a directory has more than 65536 entries".into()));
+        }
+        bytes.resize(from.saturating_add(cluster_size), 0);
+        if let Some(part) = bytes.get_mut(from..) {
+            volume.bytes(volume.start(cluster), part)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The entries in the bytes of a directory, without the volume label and the two dots.
+pub(super) fn entries(bytes: &[u8]) -> Vec<DirEntry> {
+    let mut found = Vec::new();
+    let mut long = LongName::default();
+    for raw in bytes.chunks_exact(ENTRY) {
+        let Some(raw) = raw.first_chunk::<ENTRY>() else {
+            break;
+        };
+        match (raw[0], raw[11]) {
+            (0, _) => break,
+            (0xE5, _) => long = LongName::default(),
+            (_, attributes) if attributes & 0x3F == LONG_NAME => long.add(raw),
+            (_, attributes) if attributes & VOLUME_ID != 0 => long = LongName::default(),
+            (b'.', _) => {}
+            (_, attributes) => {
+                let short = short_name(raw);
+                let name = std::mem::take(&mut long)
+                    .finish(raw)
+                    .unwrap_or_else(|| cased(raw, &short));
+                found.push(DirEntry {
+                    name,
+                    short,
+                    is_dir: attributes & DIRECTORY != 0,
+                    first: u32::from(u16_at(raw, 20)) << 16 | u32::from(u16_at(raw, 26)),
+                    size: u32::from(u16_at(raw, 30)) << 16 | u32::from(u16_at(raw, 28)),
+                    modified: (u16_at(raw, 24), u16_at(raw, 22)),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// How many entries at the end of a directory were never used.
+pub(super) fn unused(bytes: &[u8]) -> usize {
+    let used = bytes
+        .chunks_exact(ENTRY)
+        .position(|raw| raw.first() == Some(&0))
+        .unwrap_or(bytes.len() / ENTRY);
+    (bytes.len() / ENTRY).saturating_sub(used)
+}
+
+/// The parts of a long name, which come last part first.
+#[derive(Default)]
+struct LongName {
+    units: Vec<u16>,
+    checksum: u8,
+    /// The number that the next part must have; 0 after the first part of the name was seen.
+    next: u8,
+}
+
+impl LongName {
+    fn add(&mut self, raw: &[u8; ENTRY]) {
+        let number = raw[0] & 0x1F;
+        if raw[0] & 0x40 != 0 {
+            *self = Self {
+                units: Vec::new(),
+                checksum: raw[13],
+                next: number,
+            };
+        }
+        if number == 0 || number > 20 || number != self.next || raw[13] != self.checksum {
+            *self = Self::default();
+            return;
+        }
+        let ranges = [(1, 5), (14, 6), (28, 2)];
+        let part = ranges
+            .iter()
+            .flat_map(|(from, count)| (0..*count).map(move |nth| u16_at(raw, from + 2 * nth)));
+        let mut units: Vec<u16> = part.collect();
+        units.append(&mut self.units);
+        self.units = units;
+        self.next = number - 1;
+    }
+
+    /// The name, if it is whole and belongs to the short name in `raw`.
+    fn finish(self, raw: &[u8; ENTRY]) -> Option<String> {
+        if self.units.is_empty() || self.next != 0 || self.checksum != checksum(raw) {
+            return None;
+        }
+        let end = self
+            .units
+            .iter()
+            .position(|unit| *unit == 0)
+            .unwrap_or(self.units.len());
+        String::from_utf16(self.units.get(..end)?).ok()
+    }
+}
+
+/// The checksum that ties long names to their short one.
+fn checksum(raw: &[u8; ENTRY]) -> u8 {
+    raw.iter()
+        .take(11)
+        .fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+}
+
+fn short_name(raw: &[u8; ENTRY]) -> String {
+    let text = |bytes: Option<&[u8]>| -> String {
+        let bytes = bytes.unwrap_or_default();
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != b' ')
+            .map_or(0, |last| last + 1);
+        // Code pages differ above 127; no file of a Pi has such a name.
+        bytes
+            .iter()
+            .take(end)
+            .map(|byte| {
+                if byte.is_ascii() {
+                    char::from(*byte)
+                } else {
+                    '\u{FFFD}'
+                }
+            })
+            .collect()
+    };
+    let (stem, extension) = (text(raw.get(..8)), text(raw.get(8..11)));
+    if extension.is_empty() {
+        stem
+    } else {
+        format!("{stem}.{extension}")
+    }
+}
+
+/// Windows NT and Linux write `config.txt` without a long name and say in byte 12 which half is in lower case.
+fn cased(raw: &[u8; ENTRY], short: &str) -> String {
+    let (stem, extension) = short.split_once('.').unwrap_or((short, ""));
+    let lower = |text: &str, bit: u8| {
+        if raw[12] & bit == 0 {
+            text.to_owned()
+        } else {
+            text.to_ascii_lowercase()
+        }
+    };
+    let (stem, extension) = (lower(stem, 0x08), lower(extension, 0x10));
+    if extension.is_empty() {
+        stem
+    } else {
+        format!("{stem}.{extension}")
+    }
+}
+
+fn u16_at(raw: &[u8; ENTRY], at: usize) -> u16 {
+    raw.get(at..)
+        .and_then(<[u8]>::first_chunk)
+        .copied()
+        .map_or(0, u16::from_le_bytes)
+}

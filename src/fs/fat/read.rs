@@ -1,0 +1,169 @@
+//! Reading FAT, by code that shares nothing with the library that writes it.
+
+use super::dir::{self, Dir, DirEntry};
+use super::time::seconds;
+use super::volume::FatVolume;
+use super::{damaged, FatRefusal};
+use crate::block::ReadAt;
+use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
+use crate::tree::{CardPath, Volume};
+
+/// A FAT16 or FAT32, read only.
+#[derive(Debug)]
+pub struct FatReader<M> {
+    volume: FatVolume<M>,
+}
+
+impl<M: ReadAt> FatReader<M> {
+    /// The filesystem on `medium`.
+    ///
+    /// # Errors
+    /// [`FsError::FatRefused`] and [`FsError::Io`].
+    pub fn open(medium: M) -> Result<Self, FsError> {
+        Ok(Self {
+            volume: FatVolume::open(medium)?,
+        })
+    }
+
+    /// Whether it may be edited.
+    ///
+    /// # Errors
+    /// [`FatRefusal::Dirty`].
+    pub fn check_clean(&self) -> Result<(), FsError> {
+        if self.volume.dirty {
+            return Err(FatRefusal::Dirty.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn volume(&self) -> &FatVolume<M> {
+        &self.volume
+    }
+
+    /// The entry at `path`, or what stands in its way.
+    pub(super) fn find(&self, path: &CardPath) -> Result<Found, FsError> {
+        let mut dir = Dir::Root;
+        let mut way = String::new();
+        let mut parts = path.parts().peekable();
+        while let Some(part) = parts.next() {
+            way.push('/');
+            way.push_str(part);
+            let last = parts.peek().is_none();
+            let bytes = dir::bytes_of(&self.volume, dir)?;
+            let entry = dir::entries(&bytes)
+                .into_iter()
+                .find(|entry| entry.is_called(part));
+            match entry {
+                Some(entry) if last => return Ok(Found::Entry(entry)),
+                Some(entry) if entry.is_dir => dir = below(&entry)?,
+                Some(_) => return Ok(Found::FileInTheWay(way)),
+                None if last => return Ok(Found::Nothing),
+                None => return Ok(Found::NoDirectory(way)),
+            }
+        }
+        Ok(Found::NoDirectory(way))
+    }
+
+    fn stat_of(entry: &DirEntry) -> Stat {
+        Stat {
+            kind: if entry.is_dir { Kind::Dir } else { Kind::File },
+            size: u64::from(entry.size),
+            access: None,
+            modified: seconds(entry.modified),
+        }
+    }
+}
+
+/// What is at the end of a path.
+pub(super) enum Found {
+    /// A file or a directory.
+    Entry(DirEntry),
+    /// Nothing; the directory that it would lie in is there.
+    Nothing,
+    /// A directory on the way is not there.
+    NoDirectory(String),
+    /// A file is where a directory should be.
+    FileInTheWay(String),
+}
+
+/// The directory that `entry` is.
+pub(super) fn below(entry: &DirEntry) -> Result<Dir, FsError> {
+    match entry.first {
+        0 => Err(damaged(format!("the directory {:?} has no cluster", entry.name))),
+        first => Ok(Dir::At(first)),
+    }
+}
+
+impl<M: ReadAt> VolumeReader for FatReader<M> {
+    fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
+        Ok(match self.find(path)? {
+            Found::Entry(entry) => Some(Self::stat_of(&entry)),
+            _ => None,
+        })
+    }
+
+    fn stat_through(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
+        self.stat(path)
+    }
+
+    fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
+        let Found::Entry(entry) = self.find(path)? else {
+            return Ok(None);
+        };
+        if entry.is_dir {
+            return Ok(None);
+        }
+        let size = u64::from(entry.size);
+        if size > limit {
+            return Err(FsError::TooLarge {
+                volume: Volume::Boot,
+                path: path.clone(),
+                size,
+                limit,
+            });
+        }
+        if size == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let mut left = usize::try_from(size).unwrap_or(0);
+        let chain = self.volume.chain(entry.first)?;
+        let cluster = usize::try_from(self.volume.cluster_size).unwrap_or(0);
+        if left > chain.len().saturating_mul(cluster) {
+            return Err(damaged(format!(
+                "{path} has {size} bytes, more than its clusters"
+            )));
+        }
+        let mut content = vec![0; left];
+        for (part, number) in content.chunks_mut(cluster.max(1)).zip(chain) {
+            self.volume.bytes(self.volume.start(number), part)?;
+            left = left.saturating_sub(part.len());
+        }
+        Ok(Some(content))
+    }
+
+    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError> {
+        let dir = match path {
+            None => Dir::Root,
+            Some(path) => match self.find(path)? {
+                Found::Entry(entry) if entry.is_dir => below(&entry)?,
+                _ => {
+                    return Err(FsError::NotADirectory {
+                        volume: Volume::Boot,
+                        path: path.clone(),
+                        at: path.to_string(),
+                    })
+                }
+            },
+        };
+        let bytes = dir::bytes_of(&self.volume, dir)?;
+        let mut listed: Vec<Listed> = dir::entries(&bytes)
+            .iter()
+            .map(|entry| Listed {
+                name: entry.name.clone(),
+                stat: Self::stat_of(entry),
+            })
+            .collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+}

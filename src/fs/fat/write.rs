@@ -1,0 +1,326 @@
+//! Planned files into FAT, by `fatfs` 0.3.6, within the limits that this library was found to have.
+//!
+//! * The two dots of a directory that it makes get long names, which fsck.vfat calls damage: directories are not made.
+//! * It follows what a damaged volume says: everything that it will follow is read by [`super::read`] before.
+//! * A cluster that it appends to the root directory of a FAT32 keeps its old bytes, which then are entries: the
+//!   clusters that it is going to take are zeroed first. For that to be exact, whatever is given up is given up in a
+//!   first pass, and the second only takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use fatfs::{FileSystem, FsOptions};
+
+use super::dir;
+use super::read::{FatReader, Found};
+use super::time::Frozen;
+use super::volume::RootDir;
+use crate::block::{length, Cursor, WriteAt};
+use crate::fs::{FsError, RootfsWriter};
+use crate::tree::{CardPath, Node, Volume};
+
+/// UTF-16 units of a name in one directory entry, and of a whole name.
+const UNITS_PER_ENTRY: usize = 13;
+const MOST_UNITS: usize = 255;
+
+/// Zeroes are written in pieces of this many bytes.
+const ZEROES: [u8; 4096] = [0; 4096];
+
+/// A FAT that may be edited.
+#[derive(Debug)]
+pub struct FatWriter<M> {
+    medium: M,
+    time: u32,
+}
+
+/// What a plan needs, and what it gives up before.
+#[derive(Debug, Default)]
+struct Needs {
+    clusters: usize,
+    /// Entries by directory.
+    entries: BTreeMap<Option<CardPath>, usize>,
+}
+
+impl<M: WriteAt> FatWriter<M> {
+    /// The filesystem on `medium`, if it is one that may be edited. Every file that is written gets `time` (seconds
+    /// since 1970).
+    ///
+    /// # Errors
+    /// [`FsError::FatRefused`] with the reason, and [`FsError::Io`].
+    pub fn open(medium: M, time: u32) -> Result<Self, FsError> {
+        FatReader::open(&medium)?.check_clean()?;
+        Ok(Self { medium, time })
+    }
+
+    /// The plan against what is there: every reason why it cannot be carried out, and what it needs.
+    fn check(&self, nodes: &[(&CardPath, &Node)]) -> Result<Needs, FsError> {
+        let reader = FatReader::open(&self.medium)?;
+        let mut needs = Needs::default();
+        let mut seen: BTreeMap<String, &CardPath> = BTreeMap::new();
+        for (path, node) in nodes {
+            acceptable_name(path)?;
+            let folded: String = path.as_str().chars().flat_map(char::to_uppercase).collect();
+            if let Some(first) = seen.insert(folded, path) {
+                return Err(FsError::SamePlace {
+                    volume: Volume::Boot,
+                    first: first.clone(),
+                    second: (*path).clone(),
+                });
+            }
+            let found = reader.find(path)?;
+            if **node == Node::Absent && !matches!(found, Found::Entry(_)) {
+                continue;
+            }
+            match found {
+                Found::FileInTheWay(at) => {
+                    return Err(FsError::NotADirectory {
+                        volume: Volume::Boot,
+                        path: (*path).clone(),
+                        at,
+                    })
+                }
+                Found::NoDirectory(missing) => {
+                    return Err(FsError::FatDirectory {
+                        path: (*path).clone(),
+                        missing,
+                    })
+                }
+                Found::Entry(entry) => {
+                    fits(path, node, entry.is_dir)?;
+                    if entry.first != 0 {
+                        reader.volume().chain(entry.first)?;
+                    }
+                }
+                Found::Nothing => {
+                    if let Node::Dir { .. } = node {
+                        return Err(FsError::FatDirectory {
+                            path: (*path).clone(),
+                            missing: path.to_string(),
+                        });
+                    }
+                    *needs.entries.entry(path.parent()).or_default() += entries_of(path.name());
+                }
+            }
+            match node {
+                Node::Symlink { .. } => return Err(FsError::FatSymlink((*path).clone())),
+                Node::File { content, .. } => {
+                    let clusters = length(content).div_ceil(reader.volume().cluster_size);
+                    needs.clusters = needs
+                        .clusters
+                        .saturating_add(usize::try_from(clusters).unwrap_or(usize::MAX));
+                }
+                Node::Dir { .. } | Node::Absent => {}
+            }
+        }
+        self.grow(&reader, &mut needs)?;
+        Ok(needs)
+    }
+
+    /// Add what the directories grow by; the root of FAT16 cannot.
+    fn grow(&self, reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
+        let cluster = usize::try_from(reader.volume().cluster_size)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        for (parent, entries) in &needs.entries {
+            if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
+                let free = dir::unused(&dir::bytes_of(reader.volume(), dir::Dir::Root)?);
+                if free < *entries {
+                    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                    return Err(FsError::NoEntries {
+                        free: number(free),
+                        needed: number(*entries),
+                    });
+                }
+            } else {
+                let bytes = entries.saturating_mul(dir::ENTRY);
+                needs.clusters = needs.clusters.saturating_add(bytes.div_ceil(cluster));
+            }
+        }
+        Ok(())
+    }
+
+    /// Zero the clusters that will be taken, or say that there are too few.
+    fn prepare(&self, needs: &Needs) -> Result<(), FsError> {
+        let reader = FatReader::open(&self.medium)?;
+        let volume = reader.volume();
+        let free = volume.free_clusters(needs.clusters)?;
+        if free.len() < needs.clusters {
+            let bytes = |clusters: usize| {
+                u64::try_from(clusters)
+                    .unwrap_or(u64::MAX)
+                    .saturating_mul(volume.cluster_size)
+            };
+            return Err(FsError::NoRoom {
+                volume: Volume::Boot,
+                free: bytes(free.len()),
+                needed: bytes(needs.clusters),
+            });
+        }
+        for cluster in free {
+            let start = volume.start(cluster);
+            let end = start.saturating_add(volume.cluster_size);
+            let mut at = start;
+            while at < end {
+                let len = usize::try_from(end - at)
+                    .unwrap_or(ZEROES.len())
+                    .min(ZEROES.len());
+                let zeroes = ZEROES.get(..len).unwrap_or(&ZEROES);
+                self.medium
+                    .write_all_at(at, zeroes)
+                    .map_err(|source| FsError::Io {
+                        volume: Volume::Boot,
+                        offset: at,
+                        source,
+                    })?;
+                at = at.saturating_add(length(zeroes));
+            }
+        }
+        Ok(())
+    }
+
+    fn with_library<T>(
+        &self,
+        work: impl FnOnce(&FileSystem<Cursor<&M>>) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        // The library wants a clock that lives for ever: two dozen bytes for each card that is built.
+        let clock: &'static Frozen = Box::leak(Box::new(Frozen::at(self.time)));
+        let options = FsOptions::new().time_provider(clock);
+        let fs = FileSystem::new(Cursor::new(&self.medium), options).map_err(failed("opening", "/"))?;
+        let done = work(&fs)?;
+        fs.unmount().map_err(failed("finishing", "/"))?;
+        Ok(done)
+    }
+}
+
+impl<M: WriteAt> RootfsWriter for FatWriter<M> {
+    fn apply(self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
+        let needs = self.check(nodes)?;
+        let there = self.replaced(nodes)?;
+        self.with_library(|fs| {
+            for (path, node) in nodes.iter().filter(|(path, _)| there.contains(*path)) {
+                give_up(fs, path, node)?;
+            }
+            Ok(())
+        })?;
+        self.prepare(&needs)?;
+        self.with_library(|fs| {
+            for (path, node) in nodes {
+                if let Node::File { content, .. } = node {
+                    write_file(fs, path, content)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<M: WriteAt> FatWriter<M> {
+    /// The planned paths at which there is something.
+    fn replaced<'a>(&self, nodes: &[(&'a CardPath, &Node)]) -> Result<BTreeSet<&'a CardPath>, FsError> {
+        let reader = FatReader::open(&self.medium)?;
+        let mut there = BTreeSet::new();
+        for (path, _) in nodes {
+            if let Found::Entry(_) = reader.find(path)? {
+                there.insert(*path);
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// Whether `node` can take the place of what is there.
+fn fits(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsError> {
+    let wanted = match (node, is_dir) {
+        (Node::Dir { .. }, true) | (Node::File { .. } | Node::Absent | Node::Symlink { .. }, false) => {
+            return Ok(())
+        }
+        (Node::Dir { .. }, false) => {
+            return Err(FsError::NoDirectoryThere {
+                volume: Volume::Boot,
+                path: path.clone(),
+            })
+        }
+        (Node::File { .. }, true) => "a file",
+        (Node::Absent, true) => "nothing",
+        (Node::Symlink { .. }, true) => "a symlink",
+    };
+    Err(FsError::DirectoryInTheWay {
+        volume: Volume::Boot,
+        path: path.clone(),
+        wanted,
+    })
+}
+
+/// Names that FAT or one of the systems that read it cannot have.
+fn acceptable_name(path: &CardPath) -> Result<(), FsError> {
+    let bad = |why| FsError::FatName {
+        path: path.clone(),
+        why,
+    };
+    for part in path.parts() {
+        if part.encode_utf16().count() > MOST_UNITS {
+            return Err(bad("a part of it is longer than 255 UTF-16 units"));
+        }
+        if part
+            .chars()
+            .any(|c| c < ' ' || c == '\u{7F}' || "\"*:<>?\\|".contains(c))
+        {
+            return Err(bad("a part of it has a character that FAT does not allow"));
+        }
+        if part.ends_with([' ', '.']) || part.starts_with(' ') {
+            return Err(bad(
+                "a part of it begins with a space, or ends with one or with a dot",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Entries that a new file takes in its directory.
+fn entries_of(name: &str) -> usize {
+    name.encode_utf16()
+        .count()
+        .div_ceil(UNITS_PER_ENTRY)
+        .saturating_add(1)
+}
+
+fn relative(path: &CardPath) -> &str {
+    path.as_str().trim_start_matches('/')
+}
+
+/// Free what is at `path`: the content of a file that gets another, all of one that goes.
+fn give_up<M: WriteAt>(fs: &FileSystem<Cursor<&M>>, path: &CardPath, node: &Node) -> Result<(), FsError> {
+    let root = fs.root_dir();
+    match node {
+        Node::File { .. } => root
+            .open_file(relative(path))
+            .and_then(|mut file| file.truncate().and_then(|()| file.flush()))
+            .map_err(failed("replacing", path.as_str())),
+        Node::Absent => root
+            .remove(relative(path))
+            .map_err(failed("removing", path.as_str())),
+        Node::Dir { .. } | Node::Symlink { .. } => Ok(()),
+    }
+}
+
+fn write_file<M: WriteAt>(
+    fs: &FileSystem<Cursor<&M>>,
+    path: &CardPath,
+    content: &[u8],
+) -> Result<(), FsError> {
+    let write = || {
+        let mut file = fs.root_dir().create_file(relative(path))?;
+        file.write_all(content)?;
+        file.flush()
+    };
+    write().map_err(failed("writing", path.as_str()))
+}
+
+fn failed<'a>(doing: &'static str, path: &'a str) -> impl Fn(io::Error) -> FsError + 'a {
+    move |error| FsError::Library {
+        doing,
+        volume: Volume::Boot,
+        path: path.to_owned(),
+        source: Box::new(error),
+    }
+}

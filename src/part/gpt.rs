@@ -1,0 +1,61 @@
+//! The GUID partition table, read by the `gpt` crate after the numbers that it would trust have been bounded.
+
+use gpt::disk::LogicalBlockSize;
+
+use crate::block::{Cursor, ReadAt};
+
+use super::{Entry, LayoutError, Span, SECTOR};
+
+/// Entries that a table may have. The specification asks for room for 128; a number from a hostile header would
+/// otherwise decide how much is read.
+const MOST_ENTRIES: u32 = 1024;
+
+/// Bytes of an entry, the only size in use (UEFI specification 2.10, 5.3.3).
+const ENTRY_SIZE: u32 = 128;
+
+/// Read the primary table of `image`. The backup at the end is not consulted: an image whose primary table is
+/// damaged was not copied whole.
+pub(super) fn read(image: &impl ReadAt) -> Result<Vec<Entry>, LayoutError> {
+    let bad = |why: String| LayoutError::BadGpt { why };
+    let mut cursor = Cursor::new(image);
+    let size = LogicalBlockSize::Lb512;
+    let header = gpt::header::read_header_from_arbitrary_device(&mut cursor, size)
+        .map_err(|error| bad(error.to_string()))?;
+    if header.part_size != ENTRY_SIZE {
+        return Err(bad(format!(
+            "its entries have {} bytes, not {ENTRY_SIZE}",
+            header.part_size
+        )));
+    }
+    if header.num_parts > MOST_ENTRIES {
+        return Err(bad(format!(
+            "it has {} entries, more than {MOST_ENTRIES}",
+            header.num_parts
+        )));
+    }
+    let table = gpt::partition::file_read_partitions(&mut cursor, &header, size)
+        .map_err(|error| bad(error.to_string()))?;
+    let mut entries = Vec::new();
+    for (number, partition) in table {
+        let sectors = partition
+            .last_lba
+            .checked_sub(partition.first_lba)
+            .and_then(|last| last.checked_add(1));
+        let span = sectors
+            .and_then(|sectors| sectors.checked_mul(SECTOR))
+            .zip(partition.first_lba.checked_mul(SECTOR))
+            .and_then(|(size, start)| Span::new(start, size));
+        let Some(span) = span else {
+            return Err(bad(format!(
+                "partition {number} goes from sector {} to sector {}",
+                partition.first_lba, partition.last_lba
+            )));
+        };
+        entries.push(Entry {
+            number,
+            span,
+            kind: partition.part_type_guid.guid.to_string(),
+        });
+    }
+    Ok(entries)
+}
