@@ -1,0 +1,274 @@
+//! A file that appears under its name whole, or not at all.
+//!
+//! It is written without any name where the file system can do that (`O_TMPFILE`, open(2)), else under a hidden one
+//! beside the final name; only [`NewFile::commit`] gives it the name, in one step and after its bytes have reached
+//! the disk. Dropped or killed before, it leaves nothing under that name.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, CWD};
+use rustix::io::Errno;
+
+/// Who may read the file. The umask plays no part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Mode 0600: an image holds password hashes and keys.
+    Owner,
+    /// Mode 0644.
+    All,
+}
+
+/// Whether the name may be given before the bytes are safe on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After a power cut there is the old file or the new one, whole.
+    Synced,
+    /// For what can be made again, and is checked when read.
+    Cached,
+}
+
+/// A file that is being written and has no name yet.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    directory: OwnedFd,
+    /// The name to be given, in `directory`.
+    name: OsString,
+    path: PathBuf,
+    /// The hidden name, where the file system knows no file without one.
+    hidden: Option<OsString>,
+}
+
+impl NewFile {
+    /// Start a file that shall become `path`. A symlink there is followed; what it leads to is replaced.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] where `path` names no file, [`io::ErrorKind::AlreadyExists`] where a
+    /// directory, device or the like stands there, else what the file system says.
+    pub fn create(path: &Path, readers: Readers) -> io::Result<Self> {
+        let path = resolve(path)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let directory = rustix::fs::openat(
+            CWD,
+            parent,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mode = match readers {
+            Readers::Owner => Mode::from_raw_mode(0o600),
+            Readers::All => Mode::from_raw_mode(0o644),
+        };
+        let (file, hidden) = if let Some(file) = nameless(&directory, mode)? {
+            (file, None)
+        } else {
+            let (file, hidden) = named(&directory, &name, mode)?;
+            (file, Some(hidden))
+        };
+        let new = Self {
+            file: File::from(file),
+            directory,
+            name,
+            path,
+            hidden,
+        };
+        rustix::fs::fchmod(&new.file, mode)?;
+        Ok(new)
+    }
+
+    /// The file, open for reading and writing.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The path that it will have, symlinks resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Give the file its name, replacing what had it.
+    ///
+    /// # Errors
+    /// What writing back or renaming says; then the old file is still there.
+    pub fn commit(mut self, durability: Durability) -> io::Result<()> {
+        if durability == Durability::Synced {
+            self.file.sync_all()?;
+        }
+        if self.hidden.is_none() {
+            self.hidden = Some(self.link()?);
+        }
+        if let Some(hidden) = &self.hidden {
+            rustix::fs::renameat(&self.directory, hidden, &self.directory, &self.name)?;
+            self.hidden = None;
+        }
+        if durability == Durability::Synced {
+            rustix::fs::fsync(&self.directory)?;
+        }
+        Ok(())
+    }
+
+    /// Give a nameless file a hidden name: `linkat` replaces nothing, only `rename` does.
+    fn link(&self) -> io::Result<OsString> {
+        unique(&self.name, |hidden| {
+            rustix::fs::linkat(
+                CWD,
+                proc_path(&self.file),
+                &self.directory,
+                hidden,
+                AtFlags::SYMLINK_FOLLOW,
+            )
+        })
+        .map(|(hidden, ())| hidden)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(hidden) = &self.hidden {
+            // Nothing more can be done about a hidden file that will not go.
+            let _gone = rustix::fs::unlinkat(&self.directory, hidden, AtFlags::empty());
+        }
+    }
+}
+
+/// Refuse what is no file, and follow a symlink.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if there.is_symlink() => resolve(&std::fs::canonicalize(path)?),
+        Ok(there) if !there.is_file() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} exists and is no regular file", path.display()),
+        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(path.to_owned()),
+    }
+}
+
+/// A file without a name, where the file system and `/proc` allow to name it later.
+fn nameless(directory: &OwnedFd, mode: Mode) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, ".", flags, mode) {
+        Ok(file) if std::fs::symlink_metadata(proc_path(&file)).is_ok() => Ok(Some(file)),
+        // The three ways in which open(2) says that O_TMPFILE is not supported.
+        Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn named(directory: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result<(OwnedFd, OsString)> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let (hidden, file) = unique(name, |hidden| rustix::fs::openat(directory, hidden, flags, mode))?;
+    Ok((file, hidden))
+}
+
+/// Try hidden names until one is free.
+fn unique<T>(name: &OsStr, make: impl Fn(&OsStr) -> Result<T, Errno>) -> io::Result<(OsString, T)> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        hidden.push(format!(".{}-{number}.partial", std::process::id()));
+        match make(&hidden) {
+            Err(Errno::EXIST) => {}
+            done => return Ok((hidden, done?)),
+        }
+    }
+}
+
+fn proc_path(file: &impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::{symlink, PermissionsExt};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_name_comes_with_the_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        for content in ["one", "two"] {
+            let new = NewFile::create(&out, Readers::Owner).unwrap();
+            new.file().write_all(content.as_bytes()).unwrap();
+            assert_ne!(std::fs::read_to_string(&out).ok().as_deref(), Some(content));
+            new.commit(Durability::Synced).unwrap();
+            assert_eq!(std::fs::read_to_string(&out).unwrap(), content);
+            assert_eq!(names(dir.path()), ["out"]);
+        }
+        let mode = std::fs::metadata(&out).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn dropped_it_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = NewFile::create(&dir.path().join("out"), Readers::All).unwrap();
+        new.file().write_all(b"half").unwrap();
+        drop(new);
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn a_hidden_name_is_taken_away_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap().into();
+        let mode = Mode::from_raw_mode(0o600);
+        let make = |directory: OwnedFd| {
+            let (file, hidden) = named(&directory, OsStr::new("out"), mode).unwrap();
+            NewFile {
+                file: file.into(),
+                directory,
+                name: "out".into(),
+                path: dir.path().join("out"),
+                hidden: Some(hidden),
+            }
+        };
+        let new = make(directory);
+        assert_eq!(names(dir.path()).len(), 1);
+        drop(new);
+        assert!(names(dir.path()).is_empty());
+        make(File::open(dir.path()).unwrap().into())
+            .commit(Durability::Synced)
+            .unwrap();
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn only_a_regular_file_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path(), Path::new("/dev/null")] {
+            let error = NewFile::create(path, Readers::All).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
+        }
+        std::fs::write(dir.path().join("real"), "old").unwrap();
+        symlink("real", dir.path().join("link")).unwrap();
+        let new = NewFile::create(&dir.path().join("link"), Readers::All).unwrap();
+        new.file().write_all(b"new").unwrap();
+        new.commit(Durability::Cached).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("real")).unwrap(), "new");
+        assert!(dir.path().join("link").is_symlink());
+    }
+}

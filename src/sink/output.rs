@@ -1,0 +1,140 @@
+//! What `build` leaves behind: the image, its block map and its manifest, named together at the very end.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{write_image, FileSink, SinkError, WriteOptions, Written, XzSink, ZstdSink};
+use crate::block::Edits;
+use crate::manifest::{self, ListedFile};
+use crate::newfile::{Durability, NewFile, Readers};
+use crate::source::{BaseImage, Verified};
+use crate::watch::Watch;
+
+/// How an image is to be packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// `.img`
+    Raw,
+    /// `.img.xz`
+    Xz,
+    /// `.img.zst`
+    Zstd,
+}
+
+impl Packing {
+    /// By the end of the name.
+    ///
+    /// # Errors
+    /// [`SinkError::UnknownPacking`].
+    pub fn of(path: &Path) -> Result<Self, SinkError> {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        [
+            (Self::Raw, ".img"),
+            (Self::Xz, ".img.xz"),
+            (Self::Zstd, ".img.zst"),
+        ]
+        .into_iter()
+        .find(|(_, end)| name.len() > end.len() && name.ends_with(end.as_bytes()))
+        .map(|(packing, _)| packing)
+        .ok_or_else(|| SinkError::UnknownPacking {
+            target: path.display().to_string(),
+        })
+    }
+
+    /// As manifests have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// What to leave behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// The image; its name says how it is packed. `PATH.bmap` and `PATH.manifest.json` come beside it.
+    pub path: &'a Path,
+    /// For the manifest: what was put on the card.
+    pub files: &'a [ListedFile],
+}
+
+/// Write image, block map and manifest. Until all three are whole and on the disk, what had their names keeps them.
+///
+/// # Errors
+/// [`SinkError`]; nothing was replaced, unless it is [`SinkError::Finish`] for one of the two smaller files.
+pub fn write_output(
+    base: &Verified<BaseImage>,
+    edits: &Edits,
+    output: Output<'_>,
+    options: WriteOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<Written<PathBuf>, SinkError> {
+    let packing = Packing::of(output.path)?;
+    let path = output.path;
+    let image = match packing {
+        Packing::Raw => write_image(base, edits, FileSink::create(path)?, options, watch)?,
+        Packing::Xz => write_image(
+            base,
+            edits,
+            XzSink::create(path, options.threads)?,
+            options,
+            watch,
+        )?,
+        Packing::Zstd => write_image(
+            base,
+            edits,
+            ZstdSink::create(path, options.threads)?,
+            options,
+            watch,
+        )?,
+    };
+    let bmap = staged(
+        &beside(path, ".bmap"),
+        &crate::bmap::render(image.size, &image.mapped),
+    )?;
+    let text = manifest::render(&manifest::Manifest {
+        base: base.provenance(),
+        size: image.size,
+        sha256: image.sha256,
+        packing,
+        edits: edits.digest(),
+        files: output.files,
+    });
+    let manifest = staged(&beside(path, ".manifest.json"), &text)?;
+    let done = image.done.path().to_owned();
+    for new in [image.done, bmap, manifest] {
+        let target = new.path().display().to_string();
+        new.commit(Durability::Synced)
+            .map_err(|source| SinkError::Finish { target, source })?;
+    }
+    Ok(Written {
+        size: image.size,
+        sha256: image.sha256,
+        mapped: image.mapped,
+        skipped: image.skipped,
+        done,
+    })
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
+
+/// A small file, whole and on the disk, still without its name.
+fn staged(path: &Path, text: &str) -> Result<NewFile, SinkError> {
+    let target = path.display().to_string();
+    let write = || {
+        // The digests in it are of an image with password hashes in it; who may not read that needs none.
+        let new = NewFile::create(path, Readers::Owner)?;
+        new.file().write_all(text.as_bytes())?;
+        new.file().sync_all()?;
+        Ok(new)
+    };
+    write().map_err(|source| SinkError::Create { target, source })
+}

@@ -1,0 +1,366 @@
+//! The one pass: base, edits and map of what is needed, merged in order into a sink.
+//!
+//! Workers decode, lay the edits over, look for zeroes and hash what is mapped; this thread writes. The digest of the
+//! whole image, where it is asked for, has a thread of its own: SHA-256 cannot be split.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest, Sha256};
+
+use super::{Sink, SinkError, Zeroes};
+use crate::block::{length, Edits, ReadAt, BLOCK, BLOCK_LEN};
+use crate::map::Extents;
+use crate::source::{
+    is_zero, BaseImage, Buffer, Cell, Content, Order, PassError, Pool, Sha256Sum, Verified, CELL, CELL_LEN,
+};
+use crate::watch::{Phase, Watch};
+
+/// Cells that may wait for the thread that hashes the whole image.
+const WAITING: usize = 8;
+
+/// What becomes of blocks that no file system uses. Edited blocks never count as such.
+#[derive(Clone, Copy, Debug)]
+pub enum FreeSpace<'a> {
+    /// They are not told from others.
+    Written,
+    /// They are written, but only these bytes of the image are [`Written::mapped`].
+    Mapped(&'a Extents),
+    /// They are left out, and not even decoded: only these bytes of the image matter.
+    Skipped(&'a Extents),
+}
+
+/// Whether the digest of the whole image is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageDigest {
+    /// Yes; free space that is skipped counts as zeroes.
+    Sha256,
+    /// No: only those of the mapped ranges.
+    None,
+}
+
+/// How to write an image.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions<'a> {
+    /// Threads that decode. What is written does not depend on it.
+    pub threads: NonZeroUsize,
+    /// What to do with free space.
+    pub free: FreeSpace<'a>,
+    /// Whether to hash the whole.
+    pub digest: ImageDigest,
+}
+
+/// A range of the image that must be on a card, in bytes, with the digest of what is there. Never crosses a multiple
+/// of 1 MiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Where; a multiple of 4096 but for the end of the image.
+    pub range: Range<u64>,
+    /// What.
+    pub sha256: Sha256Sum,
+}
+
+/// An image that was written to its end, and made to last.
+#[derive(Debug)]
+pub struct Written<D> {
+    /// Bytes of image.
+    pub size: u64,
+    /// Digest of the image, where it was asked for.
+    pub sha256: Option<Sha256Sum>,
+    /// Everything that is not free, in order.
+    pub mapped: Vec<Mapped>,
+    /// Bytes of image that are free and were skipped.
+    pub skipped: u64,
+    /// What the sink says.
+    pub done: D,
+}
+
+/// Write the card that `edits` make of `base` into `sink`.
+///
+/// # Errors
+/// [`SinkError`]. The sink is dropped unfinished, and a base whose file was written to meanwhile is an error too.
+pub fn write_image<S: Sink>(
+    base: &Verified<BaseImage>,
+    edits: &Edits,
+    mut sink: S,
+    options: WriteOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<Written<S::Done>, SinkError> {
+    let size = base.size();
+    if edits.image_size() != size {
+        return Err(SinkError::OtherBase {
+            edits: edits.image_size(),
+            base: size,
+        });
+    }
+    let (needed, free) = match options.free {
+        FreeSpace::Written => (None, Free::Written),
+        FreeSpace::Mapped(needed) => (Some(with_edits(needed, edits, size)), Free::Written),
+        FreeSpace::Skipped(needed) => (Some(with_edits(needed, edits, size)), Free::Skipped),
+    };
+    let pool = Pool::default();
+    let merge = Merge {
+        edits,
+        needed: needed.as_ref(),
+        free,
+        zeroes: S::ZEROES,
+        pool: &pool,
+    };
+    let order = Order {
+        threads: options.threads,
+        needed: needed.as_ref().filter(|_| free == Free::Skipped),
+        cancel: watch.cancel,
+        pool: &pool,
+    };
+    sink.begin(size)?;
+    let mut mapped = Vec::new();
+    let mut skipped = 0;
+    let sha256 = std::thread::scope(|scope| {
+        let hasher = match options.digest {
+            ImageDigest::None => None,
+            ImageDigest::Sha256 => {
+                let (sender, receiver) = sync_channel::<Arc<Piece>>(WAITING);
+                let thread = scope.spawn(move || {
+                    let mut hash = Sha256::new();
+                    for piece in receiver {
+                        piece.hash(&mut hash);
+                    }
+                    Sha256Sum(hash.finalize().into())
+                });
+                Some((sender, thread))
+            }
+        };
+        let (sender, thread) = hasher.unzip();
+        base.pass(order, &|cell| merge.piece(cell), |piece| {
+            consume(
+                &mut sink,
+                piece,
+                &mut mapped,
+                &mut skipped,
+                sender.as_ref(),
+                size,
+                watch,
+            )
+        })
+        .map_err(|error| match error {
+            PassError::Source(source) => SinkError::Source(source),
+            PassError::Consumer(error) => error,
+        })?;
+        drop(sender);
+        // It panics only where SHA-256 does, and then the scope panics too.
+        Ok::<_, SinkError>(thread.and_then(|thread| thread.join().ok()))
+    })?;
+    base.unchanged()?;
+    Ok(Written {
+        size,
+        sha256,
+        mapped,
+        skipped,
+        done: sink.finish(watch)?,
+    })
+}
+
+/// Write one piece, and pass it on.
+fn consume<S: Sink>(
+    sink: &mut S,
+    mut piece: Piece,
+    mapped: &mut Vec<Mapped>,
+    skipped: &mut u64,
+    hasher: Option<&SyncSender<Arc<Piece>>>,
+    size: u64,
+    watch: Watch<'_>,
+) -> Result<(), SinkError> {
+    for run in &piece.runs {
+        let len = run.range.end - run.range.start;
+        match run.kind {
+            Kind::Bytes => sink.write(run.range.start, piece.bytes(&run.range))?,
+            Kind::Zero => sink.zeroes(run.range.start, len)?,
+            Kind::Free => {
+                *skipped += len;
+                sink.free(run.range.start, len)?;
+            }
+        }
+    }
+    let end = piece.range.end;
+    mapped.append(&mut piece.mapped);
+    if let Some(hasher) = hasher {
+        // It can only be gone where it panicked.
+        let _sent = hasher.send(Arc::new(piece));
+    }
+    watch.progress.advance(Phase::Write, end, size);
+    Ok(())
+}
+
+fn with_edits(needed: &Extents, edits: &Edits, size: u64) -> Extents {
+    let mut all = needed.clone();
+    for (offset, bytes) in edits.iter() {
+        all.add(offset, offset.saturating_add(length(bytes)));
+    }
+    all.aligned(BLOCK, size)
+}
+
+/// Whether free space is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Free {
+    Written,
+    Skipped,
+}
+
+/// What workers do to a cell.
+struct Merge<'a> {
+    edits: &'a Edits,
+    needed: Option<&'a Extents>,
+    free: Free,
+    zeroes: Zeroes,
+    pool: &'a Pool,
+}
+
+impl Merge<'_> {
+    fn piece(&self, cell: Cell) -> Piece {
+        let range = cell.offset
+            ..cell
+                .offset
+                .saturating_add(u64::try_from(cell.len).unwrap_or(CELL));
+        let buffer = self.edited(cell, &range);
+        let mut piece = Piece {
+            range: range.clone(),
+            buffer,
+            runs: Vec::new(),
+            mapped: Vec::new(),
+        };
+        let mut at = range.start;
+        let needed: Vec<Range<u64>> = match self.needed {
+            None => vec![range.clone()],
+            Some(needed) => needed
+                .within(range.start, range.end)
+                .map(|(start, end)| start..end)
+                .collect(),
+        };
+        for needed in needed {
+            self.free(&mut piece, at..needed.start);
+            at = needed.end;
+            piece.mapped.push(Mapped {
+                sha256: piece.sha256(&needed),
+                range: needed.clone(),
+            });
+            self.written(&mut piece, needed);
+        }
+        self.free(&mut piece, at..range.end);
+        piece
+    }
+
+    fn written(&self, piece: &mut Piece, range: Range<u64>) {
+        match self.zeroes {
+            Zeroes::AsBytes => piece.run(range, Kind::Bytes),
+            Zeroes::Apart => piece.split(range),
+        }
+    }
+
+    fn free(&self, piece: &mut Piece, range: Range<u64>) {
+        match self.free {
+            Free::Written => self.written(piece, range),
+            Free::Skipped => piece.run(range, Kind::Free),
+        }
+    }
+
+    /// The cell's bytes with the edits laid over; `None` where all are zero, or do not matter.
+    fn edited(&self, cell: Cell, range: &Range<u64>) -> Option<Buffer> {
+        let touched = self.edits.range(range.start, range.end).next().is_some();
+        let mut buffer = match cell.content {
+            Content::Bytes(buffer) => buffer,
+            Content::Zero | Content::Unread if touched => self.pool.zeroed(cell.len),
+            Content::Zero | Content::Unread => return None,
+        };
+        self.edits.apply(range.start, &mut buffer);
+        Some(buffer)
+    }
+}
+
+/// A cell of what is to be written.
+struct Piece {
+    range: Range<u64>,
+    /// `None` where all is zero or free.
+    buffer: Option<Buffer>,
+    /// They cover `range`.
+    runs: Vec<Run>,
+    mapped: Vec<Mapped>,
+}
+
+struct Run {
+    range: Range<u64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bytes,
+    Zero,
+    Free,
+}
+
+impl Piece {
+    fn bytes(&self, range: &Range<u64>) -> &[u8] {
+        let place = |at: u64| usize::try_from(at.saturating_sub(self.range.start)).unwrap_or(CELL_LEN);
+        let bytes = self.buffer.as_deref().unwrap_or(zero_cell());
+        bytes
+            .get(place(range.start)..place(range.end))
+            .unwrap_or_default()
+    }
+
+    /// Add a run; one of the same kind as the last grows that.
+    fn run(&mut self, range: Range<u64>, kind: Kind) {
+        if range.is_empty() {
+            return;
+        }
+        match self.runs.last_mut() {
+            Some(last) if last.kind == kind => last.range.end = range.end,
+            _ => self.runs.push(Run { range, kind }),
+        }
+    }
+
+    /// Add `range` as runs of zeroes and of bytes, in whole blocks.
+    fn split(&mut self, range: Range<u64>) {
+        if self.buffer.is_none() {
+            return self.run(range, Kind::Zero);
+        }
+        let kinds: Vec<Kind> = self
+            .bytes(&range)
+            .chunks(BLOCK_LEN)
+            .map(|block| if is_zero(block) { Kind::Zero } else { Kind::Bytes })
+            .collect();
+        let mut at = range.start;
+        for kind in kinds {
+            let end = at.saturating_add(BLOCK).min(range.end);
+            self.run(at..end, kind);
+            at = end;
+        }
+    }
+
+    fn sha256(&self, range: &Range<u64>) -> Sha256Sum {
+        static ZERO: OnceLock<Sha256Sum> = OnceLock::new();
+        let bytes = self.bytes(range);
+        if self.buffer.is_none() && bytes.len() == CELL_LEN {
+            return *ZERO.get_or_init(|| Sha256Sum::of(bytes));
+        }
+        Sha256Sum::of(bytes)
+    }
+
+    /// Take the piece into the digest of the whole image.
+    fn hash(&self, hash: &mut Sha256) {
+        for run in &self.runs {
+            let len = usize::try_from(run.range.end - run.range.start).unwrap_or(CELL_LEN);
+            hash.update(match run.kind {
+                Kind::Bytes => self.bytes(&run.range),
+                Kind::Zero | Kind::Free => zero_cell().get(..len).unwrap_or_default(),
+            });
+        }
+    }
+}
+
+/// A cell of zeroes, aligned as buffers are.
+fn zero_cell() -> &'static [u8] {
+    static ZERO: OnceLock<Buffer> = OnceLock::new();
+    ZERO.get_or_init(|| Pool::default().zeroed(CELL_LEN))
+}

@@ -1,0 +1,154 @@
+//! The user's cache: digests that need not be computed again, and bases that had to be unpacked.
+//!
+//! ```text
+//! ${XDG_CACHE_HOME:-~/.cache}/palmfarm/hashes/DEV-INODE      digest of the file with that identity
+//! ${XDG_CACHE_HOME:-~/.cache}/palmfarm/bases/SHA256.img      what the file with that digest unpacks to
+//! ${XDG_CACHE_HOME:-~/.cache}/palmfarm/bases/SHA256.sha256   the digest of that, compared on every use
+//! ```
+//! Nothing in it is believed because it is there: a digest counts only for the identity it was made of, and an
+//! unpacked base only while its own digest is right.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::digest::{recall, remember, sha256, write_small};
+use super::file::{FileAt, Identity};
+use super::unpack::{unpack, Packing};
+use super::{Sha256Sum, SourceError};
+use crate::watch::{Phase, Watch};
+
+/// Where the cache is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheDir(Option<PathBuf>);
+
+impl CacheDir {
+    /// The cache in `directory`, which need not exist yet.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self(Some(directory))
+    }
+
+    /// No cache: every digest is computed, and formats without random access are refused.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// The user's cache, from the values of `XDG_CACHE_HOME` and `HOME` (XDG Base Directory Specification: a
+    /// relative path counts as none).
+    #[must_use]
+    pub fn of_user(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Self {
+        let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+        Self(
+            xdg_cache_home
+                .and_then(absolute)
+                .or_else(|| home.and_then(absolute).map(|home| home.join(".cache")))
+                .map(|cache| cache.join("palmfarm")),
+        )
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+
+    pub(super) fn hash_of(&self, identity: &Identity) -> Option<PathBuf> {
+        let file = format!("{}-{}", identity.dev, identity.inode);
+        Some(self.0.as_ref()?.join("hashes").join(file))
+    }
+
+    /// The digest of `file`, remembered or computed.
+    pub(super) fn digest(
+        &self,
+        file: &FileAt,
+        name: &str,
+        watch: Watch<'_>,
+    ) -> Result<(Sha256Sum, Identity), SourceError> {
+        let identity = || {
+            file.identity().map_err(|source| SourceError::Read {
+                name: name.into(),
+                source,
+            })
+        };
+        let before = identity()?;
+        if let Some(sum) = recall(self, &before) {
+            return Ok((sum, before));
+        }
+        let sum = sha256(file, name, Phase::Hash, watch)?;
+        if identity()? != before {
+            return Err(SourceError::Changed { name: name.into() });
+        }
+        remember(self, &before, &sum);
+        Ok((sum, before))
+    }
+
+    /// The image that `packing` with the digest `sum` unpacks to: the one in the cache, or made now.
+    pub(super) fn unpacked(
+        &self,
+        packing: &Packing<'_>,
+        sum: &Sha256Sum,
+        watch: Watch<'_>,
+    ) -> Result<(FileAt, Identity), SourceError> {
+        let Some(bases) = self.0.as_ref().map(|cache| cache.join("bases")) else {
+            return Err(SourceError::Cache {
+                name: packing.name.into(),
+                path: PathBuf::from("~/.cache/palmfarm"),
+                source: std::io::Error::other("neither XDG_CACHE_HOME nor HOME names a directory"),
+            });
+        };
+        let image = bases.join(format!("{sum}.img"));
+        let digest = bases.join(format!("{sum}.sha256"));
+        if let Some(file) = self.reuse(&image, &digest, packing.name, watch)? {
+            return Ok(file);
+        }
+        let failed = |source| SourceError::Cache {
+            name: packing.name.into(),
+            path: image.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&bases).map_err(failed)?;
+        let unpacked = unpack(packing, &image, watch)?;
+        write_small(&digest, unpacked.to_string().as_bytes()).map_err(failed)?;
+        // Read again as any later use will: this is also when its digest is remembered.
+        self.reuse(&image, &digest, packing.name, watch)?
+            .ok_or_else(|| failed(std::io::Error::other("it was changed while it was written")))
+    }
+
+    /// The image in the cache, where it is there and still what it was.
+    fn reuse(
+        &self,
+        image: &Path,
+        digest: &Path,
+        name: &str,
+        watch: Watch<'_>,
+    ) -> Result<Option<(FileAt, Identity)>, SourceError> {
+        let expect = std::fs::read_to_string(digest)
+            .ok()
+            .and_then(|text| text.parse::<Sha256Sum>().ok());
+        let file = File::open(image).and_then(FileAt::new).ok();
+        let Some((expect, file)) = expect.zip(file) else {
+            return Ok(None);
+        };
+        let (found, identity) = self.digest(&file, name, watch)?;
+        Ok((found == expect).then_some((file, identity)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_where_the_specification_says() {
+        let check = |xdg: Option<&str>, home: Option<&str>, expect: Option<&str>| {
+            let cache = CacheDir::of_user(xdg.map(Into::into), home.map(Into::into));
+            assert_eq!(cache.path(), expect.map(Path::new));
+        };
+        check(Some("/c"), Some("/home/u"), Some("/c/palmfarm"));
+        check(None, Some("/home/u"), Some("/home/u/.cache/palmfarm"));
+        check(Some("c"), Some("/home/u"), Some("/home/u/.cache/palmfarm"));
+        check(Some(""), None, None);
+    }
+}

@@ -1,0 +1,323 @@
+//! Base images: opened, verified, read at random and streamed in order.
+//!
+//! A base is a raw image, or one packed as .xz, .gz or .zst. Whatever it is packed as, it becomes a [`BaseImage`],
+//! which can be read at any offset ([`ReadAt`], for staging edits) and decoded in parallel and in order (for writing
+//! a card). There is one way to get one, and it ends in [`Verified`]: the bytes were hashed, and compared where
+//! there was something to compare with, through the same descriptor that they are then read through.
+//!
+//! Nothing here knows what is in an image, and nothing here writes anywhere but into the cache.
+
+mod buffer;
+mod cache;
+mod digest;
+mod error;
+mod file;
+mod format;
+mod pass;
+mod unpack;
+mod xz;
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use buffer::{Buffer, Pool};
+pub use cache::CacheDir;
+pub use digest::{BadSha256, Sha256Sum};
+pub use error::SourceError;
+pub use format::{Foreign, Format};
+pub(crate) use pass::{Cell, Content, Order, PassError};
+pub use xz::XzError;
+
+use crate::block::ReadAt;
+use crate::watch::{Phase, Watch};
+use file::{FileAt, Identity};
+use unpack::Packing;
+use xz::Index;
+pub(crate) use xz::XzImage;
+
+/// The most bytes that an image may have: twice the largest card that is common, and more than any Pi image.
+pub const MAX_IMAGE: u64 = 64 << 30;
+
+/// The unit in which an image is streamed, in bytes: what SD cards and file systems write at full speed, and one
+/// block of Ubuntu's own packing.
+pub const CELL: u64 = 1 << 20;
+
+/// [`CELL`] as a length in memory.
+pub(crate) const CELL_LEN: usize = 1 << 20;
+
+/// The largest .xz block that is decoded in place; with larger ones a few threads would hold the memory of a PC, so
+/// that they go through the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
+const MAX_XZ_BLOCK: u64 = 64 << 20;
+
+/// What a base is expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The file as downloaded has this digest; anything else is refused.
+    Sha256(Sha256Sum),
+    /// The user gave a path and no digest.
+    Anything,
+}
+
+/// How it is known that a base is the one that was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Its digest is the one that the farm file or the catalogue gives.
+    Matched,
+    /// It is part of the tool.
+    BuiltIn,
+    /// It is not known: the user chose a file and gave no digest.
+    Unchecked,
+}
+
+/// Where a base came from, for manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The file's path as given, or what it is called where it has none.
+    pub name: String,
+    /// The digest of the file as downloaded, whether or not it was compared with anything.
+    pub sha256: Sha256Sum,
+    /// How it is known to be the right one.
+    pub trust: Trust,
+    /// How it is packed.
+    pub format: Format,
+}
+
+/// Something whose bytes were hashed, and compared as the user asked, before anyone could read them. Only this
+/// module makes one.
+#[derive(Debug)]
+pub struct Verified<T> {
+    inner: T,
+    provenance: Provenance,
+}
+
+impl<T> Verified<T> {
+    /// Where it came from.
+    #[must_use]
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: ReadAt> ReadAt for Verified<T> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read_exact_at(offset, buf)
+    }
+}
+
+/// An image that cards are made of. Its size and bytes are those of the unpacked image.
+pub struct BaseImage {
+    medium: Medium,
+    name: String,
+    /// The file whose bytes must not change while the image is in use, and what it was when it was hashed.
+    watched: Option<Watched>,
+}
+
+enum Medium {
+    Raw(Arc<dyn ReadAt>),
+    Xz(Box<XzImage>),
+}
+
+impl BaseImage {
+    /// Open and verify the file at `path`: hash it, compare the digest with what is expected, find out how it is
+    /// packed, and unpack it into the cache where its packing allows no random access.
+    ///
+    /// # Errors
+    /// [`SourceError`]; nothing is left behind but, perhaps, remembered digests in the cache.
+    pub fn open(
+        path: &Path,
+        expect: Expect,
+        cache: &CacheDir,
+        watch: Watch<'_>,
+    ) -> Result<Verified<Self>, SourceError> {
+        let name = path.display().to_string();
+        let open = |source| SourceError::Open {
+            name: name.clone(),
+            source,
+        };
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        if !std::fs::metadata(path).map_err(open)?.is_file() {
+            return Err(SourceError::NotAFile { name });
+        }
+        let file = Arc::new(File::open(path).and_then(FileAt::new).map_err(open)?);
+        let (sha256, identity) = cache.digest(&file, &name, watch)?;
+        let trust = match expect {
+            Expect::Anything => Trust::Unchecked,
+            Expect::Sha256(expected) if expected == sha256 => Trust::Matched,
+            Expect::Sha256(expected) => {
+                return Err(SourceError::Sha256 {
+                    name,
+                    expected,
+                    found: sha256,
+                })
+            }
+        };
+        let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&file);
+        let (format, medium, unpacked) = medium(bytes, &name, &sha256, cache, watch)?;
+        Ok(Verified {
+            inner: Self {
+                medium,
+                name: name.clone(),
+                watched: Some(unpacked.unwrap_or((file, identity))),
+            },
+            provenance: Provenance {
+                name,
+                sha256,
+                trust,
+                format,
+            },
+        })
+    }
+
+    /// A base that is part of the tool. It must be raw or .xz in blocks of at most 64 MiB, since it has no cache.
+    ///
+    /// # Errors
+    /// [`SourceError`] where it is neither.
+    pub fn built_in(
+        name: &str,
+        bytes: &'static [u8],
+        watch: Watch<'_>,
+    ) -> Result<Verified<Self>, SourceError> {
+        let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
+        let sha256 = digest::sha256(&bytes, name, Phase::Hash, watch)?;
+        let (format, medium, _) = medium(bytes, name, &sha256, &CacheDir::none(), watch)?;
+        Ok(Verified {
+            inner: Self {
+                medium,
+                name: name.into(),
+                watched: None,
+            },
+            provenance: Provenance {
+                name: name.into(),
+                sha256,
+                trust: Trust::BuiltIn,
+                format,
+            },
+        })
+    }
+
+    /// Refuse a base whose file was written to since it was hashed.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`], or [`SourceError::Read`] where the file cannot be looked at.
+    pub fn unchanged(&self) -> Result<(), SourceError> {
+        let Some((file, before)) = &self.watched else {
+            return Ok(());
+        };
+        let now = file.identity().map_err(|source| SourceError::Read {
+            name: self.name.clone(),
+            source,
+        })?;
+        if now == *before {
+            return Ok(());
+        }
+        Err(SourceError::Changed {
+            name: self.name.clone(),
+        })
+    }
+}
+
+impl ReadAt for BaseImage {
+    fn size(&self) -> u64 {
+        match &self.medium {
+            Medium::Raw(raw) => raw.size(),
+            Medium::Xz(xz) => xz.size(),
+        }
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        match &self.medium {
+            Medium::Raw(raw) => raw.read_exact_at(offset, buf),
+            Medium::Xz(xz) => xz.read_exact_at(offset, buf),
+        }
+    }
+}
+
+impl std::fmt::Debug for BaseImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BaseImage")
+            .field("name", &self.name)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether every byte is zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // Folding 64 bytes at a time compiles to vector instructions; `all` byte by byte does not.
+    let chunks = bytes.chunks_exact(64);
+    chunks.remainder().iter().all(|byte| *byte == 0)
+        && chunks
+            .into_iter()
+            .all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// A file that must stay what it was when it was hashed.
+type Watched = (Arc<FileAt>, Identity);
+
+/// Find out how `bytes` are packed, and make them readable at random. Where that takes another file, it is returned.
+fn medium(
+    bytes: Arc<dyn ReadAt>,
+    name: &str,
+    sha256: &Sha256Sum,
+    cache: &CacheDir,
+    watch: Watch<'_>,
+) -> Result<(Format, Medium, Option<Watched>), SourceError> {
+    let read = |source| SourceError::Read {
+        name: name.into(),
+        source,
+    };
+    let format = format::sniff(&bytes)
+        .map_err(read)?
+        .map_err(|what| SourceError::Foreign {
+            name: name.into(),
+            what,
+        })?;
+    if format == Format::Xz {
+        let index = Index::read(&bytes).map_err(|source| SourceError::Xz {
+            name: name.into(),
+            source,
+        })?;
+        if index.largest() <= MAX_XZ_BLOCK {
+            return Ok((format, Medium::Xz(Box::new(XzImage::new(bytes, index))), None));
+        }
+    }
+    if format == Format::Raw {
+        if bytes.size() > MAX_IMAGE {
+            return Err(SourceError::TooLarge {
+                name: name.into(),
+                limit: MAX_IMAGE,
+            });
+        }
+        return Ok((format, Medium::Raw(bytes), None));
+    }
+    let packing = Packing {
+        file: &bytes,
+        format,
+        name,
+        limit: MAX_IMAGE,
+    };
+    let (unpacked, identity) = cache.unpacked(&packing, sha256, watch)?;
+    let unpacked = Arc::new(unpacked);
+    let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&unpacked);
+    Ok((format, Medium::Raw(bytes), Some((unpacked, identity))))
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Formats without random access: unpacked once, in one thread, into a file.
+//!
+//! A compressed file is untrusted: what it unpacks to is bounded by a limit and by the room there is, and the
+//! memory of the decoders by their own limits.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+use sha2::{Digest, Sha256};
+use xz2::stream::{Stream, CONCATENATED};
+
+use super::{is_zero, Format, Sha256Sum, SourceError};
+use crate::block::{length, ReadAt};
+use crate::newfile::{Durability, NewFile, Readers};
+use crate::watch::{Phase, Watch};
+
+/// Memory that the .xz decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
+const XZ_MEMORY: u64 = 72 << 20;
+
+/// The largest zstd window, as a power of two: 128 MiB, which is what `zstd -d` allows without `--memory`.
+const ZSTD_WINDOW: u32 = 27;
+
+/// Room that is left on the cache's file system, in bytes.
+const RESERVE: u64 = 64 << 20;
+
+/// A compressed file.
+pub(super) struct Packing<'a> {
+    pub(super) file: &'a dyn ReadAt,
+    pub(super) format: Format,
+    pub(super) name: &'a str,
+    /// The most bytes it may unpack to.
+    pub(super) limit: u64,
+}
+
+/// Unpack into a new file that then stands at `image`; the digest of what it holds.
+pub(super) fn unpack(
+    packing: &Packing<'_>,
+    image: &Path,
+    watch: Watch<'_>,
+) -> Result<Sha256Sum, SourceError> {
+    let failed = |source| SourceError::Cache {
+        name: packing.name.into(),
+        path: image.into(),
+        source,
+    };
+    let new = NewFile::create(image, Readers::Owner).map_err(failed)?;
+    let dir = image.parent().unwrap_or(image);
+    let free = rustix::fs::statvfs(dir).map_err(|error| failed(error.into()))?;
+    let room = free
+        .f_bavail
+        .saturating_mul(free.f_frsize)
+        .saturating_sub(RESERVE);
+    let mut unpacked = Reader::new(packing)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut done = 0;
+    let mut written = 0;
+    loop {
+        if watch.cancel.is_cancelled() {
+            return Err(SourceError::Cancelled);
+        }
+        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| damaged(packing, done, &error))?;
+        let Some(piece) = buffer.get(..filled).filter(|piece| !piece.is_empty()) else {
+            break;
+        };
+        hash.update(piece);
+        if done.saturating_add(length(piece)) > packing.limit {
+            return Err(SourceError::TooLarge {
+                name: packing.name.into(),
+                limit: packing.limit,
+            });
+        }
+        if !is_zero(piece) {
+            written += length(piece);
+            if written > room {
+                return Err(SourceError::NoRoom {
+                    name: packing.name.into(),
+                    dir: dir.into(),
+                    room,
+                });
+            }
+            new.file().write_all_at(piece, done).map_err(failed)?;
+        }
+        done += length(piece);
+        watch
+            .progress
+            .advance(Phase::Unpack, unpacked.taken(), packing.file.size());
+    }
+    new.file().set_len(done).map_err(failed)?;
+    new.file().flush().map_err(failed)?;
+    new.commit(Durability::Synced).map_err(failed)?;
+    Ok(Sha256Sum(hash.finalize().into()))
+}
+
+/// Read until `buffer` is full or the end.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn damaged(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
+    let what = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it is cut off".into(),
+        _ => error.to_string(),
+    };
+    SourceError::Damaged {
+        name: packing.name.into(),
+        done,
+        what,
+    }
+}
+
+/// One reader for the three formats.
+enum Reader<'a> {
+    Gzip(Gzip<'a>),
+    Xz(Box<xz2::bufread::XzDecoder<Packed<'a>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'a, Packed<'a>>>),
+}
+
+type Packed<'a> = BufReader<Sequential<'a>>;
+
+impl<'a> Reader<'a> {
+    fn new(packing: &Packing<'a>) -> Result<Self, SourceError> {
+        let packed = BufReader::with_capacity(
+            256 << 10,
+            Sequential {
+                file: packing.file,
+                at: 0,
+            },
+        );
+        let failed = |error: io::Error| damaged(packing, 0, &error);
+        Ok(match packing.format {
+            Format::Xz => {
+                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
+                    .map_err(|error| failed(error.into()))?;
+                Self::Xz(Box::new(xz2::bufread::XzDecoder::new_stream(packed, stream)))
+            }
+            Format::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(failed)?;
+                decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
+                Self::Zstd(Box::new(decoder))
+            }
+            Format::Gzip | Format::Raw => Self::Gzip(Gzip::Member(Box::new(GzDecoder::new(packed)))),
+        })
+    }
+
+    /// Packed bytes read so far.
+    fn taken(&self) -> u64 {
+        match self {
+            Self::Gzip(Gzip::Member(decoder)) => decoder.get_ref().get_ref().at,
+            Self::Gzip(Gzip::Ended) => u64::MAX,
+            Self::Xz(decoder) => decoder.get_ref().get_ref().at,
+            Self::Zstd(decoder) => decoder.get_ref().get_ref().at,
+        }
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(decoder) => decoder.read(buf),
+            Self::Xz(decoder) => decoder.read(buf),
+            Self::Zstd(decoder) => decoder.read(buf),
+        }
+    }
+}
+
+/// gzip members, one after the other (RFC 1952, section 2.2), then perhaps zeroes, as gzip(1) allows.
+enum Gzip<'a> {
+    Member(Box<GzDecoder<Packed<'a>>>),
+    Ended,
+}
+
+impl Read for Gzip<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Self::Member(member) = self else { return Ok(0) };
+            let read = member.read(buf)?;
+            if read > 0 || buf.is_empty() {
+                return Ok(read);
+            }
+            let Self::Member(member) = std::mem::replace(self, Self::Ended) else {
+                return Ok(0);
+            };
+            let mut packed = member.into_inner();
+            match packed.fill_buf()?.first() {
+                None => return Ok(0),
+                Some(0x1F) => *self = Self::Member(Box::new(GzDecoder::new(packed))),
+                Some(0) => only_zeroes(&mut packed)?,
+                Some(_) => return Err(garbage()),
+            }
+        }
+    }
+}
+
+fn only_zeroes(packed: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = packed.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !is_zero(bytes) {
+            return Err(garbage());
+        }
+        let len = bytes.len();
+        packed.consume(len);
+    }
+}
+
+fn garbage() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "something else follows the compressed data",
+    )
+}
+
+/// A medium read from its beginning to its end.
+struct Sequential<'a> {
+    file: &'a dyn ReadAt,
+    at: u64,
+}
+
+impl Read for Sequential<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.size().saturating_sub(self.at);
+        let take = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+        let (buf, _) = buf.split_at_mut(take);
+        self.file.read_exact_at(self.at, buf)?;
+        self.at += length(buf);
+        Ok(take)
+    }
+}

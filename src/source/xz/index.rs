@@ -1,0 +1,462 @@
+//! The index of an .xz file: where every block lies, read from the end of the file without decoding any.
+//!
+//! The file is untrusted. Every length is checked against what is left of the file before it is used, the index is
+//! read piece by piece, and what is kept is bounded by [`MAX_BLOCKS`].
+
+use std::ops::Range;
+
+use super::XzError;
+use crate::block::ReadAt;
+use crate::source::MAX_IMAGE;
+
+/// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
+pub(super) const MAX_BLOCKS: usize = 1 << 20;
+
+/// Stream header and stream footer are 12 bytes each (sections 2.1.1 and 2.1.2).
+const HEADER: u64 = 12;
+const HEADER_MAGIC: [u8; 6] = [0xFD, b'7', b'z', b'X', b'Z', 0];
+const FOOTER_MAGIC: [u8; 2] = *b"YZ";
+
+/// How far back a footer is looked for when the file does not end in one.
+const GARBAGE: u64 = 64 << 10;
+
+/// The check that a stream's blocks end in (section 2.1.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    None,
+    Crc32,
+    Crc64,
+    Sha256,
+}
+
+impl Check {
+    fn from_flags([reserved, kind]: [u8; 2]) -> Result<Self, XzError> {
+        match (reserved, kind) {
+            (0, 0x00) => Ok(Self::None),
+            (0, 0x01) => Ok(Self::Crc32),
+            (0, 0x04) => Ok(Self::Crc64),
+            (0, 0x0A) => Ok(Self::Sha256),
+            _ => Err(XzError::CheckKind(kind)),
+        }
+    }
+
+    /// The stream header that announces this check.
+    pub(super) fn header(self) -> [u8; 12] {
+        let flags = [0, self.kind()];
+        let mut header = [0; 12];
+        let (magic, rest) = header.split_at_mut(6);
+        magic.copy_from_slice(&HEADER_MAGIC);
+        let (to, crc) = rest.split_at_mut(2);
+        to.copy_from_slice(&flags);
+        crc.copy_from_slice(&crc32fast::hash(&flags).to_le_bytes());
+        header
+    }
+
+    const fn kind(self) -> u8 {
+        match self {
+            Self::None => 0x00,
+            Self::Crc32 => 0x01,
+            Self::Crc64 => 0x04,
+            Self::Sha256 => 0x0A,
+        }
+    }
+
+    /// Length of the check field in bytes.
+    pub(super) const fn len(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Crc32 => 4,
+            Self::Crc64 => 8,
+            Self::Sha256 => 32,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "check",
+            Self::Crc32 => "CRC32",
+            Self::Crc64 => "CRC64",
+            Self::Sha256 => "SHA-256",
+        }
+    }
+}
+
+/// One block: where it is and what it holds, all in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    at: u64,
+    /// Without the padding to a multiple of four ("Unpadded Size", section 4.3).
+    packed: u64,
+    image: u64,
+    unpacked: u64,
+    check: Check,
+}
+
+impl Block {
+    /// Offset in the file.
+    pub(crate) const fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes in the file, check included, padding not.
+    pub(crate) const fn packed(&self) -> u64 {
+        self.packed
+    }
+
+    /// Bytes in the file, padding included.
+    pub(crate) fn padded(&self) -> u64 {
+        self.packed.saturating_add(3) & !3
+    }
+
+    /// Bytes of image in it.
+    pub(crate) const fn unpacked(&self) -> u64 {
+        self.unpacked
+    }
+
+    /// The bytes of the image that it holds.
+    pub(crate) fn image(&self) -> Range<u64> {
+        self.image..self.image.saturating_add(self.unpacked)
+    }
+
+    pub(crate) const fn check(&self) -> Check {
+        self.check
+    }
+}
+
+/// Every block of every stream of a file, in order, with none that is empty.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Index {
+    blocks: Vec<Record>,
+    streams: Vec<Stream>,
+    size: u64,
+}
+
+/// As in [`Block`]; the rest follows from the neighbours and the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    at: u64,
+    packed: u64,
+    image: u64,
+}
+
+/// From which block on a check holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stream {
+    first: usize,
+    check: Check,
+}
+
+/// A stream as its own index describes it, before it is known where in the image it lies.
+struct Found {
+    start: u64,
+    check: Check,
+    /// (unpadded size, uncompressed size)
+    records: Vec<(u64, u64)>,
+}
+
+impl Index {
+    /// Read the index of each stream of `file`, from the last to the first.
+    pub(crate) fn read(file: &dyn ReadAt) -> Result<Self, XzError> {
+        let mut found = Vec::new();
+        let mut blocks = 0;
+        let mut end = file.size();
+        while end > 0 || found.is_empty() {
+            let stream_end = strip_padding(file, end)?;
+            let stream = read_stream(file, stream_end, MAX_BLOCKS - blocks)?;
+            let padding = end.saturating_sub(stream_end);
+            if !padding.is_multiple_of(4) {
+                return Err(XzError::Padding { len: padding });
+            }
+            blocks += stream.records.len();
+            end = stream.start;
+            found.push(stream);
+        }
+        found.reverse();
+        let mut index = Self {
+            blocks: Vec::with_capacity(blocks),
+            streams: Vec::with_capacity(found.len()),
+            size: 0,
+        };
+        for stream in found {
+            index.streams.push(Stream {
+                first: index.blocks.len(),
+                check: stream.check,
+            });
+            let mut at = stream.start.saturating_add(HEADER);
+            for (packed, unpacked) in stream.records {
+                if unpacked > 0 {
+                    index.blocks.push(Record {
+                        at,
+                        packed,
+                        image: index.size,
+                    });
+                }
+                at = at.saturating_add(packed.saturating_add(3) & !3);
+                index.size = index.size.saturating_add(unpacked);
+                if index.size > MAX_IMAGE {
+                    return Err(XzError::TooLarge { limit: MAX_IMAGE });
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    /// Bytes that the file unpacks to.
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<Block> {
+        let record = self.blocks.get(number)?;
+        let next = self
+            .blocks
+            .get(number.checked_add(1)?)
+            .map_or(self.size, |next| next.image);
+        let stream = self.streams.partition_point(|stream| stream.first <= number);
+        Some(Block {
+            at: record.at,
+            packed: record.packed,
+            image: record.image,
+            unpacked: next.saturating_sub(record.image),
+            check: self.streams.get(stream.checked_sub(1)?)?.check,
+        })
+    }
+
+    /// The block that holds byte `offset` of the image, and its number.
+    pub(crate) fn holding(&self, offset: u64) -> Option<(usize, Block)> {
+        let after = self.blocks.partition_point(|block| block.image <= offset);
+        let number = after.checked_sub(1)?;
+        let block = self.get(number)?;
+        block.image().contains(&offset).then_some((number, block))
+    }
+
+    /// Bytes of image in the largest block.
+    pub(crate) fn largest(&self) -> u64 {
+        (0..self.len())
+            .filter_map(|number| self.get(number))
+            .map(|block| block.unpacked)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The end of the last stream that ends at or before `end`: zeroes after it are stream padding (section 2.2).
+fn strip_padding(file: &dyn ReadAt, end: u64) -> Result<u64, XzError> {
+    let mut at = end;
+    let mut word = [0; 4096];
+    while at > 0 {
+        let take = at.min(4096);
+        let (piece, _) = word.split_at_mut(usize::try_from(take).unwrap_or(0));
+        read(file, at - take, piece)?;
+        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+            let kept = u64::try_from(last).unwrap_or(0) + 1;
+            // A footer ends in `YZ`, so that no zero is ever a part of it.
+            return Ok(at - take + kept);
+        }
+        at -= take;
+    }
+    Err(XzError::Truncated { size: file.size() })
+}
+
+/// The stream that ends at `end`.
+fn read_stream(file: &dyn ReadAt, end: u64, room: usize) -> Result<Found, XzError> {
+    let Some((backward, flags)) = read_footer(file, end)? else {
+        return Err(without_footer(file, end));
+    };
+    let check = Check::from_flags(flags)?;
+    let footer = end.saturating_sub(HEADER);
+    let bad = |at, what| XzError::Index { at, what };
+    let at = footer
+        .checked_sub(backward)
+        .filter(|at| *at >= HEADER)
+        .ok_or_else(|| bad(footer, "it would start before the file"))?;
+    let records = read_records(file, at, backward, room)?;
+    let blocks = records
+        .iter()
+        .try_fold(0_u64, |sum, (packed, _)| {
+            sum.checked_add(packed.checked_add(3)? & !3)
+        })
+        .ok_or_else(|| bad(at, "its blocks are longer than any file"))?;
+    let start = at
+        .checked_sub(blocks)
+        .and_then(|blocks| blocks.checked_sub(HEADER))
+        .ok_or_else(|| bad(at, "its blocks would start before the file"))?;
+    let mut header = [0; 12];
+    read(file, start, &mut header)?;
+    let [f, z7, z, x, zz, nul, reserved, kind, crc @ ..] = header;
+    if [f, z7, z, x, zz, nul] != HEADER_MAGIC {
+        return Err(XzError::NoHeader { at: start });
+    }
+    let header_flags = [reserved, kind];
+    if crc32fast::hash(&header_flags).to_le_bytes() != crc {
+        return Err(XzError::FlagsCrc {
+            part: "header",
+            at: start,
+        });
+    }
+    if header_flags != flags {
+        return Err(XzError::Flags {
+            at: end,
+            footer: flags,
+            header: header_flags,
+        });
+    }
+    Ok(Found {
+        start,
+        check,
+        records,
+    })
+}
+
+/// The footer that ends at `end`, as (length of the index, stream flags); `None` where none is.
+fn read_footer(file: &dyn ReadAt, end: u64) -> Result<Option<(u64, [u8; 2])>, XzError> {
+    let Some(at) = end.checked_sub(HEADER).filter(|at| *at >= HEADER) else {
+        return Ok(None);
+    };
+    let mut footer = [0; 12];
+    read(file, at, &mut footer)?;
+    let [c0, c1, c2, c3, b0, b1, b2, b3, reserved, kind, y, z] = footer;
+    if [y, z] != FOOTER_MAGIC {
+        return Ok(None);
+    }
+    if crc32fast::hash(&[b0, b1, b2, b3, reserved, kind]).to_le_bytes() != [c0, c1, c2, c3] {
+        return Err(XzError::FlagsCrc { part: "footer", at });
+    }
+    let backward = (u64::from(u32::from_le_bytes([b0, b1, b2, b3])) + 1) * 4;
+    Ok(Some((backward, [reserved, kind])))
+}
+
+/// Whether the file was cut off or something was appended.
+fn without_footer(file: &dyn ReadAt, end: u64) -> XzError {
+    for step in 1..=GARBAGE {
+        match end.checked_sub(step).map(|end| read_footer(file, end)) {
+            Some(Ok(Some(_))) => {
+                return XzError::TrailingGarbage {
+                    at: end - step,
+                    len: file.size().saturating_sub(end - step),
+                }
+            }
+            Some(Ok(None) | Err(XzError::FlagsCrc { .. })) => {}
+            Some(Err(error)) => return error,
+            None => break,
+        }
+    }
+    XzError::Truncated { size: file.size() }
+}
+
+/// The records of the index of `len` bytes at `at` (section 4).
+fn read_records(file: &dyn ReadAt, at: u64, len: u64, room: usize) -> Result<Vec<(u64, u64)>, XzError> {
+    let bad = |what| XzError::Index { at, what };
+    let mut bytes = Bytes::new(file, at, len);
+    if bytes.next()? != 0 {
+        return Err(bad("it does not begin with the byte that marks an index"));
+    }
+    let count = bytes.number()?.ok_or(bad("the number of blocks is no number"))?;
+    // Two numbers of at least one byte each, so a lie about the count ends here and not in an allocation.
+    if count > len / 2 {
+        return Err(bad("it is too short for the number of blocks it gives"));
+    }
+    let limit = MAX_BLOCKS;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= room)
+        .ok_or(XzError::TooManyBlocks { limit })?;
+    let mut records = Vec::with_capacity(count);
+    for _ in 0..count {
+        let packed = bytes.number()?.ok_or(bad("a block's packed size is no number"))?;
+        let unpacked = bytes
+            .number()?
+            .ok_or(bad("a block's unpacked size is no number"))?;
+        // A block header is at least 8 bytes (section 3.1); 5 is what the format's own minimum for the field says.
+        if packed < 5 || packed > file.size() {
+            return Err(bad("a block's packed size cannot be"));
+        }
+        records.push((packed, unpacked));
+    }
+    while !bytes.taken.is_multiple_of(4) {
+        if bytes.next()? != 0 {
+            return Err(bad("its padding is not zero"));
+        }
+    }
+    let crc = bytes.crc.clone().finalize().to_le_bytes();
+    for expect in crc {
+        if bytes.next()? != expect {
+            return Err(bad("its CRC32 does not match"));
+        }
+    }
+    if bytes.taken != len {
+        return Err(bad("it is shorter than the stream's footer says"));
+    }
+    Ok(records)
+}
+
+/// The bytes of an index, one at a time, with their CRC32, a page in memory.
+struct Bytes<'a> {
+    file: &'a dyn ReadAt,
+    at: u64,
+    len: u64,
+    taken: u64,
+    page: Vec<u8>,
+    next: usize,
+    crc: crc32fast::Hasher,
+}
+
+impl<'a> Bytes<'a> {
+    fn new(file: &'a dyn ReadAt, at: u64, len: u64) -> Self {
+        Self {
+            file,
+            at,
+            len,
+            taken: 0,
+            page: Vec::new(),
+            next: 0,
+            crc: crc32fast::Hasher::new(),
+        }
+    }
+
+    fn next(&mut self) -> Result<u8, XzError> {
+        if self.page.get(self.next).is_none() {
+            let left = self.len.saturating_sub(self.taken).min(64 << 10);
+            self.page.resize(usize::try_from(left).unwrap_or(0), 0);
+            self.next = 0;
+            read(self.file, self.at.saturating_add(self.taken), &mut self.page)?;
+        }
+        let byte = *self.page.get(self.next).ok_or(XzError::Index {
+            at: self.at,
+            what: "it ends in the middle",
+        })?;
+        self.crc.update(&[byte]);
+        self.next += 1;
+        self.taken += 1;
+        Ok(byte)
+    }
+
+    /// A multibyte integer (section 1.2): seven bits a byte, lowest first, at most nine bytes, no superfluous ones.
+    fn number(&mut self) -> Result<Option<u64>, XzError> {
+        let mut number = 0;
+        for place in 0..9 {
+            let byte = self.next()?;
+            number |= u64::from(byte & 0x7F) << (7 * place);
+            if byte & 0x80 == 0 {
+                return Ok((byte != 0 || place == 0).then_some(number));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read(file: &dyn ReadAt, at: u64, buf: &mut [u8]) -> Result<(), XzError> {
+    file.read_exact_at(at, buf).map_err(|source| XzError::Read {
+        at,
+        len: crate::block::length(buf),
+        source,
+    })
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

@@ -1,0 +1,95 @@
+//! How long work tells where it is, and how it is told to stop.
+//!
+//! The layers that move bytes know nothing of terminals: they report to a [`Progress`] and look at a [`Cancel`]
+//! before every piece of at most 1 MiB.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// What is being done. One build or flash goes through some of these, each once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Hashing the base as downloaded.
+    Hash,
+    /// Decompressing a base that allows no random access into the cache.
+    Unpack,
+    /// Decoding the base, merging the edits and writing.
+    Write,
+    /// Waiting until what was written has reached the medium.
+    Flush,
+    /// Reading back what was written.
+    ReadBack,
+}
+
+impl Phase {
+    /// One word for people and for JSON events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Unpack => "unpack",
+            Self::Write => "write",
+            Self::Flush => "flush",
+            Self::ReadBack => "verify",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Is told how far a phase has come. Called often, from any thread: it must return quickly.
+pub trait Progress: Send + Sync {
+    /// `done` of `total` bytes of `phase` are done; a `total` of zero is not known.
+    fn advance(&self, phase: Phase, done: u64, total: u64);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn advance(&self, _phase: Phase, _done: u64, _total: u64) {}
+}
+
+/// A request to stop. Clones share it, so that a signal handler can hold one.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Not asked to stop yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ask to stop. Safe to call from a signal handler: it stores one atomic.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The flag itself, for `signal_hook`-like interfaces.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// What every long-running function is given.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Where to report.
+    pub progress: &'a dyn Progress,
+    /// When to stop.
+    pub cancel: &'a Cancel,
+}
