@@ -96,6 +96,10 @@ impl Look<'_> {
         let error = match result {
             Ok(value) => return Some(value),
             Err(_) if path.is_empty() => return None,
+            Err(_) if self.p.is_full() => {
+                self.p.count();
+                return None;
+            }
             Err(error) => error,
         };
         let at = self.document.locate(place);

@@ -51,7 +51,7 @@ fn syntax(text: &str, at: usize, info: &str) -> Problem {
         .get(before.rfind('\n').map_or(0, |end| end.saturating_add(1))..)
         .unwrap_or_default();
     let indent: String = line.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
-    if indent.contains('\t') || info.contains("tab") {
+    if indent.contains('\t') || info.contains(" tab") {
         return problem.hint("YAML is indented by spaces, never by tabs");
     }
     problem

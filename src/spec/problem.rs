@@ -94,6 +94,18 @@ impl Problems {
         self.push(Problem::error(span, message));
     }
 
+    /// Whether no more are kept: then one more need not be worded, only counted by [`Self::count`].
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MOST
+    }
+
+    /// Count an error that nobody will read.
+    pub fn count(&mut self) {
+        self.errors += 1;
+        self.more += 1;
+    }
+
     /// Put them in the order of the source.
     pub fn sort(&mut self) {
         let key = |problem: &Problem| (problem.span.start, problem.severity, problem.message.clone());
@@ -273,4 +285,105 @@ pub struct ProblemLine<'a> {
     /// What the person can do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line that is shown and the carets under it, for the first `what` in `text`.
+    fn check(text: &str, what: &str, secret: Option<&str>, expect: &str) {
+        let place = |what: &str| {
+            let start = text.find(what).unwrap();
+            let end = start + what.len();
+            Span { start, end }
+        };
+        let source = Source {
+            name: "f".into(),
+            text: text.into(),
+            secrets: secret.map(place).into_iter().collect(),
+        };
+        let shown = source.render(&Problem::error(place(what), "m"));
+        assert_eq!(shown, expect, "{text:?}");
+    }
+
+    #[test]
+    fn the_place_is_marked() {
+        check(
+            "a: b\nc: d\n",
+            "d",
+            None,
+            "f:2:4: error: m\n  2 | c: d\n    |    ^\n",
+        );
+        check(
+            "a: ä\nü: öß\n",
+            "öß",
+            None,
+            "f:2:4: error: m\n  2 | ü: öß\n    |    ^^\n",
+        );
+        check(
+            "\ta: b\n",
+            "b",
+            None,
+            "f:1:5: error: m\n  1 |  a: b\n    |     ^\n",
+        );
+        check(
+            "a: |\n  x\n  y\n",
+            "|\n  x\n  y",
+            None,
+            "f:1:4: error: m\n  1 | a: |\n    |    ^\n",
+        );
+        check("a: b", "", None, "f:1:1: error: m\n  1 | a: b\n    | ^\n");
+        check("", "", None, "f:1:1: error: m\n  1 | \n    | ^\n");
+    }
+
+    #[test]
+    fn what_is_shown_is_harmless() {
+        check(
+            "a: b # \u{1b}[2J\u{202e}\n",
+            "b",
+            None,
+            "f:1:4: error: m\n  1 | a: b # \u{fffd}[2J\u{fffd}\n    |    ^\n",
+        );
+        check(
+            "p: pw, q: r",
+            "r",
+            Some("pw"),
+            "f:1:11: error: m\n  1 | p: **, q: r\n    |           ^\n",
+        );
+        check(
+            "p: pw",
+            "pw",
+            Some("pw"),
+            "f:1:4: error: m\n  1 | p: **\n    |    ^^\n",
+        );
+    }
+
+    #[test]
+    fn of_a_long_line_the_place_is_shown() {
+        let text = format!("{}HERE{}", "x".repeat(500), "y".repeat(500));
+        let source = Source {
+            name: "f".into(),
+            text,
+            secrets: Vec::new(),
+        };
+        let span = Span { start: 500, end: 504 };
+        let shown = source.render(&Problem::error(span, "m"));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0], "f:1:501: error: m");
+        let (at, carets) = (lines[1].find("HERE").unwrap(), lines[2].find("^^^^").unwrap());
+        assert_eq!(at, carets);
+        assert!(lines[1].len() < 200 && !lines[2].contains("^^^^^"));
+    }
+
+    #[test]
+    fn many_problems_are_counted() {
+        let mut problems = Problems::default();
+        for number in 0..MOST + 5 {
+            problems.error(Span::default(), format!("{number}"));
+            problems.error(Span::default(), format!("{number}"));
+        }
+        assert_eq!(problems.list().len(), MOST);
+        assert!(problems.errors() >= MOST + 5 && problems.more() >= 5);
+    }
 }

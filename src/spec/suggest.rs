@@ -3,6 +3,9 @@
 /// Words longer than this are not compared: the comparison is quadratic, and nobody misspells a word that long.
 const LONGEST: usize = 64;
 
+/// The most words that are looked through.
+const MOST: usize = 1000;
+
 /// The one of `known` that is closest to `word`, if it is close: one slip in three letters. Of equally close ones
 /// the first.
 #[must_use]
@@ -16,14 +19,17 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
+    for candidate in known.into_iter().take(MOST) {
         let other: Vec<char> = candidate
             .chars()
             .take(LONGEST)
             .flat_map(char::to_lowercase)
             .collect();
-        let slips = distance(&word, &other);
         let allowed = word.len().max(other.len()).div_ceil(3).min(word.len() - 1).max(1);
+        if word.len().abs_diff(other.len()) > allowed {
+            continue;
+        }
+        let slips = distance(&word, &other);
         if slips <= allowed && slips < other.len() && best.is_none_or(|(least, _)| slips < least) {
             best = Some((slips, candidate));
         }

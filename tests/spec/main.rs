@@ -4,6 +4,7 @@
     clippy::needless_raw_string_hashes,
     reason = "expect-test writes its strings in this form"
 )]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod addresses;
 mod files;

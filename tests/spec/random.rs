@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{read, said};
+use std::path::Path;
+
+use super::{read_in, said};
 
 /// Read `text` and show what there is to say.
 fn survives(text: &str) -> Result<(), TestCaseError> {
-    let result = read(text);
+    let result = read_in(text, Path::new("/nonexistent"));
     let (farm, problems) = said(&result);
     let shown = farm.render(problems);
     prop_assert!(result.is_ok() || problems.errors() > 0);

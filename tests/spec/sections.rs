@@ -306,6 +306,12 @@ fn images() {
             2:46 error: "x" is the alias of an image that the card carries (publish under another alias)
         "#]],
     );
+    check(
+        "base: ubuntu-22.04-armhf\nlxd: {flavour: incus}\n",
+        &expect![[r#"
+            2:16 warning: ubuntu-22.04-armhf has no package of Incus; Ubuntu has one since 24.04 (write `flavour: lxd`, take a newer base, or bring a package source in an overlay)
+        "#]],
+    );
     good("lxd: {flavour: incus, remotes: {images: \"https://images.linuxcontainers.org\"}}\n");
 }
 

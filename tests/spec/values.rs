@@ -32,6 +32,12 @@ fn base_and_hash() {
     "#]],
     );
     check(
+        "base: ubuntu 22.04\n",
+        &expect![[r#"
+        1:7 error: "ubuntu 22.04" is no base: it holds a space (a base is a name, a path with a slash in it or an image's ending, or a URL)
+    "#]],
+    );
+    check(
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
         1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3

@@ -138,6 +138,38 @@ fn columns_count_characters() {
 }
 
 #[test]
+fn line_ends_and_marks_of_other_systems_are_read() {
+    good("\u{feff}timezone: UTC\n");
+    good("hostname: palm\r\ntimezone: UTC\r\n");
+    check(
+        "hostname: palm\r\ntimezone: UCT+1\r\n",
+        &expect![[r#"
+        2:11 error: "UCT+1" is no time zone (did you mean "UCT"?)
+    "#]],
+    );
+    whole(
+        "farm: 1\nba\0se: mini\n",
+        &expect![[r#"
+            2:3 error: this is no YAML: found unprintable character
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_no_utf_8_is_refused_where_it_stops() {
+    let result = palmfarm::farm::parse(
+        "farm.yaml",
+        b"farm: 1\nhostname: p\xe4lm\n".to_vec(),
+        std::path::Path::new("/nonexistent"),
+        &super::no_environment,
+    );
+    expect![[r#"
+        2:12 error: this is no UTF-8
+    "#]]
+    .assert_eq(&super::brief(&result));
+}
+
+#[test]
 fn a_deep_or_large_file_is_refused() {
     let deep = format!("rc_local: {}{}\n", "[".repeat(100), "]".repeat(100));
     check(

@@ -18,7 +18,19 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             p.push(problem.hint("leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`"));
         }
     }
-    let daemon = Daemon::of(&judged.farm.base, lxd.flavour);
+    let base = &judged.farm.base;
+    let old = ["ubuntu-18.04", "ubuntu-20.04", "ubuntu-22.04"];
+    if lxd.flavour == Flavour::Incus && old.iter().any(|release| base.starts_with(release)) {
+        let at = judged.at(steps!["lxd", "flavour"]);
+        let problem = Problem::warning(
+            at,
+            format!("{base} has no package of Incus; Ubuntu has one since 24.04"),
+        );
+        p.push(
+            problem.hint("write `flavour: lxd`, take a newer base, or bring a package source in an overlay"),
+        );
+    }
+    let daemon = Daemon::of(base, lxd.flavour);
     for (name, profile) in &lxd.profiles {
         for (key, value) in &profile.config {
             config(

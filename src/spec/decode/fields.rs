@@ -79,6 +79,10 @@ impl<'n> Fields<'n> {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
+            if p.is_full() {
+                p.count();
+                continue;
+            }
             let key = if entry.key.starts_with('$') {
                 "(not shown)".into()
             } else {

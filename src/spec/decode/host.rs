@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::{self, Fields};
-use crate::farm::{Boot, Password, Ssh, Sudo, User};
+use crate::farm::{BaseRef, Boot, Password, Ssh, Sudo, User};
 use crate::node::{Entry, Node};
 use crate::problem::{Problem, Problems};
 use crate::suggest::{did_you_mean, quoted};
@@ -11,14 +11,20 @@ use crate::{credentials, names, timezones};
 
 pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
     let text = fields::line(node, "base", p)?;
-    if text.contains("://") && !text.starts_with("https://") && !text.starts_with("http://") {
-        p.error(
-            node.span,
-            format!(
-                "{} is no base: http and https are the schemes of URLs",
-                quoted(&text)
-            ),
-        );
+    let bad = |why: String| Problem::error(node.span, format!("{} is no base: {why}", quoted(&text)));
+    match BaseRef::new(&text) {
+        BaseRef::Url(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
+            p.push(bad("http and https are the schemes of URLs".into()));
+        }
+        BaseRef::Name(name) => {
+            if let Err(why) = names::object(name) {
+                p.push(
+                    bad(why)
+                        .hint("a base is a name, a path with a slash in it or an image's ending, or a URL"),
+                );
+            }
+        }
+        BaseRef::Url(_) | BaseRef::Path(_) => {}
     }
     Some(text)
 }
