@@ -8,9 +8,8 @@ use palmfarm_spec::firstboot::{self, ImageRef, PushedFile};
 use palmfarm_spec::mac::Mac;
 use palmfarm_spec::stack::{self, Stacked};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use super::{carried, read, Carried, PlanError, Sources};
+use super::{carried, read, sha256_hex, Carried, PlanError, Sources};
 use crate::addresses::{self, Prefix};
 
 /// Where the files that are pushed into containers lie on the card.
@@ -100,7 +99,7 @@ fn pushed(
         files.push(PushedFile {
             path: path.clone(),
             source: carried.path.as_str().into(),
-            sha256: hex(&carried.content),
+            sha256: sha256_hex(&carried.content),
             mode: MODE,
         });
         if !payload.iter().any(|there| there.path == carried.path) {
@@ -136,15 +135,7 @@ fn digest(image: &ImageRef, files: &[PushedFile], run: &[firstboot::Run], publis
         .map(|file| json!([file.path, file.sha256, file.mode]))
         .collect();
     let all = json!({"version": 1, "image": image, "files": files, "run": run, "publish": publish});
-    hex(all.to_string().as_bytes())
-}
-
-/// SHA-256 as 64 hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    sha256_hex(all.to_string().as_bytes())
 }
 
 /// Each container after every one that publishes its image, otherwise as they are declared.

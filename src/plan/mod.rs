@@ -13,6 +13,7 @@ use palmfarm_spec::farm::{
 };
 use palmfarm_spec::firstboot::{self, FirstBoot};
 use palmfarm_spec::stack::Stacked;
+use sha2::{Digest, Sha256};
 
 use crate::addresses::{self, Prefix};
 use crate::secrets::CryptHash;
@@ -278,6 +279,16 @@ fn read(source: &str, sources: &Sources) -> Result<Arc<[u8]>, PlanError> {
         .get(source)
         .cloned()
         .ok_or_else(|| PlanError::NotRead(source.into()))
+}
+
+/// SHA-256 as 64 hexadecimal digits.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            text.push_str(&format!("{byte:02x}"));
+            text
+        })
 }
 
 /// What is as declared and yet may surprise.

@@ -9,8 +9,7 @@ use palmfarm_spec::farm::{Farm, Flavour, Nat, ResolvedCard, Storage, StorageDriv
 use palmfarm_spec::firstboot::{Image, Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
 use palmfarm_spec::stack;
 
-use super::containers::hex;
-use super::{carried, Carried, PlanError, Sources};
+use super::{carried, sha256_hex, Carried, PlanError, Sources};
 
 /// Where carried images lie on the card.
 const IMAGES: &str = "/var/lib/palmfarm/images";
@@ -33,7 +32,7 @@ pub(super) fn lxd(
                 alias: alias.clone(),
                 path: file.path.as_str().into(),
                 rootfs: None,
-                fingerprint: hex(&file.content),
+                fingerprint: sha256_hex(&file.content),
             },
             Some(metadata) => {
                 let metadata = carried(&format!("{IMAGES}/{alias}.metadata"), metadata, sources)?;
@@ -42,7 +41,7 @@ pub(super) fn lxd(
                     alias: alias.clone(),
                     path: metadata.path.as_str().into(),
                     rootfs: Some(file.path.as_str().into()),
-                    fingerprint: hex(&both),
+                    fingerprint: sha256_hex(&both),
                 };
                 payload.push(metadata);
                 image

@@ -11,6 +11,7 @@ pub mod farm;
 pub mod firstboot;
 pub mod lxd_keys;
 pub mod mac;
+pub mod manifest;
 pub mod names;
 pub mod node;
 pub mod problem;

@@ -1,0 +1,124 @@
+//! An overlay that is a tar file. Nothing is unpacked to disk; permission bits are taken from it, owners are not:
+//! they are those of whoever packed it.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use tar::{Archive, Entry, EntryType};
+
+use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
+use crate::farm::LARGEST_FILE;
+
+/// Magic numbers of what tar files come packed in.
+const PACKED: [(&[u8], &str); 4] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+];
+
+pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayError> {
+    let lost = |source| OverlayError::Read {
+        path: path.into(),
+        source,
+    };
+    let whole = contents.overlay.clone();
+    let mut file = File::open(path).map_err(lost)?;
+    if !file.metadata().map_err(lost)?.is_file() {
+        return Err(contents.refuse(&whole, "it is neither a folder nor a file"));
+    }
+    let mut magic = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut magic).map_err(lost)?;
+    if let Some((_, packer)) = PACKED.iter().find(|(start, _)| magic.starts_with(start)) {
+        let why =
+            format!("it is packed with {packer}; an overlay is a plain tar file, so unpack that layer first");
+        return Err(contents.refuse(&whole, why));
+    }
+    file.seek(SeekFrom::Start(0)).map_err(lost)?;
+    let mut archive = Archive::new(BufReader::new(file));
+    let mut any = false;
+    for entry in archive.entries().map_err(lost)? {
+        let mut entry = entry.map_err(lost)?;
+        any = true;
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XGlobalHeader) {
+            continue;
+        }
+        let Some(name) = name(&entry, contents)? else {
+            continue;
+        };
+        let mode = entry.header().mode().map_err(lost)? & 0o777;
+        let mode = u16::try_from(mode).ok();
+        let found = match kind {
+            EntryType::Directory => Found::Dir,
+            EntryType::Symlink => Found::Symlink(target(&entry, &name, contents)?),
+            EntryType::Regular | EntryType::Continuous => {
+                let most = if name == RULES { RULES_BYTES } else { LARGEST_FILE };
+                if most < entry.size() {
+                    let why = format!("it has {} bytes, and {most} is the most", entry.size());
+                    return Err(contents.refuse(&name, why));
+                }
+                let mut content = Vec::new();
+                let room = contents.room();
+                entry
+                    .by_ref()
+                    .take(room)
+                    .read_to_end(&mut content)
+                    .map_err(lost)?;
+                Found::File(content)
+            }
+            EntryType::Link => {
+                return Err(contents.refuse(&name, "it is a hard link; pack with --hard-dereference"))
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                return Err(contents.refuse(&name, "it is a device or a pipe"))
+            }
+            other => {
+                let why = format!(
+                    "it is of a kind ({:?}) that is no file, folder or link",
+                    char::from(other.as_byte())
+                );
+                return Err(contents.refuse(&name, why));
+            }
+        };
+        contents.add(&name, found, mode)?;
+    }
+    if any {
+        Ok(())
+    } else {
+        Err(contents.refuse(&whole, "it is no tar file, or an empty one"))
+    }
+}
+
+/// The path of `entry` without `./` in front and `/` at the end; `None` for the top itself.
+fn name(entry: &Entry<'_, impl Read>, contents: &Contents) -> Result<Option<String>, OverlayError> {
+    let bytes = entry.path_bytes();
+    let shown = String::from_utf8_lossy(&bytes).into_owned();
+    let Ok(path) = std::str::from_utf8(&bytes) else {
+        return Err(contents.refuse(&shown, "its name is no UTF-8"));
+    };
+    if path.starts_with('/') {
+        return Err(contents.refuse(&shown, "its path is absolute"));
+    }
+    let mut path = path;
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest;
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if matches!(path, "" | ".") {
+        return Ok(None);
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(contents.refuse(&shown, "its path leads out of the overlay"));
+    }
+    Ok(Some(path.into()))
+}
+
+fn target(entry: &Entry<'_, impl Read>, name: &str, contents: &Contents) -> Result<String, OverlayError> {
+    let bytes = entry.link_name_bytes().unwrap_or_default();
+    match std::str::from_utf8(&bytes) {
+        Ok(target) => Ok(target.into()),
+        Err(_) => Err(contents.refuse(name, "it leads to a name that is no UTF-8")),
+    }
+}

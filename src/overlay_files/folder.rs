@@ -1,0 +1,56 @@
+//! An overlay that is a folder. No symbolic link in it is followed: it goes onto the card as it is.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
+use crate::farm::{read_regular, LARGEST_FILE};
+
+/// Folders below folders; paths of the card end at 4095 bytes, stacks earlier.
+const DEPTH: usize = 64;
+
+pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayError> {
+    walk(path, "", 0, contents)
+}
+
+fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Result<(), OverlayError> {
+    let lost = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OverlayError::Read { path, source }
+    };
+    if DEPTH < depth {
+        return Err(contents.refuse(prefix, "it lies more than 64 folders deep"));
+    }
+    let mut names = Vec::new();
+    for item in fs::read_dir(path).map_err(lost(path))? {
+        let name = item.map_err(lost(path))?.file_name();
+        let Some(name) = name.to_str() else {
+            let shown = format!("{prefix}{}", name.to_string_lossy());
+            return Err(contents.refuse(&shown, "its name is no UTF-8"));
+        };
+        names.push(name.to_owned());
+    }
+    names.sort();
+    for name in names {
+        let entry = format!("{prefix}{name}");
+        let here = path.join(&name);
+        let kind = fs::symlink_metadata(&here).map_err(lost(&here))?.file_type();
+        if kind.is_symlink() {
+            let target = fs::read_link(&here).map_err(lost(&here))?;
+            let Some(target) = target.to_str() else {
+                return Err(contents.refuse(&entry, "it leads to a name that is no UTF-8"));
+            };
+            contents.add(&entry, Found::Symlink(target.into()), None)?;
+        } else if kind.is_dir() {
+            contents.add(&entry, Found::Dir, None)?;
+            walk(&here, &format!("{entry}/"), depth.saturating_add(1), contents)?;
+        } else if kind.is_file() {
+            let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
+            let content = read_regular(&here, most.min(contents.room())).map_err(lost(&here))?;
+            contents.add(&entry, Found::File(content), None)?;
+        } else {
+            return Err(contents.refuse(&entry, "it is a device, a pipe or a socket"));
+        }
+    }
+    Ok(())
+}

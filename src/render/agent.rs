@@ -1,0 +1,124 @@
+//! The agent, its document, and what it works with.
+
+use minijinja::value::Serde;
+use minijinja::{context, Value};
+use serde_json::json;
+
+use super::build::{Build, Check, From};
+use super::{Inputs, RenderError};
+use crate::base::{Arch, BaseFacts};
+use crate::plan::CardPlan;
+use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
+
+/// Plan all of it.
+pub(super) fn render(
+    build: &mut Build,
+    plan: &CardPlan,
+    base: &BaseFacts,
+    inputs: &Inputs,
+) -> Result<(), RenderError> {
+    runs_on(&inputs.agent, base.arch)?;
+    let node = Node::File {
+        content: inputs.agent.clone(),
+        access: Access::root(0o755),
+    };
+    add(
+        build,
+        "/usr/lib/palmfarm/palmfarm-agent",
+        node,
+        "palmfarm-agent",
+        Privacy::Public,
+    )?;
+    let mut document = plan.firstboot.clone();
+    document.boot_mount.clone_from(&base.boot_mount);
+    let text = json!(document);
+    // Scripts may hold what is secret to containers.
+    let text = format!("{text:#}\n");
+    build.file(
+        Volume::Root,
+        "/etc/palmfarm/firstboot.json",
+        text.as_bytes(),
+        0o600,
+        "farm.yaml",
+        Privacy::Secret,
+    )?;
+    build.unit(
+        "systemd/palmfarm-firstboot.service",
+        "multi-user.target",
+        context! {},
+        &Check::Ini(&[("Service", "ExecStart", "/usr/lib/palmfarm/palmfarm-agent run")]),
+    )?;
+    preseed(build, plan)?;
+    for file in &plan.payload {
+        let node = Node::File {
+            content: file.content.clone(),
+            access: Access::root(0o644),
+        };
+        let origin = format!("farm.yaml: {}", file.source);
+        add(build, file.path.as_str(), node, &origin, Privacy::Public)?;
+    }
+    build.dir("/var/lib/palmfarm", 0o755, "palmfarm-agent")
+}
+
+fn add(build: &mut Build, path: &str, node: Node, origin: &str, privacy: Privacy) -> Result<(), RenderError> {
+    let planned = Planned {
+        node,
+        origin: origin.into(),
+        privacy,
+    };
+    build.tree.add(Volume::Root, CardPath::new(path)?, planned)?;
+    Ok(())
+}
+
+fn preseed(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
+    let Some(lxd) = &plan.firstboot.lxd else {
+        return Ok(());
+    };
+    let mut expected = json!(lxd.preseed);
+    // An empty mapping is left out: what LXD takes is the same, and people read less.
+    for (list, keys) in [
+        ("storage_pools", &["config"][..]),
+        ("profiles", &["config", "devices"]),
+    ] {
+        for item in expected[list].as_array_mut().into_iter().flatten() {
+            for key in keys {
+                let empty = item[*key].as_object().is_some_and(serde_json::Map::is_empty);
+                if let (true, Some(item)) = (empty, item.as_object_mut()) {
+                    item.remove(*key);
+                }
+            }
+        }
+    }
+    let from = From {
+        template: "lxd/preseed.yaml",
+        path: "/etc/palmfarm/lxd-preseed.yaml",
+        mode: 0o600,
+    };
+    let values = context! { preseed => Value::from(Serde(&lxd.preseed)) };
+    build.root(from, values, &Check::Yaml(expected))
+}
+
+/// Whether `agent` is an executable for `arch`: the magic number and `e_machine` of its ELF header (elf(5)).
+fn runs_on(agent: &[u8], arch: Arch) -> Result<(), RenderError> {
+    let machine = agent
+        .starts_with(b"\x7fELF")
+        .then(|| agent.get(18..20))
+        .flatten()
+        .map(|bytes| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0_u16, |all, byte| (all << 8) | u16::from(*byte))
+        });
+    let wanted = match arch {
+        Arch::Armhf => 40,
+        Arch::Arm64 => 183,
+        Arch::Amd64 => 62,
+    };
+    let found = match machine {
+        Some(machine) if machine == wanted => return Ok(()),
+        Some(machine) => format!("an ELF file for machine {machine}, and {wanted} is wanted"),
+        None => format!("no ELF file but {} other bytes", agent.len()),
+    };
+    Err(RenderError::Agent { arch, found })
+}

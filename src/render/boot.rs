@@ -1,0 +1,252 @@
+//! The kernel command line and the firmware's configuration: edited, not replaced.
+
+use minijinja::context;
+use palmfarm_spec::farm::Boot;
+
+use super::build::{Build, Check, From};
+use super::RenderError;
+use crate::base::{Arch, BaseFacts};
+use crate::plan::CardPlan;
+use crate::tree::{Privacy, Volume};
+
+/// Keys that say something more each time they appear (kernel-parameters.txt; systemd's kernel-command-line(7)).
+const REPEATED: [&str; 8] = [
+    "cgroup_disable",
+    "cgroup_enable",
+    "console",
+    "earlycon",
+    "modprobe.blacklist",
+    "systemd.mask",
+    "systemd.setenv",
+    "systemd.wants",
+];
+
+/// Bytes of a line that the firmware looks at (Raspberry Pi documentation, "config.txt", file format).
+const CONFIG_LINE: usize = 98;
+
+/// Bytes that the firmware itself puts before the command line: revision, serial number, memory, MAC address.
+const FIRMWARE: usize = 320;
+
+/// Plan both.
+pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    cmdline(build, plan, base)?;
+    config(build, plan, base)
+}
+
+fn cmdline(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let declared = &plan.boot.cmdline;
+    let Some(cmdline) = &base.cmdline else {
+        return if declared.is_empty() {
+            Ok(())
+        } else {
+            Err(RenderError::NoCmdline {
+                release: base.release.clone(),
+                words: declared.len(),
+            })
+        };
+    };
+    let text = merge(&cmdline.text, &words(&plan.boot))?;
+    let size = match base.arch {
+        Arch::Armhf => 1024,
+        Arch::Arm64 | Arch::Amd64 => 2048_usize,
+    };
+    let most = size.saturating_sub(FIRMWARE);
+    let bytes = text.lines().next().map_or(0, str::len);
+    if bytes > most {
+        return Err(RenderError::CmdlineLength { bytes, most });
+    }
+    let path = cmdline.path.as_str();
+    build.file(
+        Volume::Boot,
+        path,
+        text.as_bytes(),
+        0o644,
+        "farm.yaml boot",
+        Privacy::Public,
+    )
+}
+
+/// The declared words, after those without which `limits.memory` does nothing on a Pi.
+fn words(boot: &Boot) -> Vec<String> {
+    let declares = |key: &str| boot.cmdline.iter().any(|word| key_of(word) == key);
+    let about_memory = |key: &str| {
+        boot.cmdline
+            .iter()
+            .filter_map(|word| word.split_once('='))
+            .any(|(k, value)| k == key && value.split(',').any(|controller| controller == "memory"))
+    };
+    let mut words = Vec::new();
+    if !about_memory("cgroup_enable") && !about_memory("cgroup_disable") {
+        words.push("cgroup_enable=memory".into());
+    }
+    if !declares("cgroup_memory") {
+        words.push("cgroup_memory=1".into());
+    }
+    words.extend(boot.cmdline.iter().cloned());
+    words
+}
+
+/// Put `words` into the first line of `text`, which is all that the firmware reads. A word that is there stays where it
+/// is, one with another value takes the new one, and what is new goes to the end.
+fn merge(text: &str, words: &[String]) -> Result<String, RenderError> {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let mut line: Vec<&str> = first.split_ascii_whitespace().collect();
+    for word in words {
+        check(word)?;
+        if line.contains(&word.as_str()) {
+            continue;
+        }
+        let key = key_of(word);
+        let there = line.iter().position(|there| key_of(there) == key);
+        match there.filter(|_| !REPEATED.contains(&key)) {
+            Some(there) => {
+                // Only one of several can be meant; the kernel took the last.
+                let mut at = 0_usize;
+                line.retain(|one| {
+                    let keep = at <= there || key_of(one) != key;
+                    at = at.saturating_add(1);
+                    keep
+                });
+                if let Some(slot) = line.get_mut(there) {
+                    *slot = word;
+                }
+            }
+            None => line.push(word),
+        }
+    }
+    Ok(format!("{}\n{rest}", line.join(" ")))
+}
+
+fn key_of(word: &str) -> &str {
+    word.split_once('=').map_or(word, |(key, _)| key)
+}
+
+fn check(word: &str) -> Result<(), RenderError> {
+    let why = if word.is_empty() {
+        "an empty word says nothing"
+    } else if word.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "a word of the command line has no white space"
+    } else if !word.is_ascii() || word.contains('"') {
+        "a word of the command line has neither quotes nor letters beyond ASCII"
+    } else {
+        return Ok(());
+    };
+    Err(RenderError::CmdlineWord {
+        word: word.into(),
+        why,
+    })
+}
+
+fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let config = &plan.boot.config;
+    if config.is_empty() {
+        return Ok(());
+    }
+    let Some(there) = &base.config else {
+        return Err(RenderError::NoConfig {
+            release: base.release.clone(),
+            keys: config.len(),
+        });
+    };
+    let mut lines = vec!["[all]".to_owned()];
+    for (key, value) in config {
+        let line = format!("{key}={value}");
+        let why = if line.len() > CONFIG_LINE {
+            Some("the firmware reads no more than 98 bytes of a line")
+        } else if value.trim() != value || value.chars().any(char::is_control) {
+            Some("a value is one line without white space around it")
+        } else if key.is_empty()
+            || !key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
+        {
+            Some("a key has letters, digits, underscores and colons")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Err(RenderError::ConfigLine { line, why });
+        }
+        lines.push(line);
+    }
+    let path = there.path.as_str();
+    let from = From {
+        template: "boot/config.txt",
+        path,
+        mode: 0o644,
+    };
+    let ours = build.text(from, context! { config => config.clone() }, &Check::Lines(&lines))?;
+    let gap = if there.text.is_empty() || there.text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    let text = format!("{}{gap}{ours}", there.text);
+    build.file(
+        Volume::Boot,
+        path,
+        text.as_bytes(),
+        0o644,
+        "farm.yaml boot",
+        Privacy::Public,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, declared: &[&str], expect: &str) {
+        let boot = Boot {
+            cmdline: declared.iter().map(|word| (*word).into()).collect(),
+            ..Boot::default()
+        };
+        assert_eq!(merge(text, &words(&boot)).unwrap(), expect, "{declared:?}");
+    }
+
+    #[test]
+    fn words_are_merged() {
+        check("a b=1\n", &[], "a b=1 cgroup_enable=memory cgroup_memory=1\n");
+        check("a b=1", &[], "a b=1 cgroup_enable=memory cgroup_memory=1\n");
+        check("", &[], "cgroup_enable=memory cgroup_memory=1\n");
+        // Once there, it stays.
+        let done = "a b=1 cgroup_enable=memory cgroup_memory=1\n";
+        check(done, &[], done);
+        // Declared otherwise, it is as declared.
+        check(
+            "a\n",
+            &["cgroup_disable=memory", "cgroup_memory=0"],
+            "a cgroup_disable=memory cgroup_memory=0\n",
+        );
+        check(
+            "a\n",
+            &["cgroup_enable=cpuset,memory"],
+            "a cgroup_memory=1 cgroup_enable=cpuset,memory\n",
+        );
+        check(
+            "a\n",
+            &["cgroup_enable=cpuset"],
+            "a cgroup_enable=memory cgroup_memory=1 cgroup_enable=cpuset\n",
+        );
+        // Another value takes the place of the old one, of all old ones.
+        check(
+            "x=1 a x=2 b\n",
+            &["x=3"],
+            "x=3 a b cgroup_enable=memory cgroup_memory=1\n",
+        );
+        check(
+            "console=tty1 a\n",
+            &["console=ttyS0"],
+            "console=tty1 a cgroup_enable=memory cgroup_memory=1 console=ttyS0\n",
+        );
+        // What the firmware does not read is left alone.
+        check("a\n# b\n", &[], "a cgroup_enable=memory cgroup_memory=1\n# b\n");
+    }
+
+    #[test]
+    fn a_word_is_a_word() {
+        for bad in ["", "a b", "a\nb", "a\tb", "a=\"b\"", "ä"] {
+            assert!(merge("a\n", &[bad.into()]).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a plan cannot be rendered onto a base.
+
+use crate::base::Arch;
+use crate::tree::{BadPath, Clash};
+
+/// Why there is no tree.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// A template could not be filled in, or a value is none that may stand where it was to go.
+    #[error("filling in {template} for {path}")]
+    Template {
+        /// The template.
+        template: &'static str,
+        /// Where its text was to lie.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: minijinja::Error,
+    },
+    /// What was rendered does not parse.
+    #[error("{path} came out of {template} as something else: {why}")]
+    Spoiled {
+        /// The template.
+        template: &'static str,
+        /// Where its text was to lie.
+        path: String,
+        /// What was found.
+        why: String,
+    },
+    /// Two parts of the plan want one path.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// No path of a card.
+    #[error(transparent)]
+    Path(#[from] BadPath),
+    /// The base has no systemd.
+    #[error("{release} has no systemd, and palmfarm's cards are systemd units\nhint: take Ubuntu's or Debian's image")]
+    NoSystemd {
+        /// What the base calls itself.
+        release: String,
+    },
+    /// The base lacks a program that cannot be done without.
+    #[error("{release} has no {unit}, which {what}\nhint: {hint}")]
+    NoUnit {
+        /// What the base calls itself.
+        release: String,
+        /// The unit.
+        unit: &'static str,
+        /// What it is for.
+        what: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The base has no kernel command line to edit.
+    #[error(
+        "{release} has no cmdline.txt where its firmware would look, and `boot: cmdline:` has {words} words for it"
+    )]
+    NoCmdline {
+        /// What the base calls itself.
+        release: String,
+        /// How many words.
+        words: usize,
+    },
+    /// A word that cannot stand in a kernel command line.
+    #[error("`boot: cmdline:` has {word:?}, and {why}")]
+    CmdlineWord {
+        /// The word.
+        word: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The command line is longer than the kernel takes.
+    #[error("the kernel command line would have {bytes} bytes, and the kernel takes {most}\nhint: shorten `boot: cmdline:`")]
+    CmdlineLength {
+        /// Bytes that it would have.
+        bytes: usize,
+        /// `COMMAND_LINE_SIZE` less what the firmware adds.
+        most: usize,
+    },
+    /// The base has no firmware configuration to edit.
+    #[error("{release} has no config.txt or usercfg.txt, and `boot: config:` has {keys} keys for it")]
+    NoConfig {
+        /// What the base calls itself.
+        release: String,
+        /// How many keys.
+        keys: usize,
+    },
+    /// A key or value that cannot stand in config.txt.
+    #[error("`boot: config:` has {line:?}, and {why}")]
+    ConfigLine {
+        /// The line.
+        line: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The agent does not run on the base.
+    #[error(
+        "the agent for {arch} is {found}\nhint: `cargo xtask dist` builds the agents of all architectures"
+    )]
+    Agent {
+        /// What the base needs.
+        arch: Arch,
+        /// What was given.
+        found: String,
+    },
+}

@@ -1,0 +1,116 @@
+//! The host's own name and files, and what runs at the end of its boot.
+
+use minijinja::context;
+
+use super::build::{Build, Check, From, UNITS};
+use super::RenderError;
+use crate::base::BaseFacts;
+use crate::plan::CardPlan;
+use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
+
+/// Plan what every card has.
+pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let hostname = &plan.card.hostname;
+    // cloud-init sets it too, but the first log lines and DHCP request come before.
+    let from = From {
+        template: "host/hostname",
+        path: "/etc/hostname",
+        mode: 0o644,
+    };
+    build.root(
+        from,
+        context! { hostname },
+        &Check::Lines(std::slice::from_ref(hostname)),
+    )?;
+    let from = From {
+        template: "host/hosts",
+        path: "/etc/hosts",
+        mode: 0o644,
+    };
+    let lines = [
+        "127.0.0.1 localhost".into(),
+        format!("127.0.1.1 {hostname}"),
+        "::1 localhost ip6-localhost ip6-loopback".into(),
+        "ff02::1 ip6-allnodes".into(),
+        "ff02::2 ip6-allrouters".into(),
+    ];
+    build.root(from, context! { hostname }, &Check::Lines(&lines))?;
+    // Empty, so that each card draws its own (machine-id(5)); systemd 237 does not know "uninitialized". D-Bus keeps
+    // a copy that systemd would take over.
+    build.file(
+        Volume::Root,
+        "/etc/machine-id",
+        b"",
+        0o444,
+        "machine-id(5)",
+        Privacy::Public,
+    )?;
+    build.link("/var/lib/dbus/machine-id", "/etc/machine-id", "machine-id(5)")?;
+    rc_local(build, plan, base)
+}
+
+/// Lay the farm's own files over what is planned: whoever names a path means it.
+pub(super) fn files(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    for file in &plan.files {
+        let planned = Planned {
+            node: Node::File {
+                content: file.content.clone(),
+                access: Access::root(0o644),
+            },
+            origin: format!("farm.yaml files: {}", file.source),
+            privacy: Privacy::Public,
+        };
+        let (volume, path) = place(Volume::Root, &file.path, base)?;
+        build.tree.replace(volume, path, planned);
+    }
+    Ok(())
+}
+
+/// Where a path of the running host lies on the card: what is below the mount point of the FAT partition would be hidden
+/// by it on the root filesystem.
+pub(super) fn place(
+    volume: Volume,
+    path: &CardPath,
+    base: &BaseFacts,
+) -> Result<(Volume, CardPath), RenderError> {
+    let mount = base.boot_mount.trim_end_matches('/');
+    let below = path.as_str().strip_prefix(mount).filter(|_| !mount.is_empty());
+    Ok(match below.and_then(|below| below.strip_prefix('/')) {
+        Some(below) if volume == Volume::Root => (Volume::Boot, CardPath::new(below)?),
+        _ => (volume, path.clone()),
+    })
+}
+
+fn rc_local(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    // systemd runs it only when it is executable, and from 260 on not at all.
+    let of_the_base = base.rc_local.as_ref().is_some_and(|file| file.executable);
+    let lines = &plan.rc_local;
+    if !of_the_base && lines.is_empty() {
+        return Ok(());
+    }
+    let mut expected = Vec::new();
+    if of_the_base {
+        expected.push(("Service", "ExecStart", "-/etc/rc.local start"));
+        // Or systemd before 260 would run it as well.
+        build.link(
+            &format!("{UNITS}/rc-local.service"),
+            "/dev/null",
+            "palmfarm-rc-local.service",
+        )?;
+    }
+    if !lines.is_empty() {
+        expected.push(("Service", "ExecStart", "/usr/lib/palmfarm/rc-local"));
+        let from = From {
+            template: "host/rc-local",
+            path: "/usr/lib/palmfarm/rc-local",
+            mode: 0o755,
+        };
+        build.root(from, context! { lines => lines.clone() }, &Check::None)?;
+    }
+    build.unit(
+        "systemd/palmfarm-rc-local.service",
+        "multi-user.target",
+        context! { base => of_the_base, lines => !lines.is_empty() },
+        &Check::Ini(&expected),
+    )
+}

@@ -1,0 +1,86 @@
+//! The article's stanza, for the agent to put in place once the packages are there. Ubuntu's images have none of them
+//! and there is no network before the bridge, so systemd-networkd brings it up first and then steps aside.
+
+use minijinja::context;
+use palmfarm_spec::farm::{Ipv4, Ipv6};
+
+use super::build::{Build, Check, From};
+use super::network::MAC;
+use super::RenderError;
+use crate::plan::CardPlan;
+
+/// Plan the stanza, and what the kernel must be told that no stanza says.
+pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
+    let network = &plan.firstboot.network;
+    let interface = network.addressed();
+    let mac = network.mac.map_or_else(|| MAC.into(), |mac| mac.to_string());
+    let mut address = None;
+    let mut gateway = None;
+    let mut dns4 = Vec::new();
+    let inet = match &network.ipv4 {
+        Ipv4::Dhcp => "dhcp",
+        Ipv4::None => "manual",
+        Ipv4::Static {
+            address: own,
+            prefix,
+            gateway: router,
+            dns,
+        } => {
+            address = Some(format!("{own}/{prefix}"));
+            gateway = router.map(|router| router.to_string());
+            dns4.extend(dns.iter().map(ToString::to_string));
+            "static"
+        }
+    };
+    let mut address6 = None;
+    let mut gateway6 = None;
+    let mut dns6 = Vec::new();
+    let inet6 = match &network.ipv6 {
+        Ipv6::Auto => "auto",
+        Ipv6::None => "none",
+        Ipv6::Static {
+            address: own,
+            prefix,
+            gateway: router,
+            dns,
+        } => {
+            address6 = Some(format!("{own}/{prefix}"));
+            gateway6 = router.map(|router| router.to_string());
+            dns6.extend(dns.iter().map(ToString::to_string));
+            "static"
+        }
+    };
+    if inet6 == "none" {
+        // No stanza means the kernel's own way, which takes every advertisement.
+        let from = From {
+            template: "host/sysctl.conf",
+            path: "/etc/sysctl.d/90-palmfarm.conf",
+            mode: 0o644,
+        };
+        let key = interface.replace('.', "/");
+        let lines = ["accept_ra", "autoconf"].map(|knob| format!("net.ipv6.conf.{key}.{knob} = 0"));
+        build.root(from, context! { interface => &interface }, &Check::Lines(&lines))?;
+    }
+    let from = From {
+        template: "ifupdown/interfaces",
+        path: "/etc/palmfarm/ifupdown/interfaces",
+        mode: 0o644,
+    };
+    let values = context! {
+        interface,
+        inet,
+        inet6,
+        bridge => network.bridge.is_some(),
+        port => network.port(),
+        uplink => &network.uplink,
+        vlan => network.vlan,
+        mac,
+        address,
+        gateway,
+        dns4,
+        address6,
+        gateway6,
+        dns6,
+    };
+    build.root(from, values, &Check::None)
+}

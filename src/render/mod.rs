@@ -1,0 +1,74 @@
+//! From a plan to every path of the card: templates filled in, read again, and compared with what went in. Pure: it
+//! knows nothing of images or filesystems, and of the base only its facts.
+
+mod agent;
+mod boot;
+mod build;
+pub mod builtin;
+mod cloud;
+mod engine;
+mod error;
+mod host;
+mod ifupdown;
+mod ini;
+mod manifest;
+mod network;
+
+use std::sync::Arc;
+
+pub use error::RenderError;
+
+use crate::base::BaseFacts;
+use crate::plan::CardPlan;
+use crate::tree::{CardPath, Planned, Tree, Volume};
+use build::Build;
+
+/// What a card holds that neither plan nor base has.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The agent for the base's architecture.
+    pub agent: Arc<[u8]>,
+    /// What `farm.yaml` calls the base.
+    pub base_name: String,
+    /// SHA-256 of the base as downloaded, where it is known.
+    pub base_sha256: Option<String>,
+    /// The farm's overlays, in its order.
+    pub overlays: Vec<Overlay>,
+}
+
+/// An overlay: nodes that win over whatever is planned at their paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// What the farm calls it.
+    pub name: String,
+    /// Its nodes by path.
+    pub nodes: Vec<(Volume, CardPath, Planned)>,
+}
+
+/// Render `plan` for the base with the facts `base`. What comes later wins where two name one path: templates, the
+/// farm's `files`, its `overlays` in order; the manifest lists the outcome.
+///
+/// # Errors
+/// The base lacks what the plan needs, or a value is none that may stand where it was to go.
+pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, RenderError> {
+    let Some(systemd) = base.systemd else {
+        return Err(RenderError::NoSystemd {
+            release: base.release.clone(),
+        });
+    };
+    let mut build = Build::new()?;
+    host::render(&mut build, plan, base)?;
+    boot::render(&mut build, plan, base)?;
+    cloud::render(&mut build, plan, base)?;
+    network::render(&mut build, plan, base, systemd)?;
+    agent::render(&mut build, plan, base, inputs)?;
+    host::files(&mut build, plan, base)?;
+    for overlay in &inputs.overlays {
+        for (volume, path, planned) in &overlay.nodes {
+            let (volume, path) = host::place(*volume, path, base)?;
+            build.tree.replace(volume, path, planned.clone());
+        }
+    }
+    manifest::render(&mut build, plan, base, inputs)?;
+    Ok(build.tree)
+}

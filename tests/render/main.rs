@@ -1,0 +1,12 @@
+//! What a card holds, for each generation of base: whole trees against golden files, and the rendered units and network
+//! files against systemd itself.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may fail as tests do"
+)]
+
+mod bases;
+mod farms;
+mod golden;
