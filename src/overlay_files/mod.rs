@@ -242,7 +242,7 @@ impl Contents {
         if below.is_empty() {
             return Ok(None);
         }
-        CardPath::new(below)
+        CardPath::new(&format!("/{below}"))
             .map(|path| Some((volume, path)))
             .map_err(|BadPath { why, .. }| self.refuse(entry, why))
     }

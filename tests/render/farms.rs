@@ -1,45 +1,49 @@
 //! Farms from their YAML, planned and rendered without touching a disk.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::ffi::OsString;
 
 use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::farm::{self, LoadedFarm};
-use palmfarm::plan::{self, CardPlan, PlanError, Sources};
+use palmfarm::gather::{self, Gathered};
+use palmfarm::plan::{self, CardPlan};
 use palmfarm::render::{self, Inputs, RenderError};
-use palmfarm::secrets;
 use palmfarm::tree::{CardPath, Node, Tree, Volume};
 
-/// The farm in `yaml`.
-pub(crate) fn load(yaml: &str) -> LoadedFarm {
-    let farm = format!("farm: 1\nbase: mini\n{yaml}");
-    farm::parse("farm.yaml", farm.into_bytes(), Path::new("."))
-        .unwrap_or_else(|refused| panic!("{refused}\n{yaml}"))
-}
+/// Files that farms of these tests may name; each holds its own name.
+const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
 
-/// The only card of the farm in `yaml`, or the one called `card`. Each file that the farm names holds its own name.
-pub(crate) fn try_plan(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> Result<CardPlan, PlanError> {
-    let loaded = load(yaml);
-    let card = loaded.farm.card(card).unwrap();
-    let sources: Sources = plan::named_files(&loaded.farm)
-        .into_iter()
-        .map(|name| (name.to_owned(), Arc::from(format!("{name}\n").as_bytes())))
-        .collect();
-    let mut hashes = BTreeMap::new();
-    for user in &loaded.farm.users {
-        if let Some(hash) = secrets::hash(&loaded, &card.name, user, &|_| Some("secret word".into())).unwrap()
-        {
-            hashes.insert(user.name.clone(), hash);
-        }
+/// The farm in `yaml`, and what it names.
+fn load(yaml: &str) -> (LoadedFarm, Gathered) {
+    let dir = tempfile::tempdir().unwrap();
+    for name in FILES {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{name}\n")).unwrap();
     }
-    let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
-    plan::card(&loaded.farm, card, &sources, &hashes, &prefixes)
+    let farm = format!("farm: 1\nbase: mini\n{yaml}");
+    let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret)
+        .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
+    let gathered = gather::gather(&loaded).unwrap();
+    (loaded, gathered)
 }
 
-/// The same, where it must work.
+/// The environment of these tests.
+fn secret(variable: &str) -> Option<OsString> {
+    (variable == "CRAIG_PASSWORD").then(|| "secret word".into())
+}
+
+/// The card called `card`, or the only one, of the farm in `yaml`.
+pub(crate) fn plan_card(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> CardPlan {
+    let (loaded, gathered) = load(yaml);
+    let card = loaded.farm.card(card).unwrap();
+    let hashes = gather::hashes(&loaded, &card.name, &secret).unwrap();
+    let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+    plan::card(&loaded.farm, card, &gathered.sources, &hashes, &prefixes).unwrap()
+}
+
+/// The only card, in the article's prefix.
 pub(crate) fn plan(yaml: &str) -> CardPlan {
-    try_plan(yaml, None, &["2001:db8:ebbd:2080::/64"]).unwrap()
+    plan_card(yaml, None, &["2001:db8:ebbd:2080::/64"])
 }
 
 /// The tree of the only card of the farm in `yaml` on `base`.

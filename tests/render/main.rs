@@ -8,5 +8,6 @@
 )]
 
 mod bases;
+mod contents;
 mod farms;
 mod golden;

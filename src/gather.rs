@@ -1,0 +1,79 @@
+//! Everything beside `farm.yaml` that goes into a card, read once for all cards of a farm. It reads and hashes; what
+//! becomes of it is `plan`'s and `render`'s.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::farm::LoadedFarm;
+use crate::overlay_files::{self, OverlayError};
+use crate::plan::{self, Sources};
+use crate::render::Overlay;
+use crate::secrets::{self, CryptHash, Environment, SecretError};
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    /// Files that go onto cards whole.
+    pub sources: Sources,
+    /// The farm's overlays, in its order.
+    pub overlays: Vec<Overlay>,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// A file that the farm names.
+    #[error("reading {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An overlay.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+}
+
+/// Read what `loaded` names.
+///
+/// # Errors
+/// The first file that cannot be read, or is no part of a card.
+pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
+    let mut sources = Sources::new();
+    for name in plan::named_files(&loaded.farm) {
+        let content = loaded.read_file(name).map_err(|source| GatherError::Read {
+            path: loaded.path(name),
+            source,
+        })?;
+        sources.insert(name.into(), Arc::from(content));
+    }
+    let overlays = loaded
+        .farm
+        .overlays
+        .iter()
+        .map(|name| overlay_files::read(name, &loaded.path(name)))
+        .collect::<Result<_, _>>()?;
+    Ok(Gathered { sources, overlays })
+}
+
+/// The hash of every password on `card`, by login name. Hashing is meant to be slow: a tenth of a second each.
+///
+/// # Errors
+/// A password cannot be had, or is none.
+pub fn hashes(
+    loaded: &LoadedFarm,
+    card: &str,
+    environment: Environment<'_>,
+) -> Result<BTreeMap<String, CryptHash>, SecretError> {
+    let mut hashes = BTreeMap::new();
+    for user in &loaded.farm.users {
+        if let Some(hash) = secrets::hash(loaded, card, user, environment)? {
+            hashes.insert(user.name.clone(), hash);
+        }
+    }
+    Ok(hashes)
+}

@@ -1,0 +1,251 @@
+//! Single facts about what a card holds, and values that try to become more than values.
+
+use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::plan::CardPlan;
+use palmfarm::render::{self, Inputs};
+use palmfarm::tree::{CardPath, Node, Privacy, Tree, Volume};
+use palmfarm_spec::manifest::{Kind, Manifest};
+
+use crate::bases;
+use crate::farms::{file, inputs, plan, plan_card, rendered, root_file};
+
+const NETDEV: &str = "05-palmfarm-br0.netdev";
+
+fn node<'t>(tree: &'t Tree, path: &str) -> Option<&'t Node> {
+    Some(&tree.get(Volume::Root, &CardPath::new(path).unwrap())?.node)
+}
+
+fn of(plan: &CardPlan, base: &BaseFacts) -> Tree {
+    render::render(plan, base, &inputs(base)).unwrap()
+}
+
+#[test]
+fn a_known_address_is_pinned_where_networkd_looks_first() {
+    let yaml = "cards: {palm1: {mac: \"b8:27:eb:6c:02:88\"}}\n";
+    let tree = of(&plan_card(yaml, Some("palm1"), &[]), &bases::bionic());
+    let netdev = root_file(&tree, &format!("/etc/systemd/network/{NETDEV}")).unwrap();
+    assert!(netdev.contains("\nMACAddress=b8:27:eb:6c:02:88\n"), "{netdev}");
+    // Nothing may come over it from /run, and no second file may name the bridge.
+    for dir in ["/usr/lib/palmfarm/network", "/usr/lib/palmfarm/network-fallback"] {
+        assert_eq!(node(&tree, &format!("{dir}/{NETDEV}")), None);
+    }
+}
+
+#[test]
+fn an_unknown_address_is_left_to_the_agent() {
+    let tree = rendered("hostname: palm\n", &bases::jammy());
+    assert_eq!(node(&tree, &format!("/etc/systemd/network/{NETDEV}")), None);
+    let template = root_file(&tree, &format!("/usr/lib/palmfarm/network/{NETDEV}")).unwrap();
+    assert!(template.contains("\nMACAddress=@MAC@\n"), "{template}");
+    let fallback = root_file(&tree, &format!("/usr/lib/palmfarm/network-fallback/{NETDEV}")).unwrap();
+    assert!(!fallback.contains("MAC"), "{fallback}");
+}
+
+#[test]
+fn dhcp_is_worded_for_the_systemd_there_is() {
+    let network = |base| {
+        root_file(
+            &rendered("hostname: palm\n", &base),
+            "/etc/systemd/network/05-palmfarm-br0.network",
+        )
+    };
+    let old = network(bases::bionic()).unwrap();
+    assert!(old.contains("\n[DHCP]\n") && !old.contains("DHCPv4"), "{old}");
+    assert!(network(bases::resolute()).unwrap().contains("\n[DHCPv4]\n"));
+}
+
+#[test]
+fn only_units_of_the_base_are_linked() {
+    let link = "/etc/systemd/system/sockets.target.wants/systemd-networkd-resolve-hook.socket";
+    assert_eq!(node(&rendered("hostname: palm\n", &bases::jammy()), link), None);
+    assert!(node(&rendered("hostname: palm\n", &bases::resolute()), link).is_some());
+    let mut base = bases::jammy();
+    base.units.remove("systemd-resolved.service");
+    let tree = rendered("hostname: palm\n", &base);
+    assert_eq!(node(&tree, "/etc/resolv.conf"), None);
+    let fixed =
+        "hostname: palm\nnetwork: {ipv4: {address: 192.0.2.9/24, gateway: 192.0.2.1, dns: [192.0.2.1]}}\n";
+    let resolv = root_file(&rendered(fixed, &base), "/etc/resolv.conf").unwrap();
+    assert!(resolv.ends_with("\nnameserver 192.0.2.1\n"), "{resolv}");
+}
+
+#[test]
+fn an_rc_local_runs_once() {
+    let masked = |base: &BaseFacts| {
+        node(
+            &rendered("hostname: palm\n", base),
+            "/etc/systemd/system/rc-local.service",
+        )
+        .cloned()
+    };
+    assert_eq!(
+        masked(&bases::bionic()),
+        Some(Node::Symlink {
+            target: "/dev/null".into()
+        })
+    );
+    let mut base = bases::bionic();
+    base.rc_local.as_mut().unwrap().executable = false;
+    assert_eq!(masked(&base), None);
+    assert_eq!(
+        node(
+            &rendered("hostname: palm\n", &base),
+            "/etc/systemd/system/palmfarm-rc-local.service"
+        ),
+        None
+    );
+}
+
+#[test]
+fn the_stock_login_is_gone() {
+    let tree = rendered("hostname: palm\n", &bases::jammy());
+    for name in ["/user-data", "/meta-data", "/network-config"] {
+        let text = file(&tree, Volume::Boot, name).unwrap();
+        assert!(
+            !text.contains("ubuntu") && !text.contains("instance_id"),
+            "{text}"
+        );
+    }
+    let user_data = root_file(&tree, "/var/lib/cloud/seed/nocloud-net/user-data").unwrap();
+    assert!(user_data.ends_with("\nusers: []\n"), "{user_data}");
+}
+
+#[test]
+fn secrets_are_marked_and_the_manifest_keeps_them() {
+    let yaml = "hostname: palm\nusers: [{name: craig, password: {env: CRAIG_PASSWORD}, ssh_keys: []}]\n";
+    let tree = rendered(yaml, &bases::jammy());
+    let text = root_file(&tree, "/etc/palmfarm/manifest.json").unwrap();
+    let manifest: Manifest = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest.files.len(), tree.len() - 1);
+    for (volume, path, planned) in tree.iter() {
+        let hash = matches!(&planned.node, Node::File { content, .. } if content.windows(3).any(|three| three == b"$6$"));
+        assert!(
+            !hash || (volume == Volume::Root && planned.privacy == Privacy::Secret),
+            "{path}"
+        );
+        if path.as_str() == "/etc/palmfarm/manifest.json" {
+            continue;
+        }
+        let entry = manifest
+            .files
+            .iter()
+            .find(|entry| entry.path == path.as_str())
+            .unwrap();
+        let secret = planned.privacy == Privacy::Secret;
+        assert_eq!(entry.secret, secret, "{path}");
+        assert_eq!(
+            entry.sha256.is_some(),
+            !secret && entry.kind == Kind::File,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn values_stay_values() {
+    // Keys and comments come from people, paths from the disk; each tries to close what it is in.
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f \\\"\\\\n- name: 'x' #{{ 7 }}: - [";
+    let yaml = format!("hostname: palm\nusers: [{{name: craig, ssh_keys: [\"{key}\"]}}]\n");
+    let tree = rendered(&yaml, &bases::jammy());
+    let text = root_file(&tree, "/var/lib/cloud/seed/nocloud-net/user-data").unwrap();
+    let read: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    let found = &read["users"][0]["ssh_authorized_keys"];
+    assert_eq!(found.as_sequence().unwrap().len(), 1);
+    assert!(
+        found[0]
+            .as_str()
+            .unwrap()
+            .ends_with("\"\\n- name: 'x' #{{ 7 }}: - ["),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn values_that_passed_no_check_are_refused_all_the_same() {
+    // What the checks of farm.yaml let through is narrower; rendering does not lean on them.
+    type Change = fn(&mut CardPlan, &str);
+    let changes: [(&str, Change); 5] = [
+        ("hostname", |plan, text| plan.card.hostname = text.into()),
+        ("uplink", |plan, text| plan.firstboot.network.uplink = text.into()),
+        ("bridge", |plan, text| {
+            plan.firstboot.network.bridge = Some(text.into());
+        }),
+        ("config.txt", |plan, text| {
+            plan.boot.config.insert("gpu_mem".into(), text.into());
+        }),
+        ("cmdline", |plan, text| plan.boot.cmdline.push(text.into())),
+    ];
+    let texts = ["x\ny", "x\n[Network]\nDHCP=yes", "x\r", "x\u{85}\ny", " x\t"];
+    for (what, change) in changes {
+        for text in texts {
+            let mut plan = plan("hostname: palm\n");
+            change(&mut plan, text);
+            let outcome = render::render(&plan, &bases::jammy(), &inputs(&bases::jammy()));
+            assert!(outcome.is_err(), "{what} took {text:?}");
+        }
+    }
+    // In YAML every text is a string again; so the names that LXD would refuse reach LXD, and nothing else does.
+    let mut plan = plan("hostname: palm\nlxd: {}\n");
+    let preseed = &mut plan.firstboot.lxd.as_mut().unwrap().preseed;
+    preseed.networks[0].name = "a\n- name: b".into();
+    preseed
+        .config
+        .insert("k: v\nx".into(), "\"{{ 7 }}\" # \u{2028}".into());
+    let tree = render::render(&plan, &bases::jammy(), &inputs(&bases::jammy())).unwrap();
+    let text = root_file(&tree, "/etc/palmfarm/lxd-preseed.yaml").unwrap();
+    let read: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    assert_eq!(read["networks"].as_sequence().unwrap().len(), 1);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    let check = |yaml: &str, base: &BaseFacts, why: &str| {
+        let error = render::render(&plan(yaml), base, &inputs(base)).unwrap_err();
+        let error = format!("{:#}", anyhow::Error::from(error));
+        assert!(error.contains(why), "{error}");
+    };
+    let mut base = bases::jammy();
+    base.systemd = None;
+    check("hostname: palm\n", &base, "no systemd");
+    let mut base = bases::jammy();
+    base.units.remove("systemd-networkd.service");
+    check("hostname: palm\n", &base, "no systemd-networkd.service");
+    let mut base = bases::jammy();
+    base.units.remove("cloud-init-local.service");
+    check(
+        "hostname: palm\nusers: [{name: craig}]\n",
+        &base,
+        "no cloud-init-local.service",
+    );
+    let mut base = bases::jammy();
+    base.cmdline = None;
+    check(
+        "hostname: palm\nboot: {cmdline: [quiet]}\n",
+        &base,
+        "no cmdline.txt",
+    );
+    base.config = None;
+    check(
+        "hostname: palm\nboot: {config: {gpu_mem: 16}}\n",
+        &base,
+        "no config.txt",
+    );
+    let mut long = plan("hostname: palm\n");
+    long.boot.cmdline.push("x".repeat(1100));
+    let error = render::render(&long, &bases::jammy(), &inputs(&bases::jammy())).unwrap_err();
+    assert!(error.to_string().contains("the kernel takes 704"), "{error}");
+    let mut long = plan("hostname: palm\n");
+    long.boot.config.insert("x".repeat(98), "1".into());
+    let error = render::render(&long, &bases::jammy(), &inputs(&bases::jammy())).unwrap_err();
+    assert!(error.to_string().contains("98 bytes"), "{error}");
+    let wrong = Inputs {
+        agent: inputs(&bases::resolute()).agent,
+        ..inputs(&bases::jammy())
+    };
+    let error = render::render(&plan("hostname: palm\n"), &bases::jammy(), &wrong).unwrap_err();
+    assert_eq!(
+        error.to_string().lines().next().unwrap(),
+        "the agent for armhf is an ELF file for machine 183, and 40 is wanted"
+    );
+    assert_eq!(bases::jammy().arch, Arch::Armhf);
+}
