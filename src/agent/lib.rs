@@ -1,4 +1,23 @@
-//! The first-boot agent.
+//! The first-boot agent: small steps, each of which looks, acts, looks again and is recorded.
+//!
+//! It finds what the card declares in one document and makes it true; what is true already it leaves alone, and power
+//! may go at any instant. It listens to nobody: no socket of its own, no thread, no program through a shell.
 
+pub mod bridge;
+mod clock;
+pub mod confirm;
 pub mod daemon;
 pub mod farm;
+mod ifupdown;
+pub mod ip;
+pub mod journal;
+mod lock;
+pub mod network;
+pub mod nic;
+mod packages;
+mod program;
+mod progress;
+pub mod report;
+mod rollback;
+pub mod root;
+pub mod run;

@@ -1,0 +1,87 @@
+//! A Pi has no clock that runs while it is off, and TLS and apt refuse a time that is years ago: wait until the system
+//! has asked somebody, for as long as that is likely to help.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::farm::{Change, Done, Trouble};
+use crate::program::ask;
+use crate::root::Root;
+
+/// systemd-timesyncd makes this file when it has synchronised (systemd-timesyncd.service(8), since 239).
+const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
+
+/// How long to wait. A LAN without the Internet never gets there, and a clock that is merely some minutes off harms
+/// nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Wait for the clock; `reference` is a file that was made before the card ever ran.
+pub(crate) fn step(root: &Root, reference: &str) -> Done {
+    step_for(root, reference, PATIENCE)
+}
+
+fn step_for(root: &Root, reference: &str, patience: Duration) -> Done {
+    let end = Instant::now() + patience;
+    loop {
+        if root.has(SYNCHRONIZED) || synchronized(&ask("timedatectl", &["status"])) {
+            return Ok(Change::Unchanged);
+        }
+        if Instant::now() > end {
+            break;
+        }
+        sleep(Duration::from_secs(1));
+    }
+    let made = fs::metadata(root.at(reference)).and_then(|facts| facts.modified());
+    if made.is_ok_and(|made| made > SystemTime::now()) {
+        return Err(Trouble::new(format!(
+            "the clock says a time before this card was made, and no time server has answered for {} s: see that the \
+             Pi reaches the Internet (UDP port 123)",
+            patience.as_secs()
+        )));
+    }
+    Ok(Change::Unchanged)
+}
+
+/// `timedatectl status` says `System clock synchronized: yes`, up to systemd 238 `systemd clock synchronized: yes`.
+fn synchronized(status: &str) -> bool {
+    status
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .any(|(name, value)| name.ends_with("synchronized") && value.trim() == "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::scratch::Scratch;
+
+    #[test]
+    fn knows_a_synchronised_clock() {
+        let check = |status: &str, expect: bool| assert_eq!(synchronized(status), expect, "{status}");
+        check("               Local time: Tue\nSystem clock synchronized: yes\n              NTP service: active\n", true);
+        check("NTP synchronized: yes\n", true);
+        check("System clock synchronized: no\n", false);
+        check("", false);
+    }
+
+    #[test]
+    fn only_a_time_before_the_card_was_made_is_trouble() {
+        let document = "/etc/palmfarm/firstboot.json";
+        let scratch = Scratch::new("clock", &[(document, "{}")]);
+        let root = &scratch.0;
+        assert!(step_for(root, document, Duration::ZERO).is_ok());
+        assert!(step_for(root, "/nowhere", Duration::ZERO).is_ok());
+        if synchronized(&ask("timedatectl", &["status"])) {
+            eprintln!("skipped: this machine's clock is synchronised, so no time is wrong on it");
+            return;
+        }
+        let later = SystemTime::now() + Duration::from_secs(86_400);
+        let file = fs::File::options().write(true).open(root.at(document)).unwrap();
+        file.set_modified(later).unwrap();
+        let trouble = step_for(root, document, Duration::ZERO).unwrap_err();
+        assert!(trouble.message.contains("before this card was made"), "{trouble}");
+        root.write(SYNCHRONIZED, b"").unwrap();
+        assert!(step_for(root, document, Duration::ZERO).is_ok());
+    }
+}

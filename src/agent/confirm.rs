@@ -1,0 +1,318 @@
+//! Whether the declared network works: has what it should have, and reaches its router.
+//!
+//! A router answered when the kernel's neighbour table says so (ARP, RFC 826; neighbour discovery, RFC 4861): that
+//! needs no ping that a router may ignore, and it proves both directions. Nothing is changed here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use palmfarm_spec::farm::{Ipv4, Ipv6};
+use palmfarm_spec::firstboot::Network;
+
+use crate::ip::{self, Address};
+use crate::journal::crc32;
+use crate::nic;
+use crate::root::Root;
+
+/// Between two looks. A Pi 2 needs some 20 ms for the programs of one.
+pub(crate) const PAUSE: Duration = Duration::from_secs(2);
+
+/// The discard service (RFC 863): a datagram to it makes the kernel resolve the router, and does nothing else.
+const DISCARD: u16 = 9;
+
+/// What the interface that carries the host's addresses is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it exists and has carrier.
+    pub carrier: bool,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// Routers of its default routes.
+    pub gateways: Vec<IpAddr>,
+    /// Neighbours that answered.
+    pub reachable: Vec<IpAddr>,
+}
+
+/// Look at the interface that carries the addresses of `network`.
+#[must_use]
+pub fn look(root: &Root, network: &Network) -> Seen {
+    let interface = network.addressed();
+    Seen {
+        carrier: nic::look(root, &interface).is_some_and(|nic| nic.carrier),
+        addresses: ip::addresses(&interface),
+        gateways: ip::gateways(&interface),
+        reachable: ip::reachable(&interface),
+    }
+}
+
+/// What still keeps `network` from being confirmed; empty: it is.
+///
+/// A gateway that the farm names must answer: the person meant that one. Of the families that configure themselves
+/// one is enough, since a LAN may have no IPv6, or nothing else. Where nothing can answer, the addresses and a carrier
+/// have to do.
+#[must_use]
+pub fn missing(network: &Network, seen: &Seen) -> Vec<String> {
+    let interface = network.addressed();
+    if !seen.carrier {
+        return vec![format!("{interface} has no carrier")];
+    }
+    let mut must = Vec::new();
+    let mut one_of = Vec::new();
+    match &network.ipv4 {
+        Ipv4::None => {}
+        Ipv4::Dhcp => one_of.push(automatic(seen, &interface, "DHCPv4", IpAddr::is_ipv4)),
+        Ipv4::Static { address, gateway, .. } => {
+            must.push(fixed(
+                seen,
+                &interface,
+                IpAddr::V4(*address),
+                gateway.map(IpAddr::V4),
+            ));
+        }
+    }
+    match &network.ipv6 {
+        Ipv6::None => {}
+        Ipv6::Auto => {
+            let what = "router advertisements";
+            one_of.push(automatic(seen, &interface, what, IpAddr::is_ipv6));
+        }
+        Ipv6::Static { address, gateway, .. } => {
+            must.push(fixed(
+                seen,
+                &interface,
+                IpAddr::V6(*address),
+                gateway.map(IpAddr::V6),
+            ));
+        }
+    }
+    if must.is_empty() {
+        if one_of.iter().any(Result::is_ok) {
+            return Vec::new();
+        }
+        must = one_of;
+    }
+    must.into_iter().filter_map(Result::err).collect()
+}
+
+/// Look until nothing is missing or `patience` is over; then say what is.
+pub(crate) fn wait(root: &Root, network: &Network, patience: Duration) -> Result<(), Vec<String>> {
+    let end = Instant::now() + patience;
+    loop {
+        let seen = look(root, network);
+        let missing = missing(network, &seen);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(missing);
+        }
+        knock(root, network, &seen);
+        sleep(PAUSE);
+    }
+}
+
+/// Send something to every router, so that the kernel asks whether it is there.
+pub(crate) fn knock(root: &Root, network: &Network, seen: &Seen) {
+    let scope = nic::index(root, &network.addressed()).unwrap_or(0);
+    let declared4 = match &network.ipv4 {
+        Ipv4::Static { gateway, .. } => gateway.map(IpAddr::V4),
+        _ => None,
+    };
+    let declared6 = match &network.ipv6 {
+        Ipv6::Static { gateway, .. } => gateway.map(IpAddr::V6),
+        _ => None,
+    };
+    for gateway in seen.gateways.iter().copied().chain(declared4).chain(declared6) {
+        let (from, to): (SocketAddr, SocketAddr) = match gateway {
+            IpAddr::V4(ip) => (
+                SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddrV4::new(ip, DISCARD).into(),
+            ),
+            IpAddr::V6(ip) => (
+                SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0).into(),
+                SocketAddrV6::new(ip, DISCARD, 0, scope).into(),
+            ),
+        };
+        // Whether it worked is seen in the neighbour table.
+        let _ = UdpSocket::bind(from).and_then(|socket| socket.send_to(&[0], to));
+    }
+}
+
+/// What tells one network from another, so that a confirmation is never taken for that of a later declaration.
+#[must_use]
+pub fn digest(network: &Network) -> String {
+    // Its parts can all be written as JSON, so there is always a text.
+    let text = serde_json::to_string(network).unwrap_or_default();
+    format!("{:08x}-{}", crc32(text.as_bytes()), text.len())
+}
+
+/// A family whose addresses come from the LAN.
+fn automatic(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool) -> Result<(), String> {
+    let ours = |address: &&Address| address.global && address.usable && family(&address.ip);
+    if seen.addresses.iter().find(ours).is_none() {
+        return Err(format!("{interface} has no address from {from}"));
+    }
+    let mut routers = seen.gateways.iter().filter(|gateway| family(gateway)).peekable();
+    let Some(first) = routers.peek().copied() else {
+        return Err(format!("{interface} has no default route from {from}"));
+    };
+    if routers.any(|router| seen.reachable.contains(router)) {
+        Ok(())
+    } else {
+        Err(format!("the router {first} does not answer on {interface}"))
+    }
+}
+
+/// A family with a declared address.
+fn fixed(seen: &Seen, interface: &str, address: IpAddr, gateway: Option<IpAddr>) -> Result<(), String> {
+    let is_ours = |one: &&Address| one.ip == address;
+    match seen.addresses.iter().find(is_ours) {
+        None => return Err(format!("{interface} does not have the address {address}")),
+        Some(one) if !one.usable => {
+            return Err(format!(
+                "{address} on {interface} is not usable: another host has it, or may have it"
+            ));
+        }
+        Some(_) => {}
+    }
+    match gateway {
+        Some(gateway) if !seen.reachable.contains(&gateway) => {
+            Err(format!("the gateway {gateway} does not answer on {interface}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use palmfarm_spec::farm::Renderer;
+
+    use super::*;
+
+    pub(crate) fn network(ipv4: Ipv4, ipv6: Ipv6) -> Network {
+        Network {
+            uplink: "eth0".into(),
+            vlan: None,
+            bridge: Some("br0".into()),
+            renderer: Renderer::Networkd,
+            mac: None,
+            ipv4,
+            ipv6,
+            rollback_seconds: 120,
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// `seen` is words: addresses (`~` in front: not usable), `>` routers, `!` neighbours that answered.
+    fn check(network: &Network, seen: &str, expect: &[&str]) {
+        let mut found = Seen {
+            carrier: true,
+            ..Seen::default()
+        };
+        for word in seen.split_whitespace() {
+            let global = !word.contains("fe80:");
+            if let Some(gateway) = word.strip_prefix('>') {
+                found.gateways.push(ip(gateway));
+            } else if let Some(neighbour) = word.strip_prefix('!') {
+                found.reachable.push(ip(neighbour));
+            } else if let Some(tentative) = word.strip_prefix('~') {
+                let ip = ip(tentative);
+                let usable = false;
+                found.addresses.push(Address { ip, global, usable });
+            } else {
+                let ip = ip(word);
+                let usable = true;
+                found.addresses.push(Address { ip, global, usable });
+            }
+        }
+        assert_eq!(missing(network, &found), expect, "{seen}");
+    }
+
+    #[test]
+    fn one_family_that_configures_itself_is_enough() {
+        let auto = network(Ipv4::Dhcp, Ipv6::Auto);
+        let v4 = "br0 has no address from DHCPv4";
+        let v6 = "br0 has no address from router advertisements";
+        check(&auto, "", &[v4, v6]);
+        check(&auto, "fe80::2", &[v4, v6]);
+        check(&auto, "192.0.2.7 >192.0.2.1 !192.0.2.1", &[]);
+        check(&auto, "fe80::2 2001:db8::2 >fe80::1 !fe80::1", &[]);
+        check(
+            &auto,
+            "192.0.2.7 >192.0.2.1",
+            &["the router 192.0.2.1 does not answer on br0", v6],
+        );
+        check(
+            &auto,
+            "192.0.2.7 !192.0.2.1",
+            &["br0 has no default route from DHCPv4", v6],
+        );
+        check(&auto, "~2001:db8::2 >fe80::1 !fe80::1", &[v4, v6]);
+        check(
+            &auto,
+            "192.0.2.7 >192.0.2.1 >fe80::1 !fe80::1",
+            &["the router 192.0.2.1 does not answer on br0", v6],
+        );
+        check(
+            &network(Ipv4::Dhcp, Ipv6::None),
+            "2001:db8::2 >fe80::1 !fe80::1",
+            &[v4],
+        );
+    }
+
+    #[test]
+    fn a_declared_gateway_must_answer() {
+        let gateway = Some("192.0.2.1".parse().unwrap());
+        let fixed = |gateway| Ipv4::Static {
+            address: "192.0.2.10".parse().unwrap(),
+            prefix: 24,
+            gateway,
+            dns: Vec::new(),
+        };
+        let wrong = network(fixed(gateway), Ipv6::Auto);
+        let auto = "2001:db8::2 >fe80::1 !fe80::1";
+        check(&wrong, auto, &["br0 does not have the address 192.0.2.10"]);
+        let silent = "the gateway 192.0.2.1 does not answer on br0";
+        check(&wrong, &format!("192.0.2.10 >192.0.2.1 {auto}"), &[silent]);
+        check(&wrong, "192.0.2.10 !192.0.2.1", &[]);
+        check(&network(fixed(None), Ipv6::None), "192.0.2.10", &[]);
+    }
+
+    #[test]
+    fn a_taken_address_is_not_confirmed() {
+        let fixed = Ipv6::Static {
+            address: "2001:db8::10".parse().unwrap(),
+            prefix: 64,
+            gateway: Some("fe80::1".parse().unwrap()),
+            dns: Vec::new(),
+        };
+        let network = network(Ipv4::Dhcp, fixed);
+        let taken = "2001:db8::10 on br0 is not usable: another host has it, or may have it";
+        check(
+            &network,
+            "~2001:db8::10 !fe80::1 192.0.2.7 >192.0.2.1 !192.0.2.1",
+            &[taken],
+        );
+        check(&network, "2001:db8::10 !fe80::1", &[]);
+    }
+
+    #[test]
+    fn where_nothing_can_answer_a_carrier_is_enough() {
+        check(&network(Ipv4::None, Ipv6::None), "", &[]);
+        let down = Seen::default();
+        let missing = missing(&network(Ipv4::None, Ipv6::None), &down);
+        assert_eq!(missing, ["br0 has no carrier"]);
+    }
+
+    #[test]
+    fn another_declaration_has_another_digest() {
+        let one = network(Ipv4::Dhcp, Ipv6::Auto);
+        let other = network(Ipv4::Dhcp, Ipv6::None);
+        assert_eq!(digest(&one), digest(&one.clone()));
+        assert_ne!(digest(&one), digest(&other));
+    }
+}

@@ -1,0 +1,125 @@
+//! The second stage of `renderer: ifupdown`: once its packages are there, the bridge changes hands.
+//!
+//! Ubuntu's images have no ifupdown and no network before the bridge, so systemd-networkd brings it up first. The
+//! change is tried with a mark below `/run`, and kept by one below `/var` only when the network works: a power cut in
+//! the middle ends in a boot with systemd-networkd. At no time do two programs ask for DHCP on one interface.
+
+use std::io;
+use std::time::Duration;
+
+use palmfarm_spec::firstboot::Network;
+
+use crate::bridge::{self, FALLBACK, IFUPDOWN_ACTIVE, RUNTIME, TEMPLATES};
+use crate::confirm;
+use crate::farm::{Change, Done, Trouble};
+use crate::program::{ask, run};
+use crate::root::Root;
+
+/// What `/etc/network/interfaces` will say, with the place for the hardware address.
+const STANZA: &str = "/etc/palmfarm/ifupdown/interfaces";
+
+const INTERFACES: &str = "/etc/network/interfaces";
+
+/// There while the change is being tried.
+const TRIAL: &str = "/run/palmfarm/ifupdown-trial";
+
+/// Without either mark ifupdown does nothing at boot, and systemd-networkd has the bridge.
+const DROP_IN: &str = "/etc/systemd/system/networking.service.d/palmfarm.conf";
+const CONDITION: &str = "# palmfarm: ifupdown has the network only once it was seen to work.\n[Unit]\n\
+                         ConditionPathExists=|/var/lib/palmfarm/ifupdown-active\n\
+                         ConditionPathExists=|/run/palmfarm/ifupdown-trial\n";
+
+/// How long systemctl may take: networking.service gives DHCP five minutes.
+const SYSTEMCTL: Duration = Duration::from_secs(330);
+
+/// Hand the bridge over. The packages must be there.
+pub(crate) fn switch(root: &Root, network: &Network) -> Done {
+    if root.has(IFUPDOWN_ACTIVE) {
+        return Ok(Change::Unchanged);
+    }
+    prepare(root, network)?;
+    let patience = Duration::from_secs(u64::from(network.rollback_seconds.max(30)));
+    let tried = hand_over(root, network).and_then(|()| {
+        confirm::wait(root, network, patience).map_err(|missing| {
+            Trouble::new(format!(
+                "with ifupdown the network did not come up within {} s: {}",
+                patience.as_secs(),
+                missing.join("; ")
+            ))
+        })
+    });
+    match tried {
+        Ok(()) => {
+            root.write(IFUPDOWN_ACTIVE, b"")
+                .map_err(writing(IFUPDOWN_ACTIVE))?;
+            root.remove(TRIAL).map_err(writing(TRIAL))?;
+            Ok(Change::Changed)
+        }
+        Err(mut trouble) => {
+            root.console(&format!("{trouble}; going back to systemd-networkd"));
+            let back = take_back(root, network, patience);
+            trouble.message.push_str("; ");
+            trouble.message.push_str(&match back {
+                Ok(()) => "systemd-networkd has it again".to_owned(),
+                Err(back) => format!("and going back to systemd-networkd: {back}"),
+            });
+            Err(trouble)
+        }
+    }
+}
+
+/// Files that change nothing yet: both marks are absent.
+fn prepare(root: &Root, network: &Network) -> Result<(), Trouble> {
+    root.remove(TRIAL).map_err(writing(TRIAL))?;
+    root.write(DROP_IN, CONDITION.as_bytes())
+        .map_err(writing(DROP_IN))?;
+    let stanza = root
+        .read(STANZA)
+        .map_err(|error| Trouble::new(format!("reading {STANZA}: {error}")))?;
+    let mac = match network.mac {
+        Some(mac) => mac,
+        None => bridge::uplink_mac(root, &network.uplink, Duration::ZERO)?,
+    };
+    let text = bridge::with_mac(&stanza, mac);
+    root.write(INTERFACES, text.as_bytes())
+        .map_err(writing(INTERFACES))?;
+    run(root, "systemctl", &["daemon-reload"], SYSTEMCTL)
+}
+
+/// systemd-networkd first loses its files, so that it is out before dhclient is in.
+fn hand_over(root: &Root, network: &Network) -> Result<(), Trouble> {
+    for name in root.names(TEMPLATES).into_iter().chain(root.names(FALLBACK)) {
+        let path = format!("{RUNTIME}/{name}");
+        root.remove(&path).map_err(writing(&path))?;
+    }
+    run(
+        root,
+        "systemctl",
+        &["restart", "systemd-networkd.service"],
+        SYSTEMCTL,
+    )?;
+    // What it leaves on the interface would be taken for ifupdown's. The bridge itself stays: containers hang on it.
+    clear(&network.addressed());
+    root.write(TRIAL, b"").map_err(writing(TRIAL))?;
+    run(root, "systemctl", &["restart", "networking.service"], SYSTEMCTL)
+}
+
+fn take_back(root: &Root, network: &Network, patience: Duration) -> Result<(), Trouble> {
+    let stopped = run(root, "systemctl", &["stop", "networking.service"], SYSTEMCTL);
+    root.remove(TRIAL).map_err(writing(TRIAL))?;
+    clear(&network.addressed());
+    let units = ["restart", "palmfarm-bridge.service", "systemd-networkd.service"];
+    run(root, "systemctl", &units, SYSTEMCTL)?;
+    stopped?;
+    confirm::wait(root, network, patience).map_err(|missing| Trouble::new(missing.join("; ")))
+}
+
+/// Going down loses routes and IPv6 addresses, but not those of IPv4.
+fn clear(interface: &str) {
+    ask("ip", &["link", "set", "dev", interface, "down"]);
+    ask("ip", &["addr", "flush", "dev", interface]);
+}
+
+fn writing(path: &str) -> impl Fn(io::Error) -> Trouble + '_ {
+    move |error| Trouble::new(format!("writing {path}: {error}"))
+}

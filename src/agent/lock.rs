@@ -1,0 +1,90 @@
+//! One run at a time: a second one would take the first one's half-made work for its own.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::root::Root;
+
+/// Below `/run`, so that no reboot leaves it behind.
+const PATH: &str = "/run/palmfarm/lock";
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(PathBuf);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // One that stays is known to be dead by its process.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Take the lock; `Ok(None)`: another living agent holds it.
+pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
+    let path = root.at(PATH);
+    fs::create_dir_all(path.parent().unwrap_or(root.dir()))?;
+    let own = identity(root, "self").unwrap_or_else(|| std::process::id().to_string());
+    // The lock appears with its content, or it would look dead for a moment.
+    let half = path.with_extension(std::process::id().to_string());
+    File::create(&half)?.write_all(own.as_bytes())?;
+    let taken = match fs::hard_link(&half, &path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let pid = holder.split(' ').next().unwrap_or_default();
+            if identity(root, pid).is_some_and(|alive| alive == holder) {
+                Ok(None)
+            } else {
+                fs::rename(&half, &path).map(|()| Some(Lock(path)))
+            }
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(Some(Lock(path))),
+    };
+    let _ = fs::remove_file(&half);
+    taken
+}
+
+/// What tells a process from a later one of the same number: its start time, field 22 of `/proc/PID/stat` (proc(5));
+/// the second field may have blanks and ends at the last parenthesis.
+fn identity(root: &Root, pid: &str) -> Option<String> {
+    let stat = root.line(&format!("/proc/{pid}/stat"))?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let number = head.split(' ').next()?;
+    let start = tail.split(' ').nth(20)?;
+    Some(format!("{number} {start}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::scratch::Scratch;
+
+    const STAT: &str = "7 (an (odd) name) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 1234 20\n";
+
+    #[test]
+    fn a_living_holder_keeps_it() {
+        let scratch = Scratch::new("lock", &[("/proc/self/stat", STAT), ("/proc/7/stat", STAT)]);
+        let root = &scratch.0;
+        let held = take(root).unwrap().unwrap();
+        assert_eq!(root.read(PATH).unwrap(), "7 1234");
+        assert!(take(root).unwrap().is_none());
+        drop(held);
+        assert_eq!(root.names("/run/palmfarm"), [""; 0]);
+        assert!(take(root).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_dead_holder_does_not() {
+        let dead = [("/proc/self/stat", STAT), (PATH, "7 99"), ("/proc/7/stat", STAT)];
+        let scratch = Scratch::new("lock-dead", &dead);
+        assert!(
+            take(&scratch.0).unwrap().is_some(),
+            "the number is another process's by now"
+        );
+        for left in ["", "9 1", "nonsense"] {
+            scratch.0.write(PATH, left.as_bytes()).unwrap();
+            assert!(take(&scratch.0).unwrap().is_some(), "{left:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What steps have in common: they are announced, timed against nothing, recorded once they are over, and told.
+
+use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::report::{Report, State, Step, StepState};
+
+use crate::farm::{Change, Done, Watch};
+use crate::journal::{Entry, Journal};
+use crate::report;
+use crate::root::Root;
+
+/// A run while it lasts.
+pub(crate) struct Progress<'a> {
+    root: &'a Root,
+    document: &'a FirstBoot,
+    journal: Journal,
+    report: Report,
+}
+
+impl<'a> Progress<'a> {
+    /// A run of which nothing has happened yet. Where the last one made everything true, its report stands until there
+    /// is something else to say.
+    pub(crate) fn new(root: &'a Root, document: &'a FirstBoot, journal: Journal, digest: &str) -> Self {
+        let report = report::begin(root, document, journal.runs());
+        if journal.done(digest) {
+            report::show(root, &report);
+        } else {
+            report::publish(root, document, &report);
+        }
+        Self {
+            root,
+            document,
+            journal,
+            report,
+        }
+    }
+
+    /// Take a step; whether it is true now.
+    pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Done) -> bool {
+        self.begin(name);
+        let (state, message, output) = match step() {
+            Ok(Change::Unchanged) => (StepState::Unchanged, String::new(), Vec::new()),
+            Ok(Change::Changed) => (StepState::Changed, String::new(), Vec::new()),
+            Err(trouble) => (StepState::Failed, trouble.message, trouble.output),
+        };
+        let name = name.to_owned();
+        self.end(Step {
+            name,
+            state,
+            message,
+            output,
+        });
+        state != StepState::Failed
+    }
+
+    /// Leave a step out, because of what it stands on.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.end(Step {
+            name: name.to_owned(),
+            state: StepState::Skipped,
+            message: why.to_owned(),
+            output: Vec::new(),
+        });
+    }
+
+    /// Everything was tried.
+    pub(crate) fn finish(mut self, digest: &str) -> State {
+        self.report.network = report::network_now(self.root, self.document);
+        self.report.state = report::state(&self.report.steps);
+        let state = self.report.state;
+        report::publish(self.root, self.document, &self.report);
+        // After the report: a journal that says done stands for a report that does.
+        if !(state == State::Done && self.journal.done(digest)) {
+            let document = digest.to_owned();
+            self.record(Entry::Finished { state, document });
+        }
+        state
+    }
+
+    fn record(&mut self, entry: Entry) {
+        if let Err(error) = self.journal.add(self.root, entry) {
+            eprintln!("adding to {}: {error}", crate::journal::PATH);
+        }
+    }
+}
+
+impl Watch for Progress<'_> {
+    fn begin(&mut self, name: &str) {
+        eprintln!("{name} …");
+    }
+
+    fn end(&mut self, step: Step) {
+        let Step {
+            name, state, message, ..
+        } = &step;
+        eprintln!(
+            "{name}: {}{}{message}",
+            match state {
+                StepState::Unchanged => "as declared",
+                StepState::Changed => "done",
+                StepState::Failed => "failed",
+                StepState::Skipped => "not tried",
+            },
+            if message.is_empty() { "" } else { ": " },
+        );
+        for line in &step.output {
+            eprintln!("    | {line}");
+        }
+        let (name, state) = (name.clone(), *state);
+        self.report.steps.push(step);
+        self.report.network = report::network_now(self.root, self.document);
+        if state == StepState::Failed {
+            report::publish(self.root, self.document, &self.report);
+        } else {
+            report::show(self.root, &self.report);
+        }
+        if state != StepState::Unchanged {
+            self.record(Entry::Step { name, state });
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The report: for a person with a card reader in the root of the FAT partition, and on ext4 in any case.
+//!
+//! The FAT's copy is written only when something in it changed that a person would care about: FAT has no journal, and
+//! a power cut while it is written can cost more than a report.
+
+use std::net::IpAddr;
+
+use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::report::{Container, Network, Outcome, Report, State, Step, StepState, VERSION};
+
+use crate::root::Root;
+use crate::{ip, network, nic};
+
+/// The report as JSON, on ext4.
+pub const PATH: &str = "/var/lib/palmfarm/report.json";
+
+/// The report of the run that is at work, or was in this boot.
+pub const LIVE: &str = "/run/palmfarm/report.json";
+
+/// Its names in the root of the FAT partition.
+const JSON: &str = "palmfarm-report.json";
+const TEXT: &str = "palmfarm-report.txt";
+
+/// A report in which nothing has happened yet.
+#[must_use]
+pub fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
+    Report {
+        version: VERSION,
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        card: document.card.clone(),
+        hostname: root.line("/proc/sys/kernel/hostname").unwrap_or_default(),
+        state: State::Running,
+        run,
+        network: network_now(root, document),
+        steps: Vec::new(),
+        containers: Vec::new(),
+    }
+}
+
+/// The host's network at this moment.
+#[must_use]
+pub fn network_now(root: &Root, document: &FirstBoot) -> Network {
+    let outcome = network::outcome(root, &document.network);
+    let interface = match outcome {
+        Outcome::RolledBack => document.network.uplink.clone(),
+        Outcome::Pending | Outcome::Confirmed => document.network.addressed(),
+    };
+    let mut addresses: Vec<IpAddr> = ip::addresses(&interface)
+        .iter()
+        .filter(|address| address.global)
+        .map(|address| address.ip)
+        .collect();
+    addresses.sort_unstable();
+    Network {
+        mac: nic::look(root, &interface).and_then(|nic| nic.mac),
+        interface,
+        addresses,
+        outcome,
+    }
+}
+
+/// How a card with these steps stands.
+#[must_use]
+pub fn state(steps: &[Step]) -> State {
+    let bad = |step: &Step| matches!(step.state, StepState::Failed | StepState::Skipped);
+    if steps.iter().any(bad) {
+        State::Failed
+    } else {
+        State::Done
+    }
+}
+
+/// For `palmfarm-agent status`, as long as this boot lasts.
+pub(crate) fn show(root: &Root, report: &Report) {
+    if let Err(error) = root.write(LIVE, json(report).as_bytes()) {
+        eprintln!("writing {LIVE}: {error}");
+    }
+}
+
+/// For everybody, durably. A FAT partition that is absent or read-only is said and no more.
+pub(crate) fn publish(root: &Root, document: &FirstBoot, report: &Report) {
+    show(root, report);
+    let text = json(report);
+    let unchanged = root.read(PATH).ok().as_deref() == Some(&text);
+    if let Err(error) = if unchanged {
+        Ok(())
+    } else {
+        root.write(PATH, text.as_bytes())
+    } {
+        eprintln!("writing {PATH}: {error}");
+    }
+    let mount = document.boot_mount.trim_end_matches('/');
+    if !root
+        .line("/proc/self/mountinfo")
+        .is_some_and(|mounts| is_mounted(&mounts, mount))
+    {
+        eprintln!("{mount} is not mounted, so the report is at {PATH} only");
+        return;
+    }
+    let path = format!("{mount}/{JSON}");
+    let old = root
+        .read(&path)
+        .ok()
+        .and_then(|old| serde_json::from_str(&old).ok());
+    let whole = root.has(&format!("{mount}/{TEXT}"));
+    if whole && old.is_some_and(|old| essence(&old) == essence(report)) {
+        return;
+    }
+    for (path, text) in [(path, text), (format!("{mount}/{TEXT}"), prose(report))] {
+        if let Err(error) = root.write(&path, text.as_bytes()) {
+            eprintln!("writing {path}: {error}");
+        }
+    }
+}
+
+/// What a person wants to know of a report: not how often the agent ran, nor whether what is true was made true now or
+/// earlier.
+fn essence(report: &Report) -> Report {
+    let mut report = report.clone();
+    report.run = 0;
+    for step in &mut report.steps {
+        if step.state == StepState::Changed {
+            step.state = StepState::Unchanged;
+        }
+    }
+    report
+}
+
+fn json(report: &Report) -> String {
+    // Its parts can all be written as JSON, so there is always a text.
+    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+}
+
+/// Whether proc(5)'s mountinfo has a mount at `target`: its fifth field, with blanks as `\040`.
+fn is_mounted(mountinfo: &str, target: &str) -> bool {
+    let escaped = target.replace('\\', "\\134").replace(' ', "\\040");
+    mountinfo
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(&escaped))
+}
+
+/// The report in words.
+#[must_use]
+pub fn prose(report: &Report) -> String {
+    let network = &report.network;
+    let outcome = match network.outcome {
+        Outcome::Pending => "has not reached a router yet",
+        Outcome::Confirmed => "confirmed",
+        Outcome::RolledBack => "ROLLED BACK to plain DHCP until the next boot",
+    };
+    let mac = network.mac.map(|mac| format!(" {mac}")).unwrap_or_default();
+    let mut text = format!(
+        "palmfarm {} on {}: {}\ncard {}, run {}\n\nnetwork {}{mac}: {outcome}\n",
+        report.agent,
+        report.hostname,
+        match report.state {
+            State::Done => "done",
+            State::Running => "at work",
+            State::Failed => "NOT done, see below; the next boot tries again",
+        },
+        report.card,
+        report.run,
+        network.interface,
+    );
+    for address in &network.addresses {
+        text.push_str(&format!("    {address}\n"));
+    }
+    text.push_str("\nsteps\n");
+    for step in &report.steps {
+        let state = match step.state {
+            StepState::Unchanged | StepState::Changed => "ok",
+            StepState::Failed => "FAILED",
+            StepState::Skipped => "not tried",
+        };
+        text.push_str(&format!("    {state:<9} {}", step.name));
+        if !step.message.is_empty() {
+            text.push_str(&format!(": {}", step.message));
+        }
+        text.push('\n');
+        for line in &step.output {
+            text.push_str(&format!("              | {line}\n"));
+        }
+    }
+    if !report.containers.is_empty() {
+        text.push_str("\ncontainers\n");
+    }
+    for container in &report.containers {
+        text.push_str(&of_container(container));
+    }
+    text
+}
+
+fn of_container(container: &Container) -> String {
+    let list = |addresses: &[IpAddr]| {
+        let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        words.join(" ")
+    };
+    let mut text = format!("    {} {}: {}\n", container.name, container.mac, container.state);
+    for (what, addresses) in [
+        ("predicted", &container.predicted),
+        ("observed", &container.observed),
+    ] {
+        if !addresses.is_empty() {
+            text.push_str(&format!("        {what} {}\n", list(addresses)));
+        }
+    }
+    if !container.message.is_empty() {
+        text.push_str(&format!("        {}\n", container.message));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use palmfarm_spec::farm::{Ipv4, Ipv6};
+
+    use super::*;
+    use crate::confirm::tests::network;
+    use crate::root::scratch::Scratch;
+
+    fn document() -> FirstBoot {
+        FirstBoot {
+            version: 1,
+            card: "palm1".into(),
+            hostname: "palm".into(),
+            network: network(Ipv4::Dhcp, Ipv6::Auto),
+            packages: Vec::new(),
+            daemon_users: Vec::new(),
+            lxd: None,
+            containers: Vec::new(),
+            boot_mount: "/boot/firmware".into(),
+        }
+    }
+
+    fn step(name: &str, state: StepState, message: &str) -> Step {
+        Step {
+            name: name.into(),
+            state,
+            message: message.into(),
+            output: Vec::new(),
+        }
+    }
+
+    const MOUNTED: (&str, &str) = (
+        "/proc/self/mountinfo",
+        "22 1 179:2 / / rw shared:1 - ext4 /dev/mmcblk0p2 rw\n\
+         40 22 179:1 / /boot/firmware rw,relatime shared:20 - vfat /dev/mmcblk0p1 rw\n",
+    );
+
+    #[test]
+    fn a_mount_is_seen() {
+        assert!(is_mounted(MOUNTED.1, "/boot/firmware"));
+        assert!(!is_mounted(MOUNTED.1, "/boot"));
+        assert!(is_mounted("1 2 3:4 / /a\\040b rw - vfat x rw\n", "/a b"));
+        assert!(!is_mounted("", "/"));
+    }
+
+    #[test]
+    fn a_second_boot_leaves_the_fat_alone() {
+        let scratch = Scratch::new("report", &[MOUNTED, ("/proc/sys/kernel/hostname", "palm\n")]);
+        let root = &scratch.0;
+        let mut first = begin(root, &document(), 1);
+        first.state = State::Done;
+        first.steps.push(step("network", StepState::Changed, ""));
+        publish(root, &document(), &first);
+        let fat = |name: &str| root.read(&format!("/boot/firmware/{name}")).unwrap();
+        let old = fat(JSON);
+        assert_eq!(serde_json::from_str::<Report>(&old).unwrap(), first);
+        assert!(fat(TEXT).starts_with("palmfarm"), "{}", fat(TEXT));
+
+        let mut second = first.clone();
+        second.run = 2;
+        second.steps[0].state = StepState::Unchanged;
+        publish(root, &document(), &second);
+        assert_eq!(fat(JSON), old);
+        assert_eq!(
+            serde_json::from_str::<Report>(&root.read(PATH).unwrap()).unwrap(),
+            second
+        );
+
+        second.state = State::Failed;
+        publish(root, &document(), &second);
+        assert!(fat(JSON).contains("\"failed\""));
+        let mut names = root.names("/boot/firmware");
+        names.sort_unstable();
+        assert_eq!(names, [JSON, TEXT]);
+    }
+
+    #[test]
+    fn without_the_fat_there_is_still_a_report() {
+        let scratch = Scratch::new("report-only", &[]);
+        let report = begin(&scratch.0, &document(), 1);
+        publish(&scratch.0, &document(), &report);
+        assert!(!scratch.0.has("/boot/firmware"));
+        assert!(scratch.0.has(PATH));
+    }
+
+    #[test]
+    fn what_is_skipped_or_failed_is_not_done() {
+        let of = |states: &[StepState]| {
+            let steps: Vec<Step> = states.iter().map(|state| step("x", *state, "")).collect();
+            state(&steps)
+        };
+        assert_eq!(of(&[StepState::Unchanged, StepState::Changed]), State::Done);
+        assert_eq!(of(&[StepState::Changed, StepState::Failed]), State::Failed);
+        assert_eq!(of(&[StepState::Skipped]), State::Failed);
+    }
+
+    #[test]
+    fn people_can_read_it() {
+        let scratch = Scratch::new("prose", &[("/proc/sys/kernel/hostname", "palm\n")]);
+        let mut report = begin(&scratch.0, &document(), 3);
+        report.state = State::Failed;
+        report.network.addresses = vec!["192.0.2.57".parse().unwrap()];
+        report.steps.push(step("network", StepState::Unchanged, ""));
+        let mut failed = step(
+            "packages",
+            StepState::Failed,
+            "installing lxd: apt-get ended with 100",
+        );
+        failed.output.push("E: no network".into());
+        report.steps.push(failed);
+        assert_eq!(
+            prose(&report).replace(env!("CARGO_PKG_VERSION"), "V"),
+            "palmfarm V on palm: NOT done, see below; the next boot tries again\ncard palm1, run 3\n\n\
+             network br0: has not reached a router yet\n    192.0.2.57\n\nsteps\n    ok        network\n    \
+             FAILED    packages: installing lxd: apt-get ended with 100\n              | E: no network\n"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! The way back for a network that cuts the Pi off: plain DHCP on the wired interface until the next boot.
+//!
+//! Everything written lies below `/run`, so the next boot tries the declared network again by itself.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use palmfarm_spec::firstboot::Network;
+
+use crate::bridge::RUNTIME;
+use crate::farm::Trouble;
+use crate::nic::Nic;
+use crate::program::{ask, run};
+use crate::root::Root;
+
+/// Sorts before `05-palmfarm-…`, and of several files that match an interface systemd-networkd takes the first.
+const PLAIN: &str = "00-palmfarm-rollback.network";
+const OFF: &str = "00-palmfarm-rollback-off.network";
+
+/// How long systemctl may take.
+const SYSTEMCTL: Duration = Duration::from_secs(90);
+
+/// The interfaces to go back to: the uplink, if a cable is in it; else whatever has one. Empty: no cable anywhere, and
+/// then nothing would be better than what is.
+#[must_use]
+pub(crate) fn targets(uplink: &str, nics: &[Nic]) -> Vec<String> {
+    let connected = |nic: &&Nic| nic.carrier && (nic.wired || nic.name == uplink);
+    let connected: Vec<&Nic> = nics.iter().filter(connected).collect();
+    let own = connected.iter().find(|nic| nic.name == uplink);
+    match own {
+        Some(nic) => vec![nic.name.clone()],
+        None => connected.iter().map(|nic| nic.name.clone()).collect(),
+    }
+}
+
+/// An interface that is down does not know whether a cable is in it: where the uplink has none, ask the others.
+pub(crate) fn wake_others(uplink: &str, nics: &[Nic]) {
+    for nic in nics
+        .iter()
+        .filter(|nic| nic.wired && nic.name != uplink && !nic.carrier)
+    {
+        ask("ip", &["link", "set", "dev", &nic.name, "up"]);
+    }
+}
+
+/// Put `targets` on DHCP and the declared network out of the way.
+pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<(), Trouble> {
+    for (name, text) in files(network, targets) {
+        let path = format!("{RUNTIME}/{name}");
+        root.write(&path, text.as_bytes())
+            .map_err(|error| Trouble::new(format!("writing {path}: {error}")))?;
+    }
+    // systemd-networkd leaves alone what it no longer configures, so the kernel is told directly.
+    for target in targets {
+        ask("ip", &["link", "set", "dev", target, "nomaster"]);
+        ask("ip", &["addr", "flush", "dev", target, "scope", "global"]);
+    }
+    for gone in discarded(network, targets) {
+        ask("ip", &["addr", "flush", "dev", &gone, "scope", "global"]);
+        ask("ip", &["link", "set", "dev", &gone, "down"]);
+    }
+    run(
+        root,
+        "systemctl",
+        &["restart", "systemd-networkd.service"],
+        SYSTEMCTL,
+    )
+}
+
+/// Wait until one of `targets` has an address, and say how the Pi can be reached now.
+pub(crate) fn result(targets: &[String], patience: Duration) -> String {
+    let mut left = patience;
+    loop {
+        for target in targets {
+            let addresses = crate::ip::addresses(target);
+            if let Some(address) = addresses.iter().find(|address| address.global && address.usable) {
+                return format!("{target} is on DHCP at {}", address.ip);
+            }
+        }
+        if left.is_zero() {
+            return format!("{} asks for DHCP, so far without an answer", targets.join(", "));
+        }
+        let pause = Duration::from_secs(1).min(left);
+        left = left.saturating_sub(pause);
+        sleep(pause);
+    }
+}
+
+/// Interfaces of the declared network that carry nothing any more.
+fn discarded(network: &Network, targets: &[String]) -> Vec<String> {
+    let mut names = vec![network.addressed()];
+    if network.port() != network.uplink {
+        names.push(network.port());
+    }
+    names.retain(|name| !targets.contains(name));
+    names.dedup();
+    names
+}
+
+fn files(network: &Network, targets: &[String]) -> Vec<(&'static str, String)> {
+    let head = "# palmfarm: the declared network never reached its router; until the next boot this stands instead.\n";
+    let plain = format!(
+        "{head}[Match]\nName={}\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=yes\n\n\
+         [DHCP]\nClientIdentifier=mac\n",
+        targets.join(" ")
+    );
+    let gone = discarded(network, targets);
+    let mut files = vec![(PLAIN, plain)];
+    if !gone.is_empty() {
+        let off = format!(
+            "{head}[Match]\nName={}\n\n[Link]\nUnmanaged=yes\n",
+            gone.join(" ")
+        );
+        files.push((OFF, off));
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use palmfarm_spec::farm::{Ipv4, Ipv6};
+
+    use super::*;
+    use crate::confirm::tests::network;
+
+    fn nic(name: &str, carrier: bool, wired: bool) -> Nic {
+        Nic {
+            name: name.into(),
+            mac: None,
+            carrier,
+            wired,
+        }
+    }
+
+    #[test]
+    fn goes_back_to_where_a_cable_is() {
+        let check = |uplink: &str, nics: &[Nic], expect: &[&str]| assert_eq!(targets(uplink, nics), expect);
+        let lo = nic("lo", true, false);
+        let wlan = nic("wlan0", true, false);
+        let bridge = nic("br0", true, false);
+        check(
+            "eth0",
+            &[bridge, nic("eth0", true, true), lo.clone(), wlan],
+            &["eth0"],
+        );
+        check("eth1", &[nic("eth0", true, true), lo.clone()], &["eth0"]);
+        check(
+            "eth1",
+            &[nic("eth0", true, true), nic("eth1", false, true)],
+            &["eth0"],
+        );
+        check(
+            "eth0",
+            &[nic("eth0", true, true), nic("eth1", true, true)],
+            &["eth0"],
+        );
+        check("eth0", &[nic("eth0", false, true), lo], &[]);
+        check("veth0", &[nic("veth0", true, false)], &["veth0"]);
+        check("eth0", &[], &[]);
+    }
+
+    #[test]
+    fn the_declared_network_is_out_of_the_way() {
+        let mut network = network(Ipv4::Dhcp, Ipv6::Auto);
+        let text = |network: &Network| {
+            let files = files(network, &["eth0".to_owned()]);
+            let text: Vec<String> = files
+                .iter()
+                .map(|(name, text)| format!("{name}\n{text}"))
+                .collect();
+            text.concat()
+        };
+        assert!(text(&network).contains("[Match]\nName=br0\n\n[Link]\nUnmanaged=yes\n"));
+        network.vlan = Some(42);
+        assert!(text(&network).contains("[Match]\nName=br0 eth0.42\n"));
+        network.bridge = None;
+        assert!(text(&network).contains("[Match]\nName=eth0.42\n"));
+        network.vlan = None;
+        assert!(
+            !text(&network).contains("Unmanaged"),
+            "the uplink itself carries the addresses"
+        );
+    }
+}

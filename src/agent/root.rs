@@ -1,0 +1,156 @@
+//! Where the card's files lie: `/` on a Pi, a scratch directory in tests; and how a file is written so that a power
+//! cut leaves the old one or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// No text that the agent reads is larger, in bytes; the document with its scripts is the largest.
+const LARGEST: u64 = 16 << 20;
+
+/// The top of the card's file tree.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The tree whose top is `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self(dir.into())
+    }
+
+    /// Its top.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the absolute `path` of the card lies.
+    #[must_use]
+    pub fn at(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    /// Whether there is something at `path`.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.at(path).exists()
+    }
+
+    /// All of a text file.
+    pub fn read(&self, path: &str) -> io::Result<String> {
+        read_text(&self.at(path))
+    }
+
+    /// The one line that files of /sys and /proc have; `None` where it cannot be read.
+    #[must_use]
+    pub fn line(&self, path: &str) -> Option<String> {
+        Some(self.read(path).ok()?.trim().to_owned())
+    }
+
+    /// Names in a directory, sorted; none where there is no such directory.
+    #[must_use]
+    pub fn names(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.at(path));
+        let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Write `bytes` to `path` in one step, and return once they are on the medium. The directories are made. What a
+    /// power cut leaves of an attempt is overwritten by the next.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.at(path);
+        let dir = path.parent().unwrap_or(&self.0);
+        fs::create_dir_all(dir)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let half = dir.join(format!(".{name}.new"));
+        let written = File::create(&half)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&half, &path))
+            // The name is only on the medium once its directory is.
+            .and_then(|()| File::open(dir)?.sync_all());
+        if written.is_err() {
+            let _ = fs::remove_file(&half);
+        }
+        written
+    }
+
+    /// Remove a file, if there is one.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        match fs::remove_file(self.at(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Say something where a person at the screen sees it.
+    pub fn console(&self, text: &str) {
+        eprintln!("{text}");
+        // A Pi without a screen or a serial console has none, and the journal has the line anyway.
+        let console = OpenOptions::new().write(true).open(self.at("/dev/console"));
+        let _ =
+            console.and_then(|mut console| console.write_all(format!("\r\npalmfarm: {text}\r\n").as_bytes()));
+    }
+}
+
+/// All of a text file of at most 16 MiB.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(path)?;
+    if file.take(LARGEST).read_to_string(&mut text).map(u64::try_from)? == Ok(LARGEST) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is larger than 16 MiB",
+        ));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+pub(crate) mod scratch {
+    use super::*;
+
+    /// A tree of plain files that goes away by itself.
+    pub(crate) struct Scratch(pub(crate) Root);
+
+    impl Scratch {
+        pub(crate) fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let dir = std::env::temp_dir().join(format!("palmfarm-agent-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            let root = Root::new(dir);
+            for (path, text) in files {
+                root.write(path, text.as_bytes()).unwrap();
+            }
+            Self(root)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.0.dir());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scratch::Scratch;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let scratch = Scratch::new("root", &[("/a/b/file", "old")]);
+        let root = &scratch.0;
+        root.write("/a/b/file", b"new").unwrap();
+        assert_eq!(root.read("/a/b/file").unwrap(), "new");
+        assert_eq!(root.names("/a/b"), ["file"], "nothing half-written is left");
+        root.remove("/a/b/file").unwrap();
+        root.remove("/a/b/file").unwrap();
+        assert!(!root.has("/a/b/file"));
+        assert_eq!(root.names("/nowhere"), [""; 0]);
+    }
+}
