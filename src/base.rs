@@ -102,8 +102,8 @@ pub struct BaseFacts {
     pub units: BTreeSet<String>,
     /// Where fstab mounts the FAT partition.
     pub boot_mount: String,
-    /// The newest modification time in either filesystem, in seconds since 1970: the time that the edits carry
-    /// where `SOURCE_DATE_EPOCH` is not set.
+    /// When the root filesystem was last written or made, whichever is later, in seconds since 1970: the time that
+    /// the edits carry where `SOURCE_DATE_EPOCH` is not set. Looking at every file would decode most of an image.
     pub newest: u32,
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use palmfarm::cli::args::{Command, Palmfarm};
+use palmfarm::cli::progress::Audience;
 use palmfarm::cli::{self, Outcome, Voice};
 
 fn main() -> ExitCode {
@@ -38,12 +39,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Palmfarm, voice: Voice) -> cli::Ended {
+    let audience = match (args.quiet, voice) {
+        (true, _) => Audience::Nobody,
+        (false, Voice::Json) => Audience::Program,
+        (false, Voice::People) => Audience::People,
+    };
     match &args.command {
         Command::Init(args) => cli::init::run(args),
         Command::Check(args) => cli::check::run(args, voice),
         Command::Devices => cli::list::run(voice),
-        Command::Plan(_) | Command::Build(_) | Command::Inspect(_) => {
-            Err(cli::Failure::printed(Outcome::Usage))
-        }
+        Command::Plan(args) => cli::plan::run(args, voice, audience),
+        Command::Build(args) => cli::build::run(args, voice, audience),
+        Command::Inspect(args) => cli::inspect::run(args, voice, audience),
     }
 }

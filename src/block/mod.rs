@@ -4,6 +4,7 @@
 //! Nothing here knows what the bytes mean, and nothing here opens a file or a device.
 
 mod cursor;
+mod edited;
 mod edits;
 mod overlay;
 mod window;
@@ -11,6 +12,7 @@ mod window;
 use std::io;
 
 pub use cursor::Cursor;
+pub use edited::Edited;
 pub use edits::{Edits, EditsDigest};
 pub use overlay::Overlay;
 pub use window::Window;

@@ -93,7 +93,7 @@ pub struct Build {
     pub output: PathBuf,
     /// Decoding threads; the output does not depend on it
     #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    pub threads: Option<std::num::NonZeroUsize>,
 }
 
 /// `palmfarm inspect`

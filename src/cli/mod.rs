@@ -2,10 +2,15 @@
 //! library; here they are asked for and printed.
 
 pub mod args;
+pub mod build;
 pub mod check;
 pub mod devices;
 pub mod init;
+pub mod inspect;
 pub mod list;
 mod outcome;
+pub mod plan;
+pub mod progress;
+pub mod surroundings;
 
 pub use outcome::{Ended, Failure, OrFail, Outcome, Voice};

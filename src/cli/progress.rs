@@ -45,7 +45,15 @@ impl Shown {
     #[must_use]
     pub fn new(audience: Audience) -> Self {
         let bar = ProgressBar::hidden();
-        Self { audience, state: Mutex::new(State { phase: None, bar, begun: Instant::now(), said: None }) }
+        Self {
+            audience,
+            state: Mutex::new(State {
+                phase: None,
+                bar,
+                begun: Instant::now(),
+                said: None,
+            }),
+        }
     }
 
     /// Take the line away, so that what is printed next begins on a line of its own.
@@ -62,7 +70,9 @@ impl Progress for Shown {
             return;
         }
         // Whoever finds the lock taken leaves its news to the next call: progress must never slow the work.
-        let Ok(mut state) = self.state.try_lock() else { return };
+        let Ok(mut state) = self.state.try_lock() else {
+            return;
+        };
         let fresh = state.phase != Some(phase);
         if fresh {
             state.bar.finish_and_clear();
@@ -76,7 +86,11 @@ impl Progress for Shown {
             state.said = None;
         }
         state.bar.set_position(done);
-        let every = if self.audience == Audience::Program { EVENT_EVERY } else { EVERY };
+        let every = if self.audience == Audience::Program {
+            EVENT_EVERY
+        } else {
+            EVERY
+        };
         let due = state.said.is_none_or(|said| said.elapsed() >= every) || done == total;
         if !due || !state.bar.is_hidden() {
             return;
@@ -85,14 +99,17 @@ impl Progress for Shown {
         let rate = rate(done, state.begun.elapsed());
         match self.audience {
             Audience::Program => {
-                let event =
-                    json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
+                let event = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
                 // A reader that has gone away is no reason to spoil what is being written.
                 drop(writeln!(std::io::stdout(), "{event}"));
             }
             Audience::People if !fresh => {
                 let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-                eprintln!("{phase}: {percent} % of {} MB, {} MB/s", total / 1_000_000, rate / 1_000_000);
+                eprintln!(
+                    "{phase}: {percent} % of {} MB, {} MB/s",
+                    total / 1_000_000,
+                    rate / 1_000_000
+                );
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 
 mod containers;
 mod preseed;
+pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;

@@ -1,0 +1,187 @@
+//! From a loaded farm to edits that can be written: the one place that knows every layer, in the order in which a
+//! mistake is cheapest to find. It opens the base and reads what the farm names; it writes nothing.
+
+mod bases;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use palmfarm_spec::farm::ResolvedCard;
+
+use crate::addresses::Prefix;
+use crate::agents::{self, AgentError};
+use crate::base::BaseFacts;
+use crate::block::Edits;
+use crate::edit::{self, EditError};
+use crate::farm::LoadedFarm;
+use crate::gather::{self, GatherError, Gathered};
+use crate::manifest::ListedFile;
+use crate::part::{Layout, LayoutError};
+use crate::plan::{self, CardPlan, PlanError};
+use crate::render::{self, Inputs, RenderError};
+use crate::secrets::SecretError;
+use crate::source::{BaseImage, Sha256Sum, Verified};
+use crate::survey::{self, SurveyError};
+use crate::tree::{Node, Privacy, Tree};
+
+pub use bases::{open_base, BaseError, KNOWN};
+
+/// Values that would otherwise come from the host. Filled in once, by the command line.
+#[derive(Clone, Copy)]
+pub struct Ambient<'a> {
+    /// Environment variables that a farm names for passwords.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub epoch: Option<u32>,
+}
+
+/// A base that was looked at: every card of a fleet is made from one.
+pub struct Surveyed {
+    /// Its bytes.
+    pub image: Arc<Verified<BaseImage>>,
+    /// Its partitions.
+    pub layout: Layout,
+    /// What rendering must know of it.
+    pub facts: BaseFacts,
+}
+
+/// One card, ready to be written.
+pub struct Prepared {
+    /// What was decided.
+    pub plan: CardPlan,
+    /// What the card holds beyond its base.
+    pub tree: Tree,
+    /// The blocks in which it differs from its base.
+    pub edits: Edits,
+    /// For the manifest.
+    pub files: Vec<ListedFile>,
+}
+
+/// Why a card cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The base has no layout of Ubuntu's for the Pi.
+    #[error("reading the partitions of the base")]
+    Layout(#[from] LayoutError),
+    /// The base is not an Ubuntu, or is damaged.
+    #[error("looking at the base")]
+    Survey(#[from] SurveyError),
+    /// A file or overlay that the farm names cannot be read, or cannot go onto a card.
+    #[error("reading what the farm names")]
+    Gather(#[from] GatherError),
+    /// A password cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The farm cannot be planned.
+    #[error("planning the card")]
+    Plan(#[from] PlanError),
+    /// The plan cannot be rendered for this base.
+    #[error("rendering the card")]
+    Render(#[from] RenderError),
+    /// There is no agent.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The base cannot take what is planned.
+    #[error("editing the base")]
+    Edit(#[from] EditError),
+}
+
+impl BuildError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Layout(error) => Some(error.hint().into()),
+            Self::Edit(error) => error.hint().map(Into::into),
+            _ => None,
+        }
+    }
+}
+
+/// Look at an opened base.
+///
+/// # Errors
+/// It is no image of Ubuntu's for the Raspberry Pi.
+pub fn survey(image: Verified<BaseImage>) -> Result<Surveyed, BuildError> {
+    let layout = Layout::read(&image)?;
+    let image = Arc::new(image);
+    let facts = survey::survey(&image, &layout)?;
+    Ok(Surveyed { image, layout, facts })
+}
+
+/// Hash passwords and plan `card`.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn plan(
+    farm: &LoadedFarm,
+    gathered: &Gathered,
+    card: ResolvedCard,
+    prefixes: &[Prefix],
+    ambient: Ambient<'_>,
+) -> Result<CardPlan, BuildError> {
+    let hashes = gather::hashes(farm, &card.name, ambient.environment)?;
+    Ok(plan::card(
+        &farm.farm,
+        card,
+        &gathered.sources,
+        &hashes,
+        prefixes,
+    )?)
+}
+
+/// Render a planned card for its base.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn render(
+    farm: &LoadedFarm,
+    gathered: &Gathered,
+    plan: &CardPlan,
+    base: &Surveyed,
+) -> Result<Tree, BuildError> {
+    let agent = agents::agent(base.facts.arch)?;
+    let inputs = Inputs {
+        agent: agent.into_owned().into(),
+        base_name: farm.farm.base.clone(),
+        base_sha256: Some(base.image.provenance().sha256.to_string()),
+        overlays: gathered.overlays.clone(),
+    };
+    Ok(render::render(plan, &base.facts, &inputs)?)
+}
+
+/// Turn a rendered card into edits of its base.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn edit(
+    plan: CardPlan,
+    tree: Tree,
+    base: &Surveyed,
+    ambient: Ambient<'_>,
+) -> Result<Prepared, BuildError> {
+    let time = ambient.epoch.unwrap_or(base.facts.newest);
+    let edits = edit::edit(&base.image, &base.layout, &tree, time)?;
+    let files = listed(&tree);
+    Ok(Prepared {
+        plan,
+        tree,
+        edits,
+        files,
+    })
+}
+
+/// What the manifest says of each node.
+fn listed(tree: &Tree) -> Vec<ListedFile> {
+    let entry = |(volume, path, planned): (_, &crate::tree::CardPath, &crate::tree::Planned)| {
+        let sha256 = match (&planned.node, planned.privacy) {
+            (Node::File { content, .. }, Privacy::Public) => Some(Sha256Sum::of(content)),
+            _ => None,
+        };
+        ListedFile {
+            path: format!("{volume}:{path}"),
+            sha256,
+        }
+    };
+    tree.iter().map(entry).collect()
+}

@@ -1,0 +1,183 @@
+//! `palmfarm build`: images of one card or of a whole fleet.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::args::Build;
+use super::progress::{Audience, Shown};
+use super::{check, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::build::{self, Surveyed};
+use crate::card::size_text;
+use crate::farm::LoadedFarm;
+use crate::gather::{self, Gathered};
+use crate::map;
+use crate::sink::{write_output, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions};
+use crate::watch::Watch;
+
+/// Build.
+///
+/// # Errors
+/// Refused, where farm or base will not do; failed, where the output cannot be written; interrupted.
+pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
+    let farm = check::load(&args.farm, voice)?;
+    let cards = match &args.card {
+        Some(name) => vec![farm.farm.card(Some(name)).or_fail(Outcome::Refused)?],
+        None => farm.farm.resolved_cards(),
+    };
+    let outputs = outputs(
+        &args.output,
+        &cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>(),
+    )?;
+    let shown = Shown::new(audience);
+    let cancel = surroundings::interruptible();
+    let watch = Watch {
+        progress: &shown,
+        cancel: &cancel,
+    };
+    let base = open(&farm, watch)?;
+    let gathered = read(&farm)?;
+    // Every card is prepared before the first is written: a fleet is made whole or not at all.
+    let mut prepared = Vec::new();
+    for card in cards {
+        let plan = build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(refused)?;
+        let tree = build::render(&farm, &gathered, &plan, &base).map_err(refused)?;
+        prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(refused)?);
+    }
+    for (card, path) in prepared.iter().zip(&outputs) {
+        let allocated = allocated(&base, &card.edits)?;
+        let options = WriteOptions {
+            threads: args.threads.unwrap_or_else(surroundings::threads),
+            free: FreeSpace::Mapped(&allocated),
+            digest: ImageDigest::Sha256,
+        };
+        let written = write_output(
+            &base.image,
+            &card.edits,
+            Output {
+                path,
+                files: &card.files,
+            },
+            options,
+            watch,
+        )
+        .map_err(spoilt)?;
+        shown.clear();
+        let sha256 = written.sha256.map(|sum| sum.to_string());
+        match voice {
+            Voice::Json => println!(
+                "{}",
+                serde_json::json!({
+                    "event": "built", "card": card.plan.card.name, "image": path, "size": written.size,
+                    "sha256": sha256, "edited_blocks": card.edits.len(),
+                })
+            ),
+            Voice::People => {
+                eprintln!(
+                    "built {} ({}, {} of its blocks edited)",
+                    path.display(),
+                    size_text(written.size),
+                    card.edits.len()
+                );
+                if let Some(sha256) = sha256 {
+                    eprintln!("sha256 {sha256}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Open and survey the farm's base.
+///
+/// # Errors
+/// Refused, where it will not do.
+pub(super) fn open(farm: &LoadedFarm, watch: Watch<'_>) -> Result<Surveyed, Failure> {
+    let image = build::open_base(farm, &surroundings::cache(), watch).map_err(|error| {
+        if watch.cancel.is_cancelled() {
+            return Failure::printed(Outcome::Interrupted);
+        }
+        let hint = error.hint();
+        with_hint(Failure::new(Outcome::Refused, anyhow::Error::new(error)), hint)
+    })?;
+    build::survey(image).map_err(refused)
+}
+
+/// Read what the farm names.
+///
+/// # Errors
+/// Refused, where something cannot be read.
+pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
+    gather::gather(farm).map_err(|error| refused(error.into()))
+}
+
+/// A failure before anything was written.
+pub(super) fn refused(error: build::BuildError) -> Failure {
+    let hint = error.hint();
+    with_hint(Failure::new(Outcome::Refused, error), hint)
+}
+
+/// A failure while writing.
+fn spoilt(error: SinkError) -> Failure {
+    if error.is_cancelled() {
+        eprintln!("interrupted; nothing was left behind");
+        return Failure::printed(Outcome::Interrupted);
+    }
+    let hint = error.hint();
+    with_hint(Failure::new(Outcome::Failed, error), hint)
+}
+
+fn with_hint(failure: Failure, hint: Option<String>) -> Failure {
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn allocated(base: &Surveyed, edits: &crate::block::Edits) -> Result<map::Extents, Failure> {
+    let ranges: Vec<_> = base
+        .layout
+        .partitions
+        .iter()
+        .map(|partition| map::Range {
+            start: partition.span.start(),
+            size: partition.span.size(),
+        })
+        .collect();
+    let edited = crate::block::Edited::new(base.image.as_ref(), edits);
+    map::allocated(&edited, &ranges)
+        .context("reading which blocks of the base are in use")
+        .or_fail(Outcome::Refused)
+}
+
+/// Where each card goes: the file that was named, or one per card in the folder that was.
+fn outputs(output: &Path, cards: &[&str]) -> Result<Vec<PathBuf>, Failure> {
+    if Packing::of(output).is_ok() {
+        if let [_] = cards {
+            return Ok(vec![output.into()]);
+        }
+        let count = cards.len();
+        let error = anyhow::anyhow!(
+            "{} is one image, but the farm has {count} cards",
+            output.display()
+        );
+        return Err(Failure::new(Outcome::Refused, error).hint("name a folder, or one card with --card"));
+    }
+    if !output.is_dir() {
+        let looks_like_folder = output.extension().is_none();
+        if !looks_like_folder {
+            return Err(SinkError::UnknownPacking {
+                target: output.display().to_string(),
+            })
+            .or_fail(Outcome::Refused);
+        }
+        fs::create_dir(output)
+            .with_context(|| format!("making the folder {}", output.display()))
+            .or_fail(Outcome::Refused)?;
+    }
+    Ok(cards
+        .iter()
+        .map(|card| output.join(format!("{card}.img")))
+        .collect())
+}

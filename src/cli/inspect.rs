@@ -1,0 +1,172 @@
+//! `palmfarm inspect`: what is on an image or a card, or one file of it.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{anyhow, Context};
+use palmfarm_spec::report::Report;
+use serde_json::{json, Value};
+
+use super::args::Inspect;
+use super::progress::{Audience, Shown};
+use super::{build as building, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::build::{self, Surveyed};
+use crate::card::{printable, size_text};
+use crate::fs::READ_LIMIT;
+use crate::source::{BaseImage, Expect, Verified};
+use crate::survey::Volumes;
+use crate::tree::{CardPath, Volume};
+use crate::watch::Watch;
+
+/// Where a card says what was put on it.
+const MANIFEST: &str = "/etc/palmfarm/manifest.json";
+
+/// Where a card's agent says how it went.
+const REPORT: &str = "/palmfarm-report.json";
+
+/// Inspect.
+///
+/// # Errors
+/// Refused, where it cannot be read or has no such file.
+pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
+    let shown = Shown::new(audience);
+    let cancel = surroundings::interruptible();
+    let watch = Watch {
+        progress: &shown,
+        cancel: &cancel,
+    };
+    let image =
+        BaseImage::open(&args.image, Expect::Anything, &surroundings::cache(), watch).map_err(|error| {
+            let hint = error.hint();
+            let failure = Failure::new(Outcome::Refused, error);
+            hint.map_or_else(|| Failure::printed(Outcome::Refused), |hint| failure.hint(hint))
+        })?;
+    let base = build::survey(image).map_err(building::refused)?;
+    shown.clear();
+    let volumes = Volumes::open(&base.image, &base.layout).or_fail(Outcome::Refused)?;
+    match &args.path {
+        Some(path) => print_file(&volumes, path),
+        None => summary(&base, &volumes, voice),
+    }
+}
+
+type Opened = Volumes<Arc<Verified<BaseImage>>>;
+
+fn print_file(volumes: &Opened, path: &str) -> Ended {
+    let (volume, rest) = match path.split_once(':') {
+        Some(("boot", rest)) => (Volume::Boot, rest),
+        Some(("root", rest)) => (Volume::Root, rest),
+        _ => {
+            let error = anyhow!("{path:?} does not say on which partition it lies");
+            return Err(Failure::new(Outcome::Usage, error).hint("begin it with boot: or root:"));
+        }
+    };
+    let path = CardPath::new(rest).or_fail(Outcome::Usage)?;
+    let content = volumes
+        .reader(volume)
+        .read(&path, READ_LIMIT)
+        .or_fail(Outcome::Refused)?;
+    let content =
+        content.ok_or_else(|| Failure::new(Outcome::Refused, anyhow!("there is no file {volume}:{path}")))?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(&content)
+        .and_then(|()| out.flush())
+        .with_context(|| "printing it")
+        .or_fail(Outcome::Failed)
+}
+
+fn summary(base: &Surveyed, volumes: &Opened, voice: Voice) -> Ended {
+    let json_of = |volume, path: &str| -> Result<Option<Value>, Failure> {
+        let path = CardPath::new(path).or_fail(Outcome::Failed)?;
+        let bytes = volumes
+            .reader(volume)
+            .read(&path, READ_LIMIT)
+            .or_fail(Outcome::Refused)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    };
+    let manifest = json_of(Volume::Root, MANIFEST)?;
+    let report = json_of(Volume::Boot, REPORT)?;
+    match voice {
+        Voice::Json => println!("{}", as_json(base, manifest.as_ref(), report.as_ref())),
+        Voice::People => print!("{}", as_text(base, manifest.as_ref(), report)),
+    }
+    Ok(())
+}
+
+fn as_json(base: &Surveyed, manifest: Option<&Value>, report: Option<&Value>) -> Value {
+    let partitions = base.layout.partitions.iter().map(|partition| {
+        json!({
+            "number": partition.number, "start": partition.span.start(), "size": partition.span.size(),
+            "type": partition.kind, "contents": partition.contents.to_string(),
+        })
+    });
+    json!({
+        "event": "image", "scheme": base.layout.scheme.to_string(), "size": base.layout.disk_size,
+        "partitions": partitions.collect::<Vec<_>>(), "boot": base.layout.boot.number,
+        "root": base.layout.root.number, "release": base.facts.release, "architecture": base.facts.arch.debian(),
+        "systemd": base.facts.systemd, "sha256": base.image.provenance().sha256.to_string(),
+        "manifest": manifest, "report": report,
+    })
+}
+
+fn as_text(base: &Surveyed, manifest: Option<&Value>, report: Option<Value>) -> String {
+    let facts = &base.facts;
+    let mut out = format!("{}, {}", printable(&facts.release), facts.arch);
+    if let Some(systemd) = facts.systemd {
+        out.push_str(&format!(", systemd {systemd}"));
+    }
+    out.push_str(&format!(
+        "\n{} table, {}\n",
+        base.layout.scheme,
+        size_text(base.layout.disk_size)
+    ));
+    for partition in &base.layout.partitions {
+        let role = match partition.number {
+            number if number == base.layout.boot.number => "  boot",
+            number if number == base.layout.root.number => "  root",
+            _ => "",
+        };
+        out.push_str(&format!(
+            "  {}  {:>9}  at {:>11}  {}{role}\n",
+            partition.number,
+            size_text(partition.span.size()),
+            partition.span.start(),
+            printable(&partition.contents.to_string()),
+        ));
+    }
+    match manifest
+        .and_then(|manifest| manifest.get("files"))
+        .and_then(Value::as_array)
+    {
+        None => out.push_str("palmfarm put nothing on it\n"),
+        Some(files) => {
+            let card = manifest
+                .and_then(|manifest| manifest.get("card"))
+                .and_then(Value::as_str)
+                .unwrap_or("a card");
+            out.push_str(&format!(
+                "palmfarm made it {}, with {} files:\n",
+                printable(card),
+                files.len()
+            ));
+            for file in files {
+                let text = |key: &str| {
+                    file.get(key)
+                        .and_then(Value::as_str)
+                        .map(printable)
+                        .unwrap_or_default()
+                };
+                out.push_str(&format!("  {}  {}\n", text("mode"), text("path")));
+            }
+        }
+    }
+    match report.and_then(|report| serde_json::from_value::<Report>(report).ok()) {
+        None => out.push_str("its first boot has left no report yet\n"),
+        Some(report) => {
+            out.push_str(
+                &format!("first boot: {:?}, {} steps\n", report.state, report.steps.len()).to_lowercase(),
+            );
+        }
+    }
+    out
+}

@@ -1,0 +1,67 @@
+//! What the command line takes from its surroundings – environment, processors, signals – so that nothing below it
+//! has to.
+
+use std::env;
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+
+use anyhow::Context;
+
+use super::{Failure, OrFail, Outcome};
+use crate::build::Ambient;
+use crate::source::CacheDir;
+use crate::watch::Cancel;
+
+/// The user's cache.
+#[must_use]
+pub fn cache() -> CacheDir {
+    CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
+}
+
+/// How many threads decode where nothing else is said.
+#[must_use]
+pub fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Values that a card may depend on, and no others.
+///
+/// # Errors
+/// Refused, where `SOURCE_DATE_EPOCH` is set and is no time that ext4 and FAT can hold.
+pub fn ambient() -> Result<Ambient<'static>, Failure> {
+    let epoch = match env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => None,
+        Ok(text) => Some(
+            text.parse()
+                .with_context(|| {
+                    format!("SOURCE_DATE_EPOCH is {text:?}, which is no number of seconds since 1970")
+                })
+                .or_fail(Outcome::Refused)?,
+        ),
+    };
+    Ok(Ambient {
+        environment: &variable,
+        epoch,
+    })
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name)
+}
+
+/// A request to stop that Ctrl-C makes. A second Ctrl-C ends the program at once.
+#[must_use]
+pub fn interruptible() -> Cancel {
+    let cancel = Cancel::new();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let flag = cancel.flag();
+        // Where no handler can be set, the signal ends the program, and a file without a name vanishes with it.
+        drop(signal_hook::flag::register_conditional_shutdown(
+            signal,
+            130,
+            std::sync::Arc::clone(&flag),
+        ));
+        drop(signal_hook::flag::register(signal, flag));
+    }
+    cancel
+}

@@ -1,0 +1,119 @@
+//! What `build` leaves behind, and what it does not.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{command, farm_in, has_agents, palmfarm, told, PASSWORD};
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn image_manifest_and_map_come_together() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let out_dir = dir.path().join("out");
+    fs::create_dir(&out_dir).unwrap();
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "out/palm.img"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    assert_eq!(
+        names(&out_dir),
+        ["palm.img", "palm.img.bmap", "palm.img.manifest.json"]
+    );
+
+    // Nothing that is published knows the password, and the image knows only its hash.
+    for name in names(&out_dir) {
+        let bytes = fs::read(out_dir.join(&name)).unwrap();
+        assert!(
+            !bytes
+                .windows(PASSWORD.len())
+                .any(|window| window == PASSWORD.as_bytes()),
+            "{name}"
+        );
+    }
+    let manifest = fs::read_to_string(out_dir.join("palm.img.manifest.json")).unwrap();
+    assert!(!manifest.contains("$6$"), "{manifest}");
+
+    let out = palmfarm(dir.path(), &["inspect", "out/palm.img", "root:/etc/motd"]);
+    assert_eq!(
+        String::from_utf8(out.stdout.clone()).unwrap(),
+        "welcome\n",
+        "{}",
+        told(&out)
+    );
+    let out = palmfarm(dir.path(), &["inspect", "out/palm.img"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+}
+
+#[test]
+fn a_build_that_fails_touches_nothing() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    fs::create_dir(dir.path().join("out")).unwrap();
+    fs::write(dir.path().join("out/palm.img"), "the former one").unwrap();
+    fs::write(
+        dir.path().join("broken.img.xz"),
+        b"\xfd7zXZ\0 and then nothing that makes sense",
+    )
+    .unwrap();
+    let farm = fs::read_to_string(dir.path().join("farm.yaml"))
+        .unwrap()
+        .replace("base: mini", "base: broken.img.xz");
+    fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "out/palm.img"]);
+    assert!(matches!(out.status.code(), Some(1 | 3)), "{}", told(&out));
+    assert_eq!(names(&dir.path().join("out")), ["palm.img"]);
+    assert_eq!(
+        fs::read_to_string(dir.path().join("out/palm.img")).unwrap(),
+        "the former one"
+    );
+}
+
+#[test]
+fn a_build_that_is_killed_leaves_no_half_image() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    fs::create_dir(dir.path().join("out")).unwrap();
+    let reference = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "whole.img"]);
+    assert_eq!(reference.status.code(), Some(0), "{}", told(&reference));
+    let whole = fs::read(dir.path().join("whole.img")).unwrap();
+    for step in 0..25_u64 {
+        let mut child = command(dir.path())
+            .args(["build", "farm.yaml", "-o", "out/palm.img"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(step * 11));
+        // One that is done already cannot be killed; the image must be whole then.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if dir.path().join("out/palm.img").exists() {
+            assert!(
+                fs::read(dir.path().join("out/palm.img")).unwrap() == whole,
+                "killed after {} ms",
+                step * 11
+            );
+        }
+        for name in names(&dir.path().join("out")) {
+            fs::remove_file(dir.path().join("out").join(name)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The tool from outside, as people and scripts use it: what it prints, how it exits, what it leaves behind, and
+//! what it does to the machine meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod build;
+mod messages;
+mod surroundings;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The tool under test.
+const PALMFARM: &str = env!("CARGO_BIN_EXE_palmfarm");
+
+/// A farm that uses much of what there is, on the built-in base.
+const FARM: &str = r#"farm: 1
+base: mini
+hostname: palm
+timezone: Europe/Vienna
+locale: en_GB.UTF-8
+users:
+  - name: craig
+    groups: [sudo, lxd]
+    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]
+    password: {env: PALMFARM_TEST_PASSWORD}
+    sudo: password
+boot: {cmdline: [swapaccount=1], config: {gpu_mem: 16}}
+lxd: {storage: {driver: btrfs, size: 5GB}}
+containers:
+  web: {image: "images:alpine/3.20", run: ["apk add nginx"], publish: web_image}
+  w: {image: web_image, replicas: 2..4}
+files: {/etc/motd: motd.txt}
+rc_local: ["modprobe br_netfilter"]
+"#;
+
+/// The password of [`FARM`]'s user, which must never appear anywhere.
+const PASSWORD: &str = "correct-horse-battery-4711";
+
+/// Put [`FARM`] and what it names into `dir`.
+fn farm_in(dir: &Path) {
+    std::fs::write(dir.join("farm.yaml"), FARM).unwrap();
+    std::fs::write(dir.join("motd.txt"), "welcome\n").unwrap();
+}
+
+/// Whether the tool has agents to put on a card; says so where not.
+fn has_agents() -> bool {
+    let given = std::env::var_os("PALMFARM_AGENT_DIR").is_some();
+    if !given {
+        println!("skipped: PALMFARM_AGENT_DIR names no agents; cargo xtask test builds them");
+    }
+    given
+}
+
+/// Run the tool in `dir`.
+fn palmfarm(dir: &Path, args: &[&str]) -> Output {
+    command(dir).args(args).output().unwrap()
+}
+
+/// The tool in `dir`, with the password of [`FARM`] at hand.
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(PALMFARM);
+    command.current_dir(dir).env("PALMFARM_TEST_PASSWORD", PASSWORD);
+    command.env("XDG_CACHE_HOME", dir.join("cache"));
+    command
+}
+
+/// What went wrong, whole, for the message of a failed test.
+fn told(out: &Output) -> String {
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    format!("{}\n{stdout}\n{stderr}", out.status)
+}

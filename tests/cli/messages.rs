@@ -1,0 +1,97 @@
+//! Exit codes and what stands on which channel.
+
+use std::fs;
+
+use super::{command, farm_in, palmfarm, told};
+
+#[test]
+fn a_wrong_command_line_is_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["bild"], &["build", "farm.yaml"], &["check"]] {
+        let out = palmfarm(dir.path(), args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", told(&out));
+        assert!(out.stdout.is_empty(), "{args:?}: {}", told(&out));
+    }
+    assert_eq!(palmfarm(dir.path(), &["--help"]).status.code(), Some(0));
+    assert_eq!(palmfarm(dir.path(), &["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_farm_that_is_wrong_is_refused_with_every_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        "farm: 1\nbase: mini\nhostnam: palm\nnetwork: {vlan: 5000}\n",
+    )
+    .unwrap();
+    let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+    let said = String::from_utf8(out.stderr.clone()).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(
+        said.contains("farm.yaml:3:1: error: unknown key \"hostnam\""),
+        "{said}"
+    );
+    assert!(said.contains("hint: did you mean \"hostname\"?"), "{said}");
+    assert!(said.contains("farm.yaml:4:17: error: "), "{said}");
+
+    let out = palmfarm(dir.path(), &["check", "--json", "farm.yaml"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    let lines: Vec<serde_json::Value> = String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.len() >= 2 && lines.iter().all(|line| line["event"] == "problem"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(
+        said.starts_with("palmfarm: reading farm file farm.yaml: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_good_farm_is_ok_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    assert_eq!(
+        String::from_utf8(out.stdout).unwrap(),
+        "ok: 1 card with 4 containers each, on mini\n"
+    );
+}
+
+#[test]
+fn init_writes_a_farm_that_checks_and_never_replaces_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = palmfarm(dir.path(), &["init"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    let out = palmfarm(dir.path(), &["init"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+}
+
+#[test]
+fn a_reader_that_goes_away_causes_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let shell = format!("\"{}\" plan farm.yaml | head -n 1", super::PALMFARM);
+    let out = command(dir.path()).get_current_dir().map(|dir| {
+        std::process::Command::new("sh")
+            .args(["-c", &shell])
+            .current_dir(dir)
+            .env("PALMFARM_TEST_PASSWORD", "x")
+            .output()
+    });
+    let out = out.unwrap().unwrap();
+    assert!(!told(&out).contains("bug in palmfarm"), "{}", told(&out));
+}
