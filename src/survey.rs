@@ -272,7 +272,11 @@ fn netplan<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Vec<Card
             continue;
         }
         // netplan reads what ends so, in small letters.
-        for name in volumes.names(dir)?.iter().filter(|name| name.strip_suffix(".yaml").is_some()) {
+        for name in volumes
+            .names(dir)?
+            .iter()
+            .filter(|name| name.strip_suffix(".yaml").is_some())
+        {
             files.push(CardPath::new(&format!("{dir}/{name}"))?);
         }
     }

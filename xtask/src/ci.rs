@@ -2,21 +2,24 @@
 
 use anyhow::Result;
 
-use crate::sh::{cargo, run_shown as run};
+use crate::sh::{cargo, run_shown};
 use crate::test::{Extent, Tally};
 
 /// Lints first, then every test; all of it, even where a part fails. Whether all went well.
-pub(crate) fn ci() -> Result<bool> {
+pub(crate) fn run() -> Result<bool> {
     let mut tally = Tally::default();
-    tally.part("format", || run(cargo().args(["fmt", "--all", "--check"])).map(|()| 1));
+    tally.part("format", || {
+        run_shown(cargo().args(["fmt", "--all", "--check"])).map(|()| 1)
+    });
     tally.part("clippy", || {
-        run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).map(|()| 1)
+        run_shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            .map(|()| 1)
     });
     tally.part("tidy", || crate::tidy::run().map(|()| 1));
     tally.part("documentation", || {
         let mut doc = cargo();
         doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
-        run(doc.env("RUSTDOCFLAGS", "-D warnings")).map(|()| 1)
+        run_shown(doc.env("RUSTDOCFLAGS", "-D warnings")).map(|()| 1)
     });
     tally.part("demo", || crate::demo::run().map(|()| 1));
     crate::test::run(Extent::Full, &mut tally)?;

@@ -2,31 +2,32 @@
 //! into a card image on the built-in base, and shows what is on it.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::sh::run_shown as run;
-use crate::workspace_dir as root;
+use crate::{dist, sh, target_dir, workspace_dir};
 
 /// Build the demo.
-pub(crate) fn run_demo() -> Result<()> {
-    let tool = crate::dist::tool()?;
-    let out = root().join("target/demo");
-    fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
-    let card = out.join("palm.img");
-    let farm = root().join("examples/farm.yaml");
-    let palmfarm = || Command::new(&tool);
-    run(palmfarm().arg("check").arg(&farm))?;
-    run(palmfarm().arg("build").arg(&farm).arg("-o").arg(&card))?;
-    run(palmfarm().arg("inspect").arg(&card))?;
-    run(palmfarm().arg("inspect").arg(&card).arg("root:/etc/systemd/network/05-palmfarm-uplink.network"))?;
-    run(palmfarm().arg("plan").arg(&farm).args(["--prefix", "2001:db8:ebbd:2080::/64", "--format", "zone"]))?;
-    println!("\nthe card image is {}", shown(&card));
+pub(crate) fn run() -> Result<()> {
+    dist::run(&[])?;
+    let out = target_dir().join("demo");
+    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    let farm = "examples/farm.yaml";
+    let card = "target/demo/palm.img";
+    let network = "root:/etc/systemd/network/05-palmfarm-br0.network";
+    let prefix = "2001:db8:ebbd:2080::/64";
+    for words in [
+        &["check", farm][..],
+        &["build", farm, "-o", card],
+        &["inspect", card],
+        &["inspect", card, network],
+        &["plan", farm, "--prefix", prefix, "--format", "hosts"],
+    ] {
+        // As its user types it, in the workspace.
+        let mut palmfarm = Command::new(target_dir().join("dist/palmfarm"));
+        sh::run_shown(palmfarm.args(words).current_dir(workspace_dir()))?;
+    }
+    println!("\nthe card image is {card}; write it to a card, or look further with palmfarm inspect");
     Ok(())
-}
-
-fn shown(path: &PathBuf) -> String {
-    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }

@@ -4,12 +4,18 @@ mod agents;
 mod base;
 mod boot;
 mod cache;
+mod ci;
+mod demo;
 mod deps;
 mod dist;
 mod sh;
+mod test;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use test::{Extent, Tally};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +25,11 @@ fn main() -> ExitCode {
         ["boot", rest @ ..] => boot::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
         ["mini"] => base::mini::run(),
+        ["demo"] => demo::run(),
+        ["test"] => return tests(Extent::Full),
+        ["test", "--quick"] => return tests(Extent::Quick),
+        ["tidy"] => tidy::run(),
+        ["ci"] => return verdict(ci::run()),
         _ => {
             eprintln!(
                 "usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini"
@@ -26,8 +37,19 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    verdict(done.map(|()| true))
+}
+
+fn tests(extent: Extent) -> ExitCode {
+    let mut tally = Tally::default();
+    verdict(test::run(extent, &mut tally).map(|()| tally.close()))
+}
+
+/// Whether all went well, as an exit code.
+fn verdict(done: anyhow::Result<bool>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
