@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use super::ext4::superblock::{BadSuperblock, Refusal};
+use super::ext4::accept::Refusal;
+use super::ext4::superblock::BadSuperblock;
 use super::fat::FatRefusal;
 use crate::tree::{BadPath, CardPath, Volume};
 

@@ -7,13 +7,13 @@ use std::error::Error;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
-use super::superblock::Refusal;
+use super::accept::Refusal;
 use super::superblock_of;
 use crate::block::ReadAt;
 use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
 use crate::tree::{Access, CardPath, Volume};
 
-/// How many symlinks one path may lead through (path_resolution(7)).
+/// How many symlinks one path may lead through (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 
 /// The longest target, in bytes (`PATH_MAX`).
@@ -97,14 +97,12 @@ impl Ext4Reader {
             }
             todo.extend(target.split('/').rev().map(str::to_owned));
         }
-        match found {
-            Some(metadata) => Ok(Some((real, metadata))),
-            None => {
-                let dir = if real.is_empty() { "/" } else { &real };
-                let metadata = self.0.symlink_metadata(dir).map_err(failed("reading", dir))?;
-                Ok(Some((real, metadata)))
-            }
+        if let Some(metadata) = found {
+            return Ok(Some((real, metadata)));
         }
+        let dir = if real.is_empty() { "/" } else { &real };
+        let metadata = self.0.symlink_metadata(dir).map_err(failed("reading", dir))?;
+        Ok(Some((real, metadata)))
     }
 
     fn target(&self, path: &str, metadata: &Metadata) -> Result<Vec<u8>, FsError> {

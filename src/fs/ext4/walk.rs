@@ -11,7 +11,7 @@ use super::ROOT_INODE;
 use crate::fs::FsError;
 use crate::tree::{CardPath, Volume};
 
-/// How many symlinks one path may lead through, as in Linux (`MAXSYMLINKS`, path_resolution(7)).
+/// How many symlinks one path may lead through, as in Linux (`MAXSYMLINKS`, `path_resolution(7)`).
 const MOST_LINKS: u32 = 40;
 
 /// The longest symlink target that Linux knows, in bytes (`PATH_MAX`).

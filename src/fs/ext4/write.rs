@@ -1,6 +1,6 @@
 //! Planned nodes into ext4, by `rust-fs-ext4`, within the limits that this library was found to have.
 //!
-//! * It opens filesystems that it does not keep whole: [`super::superblock`] decides first.
+//! * It opens filesystems that it does not keep whole: [`super::accept`] decides first.
 //! * It cannot write into block-mapped inodes, and replacing a content in place needs one contiguous run: a file is
 //!   always removed and made anew, which also keeps the other names of a hard link what they were.
 //! * It plans with the group counters of the moment it was opened, so that space freed since is not found: on "full"
@@ -64,17 +64,15 @@ impl Ext4Writer {
     }
 
     fn fs(&mut self) -> Result<Filesystem, FsError> {
-        match self.open.take() {
-            Some(fs) => Ok(fs),
-            None => {
-                let mut fs = Filesystem::mount_with_runtime(self.device.clone(), self.clock.clone())
-                    .map_err(whole("opening"))?;
-                // The journal guards against a power cut half-way, and here there is none: the overlay is kept whole
-                // or thrown away. Without it each block is changed once, in its place, and the journal stays clean.
-                fs.journal = None;
-                Ok(fs)
-            }
+        if let Some(fs) = self.open.take() {
+            return Ok(fs);
         }
+        let mut fs = Filesystem::mount_with_runtime(self.device.clone(), self.clock.clone())
+            .map_err(whole("opening"))?;
+        // The journal guards against a power cut half-way, and here there is none: the overlay is kept whole or thrown
+        // away. Without it each block is changed once, in its place, and the journal stays clean.
+        fs.journal = None;
+        Ok(fs)
     }
 
     /// Do `work` on the open filesystem.
@@ -272,14 +270,11 @@ fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access)
         return Ok(Change::Names);
     }
     // It may be a symlink to one: an overlay that has `lib/` means what the base's `lib` leads to.
-    let inode = match walk::directory(fs, path, &path.parts().collect::<Vec<_>>(), Missing::Stop)? {
-        Some(inode) => inode,
-        None => {
-            return Err(FsError::NoDirectoryThere {
-                volume: Volume::Root,
-                path: path.clone(),
-            })
-        }
+    let Some(inode) = walk::directory(fs, path, &path.parts().collect::<Vec<_>>(), Missing::Stop)? else {
+        return Err(FsError::NoDirectoryThere {
+            volume: Volume::Root,
+            path: path.clone(),
+        });
     };
     let there = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
     if there.mode & 0o7777 != access.mode {

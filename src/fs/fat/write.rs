@@ -112,31 +112,8 @@ impl<M: WriteAt> FatWriter<M> {
                 Node::Dir { .. } | Node::Absent => {}
             }
         }
-        self.grow(&reader, &mut needs)?;
+        grow(&reader, &mut needs)?;
         Ok(needs)
-    }
-
-    /// Add what the directories grow by; the root of FAT16 cannot.
-    fn grow(&self, reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
-        let cluster = usize::try_from(reader.volume().cluster_size)
-            .unwrap_or(usize::MAX)
-            .max(1);
-        for (parent, entries) in &needs.entries {
-            if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
-                let free = dir::unused(&dir::bytes_of(reader.volume(), dir::Dir::Root)?);
-                if free < *entries {
-                    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-                    return Err(FsError::NoEntries {
-                        free: number(free),
-                        needed: number(*entries),
-                    });
-                }
-            } else {
-                let bytes = entries.saturating_mul(dir::ENTRY);
-                needs.clusters = needs.clusters.saturating_add(bytes.div_ceil(cluster));
-            }
-        }
-        Ok(())
     }
 
     /// Zero the clusters that will be taken, or say that there are too few.
@@ -226,6 +203,29 @@ impl<M: WriteAt> FatWriter<M> {
         }
         Ok(there)
     }
+}
+
+/// Add what the directories grow by; the root of FAT16 cannot.
+fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
+    let cluster = usize::try_from(reader.volume().cluster_size)
+        .unwrap_or(usize::MAX)
+        .max(1);
+    for (parent, entries) in &needs.entries {
+        if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
+            let free = dir::unused(&dir::bytes_of(reader.volume(), dir::Dir::Root)?);
+            if free < *entries {
+                let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                return Err(FsError::NoEntries {
+                    free: number(free),
+                    needed: number(*entries),
+                });
+            }
+        } else {
+            let bytes = entries.saturating_mul(dir::ENTRY);
+            needs.clusters = needs.clusters.saturating_add(bytes.div_ceil(cluster));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `node` can take the place of what is there.

@@ -1,0 +1,370 @@
+//! Which ext4 filesystems are edited: the list of features, and every reason to refuse one.
+//!
+//! Decided from the raw superblock, before a filesystem is opened for writing: the library that writes opens more
+//! than it keeps whole. Bits are those of the kernel's `Documentation/filesystems/ext4/super.rst`.
+
+use std::fmt;
+
+use super::superblock::Superblock;
+
+/// `s_state`: cleanly unmounted; errors detected.
+const STATE_VALID: u16 = 0x1;
+const STATE_ERROR: u16 = 0x2;
+
+const METADATA_CSUM: u32 = 0x400;
+const EXTENTS: u32 = 0x40;
+const FILETYPE: u32 = 0x2;
+const RECOVER: u32 = 0x4;
+const ORPHAN_PRESENT: u32 = 0x1_0000;
+
+/// Why a filesystem is not edited. One variant per reason, since each has its own way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It was not unmounted: the journal holds changes that are not in place yet.
+    #[error("the root filesystem was not cleanly unmounted, its journal must be replayed (needs_recovery)")]
+    NeedsRecovery,
+    /// Files wait for their deletion.
+    #[error("the root filesystem has deleted files that are not gone yet (orphan_present)")]
+    Orphans,
+    /// It was being checked or written when it was copied.
+    #[error("the root filesystem is not marked clean (state {0:#x})")]
+    NotClean(u16),
+    /// The kernel found it damaged.
+    #[error("the root filesystem is marked as having errors ({0} recorded)")]
+    Errors(u32),
+    /// It has features that this program does not write.
+    #[error("the root filesystem has features that palmfarm does not write: {0}")]
+    Features(FeatureNames),
+    /// It is ext2 or ext3.
+    #[error("the root filesystem lacks the ext4 features {0}")]
+    NoExt4(FeatureNames),
+    /// The blocks are of a size that is not written safely.
+    #[error("the root filesystem has blocks of {block_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
+    BlockSize {
+        /// Bytes per block.
+        block_size: u32,
+        /// Whether it has `metadata_csum`.
+        checksummed: bool,
+    },
+    /// The inodes are of a size that is not written safely.
+    #[error("the root filesystem has inodes of {inode_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
+    InodeSize {
+        /// Bytes per inode.
+        inode_size: u16,
+        /// Whether it has `metadata_csum`.
+        checksummed: bool,
+    },
+    /// The filesystem is larger than its partition.
+    #[error("the root filesystem has {filesystem} bytes, its partition only {partition}")]
+    LargerThanPartition {
+        /// Bytes of the filesystem.
+        filesystem: u128,
+        /// Bytes of the partition.
+        partition: u64,
+    },
+}
+
+impl Refusal {
+    /// What the person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NeedsRecovery | Self::Orphans | Self::NotClean(_) => {
+                "boot it once and shut it down cleanly, run `e2fsck -f` on the partition, or start from a fresh download"
+            }
+            Self::Errors(_) => "run `e2fsck -f` on the partition, or start from a fresh download",
+            Self::Features(_) | Self::BlockSize { .. } | Self::InodeSize { .. } => {
+                "use an image as Ubuntu publishes it; `tune2fs -O ^FEATURE` removes some features"
+            }
+            Self::NoExt4(_) => "use an image whose root filesystem was made by mkfs.ext4",
+            Self::LargerThanPartition { .. } => "the image is damaged or was cut: get it again and compare its SHA-256",
+        }
+    }
+}
+
+/// Bits that may be set. What is not listed is refused: the kernel adds features faster than anyone tests them.
+///
+/// Each was written to by random edits and checked with e2fsck and the kernel; `has_journal` and `ext_attr` need
+/// no care from an editor that goes around the one and never touches the other.
+const COMPAT: &[(u32, &str)] = &[
+    (0x4, "has_journal"),
+    (0x8, "ext_attr"),
+    (0x10, "resize_inode"),
+    (0x20, "dir_index"),
+    (0x200, "sparse_super2"),
+    (0x1000, "orphan_file"),
+];
+const INCOMPAT: &[(u32, &str)] = &[
+    (FILETYPE, "filetype"),
+    (EXTENTS, "extent"),
+    (0x80, "64bit"),
+    (0x200, "flex_bg"),
+    (0x2000, "metadata_csum_seed"),
+];
+const RO_COMPAT: &[(u32, &str)] = &[
+    (0x1, "sparse_super"),
+    (0x2, "large_file"),
+    (0x8, "huge_file"),
+    (0x10, "uninit_bg"),
+    (0x20, "dir_nlink"),
+    (0x40, "extra_isize"),
+    (METADATA_CSUM, "metadata_csum"),
+];
+
+/// Bits that are refused, for their names.
+const OTHER_COMPAT: &[(u32, &str)] = &[
+    (0x1, "dir_prealloc"),
+    (0x2, "imagic_inodes"),
+    (0x400, "fast_commit"),
+    (0x800, "stable_inodes"),
+];
+const OTHER_INCOMPAT: &[(u32, &str)] = &[
+    (0x1, "compression"),
+    (0x8, "journal_dev"),
+    (0x10, "meta_bg"),
+    (0x100, "mmp"),
+    (0x400, "ea_inode"),
+    (0x1000, "dirdata"),
+    (0x4000, "large_dir"),
+    (0x8000, "inline_data"),
+    (0x1_0000, "encrypt"),
+    (0x2_0000, "casefold"),
+];
+const OTHER_RO_COMPAT: &[(u32, &str)] = &[
+    (0x80, "snapshot"),
+    (0x100, "quota"),
+    (0x200, "bigalloc"),
+    (0x800, "replica"),
+    (0x1000, "read-only"),
+    (0x2000, "project"),
+    (0x4000, "shared_blocks"),
+    (0x8000, "verity"),
+];
+
+/// Features by the names that `tune2fs` knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureNames(Vec<String>);
+
+impl fmt::Display for FeatureNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+impl Superblock {
+    /// Whether the filesystem, in a partition of `partition` bytes, may be edited.
+    pub fn check(&self, partition: u64) -> Result<(), Refusal> {
+        let filesystem = u128::from(self.blocks) * u128::from(self.block_size);
+        if filesystem > u128::from(partition) {
+            return Err(Refusal::LargerThanPartition {
+                filesystem,
+                partition,
+            });
+        }
+        if self.incompat & RECOVER != 0 {
+            return Err(Refusal::NeedsRecovery);
+        }
+        if self.ro_compat & ORPHAN_PRESENT != 0 || self.last_orphan != 0 {
+            return Err(Refusal::Orphans);
+        }
+        if self.state & STATE_ERROR != 0 || self.error_count != 0 {
+            return Err(Refusal::Errors(self.error_count));
+        }
+        if self.state != STATE_VALID {
+            return Err(Refusal::NotClean(self.state));
+        }
+        let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
+        unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
+        unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, "ro_compat"));
+        if !unknown.is_empty() {
+            return Err(Refusal::Features(FeatureNames(unknown)));
+        }
+        let lacking = names(!self.incompat & (EXTENTS | FILETYPE), &[], INCOMPAT, "incompat");
+        if !lacking.is_empty() {
+            return Err(Refusal::NoExt4(FeatureNames(lacking)));
+        }
+        self.check_sizes()
+    }
+
+    /// With checksums, blocks of 2 KiB get a wrong one in the second level of an extent tree, and inodes of 128
+    /// bytes cannot be read back by the second reader.
+    fn check_sizes(&self) -> Result<(), Refusal> {
+        let checksummed = self.ro_compat & METADATA_CSUM != 0;
+        let block_size = self.block_size;
+        match (block_size, checksummed) {
+            (1024 | 4096, _) | (2048, false) => {}
+            _ => {
+                return Err(Refusal::BlockSize {
+                    block_size,
+                    checksummed,
+                })
+            }
+        }
+        let inode_size = self.inode_size;
+        match (inode_size, checksummed) {
+            (256, _) | (128, false) => Ok(()),
+            _ => Err(Refusal::InodeSize {
+                inode_size,
+                checksummed,
+            }),
+        }
+    }
+
+    /// Every feature that is set, by name, for people.
+    #[must_use]
+    pub fn features(&self) -> FeatureNames {
+        let both = |known: &[(u32, &'static str)], other: &[(u32, &'static str)]| [known, other].concat();
+        let mut all = names(self.compat, &[], &both(COMPAT, OTHER_COMPAT), "compat");
+        let recover = [(RECOVER, "needs_recovery")];
+        all.extend(names(
+            self.incompat,
+            &[],
+            &[&both(INCOMPAT, OTHER_INCOMPAT), &recover[..]].concat(),
+            "incompat",
+        ));
+        let orphans = [(ORPHAN_PRESENT, "orphan_present")];
+        all.extend(names(
+            self.ro_compat,
+            &[],
+            &[&both(RO_COMPAT, OTHER_RO_COMPAT), &orphans[..]].concat(),
+            "ro_compat",
+        ));
+        FeatureNames(all)
+    }
+}
+
+/// The names of those bits of `set` that are not in `known`.
+fn names(set: u32, known: &[(u32, &str)], other: &[(u32, &str)], word: &str) -> Vec<String> {
+    let known = known.iter().fold(0, |all, (bit, _)| all | bit);
+    (0..32)
+        .map(|shift| 1_u32 << shift)
+        .filter(|bit| set & !known & bit != 0)
+        .map(|bit| match other.iter().find(|(other, _)| *other == bit) {
+            Some((_, name)) => (*name).to_owned(),
+            None => format!("{word} {bit:#x}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The superblock of Ubuntu 22.04 with one change, and what `check` says of it.
+    fn check(change: impl FnOnce(&mut Superblock), expect: Result<(), Refusal>) {
+        let mut superblock = Superblock {
+            block_size: 4096,
+            blocks: 1000,
+            free_blocks: 300,
+            inodes: 256,
+            free_inodes: 100,
+            inode_size: 256,
+            state: STATE_VALID,
+            error_count: 0,
+            last_orphan: 0,
+            compat: 0x3C,
+            incompat: 0x2C2,
+            ro_compat: 0x7B,
+            label: "writable".into(),
+            written: 0,
+            made: 0,
+        };
+        change(&mut superblock);
+        assert_eq!(superblock.check(4_096_000), expect);
+    }
+
+    fn features(names: &[&str]) -> FeatureNames {
+        FeatureNames(names.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_reason_not_to_edit_has_its_own_refusal() {
+        check(|_| {}, Ok(()));
+        check(|fs| fs.ro_compat = 0x46B, Ok(()));
+        check(
+            |fs| fs.blocks = 1001,
+            Err(Refusal::LargerThanPartition {
+                filesystem: 4_100_096,
+                partition: 4_096_000,
+            }),
+        );
+        check(
+            |fs| fs.blocks = u64::MAX,
+            Err(Refusal::LargerThanPartition {
+                filesystem: u128::from(u64::MAX) * 4096,
+                partition: 4_096_000,
+            }),
+        );
+        check(|fs| fs.incompat |= RECOVER, Err(Refusal::NeedsRecovery));
+        check(|fs| fs.ro_compat |= ORPHAN_PRESENT, Err(Refusal::Orphans));
+        check(|fs| fs.last_orphan = 12, Err(Refusal::Orphans));
+        check(|fs| fs.state = 0, Err(Refusal::NotClean(0)));
+        check(|fs| fs.state = 4, Err(Refusal::NotClean(4)));
+        check(|fs| fs.state = 3, Err(Refusal::Errors(0)));
+        check(|fs| fs.error_count = 2, Err(Refusal::Errors(2)));
+        check(
+            |fs| fs.incompat |= 0x8000,
+            Err(Refusal::Features(features(&["inline_data"]))),
+        );
+        check(
+            |fs| fs.ro_compat |= 0x300,
+            Err(Refusal::Features(features(&["quota", "bigalloc"]))),
+        );
+        check(
+            |fs| fs.compat |= 1 << 31,
+            Err(Refusal::Features(features(&["compat 0x80000000"]))),
+        );
+        check(
+            |fs| fs.incompat &= !EXTENTS,
+            Err(Refusal::NoExt4(features(&["extent"]))),
+        );
+    }
+
+    #[test]
+    fn sizes_go_with_checksums() {
+        let refused = |block_size, checksummed| {
+            Err(Refusal::BlockSize {
+                block_size,
+                checksummed,
+            })
+        };
+        check(|fs| fs.block_size = 1024, Ok(()));
+        check(|fs| fs.block_size = 2048, Ok(()));
+        check(
+            |fs| (fs.block_size, fs.ro_compat) = (2048, METADATA_CSUM),
+            refused(2048, true),
+        );
+        check(
+            |fs| (fs.block_size, fs.blocks) = (8192, 500),
+            refused(8192, false),
+        );
+        check(|fs| fs.inode_size = 128, Ok(()));
+        let refused = |inode_size, checksummed| {
+            Err(Refusal::InodeSize {
+                inode_size,
+                checksummed,
+            })
+        };
+        check(
+            |fs| (fs.inode_size, fs.ro_compat) = (128, METADATA_CSUM),
+            refused(128, true),
+        );
+        check(|fs| fs.inode_size = 512, refused(512, false));
+    }
+
+    #[test]
+    fn features_have_the_names_of_tune2fs() {
+        let mut superblock = Superblock::parse(&{
+            let mut bytes = [0; LEN];
+            bytes[0x38..0x3A].copy_from_slice(&MAGIC.to_le_bytes());
+            bytes[0x4C] = 1;
+            bytes
+        })
+        .unwrap();
+        superblock.incompat = 0x46 | 0x80;
+        assert_eq!(
+            superblock.features().to_string(),
+            "filetype, needs_recovery, extent, 64bit"
+        );
+    }
+}
