@@ -27,6 +27,16 @@ pub enum EditError {
         /// Bytes of the image.
         size: u64,
     },
+    /// The plan wants nothing at a path, and something below it.
+    #[error("the plan wants nothing at {volume}:{gone}, and {below} below it")]
+    Contradiction {
+        /// In which filesystem.
+        volume: Volume,
+        /// Where nothing shall be.
+        gone: CardPath,
+        /// What lies below it.
+        below: CardPath,
+    },
     /// A filesystem could not be edited or read back.
     #[error(transparent)]
     Fs(#[from] FsError),
@@ -51,6 +61,7 @@ impl EditError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Fs(error) => error.hint(),
+            Self::Contradiction { .. } => Some("leave one of the two out of farm.yaml or the overlay"),
             Self::Layout { .. } | Self::Collect(_) => {
                 Some("the image is damaged: get it again and compare its SHA-256")
             }
@@ -120,6 +131,7 @@ pub fn edit<B>(base: &Arc<B>, layout: &Layout, tree: &Tree, time: u32) -> Result
 where
     B: ReadAt + ?Sized + 'static,
 {
+    consistent(tree)?;
     let overlay = Arc::new(Overlay::new(Arc::clone(base)));
     let boot = || window(&overlay, Volume::Boot, layout.boot.span);
     let root = || window(&overlay, Volume::Root, layout.root.span);
@@ -134,6 +146,27 @@ where
         compare(&Ext4Reader::open(root()?)?, Volume::Root, &root_nodes)?;
     }
     overlay.take_edits().map_err(EditError::Collect)
+}
+
+/// Refuse a plan that contradicts itself; whatever else cannot be is found against the base.
+fn consistent(tree: &Tree) -> Result<(), EditError> {
+    for (volume, path, planned) in tree.iter() {
+        let mut above = path.parent().filter(|_| planned.node != Node::Absent);
+        while let Some(gone) = above {
+            if tree
+                .get(volume, &gone)
+                .is_some_and(|planned| planned.node == Node::Absent)
+            {
+                return Err(EditError::Contradiction {
+                    volume,
+                    gone,
+                    below: path.clone(),
+                });
+            }
+            above = gone.parent();
+        }
+    }
+    Ok(())
 }
 
 fn window<M: ReadAt>(overlay: &Arc<M>, volume: Volume, span: Span) -> Result<Window<Arc<M>>, EditError> {

@@ -1,6 +1,7 @@
 //! What one card changes of its base: whole blocks, in order, and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -11,10 +12,22 @@ pub type EditsDigest = [u8; 32];
 
 /// The blocks in which a card differs from its base, each [`BLOCK`] bytes at a multiple of [`BLOCK`]; bytes of
 /// the last block that lie beyond the image are no part of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Edits {
     size: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK_LEN]>>,
+}
+
+impl fmt::Debug for Edits {
+    /// Without the bytes: they may be secret, and they are many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Edits({} blocks of an image of {} bytes)",
+            self.blocks.len(),
+            self.size
+        )
+    }
 }
 
 impl Edits {

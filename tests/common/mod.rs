@@ -5,6 +5,10 @@
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(unreachable_pub, reason = "test programs have no public interface")]
+#![allow(
+    missing_docs,
+    reason = "fields of test images say by their names what they are"
+)]
 
 pub mod make;
 pub mod oracle;

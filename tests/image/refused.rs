@@ -1,0 +1,521 @@
+//! What is not edited, each with its own message and something that the person can do.
+
+use palmfarm::edit::EditError;
+use palmfarm::fs::FsError;
+use palmfarm::tree::{Access, Node, Tree, Volume};
+
+use crate::common::make::{self, Image, Recipe};
+use crate::common::{self, oracle};
+use crate::{directory, edited, edits_of, file, link, root, tree, TOOLS};
+
+/// Bytes from the start of the root partition to a field of its superblock.
+const STATE: u64 = 1024 + 0x3A;
+const INCOMPAT: u64 = 1024 + 0x60;
+const RO_COMPAT: u64 = 1024 + 0x64;
+const FREE_BLOCKS: u64 = 1024 + 0xC;
+const LAST_ORPHAN: u64 = 1024 + 0xE8;
+
+/// A root filesystem with little in it.
+fn small() -> Image {
+    make::JAMMY.make_with(|root| {
+        for dir in ["etc", "usr/lib"] {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        std::fs::write(root.join("etc/file"), "file\n").unwrap();
+        for (link, target) in [
+            ("lib", "usr/lib"),
+            ("circle", "circle"),
+            ("ping", "pong"),
+            ("pong", "ping"),
+            ("nowhere", "not/there"),
+            ("to-file", "etc/file"),
+            ("out", "../../../../../../etc"),
+        ] {
+            std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+        }
+    })
+}
+
+/// What is said of `tree` on `image`; there must be a hint.
+fn refusal(image: &Image, tree: &Tree) -> String {
+    let error = edits_of(image, tree).unwrap_err();
+    assert!(
+        error.hint().is_some_and(|hint| !hint.is_empty()),
+        "{error}: no hint"
+    );
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn check(image: &Image, nodes: &[(&str, Node)], expect: &str) {
+    assert_eq!(refusal(image, &root(nodes.iter().cloned())), expect);
+}
+
+fn check_boot(image: &Image, nodes: &[(&str, Node)], expect: &str) {
+    let nodes = nodes
+        .iter()
+        .map(|(name, node)| (Volume::Boot, *name, node.clone()));
+    assert_eq!(refusal(image, &tree(nodes)), expect);
+}
+
+#[test]
+fn filesystems_that_are_not_clean() {
+    if !common::have(TOOLS, "filesystems_that_are_not_clean") {
+        return;
+    }
+    let nodes = [("/etc/new", file(b"", 0o644))];
+    for (field, bytes, expect) in [
+        (
+            STATE,
+            vec![0, 0],
+            "the root filesystem is not marked clean (state 0x0)",
+        ),
+        (
+            STATE,
+            vec![3, 0],
+            "the root filesystem is marked as having errors (0 recorded)",
+        ),
+        (
+            LAST_ORPHAN,
+            vec![12, 0, 0, 0],
+            "the root filesystem has deleted files that are not gone yet (orphan_present)",
+        ),
+        (
+            RO_COMPAT + 2,
+            vec![1],
+            "the root filesystem has deleted files that are not gone yet (orphan_present)",
+        ),
+    ] {
+        let image = small();
+        image.patch(image.root.0 + field, &bytes);
+        check(&image, &nodes, expect);
+    }
+    let image = small();
+    let flags = image.read(image.root.0 + INCOMPAT, 1)[0];
+    image.patch(image.root.0 + INCOMPAT, &[flags | 4]);
+    check(
+        &image,
+        &nodes,
+        "the root filesystem was not cleanly unmounted, its journal must be replayed (needs_recovery)",
+    );
+}
+
+#[test]
+fn features_that_are_not_written() {
+    if !common::have(TOOLS, "features_that_are_not_written") {
+        return;
+    }
+    let with = |mkfs_ext4| {
+        let recipe = Recipe {
+            mkfs_ext4,
+            root_size: 8 << 20,
+            ..make::NOBLE
+        };
+        recipe.make_with(|_| {})
+    };
+    let nodes = [("/new", file(b"", 0o644))];
+    for (options, names) in [
+        (&["-O", "quota"][..], "quota"),
+        (&["-O", "quota,project"], "quota, project"),
+        (&["-O", "bigalloc"], "bigalloc"),
+        (&["-O", "inline_data"], "inline_data"),
+        (&["-O", "casefold"], "casefold"),
+        (&["-O", "encrypt"], "encrypt"),
+        (&["-O", "verity"], "verity"),
+        (&["-O", "mmp"], "mmp"),
+        (&["-O", "ea_inode"], "ea_inode"),
+        (&["-O", "large_dir"], "large_dir"),
+        (&["-O", "meta_bg,^resize_inode"], "meta_bg"),
+        (&["-O", "fast_commit"], "fast_commit"),
+        (&["-O", "stable_inodes"], "stable_inodes"),
+    ] {
+        let expect = format!("the root filesystem has features that palmfarm does not write: {names}");
+        check(&with(options), &nodes, &expect);
+    }
+    for (options, expect) in [
+        (
+            &["-O", "^extents,^64bit"][..],
+            "the root filesystem lacks the ext4 features extent",
+        ),
+        (
+            &["-b", "2048", "-O", "metadata_csum"],
+            "the root filesystem has blocks of 2048 bytes and metadata_csum, which palmfarm does not write",
+        ),
+        (
+            &["-I", "128", "-O", "metadata_csum,^extra_isize"],
+            "the root filesystem has inodes of 128 bytes and metadata_csum, which palmfarm does not write",
+        ),
+        (
+            &["-I", "1024"],
+            "the root filesystem has inodes of 1024 bytes and metadata_csum, which palmfarm does not write",
+        ),
+    ] {
+        check(&with(options), &nodes, expect);
+    }
+}
+
+#[test]
+fn plans_that_do_not_fit() {
+    if !common::have(TOOLS, "plans_that_do_not_fit") {
+        return;
+    }
+    let image = small();
+    let huge = file(&vec![1; 80 << 20], 0o644);
+    let text = refusal(&image, &root([("/huge", huge)]));
+    assert!(
+        text.starts_with("the root filesystem has ") && text.ends_with(" are needed"),
+        "{text}"
+    );
+    let few = Recipe {
+        mkfs_ext4: &["-N", "32", "-O", "^metadata_csum"],
+        ..make::NOBLE
+    };
+    let names: Vec<String> = (0..400).map(|nth| format!("/{nth}")).collect();
+    let many = root(names.iter().map(|name| (name.as_str(), file(b"", 0o644))));
+    let text = refusal(&few.make_with(|_| {}), &many);
+    assert!(text.ends_with(" free inodes, and 400 are needed"), "{text}");
+    // A superblock that promises more than the groups have.
+    let image = small();
+    image.patch(image.root.0 + FREE_BLOCKS, &[0xFF, 0xFF, 0xFF, 0]);
+    let huge = file(&vec![1; 80 << 20], 0o644);
+    check(
+        &image,
+        &[("/huge", huge)],
+        "the root filesystem was full when /huge was being written",
+    );
+}
+
+/// Up to the last block that the count allows, and not one more; and what a nearly full filesystem takes is whole.
+#[test]
+fn plans_that_just_fit() {
+    if !common::have(TOOLS, "plans_that_just_fit") {
+        return;
+    }
+    let image = Recipe {
+        root_size: 16 << 20,
+        ..make::JAMMY
+    }
+    .make_with(|_| {});
+    let fits = |len: usize| edits_of(&image, &root([("/large", file(&vec![1; len], 0o644))])).is_ok();
+    let (mut low, mut high) = (1 << 20, 16 << 20);
+    while high - low > 4096 {
+        let middle = (low + high) / 2;
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let after = edited(&image, &root([("/large", file(&vec![1; low], 0o644))]));
+    oracle::assert_whole(&after);
+    let error = edits_of(&image, &root([("/large", file(&vec![1; high], 0o644))])).unwrap_err();
+    assert!(matches!(error, EditError::Fs(FsError::NoRoom { .. })), "{error}");
+    // Room that replaced files give back is not counted on, but where it is there it is used.
+    let again = root([
+        ("/large", file(&vec![2; 1 << 20], 0o644)),
+        ("/more", file(&[3; 9], 0o644)),
+    ]);
+    let error = edits_of(&after, &again).unwrap_err();
+    assert!(matches!(error, EditError::Fs(FsError::NoRoom { .. })), "{error}");
+    let less = edited(&after, &root([("/large", Node::Absent)]));
+    oracle::assert_whole(&less);
+    oracle::assert_whole(&edited(&less, &again));
+}
+
+#[test]
+fn paths_that_cannot_be() {
+    if !common::have(TOOLS, "paths_that_cannot_be") {
+        return;
+    }
+    let image = small();
+    let any = || file(b"x", 0o644);
+    check(
+        &image,
+        &[("/circle/x", any())],
+        "/circle leads through more than 40 symlinks",
+    );
+    check(
+        &image,
+        &[("/ping/x", any())],
+        "/ping leads through more than 40 symlinks",
+    );
+    check(
+        &image,
+        &[("/nowhere/x", any())],
+        "/nowhere/x leads through a symlink to \"not/there\", which is not there",
+    );
+    check(
+        &image,
+        &[("/etc/file/x", any())],
+        "/etc/file/x cannot be: in the root filesystem, file is no directory",
+    );
+    check(
+        &image,
+        &[("/to-file/x", any())],
+        "/to-file/x cannot be: in the root filesystem, file is no directory",
+    );
+    let in_the_way =
+        |wanted| format!("root:/etc is a directory of the base, and the plan wants {wanted} there");
+    check(&image, &[("/etc", any())], &in_the_way("a file"));
+    check(&image, &[("/etc", link("x"))], &in_the_way("a symlink"));
+    check(&image, &[("/etc", Node::Absent)], &in_the_way("nothing"));
+    let no_directory =
+        |path| format!("root:{path} is no directory in the base, and the plan wants one there");
+    for path in ["/etc/file", "/to-file", "/nowhere"] {
+        check(&image, &[(path, directory(0o755))], &no_directory(path));
+    }
+    check(
+        &image,
+        &[("/lib/x", any()), ("/usr/lib/x", file(b"y", 0o644))],
+        "/lib/x and /usr/lib/x are one and the same place of the root filesystem, and the plan wants different things \
+         there",
+    );
+    check(
+        &image,
+        &[("/etc/file", Node::Absent), ("/etc/file/now/below", any())],
+        "the plan wants nothing at root:/etc/file, and /etc/file/now/below below it",
+    );
+    check(
+        &image,
+        &[("/x", file(b"", 0o10_000))],
+        "the mode 0o10000 of /x has more than the twelve bits of a mode",
+    );
+    let nobody = Access {
+        mode: 0o644,
+        uid: u32::MAX,
+        gid: 0,
+    };
+    check(
+        &image,
+        &[("/x", Node::Dir { access: nobody })],
+        "the owner or group of /x is 4294967295, which stands for none",
+    );
+    check(
+        &image,
+        &[("/x", link(&"a/".repeat(2048)))],
+        "the target of the symlink /x has 4096 bytes, and this filesystem takes 4095",
+    );
+    check(
+        &image,
+        &[("/x", link(""))],
+        "the target of the symlink /x has 0 bytes, and this filesystem takes 4095",
+    );
+    check(
+        &image,
+        &[("/x", link(&"a".repeat(256)))],
+        "the target of the symlink /x has a part of more than 255 bytes",
+    );
+}
+
+#[test]
+fn paths_that_look_odd_and_can_be() {
+    if !common::have(TOOLS, "paths_that_look_odd_and_can_be") {
+        return;
+    }
+    let image = small();
+    let any = || file(b"x", 0o644);
+    let after = edited(
+        &image,
+        &root([
+            ("/circle", any()),
+            ("/lib/x", any()),
+            ("/usr/lib/x", any()),
+            ("/out/x", any()),
+            ("/to-file/x/y", Node::Absent),
+            ("/nowhere/x", Node::Absent),
+            ("/etc/longest", link(&"a/".repeat(2047))),
+            ("/etc/file", Node::Absent),
+        ]),
+    );
+    oracle::assert_whole(&after);
+    if common::is_root() {
+        let walk = oracle::kernel_walk(&after);
+        for name in ["/circle", "/usr/lib/x", "/etc/x"] {
+            assert_eq!(
+                walk.get(name).map(|seen| &seen.kind),
+                Some(&oracle::SeenKind::File(b"x".to_vec())),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_fat_cannot_hold() {
+    if !common::have(TOOLS, "what_fat_cannot_hold") {
+        return;
+    }
+    let image = small();
+    let any = || file(b"x", 0o644);
+    check_boot(
+        &image,
+        &[("/link", link("x"))],
+        "boot:/link cannot be a symlink: it lies on FAT, which has none",
+    );
+    check_boot(
+        &image,
+        &[("/cmdline.txt", link("x"))],
+        "boot:/cmdline.txt cannot be a symlink: it lies on FAT, which has none",
+    );
+    let no_dir = |path, missing| {
+        format!("boot:{path} needs the directory {missing}, which the base does not have, and palmfarm makes none on FAT")
+    };
+    check_boot(&image, &[("/new", directory(0o755))], &no_dir("/new", "/new"));
+    check_boot(&image, &[("/new/x", any())], &no_dir("/new/x", "/new"));
+    check_boot(
+        &image,
+        &[("/config.txt/x", any())],
+        "/config.txt/x cannot be: in the boot filesystem, /config.txt is no directory",
+    );
+    check_boot(
+        &image,
+        &[("/OVERLAYS", any())],
+        "boot:/OVERLAYS is a directory of the base, and the plan wants a file there",
+    );
+    check_boot(
+        &image,
+        &[("/config.txt", directory(0o755))],
+        "boot:/config.txt is no directory in the base, and the plan wants one there",
+    );
+    check_boot(
+        &image,
+        &[("/A.txt", any()), ("/a.TXT", any())],
+        "/A.txt and /a.TXT are one and the same place of the boot filesystem, and the plan wants different things there",
+    );
+    let bad = |path, why| format!("boot:{path} cannot be on FAT: {why}");
+    let character = "a part of it has a character that FAT does not allow";
+    let ends = "a part of it begins with a space, or ends with one or with a dot";
+    check_boot(&image, &[("/a:b", any())], &bad("/a:b", character));
+    check_boot(&image, &[("/a\tb", any())], &bad("/a\tb", character));
+    check_boot(&image, &[("/dot.", any())], &bad("/dot.", ends));
+    check_boot(&image, &[("/ space", any())], &bad("/ space", ends));
+    let text = refusal(
+        &image,
+        &tree([(Volume::Boot, "/huge", file(&vec![1; 50 << 20], 0o644))]),
+    );
+    assert!(
+        text.starts_with("the boot filesystem has ") && text.ends_with(" are needed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn fats_that_are_not_written() {
+    if !common::have(TOOLS, "fats_that_are_not_written") {
+        return;
+    }
+    let nodes = [("/x", file(b"", 0o644))];
+    let image = small();
+    image.patch(image.boot.0 + 65, &[1]);
+    check_boot(
+        &image,
+        &nodes,
+        "the boot filesystem is marked dirty: it was not cleanly unmounted",
+    );
+    let image = small();
+    image.patch(image.boot.0 + 35, &[0x7F]);
+    let text = refusal(&image, &tree([(Volume::Boot, "/x", file(b"", 0o644))]));
+    assert!(text.ends_with("bytes, its partition only 40960000"), "{text}");
+    let fat12 = Recipe {
+        boot: (2048, 4096),
+        mkfs_fat: &["-F", "12"],
+        ..make::JAMMY
+    };
+    let text = refusal(
+        &fat12.make_with(|_| {}),
+        &tree([(Volume::Boot, "/x", file(b"", 0o644))]),
+    );
+    assert!(text.starts_with("the boot filesystem is FAT12 ("), "{text}");
+}
+
+/// The root directory of FAT16 has 512 entries and never more.
+#[test]
+fn the_root_of_fat16_is_filled_to_the_last_entry() {
+    if !common::have(TOOLS, "the_root_of_fat16_is_filled_to_the_last_entry") {
+        return;
+    }
+    let image = make::BIONIC.make_with(|_| {});
+    let names: Vec<String> = (0..300).map(|nth| format!("/file-{nth}")).collect();
+    let plan = |count: usize| {
+        let nodes = names.iter().take(count);
+        tree(nodes.map(|name| (Volume::Boot, name.as_str(), file(name.as_bytes(), 0o644))))
+    };
+    let text = refusal(&image, &plan(300));
+    let free: usize = text
+        .strip_prefix("the root directory of the boot filesystem has ")
+        .and_then(|rest| rest.strip_suffix(" free entries, and 600 are needed"))
+        .unwrap_or_else(|| panic!("{text}"))
+        .parse()
+        .unwrap();
+    let after = edited(&image, &plan(free / 2));
+    oracle::assert_whole(&after);
+    assert!(edits_of(&image, &plan(free / 2 + 1)).is_err());
+}
+
+/// A cluster that the root directory of FAT32 grows by must not keep its old bytes: they would be entries.
+#[test]
+fn the_root_of_fat32_grows_into_used_clusters() {
+    if !common::have(TOOLS, "the_root_of_fat32_grows_into_used_clusters") {
+        return;
+    }
+    let image = small();
+    // What a file that was there once has left: all free clusters are full of letters.
+    let start = image.boot.0 + image.boot.1 * 512 / 1024;
+    let used = oracle::mtools_walk(&image);
+    let garbage = image.dir.path().join("garbage");
+    std::fs::write(&garbage, vec![b'G'; 30 << 20]).unwrap();
+    let drive = format!("{}@@{}", image.path.display(), image.boot.0);
+    common::run("mcopy", &["-i", &drive, garbage.to_str().unwrap(), "::garbage"]);
+    common::run("mdel", &["-i", &drive, "::garbage"]);
+    // And the next free cluster is the first one after what is in use, as after mkfs.
+    image.patch(image.boot.0 + 512 + 492, &[2, 0, 0, 0]);
+    assert!(start > 0 && oracle::mtools_walk(&image) == used);
+    let names: Vec<String> = (0..100).map(|nth| format!("/a-file-of-the-plan-{nth}")).collect();
+    let mut nodes: Vec<(Volume, &str, Node)> = names
+        .iter()
+        .map(|name| (Volume::Boot, name.as_str(), file(name.as_bytes(), 0o644)))
+        .collect();
+    nodes.push((Volume::Boot, "/vmlinuz", file(&make::noise(700_000), 0o644)));
+    nodes.push((Volume::Boot, "/config.txt", Node::Absent));
+    let after = edited(&image, &tree(nodes));
+    oracle::assert_whole(&after);
+    let mut expected = used;
+    for name in &names {
+        expected.insert(name.clone(), name.clone().into_bytes());
+    }
+    expected.insert("/vmlinuz".into(), make::noise(700_000));
+    expected.remove("/config.txt");
+    assert!(oracle::mtools_walk(&after) == expected);
+}
+
+/// A tree that was converted from ext3 has block-mapped files and directories: the files are replaced, never written
+/// into.
+#[test]
+fn block_mapped_files_are_replaced() {
+    if !common::have(&[TOOLS, &["tune2fs"]].concat(), "block_mapped_files_are_replaced") {
+        return;
+    }
+    let recipe = Recipe {
+        mkfs_ext4: &["-O", "^extents,^64bit,^metadata_csum"],
+        ..make::NOBLE
+    };
+    let image = recipe.make();
+    let part = oracle::extract(&image, image.root);
+    common::run("tune2fs", &["-O", "extents", part.path().to_str().unwrap()]);
+    image.patch(image.root.0, &std::fs::read(part.path()).unwrap());
+    oracle::assert_whole(&image);
+    let plan = root([
+        ("/var/log/big", file(&make::noise(2_000_000), 0o644)),
+        ("/etc/hostname", file(b"palm\n", 0o644)),
+        ("/usr/bin/sudo", Node::Absent),
+        ("/etc/link-1000", link("short")),
+        ("/new/file", file(b"new\n", 0o644)),
+    ]);
+    let after = edited(&image, &plan);
+    oracle::assert_whole(&after);
+}
