@@ -64,10 +64,9 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
         Some(status) => ending(status),
         None => format!("was not done after {} s", limit.as_secs()),
     };
-    Err(Trouble {
-        message: format!("{shown} {why}"),
-        output: last_lines(&mut output).unwrap_or_default(),
-    })
+    let mut trouble = Trouble::new(format!("{shown} {why}"));
+    trouble.output = last_lines(&mut output).unwrap_or_default();
+    Err(trouble)
 }
 
 fn command(name: &str, args: &[&str]) -> Command {
