@@ -14,6 +14,8 @@ pub enum Phase {
     Hash,
     /// Decompressing a base that allows no random access into the cache.
     Unpack,
+    /// Finding out whether a card has the size it claims.
+    Probe,
     /// Decoding the base, merging the edits and writing.
     Write,
     /// Waiting until what was written has reached the medium.
@@ -29,6 +31,7 @@ impl Phase {
         match self {
             Self::Hash => "hash",
             Self::Unpack => "unpack",
+            Self::Probe => "probe",
             Self::Write => "write",
             Self::Flush => "flush",
             Self::ReadBack => "verify",

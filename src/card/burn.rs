@@ -91,6 +91,9 @@ pub enum BurnError {
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,
+    /// The image did not come as an image does.
+    #[error("the image came out of order")]
+    OutOfOrder,
 }
 
 impl BurnError {
@@ -104,7 +107,7 @@ impl BurnError {
             | Self::Changed { offset }
             | Self::Probe(ProbeError::Fake { offset, .. }) => Some(*offset),
             Self::Transfer(error) | Self::Probe(ProbeError::Transfer(error)) => error.offset(),
-            Self::TooSmall { .. } | Self::Cancelled => None,
+            Self::TooSmall { .. } | Self::Cancelled | Self::OutOfOrder => None,
         }
     }
 
@@ -118,7 +121,7 @@ impl BurnError {
                 Some("the card may be worn out, or its reader or cable loose: try another reader, then another card")
             }
             Self::Changed { .. } => Some("do not write to the image while it is flashed"),
-            Self::TooSmall { .. } | Self::Again { .. } | Self::Cancelled => None,
+            Self::TooSmall { .. } | Self::Again { .. } | Self::Cancelled | Self::OutOfOrder => None,
         }
     }
 }

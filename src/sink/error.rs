@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::card::BurnError;
 use crate::source::SourceError;
 
 /// Why an image was not written. `target` is a path, or what the sink calls itself.
@@ -10,6 +11,9 @@ pub enum SinkError {
     /// The base could not be read on.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The card could not be written, or does not hold what was written.
+    #[error(transparent)]
+    Card(#[from] BurnError),
     /// The edits were made for another image.
     #[error("the edits are for an image of {edits} bytes, the base image has {base}")]
     OtherBase {
@@ -63,6 +67,7 @@ impl SinkError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(source) => source.hint(),
+            Self::Card(error) => error.hint().map(str::to_owned),
             Self::OtherBase { .. } => None,
             Self::Create { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("give the name of a file; a card is written with `palmfarm flash`".into())
@@ -94,6 +99,9 @@ impl SinkError {
     /// Whether this is the answer to a request to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Source(SourceError::Cancelled))
+        matches!(
+            self,
+            Self::Source(SourceError::Cancelled) | Self::Card(BurnError::Cancelled)
+        )
     }
 }

@@ -3,12 +3,14 @@
 //! A sink sees every byte of the image exactly once, in order, and is finished by value: one that was dropped has
 //! written nothing that anybody will find. It never reads the base and never decides what an image holds.
 
+mod card;
 mod error;
 mod file;
 mod output;
 mod packed;
 mod write;
 
+pub use card::{write_card, CardFailure, CardOptions, CardWritten};
 pub use error::SinkError;
 pub use file::FileSink;
 pub use output::{write_output, Output, Packing};

@@ -7,6 +7,7 @@
 )]
 
 mod burns;
+mod cards;
 mod fakes;
 mod fixtures;
 mod graphs;

@@ -1,0 +1,230 @@
+//! A card as a [`Sink`], and the whole of writing one: probe, one pass, second pass, first MiB. The sink holds the
+//! order that `card` gives to these; it opens nothing and never reads the base but to repair.
+
+use std::num::NonZeroUsize;
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
+
+use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
+use crate::block::{Edits, ReadAt};
+use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
+use crate::source::{BaseImage, Verified};
+use crate::watch::{Phase, Watch};
+
+/// How to write a card.
+#[derive(Clone, Copy, Debug)]
+pub struct CardOptions<'a> {
+    /// Threads that decode. What is written does not depend on it.
+    pub threads: NonZeroUsize,
+    /// What to do with free space; [`FreeSpace::Written`] also reads it back.
+    pub free: FreeSpace<'a>,
+    /// Tells the stamps of this probe from those of an earlier one: any value that differs from run to run. It does
+    /// not stay on the card.
+    pub salt: [u8; 16],
+}
+
+/// A card that holds the image, as reading it back proved.
+#[derive(Debug)]
+pub struct CardWritten<M> {
+    /// The card: it can still be read, and must then be let go.
+    pub card: CardIo<M>,
+    /// Bytes of image.
+    pub size: u64,
+    /// Bytes of image that were written.
+    pub written: u64,
+    /// Bytes of image that are free and were skipped.
+    pub skipped: u64,
+    /// Bytes that were read back and found right.
+    pub verified: u64,
+    /// Where something had to be written again, in bytes.
+    pub repaired: Vec<u64>,
+    /// How long it took to find out whether the card has the size it claims.
+    pub probe: Duration,
+}
+
+/// A card that does not hold the image.
+#[derive(Debug, thiserror::Error)]
+pub enum CardFailure {
+    /// It is as it was.
+    #[error(transparent)]
+    Untouched(SinkError),
+    /// It holds neither what it held nor the image, and no partition table.
+    #[error(transparent)]
+    Spoiled(SinkError),
+}
+
+impl CardFailure {
+    /// Why.
+    #[must_use]
+    pub fn cause(&self) -> &SinkError {
+        match self {
+            Self::Untouched(cause) | Self::Spoiled(cause) => cause,
+        }
+    }
+
+    /// Where on the card, in bytes, where it is one place.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match self.cause() {
+            SinkError::Card(error) => error.offset(),
+            SinkError::Write { offset, .. } => Some(*offset),
+            _ => None,
+        }
+    }
+}
+
+/// Write the card that `edits` make of `base` to `card`, and prove that it is there.
+///
+/// # Errors
+/// [`CardFailure`], which says whether the card was touched. A request to stop is one, too.
+pub fn write_card<M: Medium>(
+    base: &Verified<BaseImage>,
+    edits: &Edits,
+    card: M,
+    options: CardOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<CardWritten<M>, CardFailure> {
+    let touched = Touched::default();
+    let sink = CardSink {
+        state: State::Waiting(card),
+        touched: touched.clone(),
+        salt: options.salt,
+        watch,
+        probe: Duration::ZERO,
+    };
+    pass_and_proof(base, edits, sink, options, watch).map_err(|error| {
+        if touched.is_touched() {
+            CardFailure::Spoiled(error)
+        } else {
+            CardFailure::Untouched(error)
+        }
+    })
+}
+
+fn pass_and_proof<M: Medium>(
+    base: &Verified<BaseImage>,
+    edits: &Edits,
+    sink: CardSink<'_, M>,
+    options: CardOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<CardWritten<M>, SinkError> {
+    let pass = WriteOptions {
+        threads: options.threads,
+        free: options.free,
+        digest: ImageDigest::None,
+    };
+    let image = write_image(base, edits, sink, pass, watch)?;
+    let expect: Vec<(Range<u64>, [u8; 32])> = image
+        .mapped
+        .into_iter()
+        .map(|mapped| (mapped.range, mapped.sha256.0))
+        .collect();
+    let step = |done: u64, total: u64| {
+        watch.progress.advance(Phase::ReadBack, done, total);
+        match watch.cancel.is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    let Passed { card, probe } = image.done;
+    let burnt = card.read_back(&expect, &Edited { base, edits }, &step)?;
+    Ok(CardWritten {
+        card: burnt.card,
+        size: image.size,
+        written: burnt.written,
+        skipped: image.skipped,
+        verified: burnt.verified,
+        repaired: burnt.repaired,
+        probe,
+    })
+}
+
+/// The image as it is on the card, read from where it came from.
+struct Edited<'a> {
+    base: &'a Verified<BaseImage>,
+    edits: &'a Edits,
+}
+
+impl ReadAt for Edited<'_> {
+    fn size(&self) -> u64 {
+        self.base.size()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.base.read_exact_at(offset, buf)?;
+        self.edits.apply(offset, buf);
+        Ok(())
+    }
+}
+
+/// Takes an image to a card.
+struct CardSink<'a, M> {
+    state: State<M>,
+    touched: Touched,
+    salt: [u8; 16],
+    watch: Watch<'a>,
+    probe: Duration,
+}
+
+enum State<M> {
+    /// For an image.
+    Waiting(M),
+    /// For its bytes.
+    Writing(CardWriter<M>),
+    /// For nothing: it failed.
+    Lost,
+}
+
+/// The pass is over.
+struct Passed<M> {
+    card: Unverified<M>,
+    probe: Duration,
+}
+
+impl<M: Medium> Sink for CardSink<'_, M> {
+    type Done = Passed<M>;
+
+    const ZEROES: Zeroes = Zeroes::AsBytes;
+
+    fn begin(&mut self, size: u64) -> Result<(), SinkError> {
+        let State::Waiting(card) = std::mem::replace(&mut self.state, State::Lost) else {
+            return Err(BurnError::OutOfOrder.into());
+        };
+        self.watch.progress.advance(Phase::Probe, 0, size);
+        let started = Instant::now();
+        let writer = CardWriter::begin(card, size, self.salt, &self.touched)?;
+        self.probe = started.elapsed();
+        self.watch.progress.advance(Phase::Probe, size, size);
+        self.state = State::Writing(writer);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        match &mut self.state {
+            State::Writing(writer) => Ok(writer.write(offset, bytes).map_err(BurnError::from)?),
+            State::Waiting(_) | State::Lost => Err(BurnError::OutOfOrder.into()),
+        }
+    }
+
+    fn zeroes(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
+        // Whatever the card held there would stay.
+        Err(BurnError::OutOfOrder.into())
+    }
+
+    fn free(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(self, watch: Watch<'_>) -> Result<Passed<M>, SinkError> {
+        let State::Writing(writer) = self.state else {
+            return Err(BurnError::OutOfOrder.into());
+        };
+        watch.progress.advance(Phase::Flush, 0, 1);
+        let card = writer.finish().map_err(BurnError::from)?;
+        watch.progress.advance(Phase::Flush, 1, 1);
+        Ok(Passed {
+            card,
+            probe: self.probe,
+        })
+    }
+}
