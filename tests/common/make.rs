@@ -38,7 +38,7 @@ pub const BIONIC: Recipe = Recipe {
     tail: 0,
 };
 
-/// 20.04 and 22.04: no metadata_csum but uninit_bg, a size that is no multiple of 4 KiB, a tail for a backup GPT.
+/// 20.04 and 22.04: no `metadata_csum` but `uninit_bg`, a size that is no multiple of 4 KiB, a tail for a backup GPT.
 pub const JAMMY: Recipe = Recipe {
     name: "jammy",
     boot: (2048, 80_000),
@@ -177,7 +177,9 @@ impl Recipe {
 
     /// As [`Recipe::make_boot`], from what an earlier test of this process made.
     fn made_boot(&self, boot: &Path) {
-        static MADE: Mutex<BTreeMap<(u64, &[&str]), Vec<u8>>> = Mutex::new(BTreeMap::new());
+        /// By size in sectors and options of mkfs.
+        type Made = BTreeMap<(u64, &'static [&'static str]), Vec<u8>>;
+        static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = made.entry((self.boot.1, self.mkfs_fat)).or_insert_with(|| {
             self.make_boot(boot);
@@ -362,7 +364,7 @@ pub fn something_of_everything(root: &Path) {
     put("etc/shadow", b"root:*:1::::::\n", 0o640);
     put("etc/empty", b"", 0o600);
     put("etc/netplan/50-cloud-init.yaml", b"network: {}\n", 0o600);
-    put("usr/bin/sudo", &[7; 200_000], 0o4755);
+    put("usr/bin/sudo", &vec![7; 200_000], 0o4755);
     put("usr/lib/os-release", b"VERSION_ID=\"22.04\"\n", 0o644);
     put("home/me/one", b"linked\n", 0o644);
     fs::hard_link(root.join("home/me/one"), root.join("home/me/two")).unwrap();

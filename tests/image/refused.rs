@@ -204,7 +204,7 @@ fn plans_that_just_fit() {
     let fits = |len: usize| edits_of(&image, &root([("/large", file(&vec![1; len], 0o644))])).is_ok();
     let (mut low, mut high) = (1 << 20, 16 << 20);
     while high - low > 4096 {
-        let middle = (low + high) / 2;
+        let middle = usize::midpoint(low, high);
         if fits(middle) {
             low = middle;
         } else {
