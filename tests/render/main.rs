@@ -11,3 +11,5 @@ mod bases;
 mod contents;
 mod farms;
 mod golden;
+mod show;
+mod units;
