@@ -98,7 +98,7 @@ fn verify(tree: &Tree, more: Option<(&str, &str)>) -> Option<String> {
         .lines()
         .filter(|line| !(line.contains("/usr/lib/palmfarm/") && line.contains("is not executable")))
         .filter(|line| line.contains("palmfarm") || line.contains("cycle") || line.contains("wait-online"));
-    Some(lines.map(|line| format!("{line}\n")).collect())
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn check(base: &BaseFacts, yaml: &str) {
