@@ -6,11 +6,9 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use palmfarm_agent::report::prose;
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, Ending, DOCUMENT};
 use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::Report;
 
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND
@@ -36,8 +34,8 @@ fn main() -> ExitCode {
         ["run", "--document", file] => with_document(&root, Some(file), |document, digest| {
             run::run(&root, document, digest)
         }),
-        ["status"] => status(&root, |_, report| prose(&report)),
-        ["status", "--json"] => status(&root, |text, _| text),
+        ["status"] => status(&root, "txt"),
+        ["status", "--json"] => status(&root, "json"),
         ["version" | "--version"] => {
             println!("palmfarm-agent {}", env!("CARGO_PKG_VERSION"));
             Ending::Done
@@ -70,11 +68,11 @@ fn with_document(
     }
 }
 
-fn status(root: &Root, shown: impl FnOnce(String, Report) -> String) -> Ending {
-    let Some((text, report)) = run::status(root) else {
+fn status(root: &Root, form: &str) -> Ending {
+    let Some(text) = run::status(root, form) else {
         eprintln!("palmfarm-agent: it has not run on this card yet");
         return Ending::Refused;
     };
-    print!("{}", shown(text, report));
+    print!("{text}");
     Ending::Done
 }

@@ -11,15 +11,14 @@ use palmfarm_spec::report::{Container, Network, Outcome, Report, State, Step, St
 use crate::root::Root;
 use crate::{ip, network, nic};
 
-/// The report as JSON, on ext4.
-pub const PATH: &str = "/var/lib/palmfarm/report.json";
+/// Where it lies on ext4, without `.json` for programs and `.txt` for people.
+pub const PATH: &str = "/var/lib/palmfarm/report";
 
-/// The report of the run that is at work, or was in this boot.
-pub const LIVE: &str = "/run/palmfarm/report.json";
+/// The one of the run that is at work, or was in this boot.
+pub const LIVE: &str = "/run/palmfarm/report";
 
-/// Its names in the root of the FAT partition.
-const JSON: &str = "palmfarm-report.json";
-const TEXT: &str = "palmfarm-report.txt";
+/// Its name in the root of the FAT partition.
+const NAME: &str = "palmfarm-report";
 
 /// A report in which nothing has happened yet.
 #[must_use]
@@ -72,63 +71,64 @@ pub fn state(steps: &[Step]) -> State {
 
 /// For `palmfarm-agent status`, as long as this boot lasts.
 pub(crate) fn show(root: &Root, report: &Report) {
-    if let Err(error) = root.write(LIVE, json(report).as_bytes()) {
-        eprintln!("writing {LIVE}: {error}");
-    }
+    Written::new(report).put(root, LIVE);
 }
 
 /// For everybody, durably. A FAT partition that is absent or read-only is said and no more.
 pub(crate) fn publish(root: &Root, document: &FirstBoot, report: &Report) {
-    show(root, report);
-    let text = json(report);
-    let unchanged = root.read(PATH).ok().as_deref() == Some(&text);
-    if let Err(error) = if unchanged {
-        Ok(())
-    } else {
-        root.write(PATH, text.as_bytes())
-    } {
-        eprintln!("writing {PATH}: {error}");
-    }
+    let written = Written::new(report);
+    written.put(root, LIVE);
+    written.put(root, PATH);
     let mount = document.boot_mount.trim_end_matches('/');
     if !root
         .line("/proc/self/mountinfo")
         .is_some_and(|mounts| is_mounted(&mounts, mount))
     {
-        eprintln!("{mount} is not mounted, so the report is at {PATH} only");
+        eprintln!("{mount} is not mounted, so the report is at {PATH}.txt only");
         return;
     }
-    let path = format!("{mount}/{JSON}");
-    let old = root
-        .read(&path)
-        .ok()
-        .and_then(|old| serde_json::from_str(&old).ok());
-    let whole = root.has(&format!("{mount}/{TEXT}"));
-    if whole && old.is_some_and(|old| essence(&old) == essence(report)) {
-        return;
+    let stem = format!("{mount}/{NAME}");
+    let old = root.read(&format!("{stem}.json")).unwrap_or_default();
+    if !root.has(&format!("{stem}.txt")) || essence(&old) != essence(&written.json) {
+        written.put(root, &stem);
     }
-    for (path, text) in [(path, text), (format!("{mount}/{TEXT}"), prose(report))] {
-        if let Err(error) = root.write(&path, text.as_bytes()) {
-            eprintln!("writing {path}: {error}");
+}
+
+/// A report as it is stored.
+struct Written {
+    json: String,
+    text: String,
+}
+
+impl Written {
+    fn new(report: &Report) -> Self {
+        Self {
+            // Its parts can all be written as JSON, so there is always a text.
+            json: serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
+            text: prose(report),
+        }
+    }
+
+    fn put(&self, root: &Root, stem: &str) {
+        for (end, text) in [("json", &self.json), ("txt", &self.text)] {
+            let path = format!("{stem}.{end}");
+            if root.read(&path).ok().as_ref() == Some(text) {
+                continue;
+            }
+            if let Err(error) = root.write(&path, text.as_bytes()) {
+                eprintln!("writing {path}: {error}");
+            }
         }
     }
 }
 
-/// What a person wants to know of a report: not how often the agent ran, nor whether what is true was made true now or
-/// earlier.
-fn essence(report: &Report) -> Report {
-    let mut report = report.clone();
-    report.run = 0;
-    for step in &mut report.steps {
-        if step.state == StepState::Changed {
-            step.state = StepState::Unchanged;
-        }
-    }
-    report
-}
-
-fn json(report: &Report) -> String {
-    // Its parts can all be written as JSON, so there is always a text.
-    serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
+/// What a person wants to know of a report's JSON: not how often the agent ran, nor whether what is true was made true
+/// now or earlier. It stays text, since reading it into types would make the agent 20 KB larger.
+fn essence(json: &str) -> String {
+    let lines = json.lines().filter(|line| !line.starts_with("  \"run\":"));
+    let lines: Vec<&str> = lines.collect();
+    let text = lines.join("\n");
+    text.replace("\"state\": \"changed\"", "\"state\": \"unchanged\"")
 }
 
 /// Whether proc(5)'s mountinfo has a mount at `target`: its fifth field, with blanks as `\040`.
@@ -263,27 +263,25 @@ mod tests {
         first.state = State::Done;
         first.steps.push(step("network", StepState::Changed, ""));
         publish(root, &document(), &first);
-        let fat = |name: &str| root.read(&format!("/boot/firmware/{name}")).unwrap();
-        let old = fat(JSON);
-        assert_eq!(serde_json::from_str::<Report>(&old).unwrap(), first);
-        assert!(fat(TEXT).starts_with("palmfarm"), "{}", fat(TEXT));
+        let read = |path: &str| root.read(path).unwrap();
+        let parsed = |path: &str| serde_json::from_str::<Report>(&read(path)).unwrap();
+        let fat = "/boot/firmware/palmfarm-report.json";
+        assert_eq!(parsed(fat), first);
+        let text = read("/boot/firmware/palmfarm-report.txt");
+        assert!(text.starts_with("palmfarm"), "{text}");
 
         let mut second = first.clone();
         second.run = 2;
         second.steps[0].state = StepState::Unchanged;
         publish(root, &document(), &second);
-        assert_eq!(fat(JSON), old);
-        assert_eq!(
-            serde_json::from_str::<Report>(&root.read(PATH).unwrap()).unwrap(),
-            second
-        );
+        assert_eq!(parsed(fat), first);
+        assert_eq!(parsed("/var/lib/palmfarm/report.json"), second);
 
         second.state = State::Failed;
         publish(root, &document(), &second);
-        assert!(fat(JSON).contains("\"failed\""));
-        let mut names = root.names("/boot/firmware");
-        names.sort_unstable();
-        assert_eq!(names, [JSON, TEXT]);
+        assert_eq!(parsed(fat), second);
+        let names = ["palmfarm-report.json", "palmfarm-report.txt"];
+        assert_eq!(root.names("/boot/firmware"), names);
     }
 
     #[test]
@@ -292,7 +290,7 @@ mod tests {
         let report = begin(&scratch.0, &document(), 1);
         publish(&scratch.0, &document(), &report);
         assert!(!scratch.0.has("/boot/firmware"));
-        assert!(scratch.0.has(PATH));
+        assert!(scratch.0.has("/var/lib/palmfarm/report.txt"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use palmfarm_spec::farm::Renderer;
 use palmfarm_spec::firstboot::{FirstBoot, Lxd, VERSION};
-use palmfarm_spec::report::{Outcome, Report, State};
+use palmfarm_spec::report::{Outcome, State};
 
 use crate::daemon::{find_socket, Daemon};
 use crate::farm::{self, Change, Trouble};
@@ -103,14 +103,10 @@ pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> Ending {
     ending(Ok(state == State::Done))
 }
 
-/// `palmfarm-agent status`: the report of the run at work, else of the last one.
+/// `palmfarm-agent status`: the report of the run at work, else of the last one, as `json` or as `txt`.
 #[must_use]
-pub fn status(root: &Root) -> Option<(String, Report)> {
-    let read = |path: &str| {
-        let text = root.read(path).ok()?;
-        let report = serde_json::from_str(&text).ok()?;
-        Some((text, report))
-    };
+pub fn status(root: &Root, form: &str) -> Option<String> {
+    let read = |stem: &str| root.read(&format!("{stem}.{form}")).ok();
     read(report::LIVE).or_else(|| read(report::PATH))
 }
 
