@@ -116,8 +116,13 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     let Toolchain { rustc, linker } = toolchain::find(arch, &tools)?;
     let out = dir.join("build");
     // Unwinding never happens (`panic = "abort"`), and a Pi's kernel has pages of 4 or 16 KiB, not 64.
+    let features = match arch {
+        // Thumb instructions are half as long; every ARMv7 has them.
+        Arch::Armhf => "-Ctarget-feature=+crt-static,+thumb-mode",
+        Arch::Arm64 | Arch::Amd64 => "-Ctarget-feature=+crt-static",
+    };
     let flags = [
-        "-Ctarget-feature=+crt-static",
+        features,
         "-Crelocation-model=static",
         "-Clink-arg=-Wl,-z,max-page-size=16384",
     ];

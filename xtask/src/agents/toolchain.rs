@@ -31,6 +31,9 @@ const NO_UNWIND: &str =
     "SECTIONS\n{\n  /DISCARD/ : {\n    *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)\n    \
                          *(.gcc_except_table .gcc_except_table.*)\n  }\n}\nINSERT BEFORE .eh_frame;\n";
 
+/// Stands in for what of glibc is large and of no use.
+const LEAN: &str = include_str!("lean.S");
+
 /// Find or get what builds for `arch`; scripts that stand in for compiler and linker go into `tools`.
 pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
     let gcc = gcc(arch)?;
@@ -107,9 +110,11 @@ fn gcc(arch: Arch) -> Result<&'static str> {
     Ok(program)
 }
 
-/// A script that calls `gcc` so that every compiler's choice of linker ends at GNU ld, with the unwind tables left out.
-/// The paths stand here because cargo hashes compiler flags into symbol names.
+/// A script that calls `gcc` so that every compiler's choice of linker ends at GNU ld, with [`LEAN`] in front of the C
+/// library and the unwind tables left out. The paths stand here because cargo hashes compiler flags into symbol names.
 fn linker(arch: Arch, gcc: &str, tools: &Path) -> Result<PathBuf> {
+    let lean = tools.join("lean.S");
+    script(&lean, LEAN)?;
     let drop = match arch {
         // ARM's tables have another form, and they are small.
         Arch::Armhf => String::new(),
@@ -120,10 +125,11 @@ fn linker(arch: Arch, gcc: &str, tools: &Path) -> Result<PathBuf> {
         }
     };
     let file = tools.join(format!("link-{}", arch.debian()));
-    script(
-        &file,
-        &format!("#!/bin/sh\nexec {gcc} \"$@\" -fuse-ld=bfd{drop}\n"),
-    )?;
+    let text = format!(
+        "#!/bin/sh\nexec {gcc} {} \"$@\" -fuse-ld=bfd{drop}\n",
+        quoted(&lean)
+    );
+    script(&file, &text)?;
     Ok(file)
 }
 
