@@ -121,9 +121,10 @@ fn pass_and_proof<M: Medium>(
         .collect();
     let step = |done: u64, total: u64| {
         watch.progress.advance(Phase::ReadBack, done, total);
-        match watch.cancel.is_cancelled() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        if watch.cancel.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     };
     let Passed { card, probe } = image.done;

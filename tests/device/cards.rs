@@ -145,14 +145,14 @@ fn a_device_gets_the_bytes_of_the_image() {
     for range in mapped.iter() {
         assert!(seen[place(range)] == stage.bytes[place(range)], "{range:?}");
     }
-    let mut kept = 0;
+    let mut kept = false;
     for range in mapped.complement(stage.base.size()).iter() {
         let free = &seen[place(range)];
         // What was free in the first MiB is zero, and so is where the probe was.
-        kept += free.iter().filter(|byte| **byte == 0xa5).count();
+        kept |= free.contains(&0xa5);
         assert!(free.iter().all(|byte| matches!(byte, 0 | 0xa5)), "{range:?}");
     }
-    assert!(kept > 0, "nothing was skipped");
+    assert!(kept, "nothing was skipped");
 }
 
 #[test]
