@@ -120,7 +120,7 @@ pub fn mtools_walk(image: &Image) -> BTreeMap<String, Vec<u8>> {
 struct Mounted {
     at: PathBuf,
     device: String,
-    is_mounted: bool,
+    is_up: bool,
     _dir: tempfile::TempDir,
 }
 
@@ -141,21 +141,21 @@ impl Mounted {
         let mut mounted = Self {
             at: dir.path().to_owned(),
             device: device.trim().to_owned(),
-            is_mounted: false,
+            is_up: false,
             _dir: dir,
         };
         run(
             "mount",
             &["-o", "ro", &mounted.device, mounted.at.to_str().unwrap()],
         );
-        mounted.is_mounted = true;
+        mounted.is_up = true;
         mounted
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.is_mounted {
+        if self.is_up {
             attempt("umount", &[self.at.to_str().unwrap_or_default()]);
         }
         attempt("losetup", &["--detach", &self.device]);

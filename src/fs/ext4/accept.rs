@@ -251,6 +251,10 @@ mod tests {
     use super::*;
 
     /// The superblock of Ubuntu 22.04 with one change, and what `check` says of it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a case reads better without the ampersand"
+    )]
     fn check(change: impl FnOnce(&mut Superblock), expect: Result<(), Refusal>) {
         let mut superblock = Superblock {
             block_size: 4096,

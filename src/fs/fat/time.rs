@@ -82,6 +82,10 @@ fn date(days: i64) -> (i64, i64, i64) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::decimal_bitwise_operands,
+    reason = "times of day are decimal for people"
+)]
 mod tests {
     use super::*;
 
