@@ -22,7 +22,7 @@ use crate::watch::Watch;
 /// How a sink wants to be told of zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeroes {
-    /// Apart, in runs of whole 4096-byte blocks, by [`Sink::zeroes`]: a new file has holes for them.
+    /// Apart, by [`Sink::zeroes`], where a run of them is long enough: a new file has holes for them.
     Apart,
     /// As bytes like any other: whatever a card held before must be overwritten.
     AsBytes,

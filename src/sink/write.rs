@@ -18,6 +18,10 @@ use crate::source::{
 };
 use crate::watch::{Phase, Watch};
 
+/// The shortest run of zeroes that is told apart, in bytes: a hole saves less than it costs in writes and extents
+/// where it is shorter.
+const HOLE: u64 = 64 << 10;
+
 /// Cells that may wait for the thread that hashes the whole image.
 const WAITING: usize = 8;
 
@@ -320,22 +324,31 @@ impl Piece {
         }
     }
 
-    /// Add `range` as runs of zeroes and of bytes, in whole blocks.
+    /// Add `range` as runs of bytes and, where they are long enough, of zeroes; in whole blocks.
     fn split(&mut self, range: Range<u64>) {
         if self.buffer.is_none() {
             return self.run(range, Kind::Zero);
         }
-        let kinds: Vec<Kind> = self
-            .bytes(&range)
-            .chunks(BLOCK_LEN)
-            .map(|block| if is_zero(block) { Kind::Zero } else { Kind::Bytes })
-            .collect();
-        let mut at = range.start;
-        for kind in kinds {
-            let end = at.saturating_add(BLOCK).min(range.end);
-            self.run(at..end, kind);
-            at = end;
+        let blocks = self.bytes(&range).chunks(BLOCK_LEN).map(is_zero);
+        let mut zeroes: Vec<Range<u64>> = Vec::new();
+        for (start, zero) in (range.start..range.end).step_by(BLOCK_LEN).zip(blocks) {
+            let end = start.saturating_add(BLOCK).min(range.end);
+            match zeroes.last_mut() {
+                _ if !zero => {}
+                Some(last) if last.end == start => last.end = end,
+                _ => zeroes.push(start..end),
+            }
         }
+        let mut at = range.start;
+        for zero in zeroes {
+            let whole = zero == range;
+            if whole || zero.end - zero.start >= HOLE {
+                self.run(at..zero.start, Kind::Bytes);
+                at = zero.end;
+                self.run(zero, Kind::Zero);
+            }
+        }
+        self.run(at..range.end, Kind::Bytes);
     }
 
     fn sha256(&self, range: &Range<u64>) -> Sha256Sum {
