@@ -1,7 +1,7 @@
 //! What steps have in common: they are announced, timed against nothing, recorded once they are over, and told.
 
 use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::{Report, State, Step, StepState};
+use palmfarm_spec::report::{Container, Report, State, Step, StepState};
 
 use crate::farm::{Change, Done, Watch};
 use crate::journal::{Entry, Journal};
@@ -60,6 +60,21 @@ impl<'a> Progress<'a> {
             message: why.to_owned(),
             output: Vec::new(),
         });
+    }
+
+    /// Whether a step of this run has changed anything on the farm.
+    pub(crate) fn has_changed_the_farm(&self) -> bool {
+        let of_the_farm = |step: &Step| step.name.starts_with("container ") || step.name == "preseed";
+        let mut steps = self.report.steps.iter();
+        steps.any(|step| of_the_farm(step) && step.state != StepState::Unchanged)
+    }
+
+    /// What became of the containers.
+    pub(crate) fn containers(&mut self, containers: Vec<Container>) {
+        for container in containers.iter().filter(|one| !one.message.is_empty()) {
+            eprintln!("container {}: {}", container.name, container.message);
+        }
+        self.report.containers = containers;
     }
 
     /// Everything was tried.

@@ -21,6 +21,12 @@ pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
 /// How long the container daemon may take to appear: a snap is still being seeded when the boot is over.
 const DAEMON: Duration = Duration::from_secs(600);
 
+/// How long the addresses of containers that were just made or started may take before the report is closed.
+const ADDRESSES: Duration = Duration::from_secs(30);
+
+/// How long they may take where nothing was changed.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -165,8 +171,19 @@ fn farm(root: &Root, document: &FirstBoot, lxd: &Lxd, progress: &mut Progress<'_
         }
     });
     match found {
-        Some(daemon) => farm::converge(&daemon, document, lxd, root.dir(), progress),
-        None => progress.skip("farm", "the container daemon is not there"),
+        Some(daemon) => {
+            farm::converge(&daemon, document, lxd, root.dir(), progress);
+            let patience = if progress.has_changed_the_farm() {
+                ADDRESSES
+            } else {
+                LOOK
+            };
+            progress.containers(farm::survey(&daemon, document, lxd, patience));
+        }
+        None => {
+            progress.skip("farm", "the container daemon is not there");
+            progress.containers(farm::unknown(document));
+        }
     }
 }
 

@@ -130,6 +130,16 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
     // Administrators' tools are not in everybody's PATH, and half of the oracles are among them.
     tests.env("PALMFARM_AGENT_DIR", agents).env("PATH", search_path());
     tally.cargo_test(&mut tests)?;
+    tally.skip(
+        "the farm on the real LXD",
+        "it takes root, Debian's lxd and minutes; `cargo test --features real-lxd --test lxd` runs it",
+    );
+    if extent == Extent::Quick {
+        tally.skip(
+            "the booted Pi",
+            "left out of the quick form; `cargo xtask boot` boots one",
+        );
+    }
     if extent == Extent::Full {
         match crate::boot::ready() {
             Ready::Yes => tally.part("boot", crate::boot::all),

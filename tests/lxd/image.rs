@@ -1,0 +1,231 @@
+//! Images for the farm, made from Debian's packages and kept in the user's cache directory under a hash of their
+//! recipe. Nothing is fetched from an image server.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use sha2::{Digest, Sha256};
+
+use crate::sh;
+
+/// An image as the daemon takes it.
+#[derive(Clone)]
+pub(crate) struct Image {
+    /// The unified tarball.
+    pub(crate) path: PathBuf,
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub(crate) fingerprint: String,
+}
+
+/// Where Debian's busybox-static has its program.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
+/// A tiny Linux: busybox's init, DHCPv4, and the kernel's stateless autoconfiguration. No web server runs in it.
+pub(crate) fn busybox() -> Image {
+    let busybox = fs::read(BUSYBOX).unwrap();
+    made("busybox", &[include_bytes!("image.rs"), &busybox], |dir| {
+        let root = dir.join("rootfs");
+        for sub in [
+            "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "var",
+        ] {
+            fs::create_dir_all(root.join(sub)).unwrap();
+        }
+        program(&root.join("bin/busybox"), &busybox);
+        let applets = sh::output(&mut sh::cmd(BUSYBOX, ["--list"]));
+        for applet in applets.lines().filter(|applet| *applet != "busybox") {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        symlink("../bin/busybox", root.join("sbin/init")).unwrap();
+        fs::write(
+            root.join("etc/inittab"),
+            "::sysinit:/bin/ip link set lo up\n\
+             ::sysinit:/bin/ip link set eth0 up\n\
+             ::respawn:/bin/udhcpc -f -t 3 -T 1 -A 2 -i eth0 -s /etc/udhcpc.sh\n",
+        )
+        .unwrap();
+        let lease =
+            "#!/bin/sh\n[ \"$1\" = bound ] && ip address add \"$ip/$mask\" dev \"$interface\"\nexit 0\n";
+        program(&root.join("etc/udhcpc.sh"), lease.as_bytes());
+    })
+}
+
+/// Who configures the network in a Debian image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// systemd-networkd.
+    Networkd,
+    /// ifupdown with ISC's DHCP client.
+    Ifupdown,
+    /// dhcpcd as Debian configures it.
+    Dhcpcd,
+    /// NetworkManager without a connection of its own.
+    NetworkManager,
+}
+
+/// A small Debian whose network is configured by `client`, with a web server. `Err` says why there is none.
+pub(crate) fn debian(client: Client) -> Result<Image, String> {
+    if !sh::exists("mmdebstrap") {
+        return Err("there is no mmdebstrap".into());
+    }
+    let recipe = &include_bytes!("image.rs")[..];
+    // One bootstrap for all: they differ in what is configured and enabled.
+    let base = cached("debian", "tar", &[recipe], |packed| {
+        let mut mmdebstrap = sh::words(
+            "setpriv --pdeathsig TERM mmdebstrap --mode=root --variant=minbase --quiet --format=tar",
+        );
+        mmdebstrap
+            .arg("--include=systemd-sysv,dbus,iproute2,busybox,ifupdown,isc-dhcp-client,dhcpcd,network-manager")
+            .args(["--aptopt=Apt::Install-Recommends \"false\"", SUITE])
+            .arg(packed)
+            .args(sources());
+        sh::run(&mut mmdebstrap);
+    });
+    let name = format!("debian-{client:?}").to_lowercase();
+    Ok(made(&name, &[recipe, name.as_bytes()], |dir| {
+        let root = dir.join("rootfs");
+        fs::create_dir(&root).unwrap();
+        let mut untar = sh::words("tar --extract --numeric-owner --exclude=./dev/* --file");
+        sh::run(untar.arg(&base).arg("--directory").arg(&root));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let systemctl = |order: &str, unit: &str| {
+            sh::run(
+                sh::words("systemctl --quiet")
+                    .args([order, unit])
+                    .arg(format!("--root={}", root.display())),
+            );
+        };
+        write("etc/machine-id", "");
+        write("var/www/index.html", "Debian\n");
+        write(
+            "etc/systemd/system/web.service",
+            "[Service]\nExecStart=/usr/bin/busybox httpd -f -p 80 -h /var/www\n[Install]\nWantedBy=multi-user.target\n",
+        );
+        systemctl("enable", "web");
+        for unit in ["dhcpcd", "NetworkManager", "systemd-networkd"] {
+            systemctl("disable", unit);
+        }
+        match client {
+            Client::Networkd => {
+                write(
+                    "etc/systemd/network/eth0.network",
+                    "[Match]\nName=eth0\n[Network]\nDHCP=yes\n",
+                );
+                systemctl("enable", "systemd-networkd");
+            }
+            Client::Ifupdown => {
+                let stanza =
+                    "auto lo eth0\niface lo inet loopback\niface eth0 inet dhcp\niface eth0 inet6 auto\n";
+                write("etc/network/interfaces", stanza);
+            }
+            Client::Dhcpcd => systemctl("enable", "dhcpcd"),
+            Client::NetworkManager => systemctl("enable", "NetworkManager"),
+        }
+    }))
+}
+
+/// Debian 12.
+const SUITE: &str = "bookworm";
+
+/// Lines of sources.list for the archive that this host uses; none leaves the choice to mmdebstrap.
+fn sources() -> Vec<String> {
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
+    let targets = sh::ended(targets.args(["Created-By: Packages", "Origin: Debian"])).stdout;
+    let mut found: Vec<String> = String::from_utf8_lossy(&targets)
+        .lines()
+        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            [uri, SUITE, "main"] => Some(format!("deb {uri} {SUITE} main")),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The image `name`, from the cache or as `fill` makes its `rootfs`.
+fn made(name: &str, recipe: &[&[u8]], fill: impl FnOnce(&Path)) -> Image {
+    let path = cached(name, "tar.gz", recipe, |packed| {
+        let dir = packed.with_extension("dir");
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let arch = std::env::consts::ARCH;
+        let metadata =
+            format!("architecture: {arch}\ncreation_date: 1\nproperties: {{description: {name}}}\n");
+        fs::write(dir.join("metadata.yaml"), metadata).unwrap();
+        fill(&dir);
+        let mut tar = sh::words("tar --create --numeric-owner --sort=name --mtime=@1 --use-compress-program");
+        tar.arg("gzip -1n")
+            .arg("--file")
+            .arg(packed)
+            .arg("--directory")
+            .arg(&dir);
+        sh::run(tar.args(["metadata.yaml", "rootfs"]));
+        fs::remove_dir_all(&dir).unwrap();
+    });
+    let fingerprint = hex(&Sha256::digest(fs::read(&path).unwrap()));
+    Image { path, fingerprint }
+}
+
+/// The file `name` out of the cache, where `make` puts it first if there is none from `recipe`.
+fn cached(name: &str, extension: &str, recipe: &[&[u8]], make: impl FnOnce(&Path)) -> PathBuf {
+    // Two tests of this process may want it at the same time.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
+    let mut key = Sha256::new();
+    for part in recipe {
+        key.update(part.len().to_be_bytes());
+        key.update(part);
+    }
+    let key = hex(&key.finalize()[..8]);
+    let cache = cache();
+    let path = cache.join(format!("lxd-{name}-{key}.{extension}"));
+    if !path.is_file() {
+        fs::create_dir_all(&cache).unwrap();
+        for entry in fs::read_dir(&cache).unwrap().flatten() {
+            // What an earlier recipe made: the prefix, 16 digits, the extension.
+            let old = entry.file_name().to_string_lossy().into_owned();
+            let rest = old
+                .strip_prefix(&format!("lxd-{name}-"))
+                .and_then(|rest| rest.strip_suffix(&format!(".{extension}")));
+            if rest.is_some_and(|key| key.len() == 16) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let half = cache.join(format!(".lxd-{name}-{key}.{}.half", std::process::id()));
+        make(&half);
+        // In one step, since another run may want it at this moment.
+        fs::rename(&half, &path).unwrap();
+    }
+    path
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn cache() -> PathBuf {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("palmfarm")
+}
+
+fn program(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}

@@ -1,0 +1,281 @@
+//! A whole lab: home router, Pi with its daemon, a directory as the card, and the real agent run on a document.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::report::{Report, Step, StepState};
+
+use crate::image::BUSYBOX;
+use crate::netns::Netns;
+use crate::pi::Pi;
+use crate::proxy::{Kill, Proxy, Victim};
+use crate::router::Router;
+use crate::sh;
+use crate::sweep;
+
+/// How long an agent may take before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// A lab of its own; each test has one.
+pub(crate) struct Lab {
+    /// The daemon and its network.
+    pub(crate) pi: Pi,
+    /// The router.
+    pub(crate) router: Router,
+    /// Goes last.
+    dir: Scratch,
+}
+
+/// What one run of the agent came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// Each request for a change that it sent, as `METHOD path`.
+    pub(crate) changes: Vec<String>,
+    /// Its report, where it lived to write one.
+    pub(crate) report: Option<Report>,
+    /// The most memory that was resident, in KiB.
+    pub(crate) resident_kib: u64,
+    /// Wall clock.
+    pub(crate) took: Duration,
+    /// What it printed.
+    pub(crate) printed: String,
+}
+
+impl Lab {
+    /// A lab with a router that hands out nothing yet, or `None` after having said what is missing.
+    pub(crate) fn new() -> Option<Self> {
+        if let Some(why) = lacking() {
+            println!("skipped: farm on the real LXD: {why}");
+            return None;
+        }
+        sweep::sweep();
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let dir = Scratch::new(&id);
+        let netns = Netns::new(format!("pi-palmfarm-{id}"));
+        let router = Router::new(Netns::new(format!("home-palmfarm-{id}")), &netns, &dir.0);
+        let pi = Pi::new(netns, &dir.0);
+        let lab = Self { pi, router, dir };
+        for sub in ["proc", "sys", "var/lib/palmfarm", "boot/firmware"] {
+            fs::create_dir_all(lab.card().join(sub)).unwrap();
+        }
+        // Nobody sets the clock here, and nobody need wait for it.
+        lab.put("run/systemd/timesync/synchronized", b"");
+        Some(lab)
+    }
+
+    /// Where the card's files lie.
+    pub(crate) fn card(&self) -> PathBuf {
+        self.dir.0.join("card")
+    }
+
+    /// Put `bytes` at `path` of the card.
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+        let path = self.card().join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Run the agent to its end.
+    pub(crate) fn agent(&self, document: &FirstBoot) -> Ran {
+        self.agent_until(document, Kill::Never)
+    }
+
+    /// Run the agent until it ends or is killed.
+    pub(crate) fn agent_until(&self, document: &FirstBoot, kill: Kill) -> Ran {
+        self.agent_while(document, kill, |_| {})
+    }
+
+    /// Run the agent; `meanwhile` sees how many changes it has asked for, every 20 ms.
+    pub(crate) fn agent_while(
+        &self,
+        document: &FirstBoot,
+        kill: Kill,
+        mut meanwhile: impl FnMut(usize),
+    ) -> Ran {
+        self.put(
+            "etc/palmfarm/firstboot.json",
+            &serde_json::to_vec_pretty(document).unwrap(),
+        );
+        let report = self.card().join("var/lib/palmfarm/report.json");
+        let _ = fs::remove_file(&report);
+        let victim: Victim = Arc::new(Mutex::new(None));
+        let socket = self.dir.0.join("agent.socket");
+        let proxy = Proxy::new(&socket, &self.pi.socket(), Arc::clone(&victim), kill);
+        let printed = self.dir.0.join("agent.log");
+        let log = fs::File::create(&printed).unwrap();
+        let mut command = self.agent_command();
+        command.env("LXD_SOCKET", &socket);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let begun = Instant::now();
+        *victim.lock().unwrap() = Some(command.spawn().unwrap());
+        let mut resident_kib = 0;
+        let status = loop {
+            if let Some(agent) = victim.lock().unwrap().as_mut() {
+                resident_kib = resident_kib.max(resident(agent.id()));
+                if let Some(status) = agent.try_wait().unwrap() {
+                    break status;
+                }
+                if begun.elapsed() > STUCK {
+                    agent.kill().unwrap();
+                }
+            }
+            meanwhile(proxy.changes().len());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let took = begun.elapsed();
+        let printed = fs::read_to_string(printed).unwrap_or_default();
+        assert!(took < STUCK, "the agent was stuck:\n{printed}\n{}", self.pi.log());
+        let report = fs::read(report)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        Ran {
+            status,
+            changes: proxy.changes(),
+            report,
+            resident_kib,
+            took,
+            printed,
+        }
+    }
+
+    /// The agent below the card's root, in a mount namespace in which that has the kernel's file systems, too.
+    fn agent_command(&self) -> Command {
+        let script = "mount --bind /proc \"$1/proc\" && mount --rbind /sys \"$1/sys\" && \
+                      exec \"$2\" --root \"$1\" run --document \"$1/etc/palmfarm/firstboot.json\"";
+        let mut command = self.pi.command("sh");
+        command
+            .args(["-c", script, "sh"])
+            .arg(self.card())
+            .arg(agent_program());
+        command
+    }
+}
+
+impl Ran {
+    /// The step `name` of its report.
+    pub(crate) fn step(&self, name: &str) -> &Step {
+        let steps = &self
+            .report
+            .as_ref()
+            .unwrap_or_else(|| panic!("no report:\n{}", self.printed))
+            .steps;
+        let found = steps.iter().find(|step| step.name == name);
+        found.unwrap_or_else(|| panic!("no step {name} in {steps:#?}"))
+    }
+
+    /// It ended well: no step failed or was skipped.
+    #[track_caller]
+    pub(crate) fn all_well(&self) -> &Self {
+        let steps = &self
+            .report
+            .as_ref()
+            .unwrap_or_else(|| panic!("no report:\n{}", self.printed))
+            .steps;
+        let bad = |step: &&Step| matches!(step.state, StepState::Failed | StepState::Skipped);
+        let bad: Vec<_> = steps.iter().filter(bad).collect();
+        assert!(
+            bad.is_empty() && self.status.success(),
+            "{bad:#?}\n{}",
+            self.printed
+        );
+        self
+    }
+}
+
+/// The most resident memory of a process so far, in KiB (proc(5), `VmHWM`).
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // Before it is the agent, the process is `setpriv` and `ip`.
+    if !status.starts_with("Name:\tpalmfarm-agent") {
+        return 0;
+    }
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The agent for this machine: the one in `PALMFARM_AGENT_DIR`, or a new one.
+pub(crate) fn agent_program() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            _ => "armhf",
+        };
+        let made = std::env::var_os("PALMFARM_AGENT_DIR").map(PathBuf::from);
+        let made = made.map(|dir| dir.join(format!("palmfarm-agent-{arch}")));
+        if let Some(made) = made.filter(|made| made.is_file()) {
+            return made;
+        }
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let mut build = sh::cmd(&cargo, ["build", "--quiet", "--package", "palmfarm-agent"]);
+        sh::run(
+            build
+                .args(["--profile", "agent", "--target-dir"])
+                .arg(target)
+                .current_dir(env!("CARGO_MANIFEST_DIR")),
+        );
+        target.join("agent/palmfarm-agent")
+    })
+}
+
+/// What this machine lacks for a lab.
+fn lacking() -> Option<String> {
+    if sh::output(&mut sh::words("id -u")).trim() != "0" {
+        return Some("needs root for namespaces".into());
+    }
+    let programs = [
+        "ip",
+        "nsenter",
+        "unshare",
+        "setpriv",
+        "sysctl",
+        "dnsmasq",
+        "curl",
+        "lxd",
+        "lxc",
+        "mkfs.btrfs",
+    ];
+    let missing = programs.into_iter().find(|program| !sh::exists(program));
+    if let Some(missing) = missing {
+        return Some(format!("there is no {missing}"));
+    }
+    if !Path::new(BUSYBOX).is_file() {
+        return Some(format!("there is no {BUSYBOX} (package busybox-static)"));
+    }
+    if !sh::succeeds(&mut sh::words("unshare --net --mount --pid --fork --cgroup true")) {
+        return Some("this machine lets nobody make namespaces".into());
+    }
+    None
+}
+
+/// A directory that goes away.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(id: &str) -> Self {
+        // Short, because the path of a unix socket has at most 107 bytes (unix(7)).
+        let dir = Path::new(sweep::TMP).join(format!("palmfarm-lxd-{id}"));
+        fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let keep = std::env::var_os("PALMFARM_KEEP").is_some();
+        if !keep {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}

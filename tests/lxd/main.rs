@@ -1,0 +1,27 @@
+//! The agent's farm steps on the real daemon: Debian's LXD in network, mount, process and control-group namespaces
+//! of its own, a stand-in for the home router beside it, and the real agent on a first-boot document.
+//!
+//! Needs root and Debian's packages, and prints `skipped: why` where it lacks one. It installs nothing, touches no
+//! daemon of the system, and takes down what it made, also when a test fails; two runs at once do not meet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod cgroup;
+mod crash;
+mod document;
+mod image;
+mod lab;
+mod netns;
+mod pi;
+mod predict;
+mod proxy;
+mod router;
+mod sh;
+mod state;
+mod story;
+mod sweep;
+mod trouble;

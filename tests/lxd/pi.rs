@@ -1,0 +1,141 @@
+//! A stand-in for the Pi: namespaces with `eth0`, `br0` and Debian's lxd in them, all below a directory of its own.
+//! The daemon of the system, its socket and its directory are never touched.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::cgroup::Cgroup;
+use crate::netns::Netns;
+use crate::sh;
+
+/// The daemon in its namespaces.
+pub(crate) struct Pi {
+    netns: Netns,
+    /// `LXD_DIR`.
+    dir: PathBuf,
+    /// Process 1 of the namespaces, or rather who waits for it.
+    init: Child,
+    talk: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
+    /// Goes after the processes in it.
+    _cgroup: Cgroup,
+}
+
+impl Pi {
+    /// Bring up `br0` over the `eth0` that is in `netns` already, and the daemon.
+    pub(crate) fn new(netns: Netns, dir: &Path) -> Self {
+        netns.ip("link set lo up");
+        netns.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
+        netns.ip("link set eth0 master br0 up");
+        // The daemon turns forwarding on, after which the kernel listens to routers only where told to twice.
+        sh::run(
+            netns
+                .command("sysctl")
+                .args(["-q", "-w", "net.ipv6.conf.br0.accept_ra=2"]),
+        );
+        netns.ip("link set br0 up");
+        netns.ip("address add 192.0.2.10/24 dev br0");
+        let cgroup = Cgroup::new(netns.name());
+        let dir = dir.join("lxd");
+        fs::create_dir(&dir).unwrap();
+        let enter = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
+        let mut init = sh::words("setpriv --pdeathsig KILL sh -c");
+        init.args([enter, "sh"]).args(cgroup.entrances()).arg("--");
+        init.args(["ip", "netns", "exec", netns.name(), "unshare"])
+            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
+            .args([
+                "--cgroup",
+                "--ipc",
+                "--uts",
+                "sh",
+                "-c",
+                include_str!("namespace.sh"),
+            ])
+            .env("LXD_DIR", &dir);
+        let log = fs::File::create(dir.with_extension("init.log")).unwrap();
+        init.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut init = init.spawn().unwrap();
+        let orders = init.stdin.take().unwrap();
+        let answers = BufReader::new(init.stdout.take().unwrap());
+        let pi = Self {
+            netns,
+            dir,
+            init,
+            talk: RefCell::new((orders, answers)),
+            _cgroup: cgroup,
+        };
+        pi.answer("up");
+        pi.start();
+        pi
+    }
+
+    /// Start the daemon and wait until it answers.
+    pub(crate) fn start(&self) {
+        self.order("start");
+        sh::run(sh::words("lxd waitready --timeout=60").env("LXD_DIR", &self.dir));
+    }
+
+    /// End the daemon; containers run on.
+    pub(crate) fn stop(&self) {
+        self.order("stop");
+    }
+
+    /// The daemon's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("unix.socket")
+    }
+
+    /// `lxc` with `line`, which has neither quotes nor blanks in its words.
+    pub(crate) fn lxc(&self, line: &str) -> Command {
+        let mut lxc = sh::words("lxc");
+        lxc.args(line.split_ascii_whitespace());
+        lxc.env("LXD_DIR", &self.dir).env("HOME", &self.dir);
+        lxc
+    }
+
+    /// What the daemon's API answers to a GET of `path`.
+    pub(crate) fn query(&self, path: &str) -> Value {
+        serde_json::from_str(&sh::output(self.lxc("query").arg(path))).unwrap()
+    }
+
+    /// `lxd init --dump`.
+    pub(crate) fn dump(&self) -> String {
+        sh::output(sh::words("lxd init --dump").env("LXD_DIR", &self.dir))
+    }
+
+    /// `program` in the Pi's network.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.netns.command(program)
+    }
+
+    /// The end of what the daemon logged.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read_to_string(self.dir.with_extension("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn order(&self, order: &str) {
+        writeln!(self.talk.borrow_mut().0, "{order}").unwrap();
+        self.answer(order);
+    }
+
+    fn answer(&self, expect: &str) {
+        let mut line = String::new();
+        self.talk.borrow_mut().1.read_line(&mut line).unwrap();
+        let log = fs::read_to_string(self.dir.with_extension("init.log")).unwrap_or_default();
+        assert_eq!(line.trim_end(), expect, "the namespaces of the Pi:\n{log}");
+    }
+}
+
+impl Drop for Pi {
+    fn drop(&mut self) {
+        // `unshare --kill-child` takes process 1 down with it, and with that everything in its namespaces.
+        let _ = self.init.kill();
+        let _ = self.init.wait();
+    }
+}
