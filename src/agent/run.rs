@@ -170,21 +170,18 @@ fn farm(root: &Root, document: &FirstBoot, lxd: &Lxd, progress: &mut Progress<'_
             sleep(Duration::from_secs(2));
         }
     });
-    match found {
-        Some(daemon) => {
-            farm::converge(&daemon, document, lxd, root.dir(), progress);
-            let patience = if progress.has_changed_the_farm() {
-                ADDRESSES
-            } else {
-                LOOK
-            };
-            progress.containers(farm::survey(&daemon, document, lxd, patience));
-        }
-        None => {
-            progress.skip("farm", "the container daemon is not there");
-            progress.containers(farm::unknown(document));
-        }
-    }
+    let Some(daemon) = found else {
+        progress.skip("farm", "the container daemon is not there");
+        progress.containers(farm::unknown(document));
+        return;
+    };
+    farm::converge(&daemon, document, lxd, root.dir(), progress);
+    let patience = if progress.has_changed_the_farm() {
+        ADDRESSES
+    } else {
+        LOOK
+    };
+    progress.containers(farm::survey(&daemon, document, lxd, patience));
 }
 
 fn ending(done: Result<bool, Trouble>) -> Ending {
