@@ -2,6 +2,7 @@
 
 mod agents;
 mod base;
+mod bench;
 mod boot;
 mod cache;
 mod ci;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["base", rest @ ..] => base::run(rest),
         ["boot", rest @ ..] => boot::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
         ["mini"] => base::mini::run(),
         ["demo"] => demo::run(),
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         ["ci"] => return verdict(ci::run()),
         _ => {
             eprintln!(
-                "usage: cargo xtask demo | test [--quick] | ci | bench | base LAYOUT | boot | dist | mini"
+                "usage: cargo xtask demo | test [--quick] | ci | bench [IMAGE] | base LAYOUT | boot | dist | mini"
             );
             return ExitCode::from(2);
         }
