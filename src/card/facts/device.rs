@@ -375,7 +375,7 @@ fn content(dir: &Dir<'_>, dev: DevNo) -> Option<Content> {
 }
 
 /// A property that udev keeps about the device: lines `E:NAME=VALUE` of its database; or, where there is no udev,
-/// what [`super::gather`] found itself and wrote down in the same form.
+/// what [`super::gather()`] found itself and wrote down in the same form.
 fn udev(dir: &Dir<'_>, dev: DevNo, name: &str) -> Option<String> {
     let kept = dir.snapshot.text(&format!("/run/udev/data/b{dev}"));
     kept.or_else(|| dir.snapshot.text(&format!("@content/b{dev}")))?

@@ -1,6 +1,6 @@
 //! What the machine says about its block devices and about everything that rests on them.
 //!
-//! [`Snapshot`] is gathered once by [`gather`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
+//! [`Snapshot`] is gathered once by [`gather()`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
 //! understood is an error or counts as in use: a fact that is missing must never make a disk look free.
 
 mod device;
