@@ -46,7 +46,9 @@ impl Tally {
             .context("starting cargo test")?;
         if let Some(out) = child.stdout.take() {
             for line in BufReader::new(out).lines() {
-                self.line(&line.context("reading what cargo test prints")?);
+                let line = line.context("reading what cargo test prints")?;
+                println!("{line}");
+                self.line(&line);
             }
         }
         let status = child.wait().context("waiting for cargo test")?;
@@ -59,7 +61,6 @@ impl Tally {
     }
 
     fn line(&mut self, line: &str) {
-        println!("{line}");
         if let Some(why) = line.trim_start().strip_prefix("skipped: ") {
             self.skipped.push(why.into());
         }
@@ -88,6 +89,10 @@ impl Tally {
             self.failed,
             self.skipped.len()
         );
+        self.is_good()
+    }
+
+    fn is_good(&self) -> bool {
         self.failed == 0 && self.passed > 0
     }
 }
@@ -162,6 +167,6 @@ mod tests {
         tally.line("test result: FAILED. 3 passed; 2 failed; 0 ignored");
         tally.line("skipped: kernel walk: not root");
         assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (15, 2, 1));
-        assert!(!tally.close());
+        assert!(!tally.is_good());
     }
 }
