@@ -148,6 +148,26 @@ where
     overlay.take_edits().map_err(EditError::Collect)
 }
 
+/// Compare every node of `tree` with what `medium` holds, which may be an image or a card; how many there are.
+///
+/// # Errors
+/// [`EditError`], for the first that differs or cannot be read.
+pub fn read_back<M>(medium: &Arc<M>, layout: &Layout, tree: &Tree) -> Result<usize, EditError>
+where
+    M: ReadAt + 'static,
+{
+    let (boot, root) = (nodes(tree, Volume::Boot), nodes(tree, Volume::Root));
+    if !boot.is_empty() {
+        let window = window(medium, Volume::Boot, layout.boot.span)?;
+        compare(&FatReader::open(window)?, Volume::Boot, &boot)?;
+    }
+    if !root.is_empty() {
+        let window = window(medium, Volume::Root, layout.root.span)?;
+        compare(&Ext4Reader::open(window)?, Volume::Root, &root)?;
+    }
+    Ok(boot.len().saturating_add(root.len()))
+}
+
 /// Refuse a plan that contradicts itself; whatever else cannot be is found against the base.
 fn consistent(tree: &Tree) -> Result<(), EditError> {
     for (volume, path, planned) in tree.iter() {
@@ -169,11 +189,11 @@ fn consistent(tree: &Tree) -> Result<(), EditError> {
     Ok(())
 }
 
-fn window<M: ReadAt>(overlay: &Arc<M>, volume: Volume, span: Span) -> Result<Window<Arc<M>>, EditError> {
-    span.of(Arc::clone(overlay)).ok_or_else(|| EditError::Layout {
+fn window<M: ReadAt>(medium: &Arc<M>, volume: Volume, span: Span) -> Result<Window<Arc<M>>, EditError> {
+    span.of(Arc::clone(medium)).ok_or_else(|| EditError::Layout {
         volume,
         end: span.end(),
-        size: overlay.size(),
+        size: medium.size(),
     })
 }
 

@@ -50,6 +50,7 @@ fn run(args: &Palmfarm, voice: Voice) -> cli::Ended {
         Command::Devices => cli::list::run(voice),
         Command::Plan(args) => cli::plan::run(args, voice, audience),
         Command::Build(args) => cli::build::run(args, voice, audience),
+        Command::Flash(args) => cli::flash::run(args, voice, audience),
         Command::Inspect(args) => cli::inspect::run(args, voice, audience),
     }
 }

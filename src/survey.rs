@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};
-use crate::fs::ext4::{superblock_of, Ext4Reader};
+use crate::fs::ext4::{superblock_of, Ext4Reader, Superblock};
 use crate::fs::fat::FatReader;
 use crate::fs::{FsError, Kind, VolumeReader};
 use crate::part::Layout;
@@ -168,12 +168,7 @@ where
         .text(Volume::Root, "etc/fstab")?
         .map(|text| text.text)
         .unwrap_or_default();
-    let window = layout
-        .root
-        .span
-        .of(Arc::clone(image))
-        .ok_or(SurveyError::Outside(Volume::Root))?;
-    let superblock = superblock_of(&window).map_err(in_volume(Volume::Root))?;
+    let superblock = superblock(image, layout)?;
     Ok(BaseFacts {
         arch: arch.ok_or(SurveyError::Architecture)?,
         release: os_release(&release, "PRETTY_NAME").unwrap_or_else(|| "an unnamed system".into()),
@@ -189,6 +184,24 @@ where
         boot_mount: boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
         newest: u32::try_from(superblock.written.max(superblock.made)).unwrap_or(u32::MAX),
     })
+}
+
+/// Bytes of the root filesystem's inode tables.
+///
+/// # Errors
+/// [`SurveyError`].
+pub fn inode_tables<M: ReadAt>(image: &M, layout: &Layout) -> Result<u64, SurveyError> {
+    let superblock = superblock(image, layout)?;
+    Ok(u64::from(superblock.inodes).saturating_mul(u64::from(superblock.inode_size)))
+}
+
+fn superblock<M: ReadAt>(image: &M, layout: &Layout) -> Result<Superblock, SurveyError> {
+    let window = layout
+        .root
+        .span
+        .of(image)
+        .ok_or(SurveyError::Outside(Volume::Root))?;
+    superblock_of(&window).map_err(in_volume(Volume::Root))
 }
 
 /// The command line that the firmware reads, and the file for the user's own keys of its configuration.

@@ -4,6 +4,7 @@
 mod bases;
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 
 use palmfarm_spec::farm::ResolvedCard;
@@ -11,12 +12,13 @@ use palmfarm_spec::farm::ResolvedCard;
 use crate::addresses::Prefix;
 use crate::agents::{self, AgentError};
 use crate::base::BaseFacts;
-use crate::block::Edits;
+use crate::block::{Edited, Edits};
 use crate::edit::{self, EditError};
 use crate::farm::LoadedFarm;
 use crate::gather::{self, GatherError, Gathered};
 use crate::manifest::ListedFile;
-use crate::part::{Layout, LayoutError};
+use crate::map::{self, Extents};
+use crate::part::{Layout, LayoutError, Partition};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
 use crate::secrets::SecretError;
@@ -43,6 +45,8 @@ pub struct Surveyed {
     pub layout: Layout,
     /// What rendering must know of it.
     pub facts: BaseFacts,
+    /// Bytes of the root filesystem's inode tables: it gets more of them when it grows.
+    pub inode_tables: u64,
 }
 
 /// One card, ready to be written.
@@ -84,6 +88,9 @@ pub enum BuildError {
     /// The base cannot take what is planned.
     #[error("editing the base")]
     Edit(#[from] EditError),
+    /// The base's own maps of its free space cannot be read.
+    #[error("reading which blocks of the image are in use")]
+    Allocation(#[source] io::Error),
 }
 
 impl BuildError {
@@ -93,6 +100,7 @@ impl BuildError {
         match self {
             Self::Layout(error) => Some(error.hint().into()),
             Self::Edit(error) => error.hint().map(Into::into),
+            Self::Allocation(_) => Some("the image is damaged: get it again and compare its SHA-256".into()),
             _ => None,
         }
     }
@@ -106,7 +114,13 @@ pub fn survey(image: Verified<BaseImage>) -> Result<Surveyed, BuildError> {
     let layout = Layout::read(&image)?;
     let image = Arc::new(image);
     let facts = survey::survey(&image, &layout)?;
-    Ok(Surveyed { image, layout, facts })
+    let inode_tables = survey::inode_tables(&image, &layout)?;
+    Ok(Surveyed {
+        image,
+        layout,
+        facts,
+        inode_tables,
+    })
 }
 
 /// Hash passwords and plan `card`.
@@ -169,6 +183,21 @@ pub fn edit(
         edits,
         files,
     })
+}
+
+/// The bytes of `image` that matter once `edits` are laid over it: all but what its filesystems call free.
+///
+/// # Errors
+/// [`BuildError::Allocation`].
+pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> Result<Extents, BuildError> {
+    let ranges: Vec<map::Range> = partitions
+        .iter()
+        .map(|partition| map::Range {
+            start: partition.span.start(),
+            size: partition.span.size(),
+        })
+        .collect();
+    map::allocated(&Edited::new(image, edits), &ranges).map_err(BuildError::Allocation)
 }
 
 /// What the manifest says of each node.

@@ -20,7 +20,7 @@ mod who;
 pub use burn::{BurnError, Burnt, CardWriter, Step, Touched, Unverified, HEAD};
 pub use facts::{Facts, FileRole, Snapshot, Target};
 pub use medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
-pub use open::{Ejected, OpenCard, OpenError, Replaced};
+pub use open::{Ejected, OpenCard, OpenError, ReadableCard, Replaced};
 pub use probe::{probe, Fake, ProbeError, Probed};
 pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
 pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, Identity, LARGE};

@@ -1,5 +1,5 @@
 //! The only place that opens a block device: for writing once, exclusively, and with the device compared to the
-//! one that was approved. No fallback: a card that cannot be had exclusively is not written.
+//! one that was approved; or for reading. No fallback: a card that cannot be had exclusively is not written.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +13,7 @@ use super::facts::{dev_no, identify, DevNo};
 use super::medium::Medium;
 use super::rules::{ApprovedCard, Identity};
 use super::{sys, who};
+use crate::block::ReadAt;
 
 /// A card that is ours alone until this value is dropped. Made by [`ApprovedCard::open`] only.
 #[derive(Debug)]
@@ -68,6 +69,12 @@ pub enum OpenError {
         /// The path.
         path: String,
     },
+    /// The user may not read it.
+    #[error("no permission to read {path}")]
+    Unreadable {
+        /// The path.
+        path: String,
+    },
     /// It was taken out after the check.
     #[error("{path} was taken out after it was checked")]
     Gone {
@@ -99,7 +106,7 @@ impl OpenError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Denied { .. } => Some(
+            Self::Denied { .. } | Self::Unreadable { .. } => Some(
                 "start the same command with sudo: root is given up as soon as the card is open".to_owned(),
             ),
             Self::Busy { .. } => {
@@ -134,6 +141,11 @@ impl ApprovedCard {
             path: path.clone(),
         };
         card.still_the_same()?;
+        // Being exclusive keeps off mounts and others that ask for it, but not a `dd` that is still running.
+        let by = who::writers(Path::new("/"), card.identity.dev);
+        if !by.is_empty() {
+            return Err(OpenError::Busy { path, by });
+        }
         match sys::read_only(card.file.as_fd()) {
             Ok(false) => Ok(card),
             Ok(true) => Err(OpenError::ReadOnly { path }),
@@ -234,6 +246,51 @@ impl Medium for OpenCard {
             }
         }
         Ok(())
+    }
+}
+
+/// A device that is looked at; nothing can be written through it.
+#[derive(Debug)]
+pub struct ReadableCard {
+    file: File,
+    size: u64,
+}
+
+impl ReadableCard {
+    /// The block device at `path`; `None` where something else stands there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+        let shown = path.to_string_lossy().into_owned();
+        let fail = |error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied => OpenError::Unreadable { path: shown.clone() },
+            _ => OpenError::Open {
+                path: shown.clone(),
+                source: error,
+            },
+        };
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        if !std::fs::metadata(path)
+            .map_err(fail)?
+            .file_type()
+            .is_block_device()
+        {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(fail)?;
+        let size = sys::size(file.as_fd()).map_err(fail)?;
+        Ok(Some(Self { file, size }))
+    }
+}
+
+impl ReadAt for ReadableCard {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
     }
 }
 

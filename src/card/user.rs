@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use super::sys;
 
@@ -17,6 +18,8 @@ pub struct Invoker {
     pub name: Option<String>,
     /// Every group the user is in, their own included, each once, in order.
     pub groups: Vec<u32>,
+    /// Their home directory, where /etc/passwd has it: sudo leaves root's in the environment.
+    pub home: Option<PathBuf>,
 }
 
 /// What [`become_invoking_user`] did.
@@ -64,11 +67,13 @@ pub fn become_invoking_user() -> Result<Became, UserError> {
     }
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let found = invoker(
         variable("SUDO_UID").as_deref(),
         variable("SUDO_GID").as_deref(),
         variable("SUDO_USER"),
         &groups,
+        &passwd,
     )?;
     let Some(user) = found else {
         return Ok(Became::Unchanged);
@@ -82,13 +87,14 @@ pub fn become_invoking_user() -> Result<Became, UserError> {
     Ok(Became::User(user))
 }
 
-/// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in;
-/// `None` where sudo was not used, or by root.
+/// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in and the
+/// home directory that /etc/passwd gives them; `None` where sudo was not used, or by root.
 pub fn invoker(
     uid: Option<&str>,
     gid: Option<&str>,
     name: Option<String>,
     group_file: &str,
+    passwd_file: &str,
 ) -> Result<Option<Invoker>, UserError> {
     let (Some(uid_text), Some(gid_text)) = (uid, gid) else {
         return Ok(None);
@@ -113,6 +119,7 @@ pub fn invoker(
         gid,
         name,
         groups,
+        home: passwd_file.lines().find_map(|line| home_of(line, uid)),
     }))
 }
 
@@ -123,6 +130,14 @@ fn member_of(line: &str, user: &str) -> Option<u32> {
     let gid = id(fields.next()?).filter(|gid| *gid != 0)?;
     let members = fields.next()?;
     members.split(',').any(|member| member == user).then_some(gid)
+}
+
+/// The home directory of a line `NAME:PASSWORD:UID:GID:COMMENT:HOME:SHELL` (passwd(5)), if it is the user's.
+fn home_of(line: &str, user: u32) -> Option<PathBuf> {
+    let mut fields = line.split(':').skip(2);
+    (id(fields.next()?)? == user).then_some(())?;
+    let home = fields.nth(2).filter(|home| home.starts_with('/'))?;
+    Some(PathBuf::from(home))
 }
 
 /// A user's or group's number; the highest means "leave as it is" to the kernel and is none.
@@ -139,7 +154,7 @@ mod tests {
         "root:x:0:craig\ndisk:x:6:bob\nsudo:x:27:bob,craig\ncraig:x:1000:\nlxd:x:110:craig\nbad\n";
 
     fn check(uid: Option<&str>, gid: Option<&str>, name: &str, expect: Option<(u32, u32, &[u32])>) {
-        let found = invoker(uid, gid, Some(name.to_owned()), GROUPS).unwrap();
+        let found = invoker(uid, gid, Some(name.to_owned()), GROUPS, "").unwrap();
         let found = found
             .as_ref()
             .map(|user| (user.uid, user.gid, user.groups.as_slice()));
@@ -160,6 +175,18 @@ mod tests {
     }
 
     #[test]
+    fn the_home_is_that_of_the_user_and_not_of_root() {
+        const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\ncraig:x:1000:1000:Craig,,,:/home/craig:/bin/bash\nodd:x:1001:1:o:relative:\nshort:x:1002\n";
+        let home = |uid: &str| {
+            let found = invoker(Some(uid), Some("100"), None, GROUPS, PASSWD).unwrap();
+            found.unwrap().home
+        };
+        assert_eq!(home("1000"), Some(PathBuf::from("/home/craig")));
+        assert_eq!(home("1001"), None);
+        assert_eq!(home("1002"), None);
+    }
+
+    #[test]
     fn what_is_no_number_is_not_guessed() {
         for (uid, gid) in [
             ("", "1000"),
@@ -169,7 +196,7 @@ mod tests {
             ("4294967295", "5"),
         ] {
             assert!(matches!(
-                invoker(Some(uid), Some(gid), None, GROUPS),
+                invoker(Some(uid), Some(gid), None, GROUPS, ""),
                 Err(UserError::BadVariables { .. })
             ));
         }

@@ -1,10 +1,11 @@
-//! Who has a device that could not be had exclusively: only read when an open failed, to name processes and
-//! mounts elsewhere. Stops nobody.
+//! Who else has a device: read when an open failed, to name processes and mounts elsewhere, and after one worked, to
+//! find those that write without having asked. Stops nobody.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::facts::{dev_no, gather, mount_line, DevNo, Facts};
 use super::rules::{refusals, target_of};
@@ -42,27 +43,59 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
     found
 }
 
-fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(root.join("proc")) else {
-        return Vec::new();
-    };
+/// The processes that have the disk `dev` or a partition of it open for writing: an exclusive open does not keep
+/// them off. Those of other users are seen by root only; readers, as udev's own, do no harm.
+pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
+    let partitions = gather(root, &[]).map_err(drop).and_then(|read| {
+        let facts = Facts::parse(&read).map_err(drop)?;
+        Ok(facts
+            .partitions(dev)
+            .into_iter()
+            .map(|part| part.dev)
+            .collect::<Vec<_>>())
+    });
+    let devices: BTreeSet<DevNo> = partitions.unwrap_or_default().into_iter().chain([dev]).collect();
+    let mut found: Vec<String> = others(root)
+        .filter(|dir| open_nodes(dir, &devices).any(|descriptor| is_writable(dir, &descriptor)))
+        .map(|dir| format!("{} is writing to it", who(&dir)))
+        .collect();
+    found.truncate(NAMED);
+    found
+}
+
+/// The directories below /proc of all processes but this one, by number.
+fn others(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let proc = root.join("proc");
     let own = std::process::id();
-    let mut numbers: Vec<u32> = entries
+    let mut numbers: Vec<u32> = fs::read_dir(&proc)
+        .into_iter()
+        .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| *number != own)
         .collect();
     numbers.sort_unstable();
+    numbers
+        .into_iter()
+        .map(move |number| proc.join(number.to_string()))
+}
+
+/// A process by number and name.
+fn who(process: &Path) -> String {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let number = process.file_name().unwrap_or_default().to_string_lossy();
+    format!("process {number} ({})", printable(name.trim()))
+}
+
+fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
     let mut found = Vec::new();
-    for number in numbers {
-        let dir = root.join("proc").join(number.to_string());
-        let name = fs::read_to_string(dir.join("comm")).unwrap_or_default();
-        let name = printable(name.trim());
-        if has_open(&dir, devices) {
-            found.push(format!("process {number} ({name}) has it open"));
+    for dir in others(root) {
+        if open_nodes(&dir, devices).next().is_some() {
+            found.push(format!("{} has it open", who(&dir)));
         } else if let Some(target) = mounted_by(&dir, devices) {
             let target = printable(&target);
             found.push(format!(
-                "process {number} ({name}) has it mounted at {target} in a namespace of its own"
+                "{} has it mounted at {target} in a namespace of its own",
+                who(&dir)
             ));
         }
         if found.len() >= NAMED {
@@ -72,13 +105,24 @@ fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
     found
 }
 
-fn has_open(process: &Path, devices: &BTreeSet<DevNo>) -> bool {
-    let Ok(entries) = fs::read_dir(process.join("fd")) else {
-        return false;
-    };
-    entries
-        .filter_map(|entry| fs::metadata(entry.ok()?.path()).ok())
-        .any(|meta| meta.file_type().is_block_device() && devices.contains(&dev_no(meta.rdev())))
+/// The numbers of the descriptors with which a process has a node of one of `devices` open.
+fn open_nodes<'a>(process: &Path, devices: &'a BTreeSet<DevNo>) -> impl Iterator<Item = OsString> + 'a {
+    let entries = fs::read_dir(process.join("fd")).into_iter().flatten();
+    entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let meta = fs::metadata(entry.path()).ok()?;
+        let ours = meta.file_type().is_block_device() && devices.contains(&dev_no(meta.rdev()));
+        ours.then(|| entry.file_name())
+    })
+}
+
+/// Whether a descriptor was opened for writing: `flags:` in its fdinfo, in octal, as open(2) has them (proc(5)).
+fn is_writable(process: &Path, descriptor: &OsStr) -> bool {
+    let info = fs::read_to_string(process.join("fdinfo").join(descriptor)).unwrap_or_default();
+    info.lines()
+        .find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok())
+        // O_WRONLY is 1 and O_RDWR is 2 on every architecture of Linux.
+        .is_some_and(|flags| flags & 3 != 0)
 }
 
 fn mounted_by(process: &Path, devices: &BTreeSet<DevNo>) -> Option<String> {

@@ -30,6 +30,8 @@ pub enum Command {
     Plan(Plan),
     /// Make a card image
     Build(Build),
+    /// Write a card, and prove that it was written
+    Flash(Flash),
     /// Show what is on an image or a card
     Inspect(Inspect),
     /// List every block device and why it may not be written
@@ -92,6 +94,33 @@ pub struct Build {
     #[arg(long, short)]
     pub output: PathBuf,
     /// Decoding threads; the output does not depend on it
+    #[arg(long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroUsize>,
+}
+
+/// `palmfarm flash`
+#[derive(Debug, Args)]
+pub struct Flash {
+    /// A farm file (.yaml, .yml), or an image, compressed or not
+    pub source: PathBuf,
+    /// The card, such as /dev/sdb; without it, one is picked from those that may be written
+    pub device: Option<PathBuf>,
+    /// One card of the fleet
+    #[arg(long)]
+    pub card: Option<String>,
+    /// Do not ask before overwriting DEVICE
+    #[arg(long, short, requires = "device")]
+    pub yes: bool,
+    /// Take one of the reasons against a disk upon yourself; may be given more than once
+    #[arg(long, value_name = "REASON", value_parser = ["internal", "large", "loop"])]
+    pub allow: Vec<String>,
+    /// Write the blocks that the filesystems call free, too
+    #[arg(long)]
+    pub full: bool,
+    /// What the file of an image must hash to
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// Decoding threads; what is written does not depend on it
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
 }

@@ -12,8 +12,8 @@ use crate::build::{self, Surveyed};
 use crate::card::size_text;
 use crate::farm::LoadedFarm;
 use crate::gather::{self, Gathered};
-use crate::map;
 use crate::sink::{write_output, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions};
+use crate::source::CacheDir;
 use crate::watch::Watch;
 
 /// Build.
@@ -36,7 +36,7 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         progress: &shown,
         cancel: &cancel,
     };
-    let base = open(&farm, watch)?;
+    let base = open(&farm, &surroundings::cache(), watch)?;
     let gathered = read(&farm)?;
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
@@ -46,7 +46,8 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(refused)?);
     }
     for (card, path) in prepared.iter().zip(&outputs) {
-        let allocated = allocated(&base, &card.edits)?;
+        let allocated =
+            build::allocated(&base.image, &base.layout.partitions, &card.edits).map_err(refused)?;
         let options = WriteOptions {
             threads: args.threads.unwrap_or_else(surroundings::threads),
             free: FreeSpace::Mapped(&allocated),
@@ -92,16 +93,21 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
 /// Open and survey the farm's base.
 ///
 /// # Errors
-/// Refused, where it will not do.
-pub(super) fn open(farm: &LoadedFarm, watch: Watch<'_>) -> Result<Surveyed, Failure> {
-    let image = build::open_base(farm, &surroundings::cache(), watch).map_err(|error| {
-        if watch.cancel.is_cancelled() {
-            return Failure::printed(Outcome::Interrupted);
-        }
+/// Refused, where it will not do; interrupted.
+pub(super) fn open(farm: &LoadedFarm, cache: &CacheDir, watch: Watch<'_>) -> Result<Surveyed, Failure> {
+    let image = build::open_base(farm, cache, watch).map_err(|error| {
         let hint = error.hint();
-        with_hint(Failure::new(Outcome::Refused, anyhow::Error::new(error)), hint)
+        not_opened(error, hint, watch)
     })?;
     build::survey(image).map_err(refused)
+}
+
+/// A base that was not opened, because it will not do or because somebody asked to stop.
+pub(super) fn not_opened(error: impl Into<anyhow::Error>, hint: Option<String>, watch: Watch<'_>) -> Failure {
+    if watch.cancel.is_cancelled() {
+        return Failure::printed(Outcome::Interrupted);
+    }
+    Failure::new(Outcome::Refused, error).maybe_hint(hint)
 }
 
 /// Read what the farm names.
@@ -115,7 +121,7 @@ pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
 /// A failure before anything was written.
 pub(super) fn refused(error: build::BuildError) -> Failure {
     let hint = error.hint();
-    with_hint(Failure::new(Outcome::Refused, error), hint)
+    Failure::new(Outcome::Refused, error).maybe_hint(hint)
 }
 
 /// A failure while writing.
@@ -125,30 +131,7 @@ fn spoilt(error: SinkError) -> Failure {
         return Failure::printed(Outcome::Interrupted);
     }
     let hint = error.hint();
-    with_hint(Failure::new(Outcome::Failed, error), hint)
-}
-
-fn with_hint(failure: Failure, hint: Option<String>) -> Failure {
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-fn allocated(base: &Surveyed, edits: &crate::block::Edits) -> Result<map::Extents, Failure> {
-    let ranges: Vec<_> = base
-        .layout
-        .partitions
-        .iter()
-        .map(|partition| map::Range {
-            start: partition.span.start(),
-            size: partition.span.size(),
-        })
-        .collect();
-    let edited = crate::block::Edited::new(base.image.as_ref(), edits);
-    map::allocated(&edited, &ranges)
-        .context("reading which blocks of the base are in use")
-        .or_fail(Outcome::Refused)
+    Failure::new(Outcome::Failed, error).maybe_hint(hint)
 }
 
 /// Where each card goes: the file that was named, or one per card in the folder that was.

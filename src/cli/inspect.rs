@@ -10,11 +10,13 @@ use serde_json::{json, Value};
 use super::args::Inspect;
 use super::progress::{Audience, Shown};
 use super::{build as building, surroundings, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build::{self, Surveyed};
-use crate::card::{printable, size_text};
+use crate::base::BaseFacts;
+use crate::block::ReadAt;
+use crate::card::{become_invoking_user, printable, size_text, ReadableCard};
 use crate::fs::READ_LIMIT;
-use crate::source::{BaseImage, Expect, Verified};
-use crate::survey::Volumes;
+use crate::part::Layout;
+use crate::source::{BaseImage, Expect, Sha256Sum};
+use crate::survey::{self, Volumes};
 use crate::tree::{CardPath, Volume};
 use crate::watch::Watch;
 
@@ -35,22 +37,61 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
         progress: &shown,
         cancel: &cancel,
     };
-    let image =
-        BaseImage::open(&args.image, Expect::Anything, &surroundings::cache(), watch).map_err(|error| {
-            let hint = error.hint();
-            let failure = Failure::new(Outcome::Refused, error);
-            hint.map_or_else(|| Failure::printed(Outcome::Refused), |hint| failure.hint(hint))
-        })?;
-    let base = build::survey(image).map_err(building::refused)?;
+    let image = open(args, watch)?;
+    let layout = Layout::read(&image.bytes).map_err(|error| building::refused(error.into()))?;
+    let facts = survey::survey(&image.bytes, &layout).map_err(|error| building::refused(error.into()))?;
+    let base = Inspected {
+        layout,
+        facts,
+        sha256: image.sha256,
+    };
     shown.clear();
-    let volumes = Volumes::open(&base.image, &base.layout).or_fail(Outcome::Refused)?;
+    let volumes = Volumes::open(&image.bytes, &base.layout).or_fail(Outcome::Refused)?;
     match &args.path {
         Some(path) => print_file(&volumes, path),
         None => summary(&base, &volumes, voice),
     }
 }
 
-type Opened = Volumes<Arc<Verified<BaseImage>>>;
+type Opened = Volumes<Arc<dyn ReadAt>>;
+
+/// Bytes to look at.
+struct Image {
+    bytes: Arc<dyn ReadAt>,
+    /// Of the file; a card has none.
+    sha256: Option<Sha256Sum>,
+}
+
+/// What was found.
+struct Inspected {
+    layout: Layout,
+    facts: BaseFacts,
+    sha256: Option<Sha256Sum>,
+}
+
+/// Open an image, or a card; with a card, root is given up before anything on it is looked into.
+fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
+    let card = ReadableCard::open(&args.image).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+    })?;
+    if let Some(card) = card {
+        become_invoking_user().or_fail(Outcome::Failed)?;
+        return Ok(Image {
+            bytes: Arc::new(card),
+            sha256: None,
+        });
+    }
+    let image =
+        BaseImage::open(&args.image, Expect::Anything, &surroundings::cache(), watch).map_err(|error| {
+            let hint = error.hint();
+            building::not_opened(error, hint, watch)
+        })?;
+    Ok(Image {
+        sha256: Some(image.provenance().sha256),
+        bytes: Arc::new(image),
+    })
+}
 
 fn print_file(volumes: &Opened, path: &str) -> Ended {
     let (volume, rest) = match path.split_once(':') {
@@ -75,7 +116,7 @@ fn print_file(volumes: &Opened, path: &str) -> Ended {
         .or_fail(Outcome::Failed)
 }
 
-fn summary(base: &Surveyed, volumes: &Opened, voice: Voice) -> Ended {
+fn summary(base: &Inspected, volumes: &Opened, voice: Voice) -> Ended {
     let json_of = |volume, path: &str| -> Result<Option<Value>, Failure> {
         let path = CardPath::new(path).or_fail(Outcome::Failed)?;
         let bytes = volumes
@@ -93,7 +134,7 @@ fn summary(base: &Surveyed, volumes: &Opened, voice: Voice) -> Ended {
     Ok(())
 }
 
-fn as_json(base: &Surveyed, manifest: Option<&Value>, report: Option<&Value>) -> Value {
+fn as_json(base: &Inspected, manifest: Option<&Value>, report: Option<&Value>) -> Value {
     let partitions = base.layout.partitions.iter().map(|partition| {
         json!({
             "number": partition.number, "start": partition.span.start(), "size": partition.span.size(),
@@ -104,12 +145,12 @@ fn as_json(base: &Surveyed, manifest: Option<&Value>, report: Option<&Value>) ->
         "event": "image", "scheme": base.layout.scheme.to_string(), "size": base.layout.disk_size,
         "partitions": partitions.collect::<Vec<_>>(), "boot": base.layout.boot.number,
         "root": base.layout.root.number, "release": base.facts.release, "architecture": base.facts.arch.debian(),
-        "systemd": base.facts.systemd, "sha256": base.image.provenance().sha256.to_string(),
+        "systemd": base.facts.systemd, "sha256": base.sha256.map(|sum| sum.to_string()),
         "manifest": manifest, "report": report,
     })
 }
 
-fn as_text(base: &Surveyed, manifest: Option<&Value>, report: Option<Value>) -> String {
+fn as_text(base: &Inspected, manifest: Option<&Value>, report: Option<Value>) -> String {
     let facts = &base.facts;
     let mut out = format!("{}, {}", printable(&facts.release), facts.arch);
     if let Some(systemd) = facts.systemd {

@@ -2,9 +2,11 @@
 //! library; here they are asked for and printed.
 
 pub mod args;
+mod ask;
 pub mod build;
 pub mod check;
 pub mod devices;
+pub mod flash;
 pub mod init;
 pub mod inspect;
 pub mod list;

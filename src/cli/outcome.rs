@@ -81,6 +81,13 @@ impl Failure {
         self
     }
 
+    /// The same failure, with what the person can do where anything can be done.
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+
     /// Print it, to people or as a line of JSON, and give its exit code.
     #[must_use]
     pub fn report(&self, voice: Voice) -> ExitCode {

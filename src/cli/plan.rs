@@ -35,6 +35,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
             let cancel = surroundings::interruptible();
             let base = building::open(
                 &farm,
+                &surroundings::cache(),
                 Watch {
                     progress: &shown,
                     cancel: &cancel,

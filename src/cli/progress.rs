@@ -103,7 +103,8 @@ impl Progress for Shown {
                 // A reader that has gone away is no reason to spoil what is being written.
                 drop(writeln!(std::io::stdout(), "{event}"));
             }
-            Audience::People if !fresh => {
+            // A phase that is over at once, or that counts nothing, is no news in a log.
+            Audience::People if !fresh && total > 1 => {
                 let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
                 eprintln!(
                     "{phase}: {percent} % of {} MB, {} MB/s",

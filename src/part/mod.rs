@@ -115,6 +115,15 @@ pub struct Partition {
     pub contents: Contents,
 }
 
+/// The partitions of any image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The kind of the table.
+    pub scheme: Scheme,
+    /// Every partition, by number.
+    pub partitions: Vec<Partition>,
+}
+
 /// The partitions of an image for a Raspberry Pi.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -257,15 +266,14 @@ impl LayoutError {
     }
 }
 
-impl Layout {
-    /// Find the partitions of `image`.
+impl Table {
+    /// Find the partitions of `image`: each lies within it, and no two overlap.
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
         let (scheme, entries) = match mbr::read(image)? {
             mbr::Table::Plain(entries) => (Scheme::Mbr, entries),
             mbr::Table::Protective => (Scheme::Gpt, gpt::read(image)?),
         };
-        let disk_size = image.size();
-        within(&entries, disk_size)?;
+        within(&entries, image.size())?;
         apart(&entries)?;
         let mut partitions = Vec::with_capacity(entries.len());
         for Entry { number, span, kind } in entries {
@@ -276,6 +284,15 @@ impl Layout {
                 contents: sniff::contents(image, span)?,
             });
         }
+        Ok(Self { scheme, partitions })
+    }
+}
+
+impl Layout {
+    /// Find the partitions of `image`.
+    pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
+        let Table { scheme, partitions } = Table::read(image)?;
+        let disk_size = image.size();
         let boot = the_only(&partitions, Wanted::Boot)?;
         let root = the_only(&partitions, Wanted::Root)?;
         Ok(Self {

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
-use crate::block::{Edits, ReadAt};
+use crate::block::{Edited, Edits};
 use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
 use crate::source::{BaseImage, Verified};
 use crate::watch::{Phase, Watch};
@@ -128,7 +128,7 @@ fn pass_and_proof<M: Medium>(
         }
     };
     let Passed { card, probe } = image.done;
-    let burnt = card.read_back(&expect, &Edited { base, edits }, &step)?;
+    let burnt = card.read_back(&expect, &Edited::new(base, edits), &step)?;
     Ok(CardWritten {
         card: burnt.card,
         size: image.size,
@@ -138,24 +138,6 @@ fn pass_and_proof<M: Medium>(
         repaired: burnt.repaired,
         probe,
     })
-}
-
-/// The image as it is on the card, read from where it came from.
-struct Edited<'a> {
-    base: &'a Verified<BaseImage>,
-    edits: &'a Edits,
-}
-
-impl ReadAt for Edited<'_> {
-    fn size(&self) -> u64 {
-        self.base.size()
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.base.read_exact_at(offset, buf)?;
-        self.edits.apply(offset, buf);
-        Ok(())
-    }
 }
 
 /// Takes an image to a card.

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::card::BurnError;
+use crate::edit::EditError;
 use crate::source::SourceError;
 
 /// Why an image was not written. `target` is a path, or what the sink calls itself.
@@ -14,6 +15,9 @@ pub enum SinkError {
     /// The card could not be written, or does not hold what was written.
     #[error(transparent)]
     Card(#[from] BurnError),
+    /// The card holds what was written, but not as files.
+    #[error("reading the files on the card")]
+    Files(#[source] EditError),
     /// The edits were made for another image.
     #[error("the edits are for an image of {edits} bytes, the base image has {base}")]
     OtherBase {
@@ -68,6 +72,7 @@ impl SinkError {
         match self {
             Self::Source(source) => source.hint(),
             Self::Card(error) => error.hint().map(str::to_owned),
+            Self::Files(_) => Some("try another reader, then another card".into()),
             Self::OtherBase { .. } => None,
             Self::Create { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("give the name of a file; a card is written with `palmfarm flash`".into())

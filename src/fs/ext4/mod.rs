@@ -9,13 +9,13 @@ mod walk;
 mod write;
 
 pub use read::Ext4Reader;
+pub use superblock::Superblock;
 pub use write::Ext4Writer;
 
 use crate::block::ReadAt;
 use crate::tree::Volume;
 
 use super::FsError;
-use superblock::Superblock;
 
 /// The inode of the root directory (kernel, `Documentation/filesystems/ext4/special_inodes.rst`).
 const ROOT_INODE: u32 = 2;

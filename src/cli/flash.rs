@@ -1,0 +1,423 @@
+//! `palmfarm flash`: the order in which a card is found, taken, checked against what shall go onto it, and written.
+//!
+//! The device is opened first, because only root may; then root is given up, and only then is anything looked into
+//! that others made. Nothing is written before the last question was answered.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{anyhow, Context};
+use palmfarm_spec::farm::StorageDriver;
+use serde_json::json;
+
+use super::args::Flash;
+use super::progress::{Audience, Shown};
+use super::{ask, build as building, check, devices, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::build;
+use crate::card::facts::{gather, look_up, Device, Facts};
+use crate::card::{
+    approve, become_invoking_user, candidates, explain, refusals, shell_quote, size_text, target_of, Allowed,
+    Became, Ejected, FileRole, OpenCard, Refusal, Target,
+};
+use crate::flash::{flash, Flashed, Job};
+use crate::pool;
+use crate::sink::{CardFailure, CardOptions, FreeSpace};
+use crate::source::{BaseImage, CacheDir, Expect, Sha256Sum, Trust};
+use crate::watch::Watch;
+
+/// Flash.
+///
+/// # Errors
+/// Refused, where device, farm or image will not do; failed with the card untouched; spoiled, once something was
+/// written; interrupted.
+pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
+    let shown = Shown::new(audience);
+    let cancel = surroundings::interruptible();
+    let watch = Watch {
+        progress: &shown,
+        cancel: &cancel,
+    };
+    let allowed: Allowed = args.allow.iter().filter_map(|word| word.parse().ok()).collect();
+    let target = match &args.device {
+        Some(device) => look_up(device),
+        None => pick(args, &allowed, voice, watch)?,
+    };
+    if !args.yes && !ask::is_anybody_there(voice) {
+        let error = anyhow!(
+            "nobody is there to be asked whether {} may be overwritten",
+            target.path
+        );
+        return Err(Failure::new(Outcome::Refused, error).hint("add --yes if it may"));
+    }
+    let facts = look(&files(args, None))?;
+    let card = take(args, &facts, &target, &allowed, voice)?;
+    let cache = match become_invoking_user().or_fail(Outcome::Failed)? {
+        Became::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
+        Became::Unchanged => surroundings::cache(),
+    };
+
+    let subject = prepare(args, voice, &cache, watch)?;
+    shown.clear();
+    let job = &subject.job;
+    // Again, now that it is known how large the image is and where it lies.
+    let image = PathBuf::from(&job.base().provenance().name);
+    let facts = look(&files(args, Some(&image)))?;
+    refuse(
+        &refusals(&facts, &target, Some(job.size()), &allowed),
+        &target,
+        voice,
+    )?;
+    if let (Some(size), Some(free)) = (subject.pool, job.free_when_grown(card.identity().size)) {
+        pool::fits(size, free).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Outcome::Refused, error).hint(hint)
+        })?;
+    }
+    let device = facts.devices.get(&card.identity().dev);
+    announce(&subject, &facts, device, voice);
+    if !args.yes {
+        confirm(device, &target, watch)?;
+    }
+    write(args, job, card, voice, watch, &shown)
+}
+
+/// What goes onto the card.
+struct Subject {
+    job: Job,
+    /// What to call it.
+    title: String,
+    /// The size of the storage pool that it declares, in bytes.
+    pool: Option<u64>,
+}
+
+/// Let the person choose among the cards that may be written.
+fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Result<Target, Failure> {
+    if !ask::is_anybody_there(voice) {
+        let error = anyhow!("no device is given, and nobody is there to pick one");
+        return Err(Failure::new(Outcome::Usage, error).hint("`palmfarm devices` shows what there is"));
+    }
+    let facts = look(&files(args, None))?;
+    let all = candidates(&facts, None, allowed);
+    let cards: Vec<&Device> = all
+        .iter()
+        .filter(|(_, reasons)| reasons.is_empty())
+        .map(|(device, _)| *device)
+        .collect();
+    if cards.is_empty() {
+        let error = anyhow!("there is no card that may be written");
+        let hint = "`palmfarm devices` shows every disk, and why it is not one";
+        return Err(Failure::new(Outcome::Refused, error).hint(hint));
+    }
+    for (number, device) in (1_usize..).zip(&cards) {
+        eprintln!("{number}: {}", devices::card_text(&facts, device));
+    }
+    let question = format!("which one shall be overwritten (1 to {})? ", cards.len());
+    let answer = ask::ask(&question, watch.cancel)?;
+    let chosen = answer
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| cards.get(number.checked_sub(1)?));
+    let Some(device) = chosen else {
+        eprintln!("nothing was touched");
+        return Err(Failure::printed(Outcome::Refused));
+    };
+    Ok(target_of(device))
+}
+
+/// Read the machine, and where `files` lie on it.
+fn look(files: &[(FileRole, PathBuf)]) -> Result<Facts, Failure> {
+    let files: Vec<(FileRole, &Path)> = files.iter().map(|(role, path)| (*role, path.as_path())).collect();
+    let snapshot = gather(Path::new("/"), &files).or_fail(Outcome::Refused)?;
+    Facts::parse(&snapshot).or_fail(Outcome::Refused)
+}
+
+/// What must not lie on the card.
+fn files(args: &Flash, image: Option<&Path>) -> Vec<(FileRole, PathBuf)> {
+    let role = if is_farm(&args.source) {
+        FileRole::Farm
+    } else {
+        FileRole::Image
+    };
+    let program = env::current_exe().ok().map(|path| (FileRole::Program, path));
+    let image = image.map(|path| (FileRole::Image, path.to_owned()));
+    let mut found = vec![(role, args.source.clone())];
+    found.extend(program);
+    found.extend(image.filter(|(_, path)| *path != args.source));
+    found
+}
+
+/// Whether the name is that of a farm file; anything else is an image.
+fn is_farm(path: &Path) -> bool {
+    let is = |end: &str| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case(end))
+    };
+    is("yaml") || is("yml")
+}
+
+/// Approve the device and open it.
+fn take(
+    args: &Flash,
+    facts: &Facts,
+    target: &Target,
+    allowed: &Allowed,
+    voice: Voice,
+) -> Result<OpenCard, Failure> {
+    let approved = match approve(facts, target, None, allowed) {
+        Ok(approved) => approved,
+        Err(reasons) => {
+            refuse(&reasons, target, voice)?;
+            return Err(Failure::printed(Outcome::Refused));
+        }
+    };
+    approved.open().map_err(|error| {
+        let hint = match &error {
+            crate::card::OpenError::Denied { .. } => Some(format!(
+                "{}; root is given up as soon as the card is open",
+                with_sudo(args, target)
+            )),
+            other => other.hint(),
+        };
+        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+    })
+}
+
+/// The same command for root, ready to be pasted.
+fn with_sudo(args: &Flash, target: &Target) -> String {
+    let program = env::args_os().next().unwrap_or_else(|| "palmfarm".into());
+    let word = |text: &OsStr| shell_quote(&text.to_string_lossy());
+    let mut words = vec!["sudo".to_owned(), word(&program), "flash".to_owned()];
+    words.push(word(args.source.as_os_str()));
+    words.push(shell_quote(&target.path));
+    for reason in &args.allow {
+        words.push(format!("--allow {reason}"));
+    }
+    if let Some(card) = &args.card {
+        words.push(format!("--card {}", shell_quote(card)));
+    }
+    for (given, option) in [(args.yes, "--yes"), (args.full, "--full")] {
+        words.extend(given.then(|| option.to_owned()));
+    }
+    words.join(" ")
+}
+
+/// Every reason at once, where there is one.
+fn refuse(reasons: &[Refusal], target: &Target, voice: Voice) -> Ended {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    match voice {
+        Voice::Json => println!(
+            "{}",
+            json!({
+                "event": "error", "exit": Outcome::Refused.code(), "device": target.path,
+                "message": format!("{} is not written", target.path),
+                "refusals": devices::reasons(reasons),
+            })
+        ),
+        Voice::People => {
+            eprintln!(
+                "palmfarm: {} is not written:",
+                crate::card::printable(&target.path)
+            );
+            for (message, hint) in explain(reasons) {
+                eprintln!("  {message}");
+                if let Some(hint) = hint {
+                    eprintln!("    hint: {hint}");
+                }
+            }
+        }
+    }
+    Err(Failure::printed(Outcome::Refused))
+}
+
+/// Everything that can be found wrong with farm or image is found here.
+fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Failure> {
+    if !is_farm(&args.source) {
+        return image(args, cache, watch);
+    }
+    if args.sha256.is_some() {
+        let error = anyhow!("--sha256 is for images; a farm says `sha256:` itself");
+        return Err(Failure::new(Outcome::Usage, error));
+    }
+    let farm = check::load(&args.source, voice)?;
+    let card = farm.farm.card(args.card.as_deref()).or_fail(Outcome::Refused)?;
+    let title = format!("{} of {}", card.name, args.source.display());
+    let storage = farm.farm.lxd.as_ref().map(|lxd| lxd.storage.clone());
+    let base = building::open(&farm, cache, watch)?;
+    let gathered = building::read(&farm)?;
+    let plan =
+        build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(building::refused)?;
+    let tree = build::render(&farm, &gathered, &plan, &base).map_err(building::refused)?;
+    let prepared = build::edit(plan, tree, &base, surroundings::ambient()?).map_err(building::refused)?;
+    Ok(Subject {
+        job: Job::card(&base, prepared).map_err(building::refused)?,
+        title,
+        pool: storage
+            .filter(|storage| storage.driver == StorageDriver::Btrfs)
+            .and_then(|storage| storage.size),
+    })
+}
+
+fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Failure> {
+    if args.card.is_some() {
+        let error = anyhow!("--card is for farms, but {} is an image", args.source.display());
+        return Err(Failure::new(Outcome::Usage, error).hint("the name of a farm file ends in .yaml"));
+    }
+    let expect = match &args.sha256 {
+        Some(text) => Expect::Sha256(text.parse::<Sha256Sum>().or_fail(Outcome::Usage)?),
+        None => Expect::Anything,
+    };
+    let image = BaseImage::open(&args.source, expect, cache, watch).map_err(|error| {
+        let hint = error.hint();
+        building::not_opened(error, hint, watch)
+    })?;
+    Ok(Subject {
+        job: Job::image(image).map_err(building::refused)?,
+        title: args.source.display().to_string(),
+        pool: None,
+    })
+}
+
+/// Say what is about to happen.
+fn announce(subject: &Subject, facts: &Facts, device: Option<&Device>, voice: Voice) {
+    let job = &subject.job;
+    match voice {
+        Voice::Json => println!(
+            "{}",
+            json!({
+                "event": "flashing", "device": device.map(Device::node), "size": job.size(),
+                "in_use": job.in_use(), "sha256": job.base().provenance().sha256.to_string(),
+                "verified": job.base().provenance().trust == Trust::Matched,
+            })
+        ),
+        Voice::People => {
+            if let Some(device) = device {
+                eprintln!("{}", devices::card_text(facts, device));
+            }
+            eprintln!(
+                "will be overwritten with {}: {}, of which {} are in use",
+                crate::card::printable(&subject.title),
+                size_text(job.size()),
+                size_text(job.in_use())
+            );
+            if job.base().provenance().trust == Trust::Unchecked {
+                eprintln!("the base image is taken as it is: no sha256 was given to compare it with");
+            }
+        }
+    }
+}
+
+/// Only the device's own name will do: an answer that one gives without looking is no answer.
+fn confirm(device: Option<&Device>, target: &Target, watch: Watch<'_>) -> Ended {
+    let name = device.map_or(target.path.as_str(), |device| device.name.as_str());
+    let question = format!("type {name} to overwrite it, anything else to leave it: ");
+    if ask::ask(&question, watch.cancel)? == name {
+        return Ok(());
+    }
+    eprintln!("nothing was touched");
+    Err(Failure::printed(Outcome::Refused))
+}
+
+fn write(args: &Flash, job: &Job, card: OpenCard, voice: Voice, watch: Watch<'_>, shown: &Shown) -> Ended {
+    let mut salt = [0; 16];
+    rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())
+        .map_err(std::io::Error::from)
+        .context("asking the kernel for 16 random bytes")
+        .or_fail(Outcome::Failed)?;
+    let options = CardOptions {
+        threads: args.threads.unwrap_or_else(surroundings::threads),
+        free: if args.full {
+            FreeSpace::Written
+        } else {
+            FreeSpace::Skipped(job.allocated())
+        },
+        salt,
+    };
+    let path = card.path().to_owned();
+    let started = Instant::now();
+    let flashed = flash(job, card, options, watch).map_err(|failure| {
+        shown.clear();
+        failed(failure, &path, voice)
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    shown.clear();
+    let Flashed {
+        card,
+        written,
+        skipped,
+        verified,
+        files,
+        repaired,
+        probe,
+        ..
+    } = flashed;
+    let ejected = card.eject();
+    match voice {
+        Voice::Json => println!(
+            "{}",
+            json!({
+                "event": "flashed", "device": path, "size": job.size(), "written": written,
+                "skipped": skipped, "verified": verified, "files": files, "repaired": repaired,
+                "seconds": seconds, "probe_seconds": probe.as_secs_f64(),
+                "ejected": matches!(ejected, Ok(Ejected::Yes)),
+            })
+        ),
+        Voice::People => {
+            let skipped = if skipped > 0 {
+                format!(", {} of free space skipped", size_text(skipped))
+            } else {
+                String::new()
+            };
+            eprintln!(
+                "{path}: {} written{skipped}, {} read back and found right, {files} files looked at, in {seconds:.1} s",
+                size_text(written),
+                size_text(verified),
+            );
+            if let [first, ..] = repaired.as_slice() {
+                eprintln!(
+                    "warning: {} places had to be written twice, the first at offset {first}: do not trust this card for long",
+                    repaired.len()
+                );
+            }
+            match ejected {
+                Ok(Ejected::Yes) => eprintln!("the card was ejected: take it out"),
+                Ok(Ejected::NotNeeded) => eprintln!("the card can be taken out"),
+                Err(error) => eprintln!("the card is written, but its reader would not eject it: {error}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a failure says of the card.
+fn failed(failure: CardFailure, path: &str, voice: Voice) -> Failure {
+    let hint = failure.cause().hint();
+    let cancelled = failure.cause().is_cancelled();
+    let (outcome, state, cause) = match failure {
+        CardFailure::Untouched(cause) => (Outcome::Failed, "was not touched", cause),
+        CardFailure::Spoiled(cause) => (
+            Outcome::Spoiled,
+            "holds neither what it held nor the image: write it again",
+            cause,
+        ),
+    };
+    if cancelled {
+        let message = format!("interrupted; {path} {state}");
+        match voice {
+            Voice::People => eprintln!("{message}"),
+            Voice::Json => println!(
+                "{}",
+                json!({"event": "error", "exit": Outcome::Interrupted.code(), "message": message})
+            ),
+        }
+        return Failure::printed(Outcome::Interrupted);
+    }
+    Failure::new(
+        outcome,
+        anyhow::Error::new(cause).context(format!("{path} {state}")),
+    )
+    .maybe_hint(hint)
+}

@@ -1,0 +1,193 @@
+//! What is written to a card, and the whole of writing it: one pass, the second pass that proves it, and a look at
+//! the files through the filesystems. It is given a medium and opens none; who may be written, `card` decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::block::Edits;
+use crate::build::{self, BuildError, Prepared, Surveyed};
+use crate::card::{AlignedBuf, CardIo, Medium, HEAD};
+use crate::edit;
+use crate::map::Extents;
+use crate::part::{Layout, Table};
+use crate::pool::Room;
+use crate::sink::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
+use crate::source::{BaseImage, Verified};
+use crate::tree::Tree;
+use crate::watch::Watch;
+
+/// [`HEAD`] as a length in memory.
+const HEAD_LEN: usize = 1 << 20;
+
+/// What a card is to hold.
+pub struct Job {
+    image: Arc<Verified<BaseImage>>,
+    edits: Edits,
+    allocated: Extents,
+    files: Option<Files>,
+}
+
+/// What was put on the image: looked at again on the card.
+struct Files {
+    layout: Layout,
+    tree: Tree,
+    room: Room,
+}
+
+/// A card that was written and proved.
+#[derive(Debug)]
+pub struct Flashed<M> {
+    /// The card: it must still be let go.
+    pub card: M,
+    /// Bytes of image.
+    pub size: u64,
+    /// Bytes that were written.
+    pub written: u64,
+    /// Bytes that are free and were skipped.
+    pub skipped: u64,
+    /// Bytes that were read back and found right.
+    pub verified: u64,
+    /// Files, directories and links that were read through the filesystems and found as planned.
+    pub files: usize,
+    /// Where something had to be written again, in bytes.
+    pub repaired: Vec<u64>,
+    /// How long it took to find out whether the card has the size it claims.
+    pub probe: Duration,
+}
+
+impl Job {
+    /// An image as it is, whoever made it: any disk image with a partition table.
+    ///
+    /// # Errors
+    /// It is no disk image, or its maps of free space cannot be read.
+    pub fn image(image: Verified<BaseImage>) -> Result<Self, BuildError> {
+        let table = Table::read(&image)?;
+        let edits = Edits::new(crate::block::ReadAt::size(&image));
+        let allocated = build::allocated(&image, &table.partitions, &edits)?;
+        Ok(Self {
+            image: Arc::new(image),
+            edits,
+            allocated,
+            files: None,
+        })
+    }
+
+    /// A card of a farm.
+    ///
+    /// # Errors
+    /// The base's maps of free space cannot be read.
+    pub fn card(base: &Surveyed, prepared: Prepared) -> Result<Self, BuildError> {
+        let allocated = build::allocated(&base.image, &base.layout.partitions, &prepared.edits)?;
+        let root = base.layout.root.span;
+        let used = allocated
+            .within(root.start(), root.end())
+            .map(|(start, end)| end.saturating_sub(start))
+            .sum();
+        Ok(Self {
+            image: Arc::clone(&base.image),
+            edits: prepared.edits,
+            allocated,
+            files: Some(Files {
+                layout: base.layout.clone(),
+                tree: prepared.tree,
+                room: Room {
+                    root,
+                    used,
+                    inode_tables: base.inode_tables,
+                },
+            }),
+        })
+    }
+
+    /// The image, and how it is known to be the right one.
+    #[must_use]
+    pub fn base(&self) -> &Verified<BaseImage> {
+        &self.image
+    }
+
+    /// Bytes of the image.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.edits.image_size()
+    }
+
+    /// Bytes of it that matter.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        self.allocated.total()
+    }
+
+    /// The map of what matters.
+    #[must_use]
+    pub fn allocated(&self) -> &Extents {
+        &self.allocated
+    }
+
+    /// The bytes that the root filesystem will have free on a card of `card` bytes; `None` where the image is
+    /// nobody's farm.
+    #[must_use]
+    pub fn free_when_grown(&self, card: u64) -> Option<u64> {
+        self.files.as_ref().map(|files| files.room.free_on(card))
+    }
+}
+
+/// Write `job` to `card` and prove that it is there.
+///
+/// # Errors
+/// [`CardFailure`], which says whether the card was touched. A card that fails the last look, too, is left without
+/// a partition table.
+pub fn flash<M: Medium + 'static>(
+    job: &Job,
+    card: M,
+    options: CardOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<Flashed<M>, CardFailure> {
+    let CardWritten {
+        card,
+        size,
+        written,
+        skipped,
+        verified,
+        repaired,
+        probe,
+    } = write_card(&job.image, &job.edits, card, options, watch)?;
+    let (card, files) = look(card, job.files.as_ref())?;
+    Ok(Flashed {
+        card: card.into_medium(),
+        size,
+        written,
+        skipped,
+        verified,
+        files,
+        repaired,
+        probe,
+    })
+}
+
+/// Read what was planned through the filesystems on the card.
+fn look<M: Medium + 'static>(
+    card: CardIo<M>,
+    files: Option<&Files>,
+) -> Result<(CardIo<M>, usize), CardFailure> {
+    let Some(files) = files else {
+        return Ok((card, 0));
+    };
+    let shared = Arc::new(card);
+    let seen = edit::read_back(&shared, &files.layout, &files.tree);
+    match seen {
+        Err(error) => {
+            // As good as it goes: the card is spoiled whether or not this works.
+            let _left_empty = shared
+                .write_all(0, &AlignedBuf::new(usize::try_from(HEAD).unwrap_or(HEAD_LEN)))
+                .and_then(|()| shared.flush());
+            Err(CardFailure::Spoiled(SinkError::Files(error)))
+        }
+        Ok(count) => match Arc::into_inner(shared) {
+            Some(card) => Ok((card, count)),
+            // The readers are gone when `read_back` returns, and nobody else had a share.
+            None => Err(CardFailure::Spoiled(SinkError::Card(
+                crate::card::BurnError::OutOfOrder,
+            ))),
+        },
+    }
+}

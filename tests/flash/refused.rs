@@ -1,0 +1,226 @@
+//! What is no card is not written: exit code 1, every reason named, not a byte changed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::process::{Command, Stdio};
+
+use crate::stage::{run, Disk};
+use crate::{exits, folder, is_ready, noise, palmfarm, told, MIB};
+
+const CARD: u64 = 256 * MIB;
+
+/// Flashing to `disk` is refused for the reason that `expect` names.
+fn check(disk: &Disk, node: &str, expect: &str) {
+    let dir = folder();
+    let before = disk.hash();
+    let arguments = [
+        "flash",
+        "farm.yaml",
+        node,
+        "--yes",
+        "--allow",
+        "loop",
+        "--allow",
+        "internal",
+        "--allow",
+        "large",
+    ];
+    let text = exits(dir.path(), &arguments, 1);
+    assert!(text.contains(expect), "{expect}: {text}");
+    assert_eq!(disk.hash(), before, "{expect}: the device was changed");
+    // Scripts learn the same.
+    let arguments = [&arguments[..], &["--json"]].concat();
+    let text = exits(dir.path(), &arguments, 1);
+    assert!(text.contains("\"exit\":1"), "{text}");
+    assert_eq!(disk.hash(), before, "{expect}: the device was changed");
+}
+
+#[test]
+fn a_disk_in_use_is_refused() {
+    if !is_ready() {
+        return;
+    }
+    let mut disk = Disk::new(CARD);
+    let part = disk.partition();
+    run("mkfs.ext4", &["-q", &part]);
+    let target = disk.mount_part(&part);
+    check(&disk, disk.node(), &format!("is mounted at {}", target.display()));
+    check(&disk, &part, "is a partition, not a whole disk");
+
+    let mut disk = Disk::new(CARD);
+    let part = disk.partition();
+    disk.swap(&part);
+    check(&disk, disk.node(), "is swapped to");
+
+    let mut disk = Disk::new(CARD);
+    let upper = disk.loop_over();
+    check(&disk, disk.node(), &format!("is in use by {upper}"));
+}
+
+#[test]
+fn a_disk_that_will_not_do_is_refused() {
+    if !is_ready() {
+        return;
+    }
+    check(&Disk::with(CARD, &["-r"]), "/dev/null", "is a character device");
+    let read_only = Disk::with(CARD, &["-r"]);
+    check(&read_only, read_only.node(), "is read-only");
+    let small = Disk::new(64 * MIB);
+    check(&small, small.node(), "the image has 100663296");
+    let typo = Disk::new(CARD);
+    check(&typo, &format!("{}x", typo.node()), "there is no /dev/loop");
+    let file = typo.file();
+    check(&typo, file.to_str().unwrap(), "is a regular file, not a disk");
+}
+
+#[test]
+fn the_disk_that_holds_the_image_is_refused() {
+    if !is_ready() {
+        return;
+    }
+    let mut disk = Disk::new(CARD);
+    run("mkfs.ext4", &["-q", disk.node()]);
+    let target = disk.mount();
+    let image = noise(&target, 16 * MIB);
+    run("sync", &["-f", target.to_str().unwrap()]);
+    let before = disk.hash();
+    let dir = folder();
+    let arguments = [
+        "flash",
+        image.to_str().unwrap(),
+        disk.node(),
+        "--yes",
+        "--allow",
+        "loop",
+    ];
+    let text = exits(dir.path(), &arguments, 1);
+    assert!(text.contains("holds the image"), "{text}");
+    assert_eq!(disk.hash(), before);
+}
+
+#[test]
+fn a_device_that_somebody_else_has_open_is_refused() {
+    if !is_ready() {
+        return;
+    }
+    let disk = Disk::new(CARD);
+    // Exclusively, as a mount has it.
+    let other = File::options()
+        .read(true)
+        .custom_flags(libc::O_EXCL)
+        .open(disk.node())
+        .unwrap();
+    check(&disk, disk.node(), "is in use");
+    drop(other);
+    // Plainly, as a dd that is still running has it.
+    let script = "exec 3<>\"$0\"; echo ready; read end";
+    let mut writer = Command::new("sh")
+        .args(["-c", script, disk.node()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(writer.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    check(&disk, disk.node(), "(sh) is writing to it");
+    drop(writer.stdin.take());
+    writer.wait().unwrap();
+    let dir = folder();
+    exits(
+        dir.path(),
+        &["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"],
+        0,
+    );
+}
+
+#[test]
+fn nothing_is_written_unasked() {
+    if !is_ready() {
+        return;
+    }
+    let disk = Disk::new(CARD);
+    let before = disk.hash();
+    let dir = folder();
+    // Nobody to ask: neither with a device nor without one, and never by --yes alone.
+    exits(
+        dir.path(),
+        &["flash", "farm.yaml", disk.node(), "--allow", "loop"],
+        1,
+    );
+    exits(dir.path(), &["flash", "farm.yaml", "--allow", "loop"], 2);
+    exits(dir.path(), &["flash", "farm.yaml", "--yes", "--allow", "loop"], 2);
+    exits(
+        dir.path(),
+        &["flash", "farm.yaml", disk.node(), "--yes", "--allow", "mounted"],
+        2,
+    );
+    // A farm with a mistake in it.
+    fs::write(
+        dir.path().join("bad.yaml"),
+        "farm: 1\nbase: mini\nhostnam: palm\n",
+    )
+    .unwrap();
+    exits(
+        dir.path(),
+        &["flash", "bad.yaml", disk.node(), "--yes", "--allow", "loop"],
+        1,
+    );
+    // No image at all.
+    fs::write(dir.path().join("text.img"), "no image\n".repeat(1000)).unwrap();
+    exits(
+        dir.path(),
+        &["flash", "text.img", disk.node(), "--yes", "--allow", "loop"],
+        1,
+    );
+    assert_eq!(disk.hash(), before);
+}
+
+#[test]
+fn root_is_given_up_before_a_farm_is_read() {
+    if !is_ready() {
+        return;
+    }
+    let disk = Disk::new(CARD);
+    let before = disk.hash();
+    let dir = folder();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = dir.path().join("farm.yaml");
+    let flash = || {
+        let arguments = ["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"];
+        let mut command = palmfarm(dir.path(), &arguments);
+        // As sudo leaves them; 65534 is nobody, everywhere.
+        command.envs([
+            ("SUDO_UID", "65534"),
+            ("SUDO_GID", "65534"),
+            ("SUDO_USER", "nobody"),
+        ]);
+        command.output().unwrap()
+    };
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let out = flash();
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(told(&out).contains("Permission denied"), "{}", told(&out));
+    assert_eq!(disk.hash(), before);
+    // What nobody may read, nobody can flash; the agents lie where only root goes, in some checkouts.
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let agents = dir.path().join("agents");
+    fs::create_dir(&agents).unwrap();
+    for agent in fs::read_dir(std::env::var_os("PALMFARM_AGENT_DIR").unwrap()).unwrap() {
+        let agent = agent.unwrap().path();
+        if agent.is_file() {
+            let to = agents.join(agent.file_name().unwrap());
+            fs::copy(&agent, &to).unwrap();
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    }
+    fs::set_permissions(&agents, fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = ["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"];
+    let mut command = palmfarm(dir.path(), &arguments);
+    command.envs([
+        ("SUDO_UID", "65534"),
+        ("SUDO_GID", "65534"),
+        ("SUDO_USER", "nobody"),
+    ]);
+    let out = command.env("PALMFARM_AGENT_DIR", &agents).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+}
