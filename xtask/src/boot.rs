@@ -4,15 +4,19 @@
 //! report is read from the image after the power is off. Bounded in time, and gone without a trace when it ends.
 
 mod checks;
+mod cuts;
 mod deadline;
+mod disk;
 mod farm;
 mod guest;
 mod lab;
 mod look;
 mod off;
 mod qemu;
+mod rollback;
 mod router;
 mod stock;
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -20,17 +24,25 @@ use anyhow::{bail, Context, Result};
 
 use crate::base;
 use crate::deps::{self, Package, Privilege, Ready};
+use crate::sh;
 use checks::Checks;
 use lab::Lab;
 
 const USAGE: &str =
-    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--stock] [--base LAYOUT] [--tool PALMFARM]";
+    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--stock | --rollback | --power-cuts] [--base LAYOUT] [--tool PALMFARM]";
+
+/// Set where what is mounted is seen by nobody else, and goes when the process does.
+const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
     /// A farm.
     Farm(Renderer),
+    /// Farms that would cut the Pi off, and a router that is gone.
+    Rollback,
+    /// One first boot, with the power cut at every point of it.
+    PowerCuts,
     /// The base itself, to see that base and harness are sound.
     Stock,
 }
@@ -61,6 +73,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     while let Some(word) = words.next() {
         match word {
             "--stock" => trial = Trial::Stock,
+            "--rollback" => trial = Trial::Rollback,
+            "--power-cuts" => trial = Trial::PowerCuts,
             "--renderer" => {
                 trial = match words.next() {
                     Some("networkd") => Trial::Farm(Renderer::Networkd),
@@ -77,7 +91,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         (Some(tool), _) => tool,
         (None, Trial::Stock) => PathBuf::new(),
         // As the user who asked, before anything runs as root.
-        (None, Trial::Farm(_)) => tool_with_agents()?,
+        (None, _) => tool_with_agents()?,
     };
     let passed = as_root(trial, layout, &tool)?;
     println!("{passed} checks passed");
@@ -101,12 +115,21 @@ fn as_root(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
     let mut args = vec!["boot", "--base", layout, "--tool", &tool_word];
     match trial {
         Trial::Stock => args.push("--stock"),
+        Trial::Rollback => args.push("--rollback"),
+        Trial::PowerCuts => args.push("--power-cuts"),
         Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
     }
     match deps::again_as_root(&args)? {
         deps::Again::Done => Ok(1),
         deps::Again::NotNeeded => {
             ready().require()?;
+            if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
+                deps::ensure(cuts::NEEDS).require()?;
+                let mut unshare = sh::cmd("unshare", ["--mount", "--propagation", "private"]);
+                let program = std::env::current_exe().context("finding this program")?;
+                sh::run_shown(unshare.arg(program).args(&args).env(OWN_MOUNTS, "1"))?;
+                return Ok(1);
+            }
             boot(trial, layout, tool)
         }
     }
@@ -129,18 +152,25 @@ pub(crate) fn ready() -> Ready {
 /// Make the trial with `tool` as the palmfarm to use; the number of checks that passed.
 fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
     let base = base::build(layout)?;
+    match trial {
+        Trial::Stock => Lab::with("stock", 3600, |lab| {
+            checked(|checks| stock::trial(lab, &base, checks))
+        }),
+        Trial::Farm(renderer) => Lab::with(renderer.name(), 7200, |lab| {
+            checked(|checks| farm::trial(lab, &base, tool, renderer, checks))
+        }),
+        Trial::Rollback => checked(|checks| rollback::trials(&base, tool, checks)),
+        Trial::PowerCuts => Lab::with("cuts", 6 * 3600, |lab| {
+            checked(|checks| cuts::trial(lab, &base, tool, checks))
+        }),
+    }
+}
+
+/// How many checks `trial` passed; an error if one failed.
+fn checked(trial: impl FnOnce(&mut Checks) -> Result<()>) -> Result<u64> {
     let mut checks = Checks::new();
-    let (name, seconds) = match trial {
-        Trial::Stock => ("stock", 3600),
-        Trial::Farm(Renderer::Networkd) => ("networkd", 5400),
-        Trial::Farm(Renderer::Ifupdown) => ("ifupdown", 7200),
-    };
-    let mut lab = Lab::new(name, seconds)?;
-    let done = match trial {
-        Trial::Stock => stock::trial(&mut lab, &base, &mut checks),
-        Trial::Farm(renderer) => farm::trial(&mut lab, &base, tool, renderer, &mut checks),
-    };
-    lab.finish(done.and_then(|()| checks.finish()))
+    trial(&mut checks)?;
+    checks.finish()
 }
 
 /// The tool as it is handed out, with the agents inside.

@@ -29,7 +29,8 @@ impl Checks {
         let at = self.started.elapsed().as_secs();
         match seen {
             Ok(seen) => {
-                let seen = seen.trim();
+                // Whole files are compared, too; a person wants to see that something was seen, and not all of it.
+                let seen = seen.trim().lines().next().unwrap_or_default();
                 println!(
                     "{at:4} s  ok    {name}{}{seen}",
                     if seen.is_empty() { "" } else { ": " }
@@ -48,6 +49,14 @@ impl Checks {
     /// Say what goes on between two assertions.
     pub(crate) fn note(&self, text: &str) {
         println!("{:4} s  ..    {text}", self.started.elapsed().as_secs());
+    }
+
+    /// Say something of several lines, as they are.
+    pub(crate) fn show(&self, name: &str, text: &str) {
+        self.note(name);
+        for line in text.lines() {
+            println!("              {line}");
+        }
     }
 
     /// How many held, or which did not.

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::checks::{equal, nothing, Checks};
+use super::checks::{equal, Checks};
 use super::guest::Guest;
 use super::lab::{Lab, MAC};
 use super::look::Card;
+use super::qemu::Disk;
 use super::router::{ADDRESS, PREFIX};
 use super::{off, Renderer};
 use crate::base::Base;
@@ -23,7 +24,10 @@ pub(crate) const NEEDS: &[Package] = &[command("apt-utils", "apt-ftparchive")];
 /// The card's name and host name in the farm.
 pub(crate) const HOST: &str = "palm";
 /// The person in the farm.
-const USER: &str = "craig";
+pub(crate) const USER: &str = "craig";
+
+/// An emulated Pi takes minutes where a real one takes seconds.
+const PATIENT: &str = "rollback: 600s";
 
 /// Build the card, boot it twice, and look.
 pub(crate) fn trial(
@@ -33,13 +37,26 @@ pub(crate) fn trial(
     renderer: Renderer,
     checks: &mut Checks,
 ) -> Result<()> {
-    let repository = repository(lab, base)?;
-    lab.router.serve(&repository)?;
-    let predicted = build(lab, base, tool, renderer)?;
+    let predicted = card(lab, base, tool, renderer)?;
     checks.note(&format!("plan predicts {predicted}"));
 
-    let first = boot(lab, base, predicted, renderer, Visit::First, checks)?;
-    let second = boot(lab, base, predicted, renderer, Visit::Second, checks)?;
+    let first = powered(
+        lab,
+        base,
+        predicted,
+        renderer,
+        Disk::Plain,
+        checks,
+        |card, checks| {
+            card.outlasts_three_lifetimes(checks);
+            card.identity()
+        },
+    )?;
+    let second = powered(lab, base, predicted, renderer, Disk::Plain, checks, |card, _| {
+        card.identity()
+    })?;
+    let idle = off::latest_run(lab).and_then(|report| off::changed_nothing(&report));
+    checks.check("the agent's second run found nothing to do", idle);
     for ((what, first), (_, second)) in first.iter().zip(&second) {
         checks.check(
             &format!("the second boot left {what} alone"),
@@ -49,28 +66,31 @@ pub(crate) fn trial(
     Ok(())
 }
 
-/// Which power-on of a card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Visit {
-    First,
-    Second,
+/// The card of a farm whose network is the usual one, and the address that `plan` predicts for the host.
+pub(crate) fn card(lab: &mut Lab, base: &Base, tool: &Path, renderer: Renderer) -> Result<Ipv6Addr> {
+    let repository = repository(lab, base)?;
+    lab.router.serve(&repository)?;
+    let named = format!("renderer: {}", renderer.name());
+    let declared = Declared {
+        network: &["uplink: eth0", &named, PATIENT],
+        mac: Mac::Named,
+        more: "",
+    };
+    build(lab, base, tool, declared)?.context("`palmfarm plan` predicts no address of the host")
 }
 
-/// Power on, look, power off, look again; what must be the same the next time.
-fn boot(
+/// Power on, see that everything is as declared, do what `more` does, power off, and look at the card again.
+pub(crate) fn powered<T>(
     lab: &mut Lab,
     base: &Base,
     predicted: Ipv6Addr,
     renderer: Renderer,
-    visit: Visit,
+    disk: Disk<'_>,
     checks: &mut Checks,
-) -> Result<Vec<(&'static str, String)>> {
-    let runs = match visit {
-        Visit::First => 1,
-        Visit::Second => 2,
-    };
-    checks.note(&format!("boot {runs}"));
-    let mut machine = lab.power_on(base)?;
+    more: impl FnOnce(&Card<'_>, &mut Checks) -> Result<T>,
+) -> Result<T> {
+    let mut machine = lab.power_on(base, disk)?;
+    checks.note(&format!("boot {}", lab.boots()));
     let address = predicted.to_string();
     let guest = Guest {
         router: &lab.router,
@@ -89,36 +109,51 @@ fn boot(
     card.settles(checks);
     card.is_as_declared(checks);
     card.has_its_network(checks);
-    if visit == Visit::First {
-        card.outlasts_three_lifetimes(checks);
-    }
-    let kept = card.identity()?;
+    let kept = more(&card, checks)?;
     card.guest.power_off();
     let off = machine.wait_off(lab.deadline.at_most(600));
     checks.check("it powers off", off.map(|()| String::new()));
-
     off::file_systems(lab, checks);
-    let report = off::report(lab);
-    let told = report.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
     checks.check(
         "the report on the FAT partition says the same",
-        told.and_then(|report| off::agrees(report, predicted)),
+        off::report(lab).and_then(|report| off::agrees(&report, predicted)),
     );
-    if visit == Visit::Second {
-        let acted = report.and_then(|report| nothing(&off::actions(&report)));
-        checks.check("the agent found nothing to do", acted);
-    }
     Ok(kept)
 }
 
-/// Write the farm, ask the tool what will be, and let it make the card.
-fn build(lab: &Lab, base: &Base, tool: &Path, renderer: Renderer) -> Result<Ipv6Addr> {
+/// What a farm says beyond `farm.yaml` in this directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Declared<'a> {
+    /// Keys of `network`, one a line.
+    pub(crate) network: &'a [&'a str],
+    /// Whether the farm names the Pi's hardware address; without it the agent finds it when the card boots.
+    pub(crate) mac: Mac,
+    /// Whole sections, as they stand in a farm file.
+    pub(crate) more: &'a str,
+}
+
+/// Whether a farm names the Pi's hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mac {
+    /// It does.
+    Named,
+    /// It does not.
+    FoundOnThePi,
+}
+
+/// Write the farm, ask the tool what will be, and let it make the card; the host's predicted address, if it predicts one.
+pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Option<Ipv6Addr>> {
     let farm = lab.dir.join("farm.yaml");
+    let card = match declared.mac {
+        Mac::Named => format!("mac: {MAC:?}"),
+        Mac::FoundOnThePi => String::new(),
+    };
     let text = include_str!("farm.yaml")
         .replace("@BASE@", &format!("{:?}", base.image.display().to_string()))
         .replace("@KEY@", &lab.key.public)
-        .replace("@RENDERER@", renderer.name())
-        .replace("@MAC@", MAC);
+        .replace("@NETWORK@", &declared.network.join("\n  "))
+        .replace("@CARD@", &card)
+        .replace("@MORE@", declared.more);
     fs::write(&farm, text).with_context(|| format!("writing {}", farm.display()))?;
     // Debian's archive is out of reach in there, and apt would wait for it.
     let sources = lab.dir.join("sources.list");
@@ -130,22 +165,15 @@ fn build(lab: &Lab, base: &Base, tool: &Path, renderer: Renderer) -> Result<Ipv6
     let plan = sh::output(plan.arg(&farm).args(["--prefix", PREFIX, "--format", "json"]))?;
     let plan: Value =
         serde_json::from_str(&plan).context("reading what `palmfarm plan --format json` printed")?;
-    let predicted = predicted(&plan)?;
     sh::run_shown(sh::cmd(&tool, ["build"]).arg(&farm).arg("-o").arg(lab.card()))?;
     lab.pad()?;
-    Ok(predicted)
+    Ok(predicted(&plan))
 }
 
 /// The host's own address in the prefix.
-fn predicted(plan: &Value) -> Result<Ipv6Addr> {
-    let mut addresses = plan
-        .pointer("/host/addresses")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    addresses
-        .find_map(|address| address.as_str()?.parse().ok())
-        .with_context(|| format!("`palmfarm plan` predicts no IPv6 address of the host: {plan:#}"))
+fn predicted(plan: &Value) -> Option<Ipv6Addr> {
+    let mut addresses = plan.pointer("/host/addresses")?.as_array()?.iter();
+    addresses.find_map(|address| address.as_str()?.parse().ok())
 }
 
 /// A flat repository of the packages that first boot may ask for.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::deadline::Deadline;
+use super::disk;
 use super::guest::KeyPair;
-use super::qemu::{self, Machine, Parts};
+use super::qemu::{self, Disk, Machine, Parts};
 use super::router::Router;
 use crate::base::Base;
 
@@ -38,8 +39,15 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// Make a trial called `name`, of at most so many seconds.
+    pub(crate) fn with<T>(name: &str, seconds: u64, trial: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut lab = Self::new(name, seconds)?;
+        let done = trial(&mut lab);
+        lab.finish(done)
+    }
+
     /// A new folder under target/boot, and a router that logs there.
-    pub(crate) fn new(name: &str, seconds: u64) -> Result<Self> {
+    fn new(name: &str, seconds: u64) -> Result<Self> {
         let all = crate::target_dir().join("boot");
         sweep(&all);
         let dir = all.join(format!("{name}-{}", std::process::id()));
@@ -72,14 +80,15 @@ impl Lab {
     }
 
     /// Power on with the command line that is on the card.
-    pub(crate) fn power_on(&mut self, base: &Base) -> Result<Machine> {
+    pub(crate) fn power_on(&mut self, base: &Base, disk: Disk<'_>) -> Result<Machine> {
         self.boots = self.boots.saturating_add(1);
         let card = self.card();
         let line =
-            qemu::fat_file(&card, "current/cmdline.txt").or_else(|_| qemu::fat_file(&card, "cmdline.txt"))?;
+            disk::fat_file(&card, "current/cmdline.txt").or_else(|_| disk::fat_file(&card, "cmdline.txt"))?;
         let parts = Parts {
             machine: base.machine,
-            disk: &card,
+            card: &card,
+            disk,
             kernel: &base.kernel,
             initrd: &base.initrd,
             command_line: &qemu::command_line(&line),
@@ -89,13 +98,18 @@ impl Lab {
         Machine::start(&self.router, &parts)
     }
 
+    /// How often the power came on.
+    pub(crate) fn boots(&self) -> u32 {
+        self.boots
+    }
+
     /// The serial line of the boot that is running, or that was the last.
     pub(crate) fn serial(&self) -> PathBuf {
         self.dir.join(format!("serial-{}.log", self.boots))
     }
 
     /// Clean up after `trial`: everything after a success, the image only after a failure.
-    pub(crate) fn finish<T>(self, trial: Result<T>) -> Result<T> {
+    fn finish<T>(self, trial: Result<T>) -> Result<T> {
         let Self { dir, router, .. } = self;
         // The machine, and with it the image, is gone when this returns.
         drop(router);

@@ -1,6 +1,6 @@
 //! Looking at a running card, from the router's side of the cable wherever that is possible.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,12 @@ use super::guest::Guest;
 use super::lab::MAC;
 use super::qemu::Machine;
 use super::router::{FAR4, FAR6, LIFETIME};
+use super::table::{table, Row};
 use super::Renderer;
+
+/// Every file of everybody who could configure an interface.
+const NETWORK_FILES: &str =
+    "find /etc/systemd /etc/netplan /etc/network -type f -exec sha256sum {} + | sort -k 2";
 
 /// A card that was powered on.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl Card<'_> {
                 .neighbour(predicted)
                 .context("nothing is known of who answered")?;
             equal(&mac, MAC)?;
-            Ok(format!("predicted {predicted}, observed {predicted} at {mac}"))
+            Ok(format!("{predicted} at {mac}"))
         });
         let answered = checks.check("the router reaches br0 at the predicted IPv6 address", observed);
         let leased = deadline.retry(|| {
@@ -157,6 +162,7 @@ impl Card<'_> {
         let guest = &self.guest;
         let uplink = addresses(guest, "eth0").and_then(|found| nothing(&found.join("\n")));
         checks.check("eth0 carries no address", uplink);
+        checks.show("predicted and observed", &table(&self.side_by_side()));
         let bridge = addresses(guest, "br0").and_then(|found| {
             let global: Vec<&String> = found
                 .iter()
@@ -202,6 +208,34 @@ impl Card<'_> {
         }
     }
 
+    /// What the router sees beside what `plan` had said.
+    fn side_by_side(&self) -> Vec<Row> {
+        let router = self.guest.router;
+        let found: Vec<IpAddr> = addresses(&self.guest, "br0")
+            .unwrap_or_default()
+            .iter()
+            .filter(|address| !address.starts_with("fe80:") && router.pings(address))
+            .filter_map(|address| address.parse().ok())
+            .collect();
+        let predicted = IpAddr::V6(self.predicted);
+        let seen = found.iter().find(|address| **address == predicted);
+        let own = seen.and_then(|_| router.neighbour(self.predicted));
+        let others = found.iter().filter(|address| **address != predicted);
+        let mut rows = vec![
+            Row::predicted("br0, MAC", MAC, own.as_deref()),
+            Row::predicted(
+                "br0, from its MAC",
+                &predicted.to_string(),
+                seen.map(ToString::to_string).as_deref(),
+            ),
+        ];
+        rows.extend(others.map(|address| {
+            let by = if address.is_ipv4() { "DHCP" } else { "DHCPv6" };
+            Row::given(&format!("br0, by {by}"), &address.to_string())
+        }));
+        rows
+    }
+
     /// The article's failure: after some minutes the IPv6 default route was gone.
     pub(crate) fn outlasts_three_lifetimes(&self, checks: &mut Checks) {
         checks.note("waiting for three router lifetimes");
@@ -231,6 +265,33 @@ impl Card<'_> {
         checks.check("after three router lifetimes the address stands", seen);
     }
 
+    /// What a first boot must come to, however often the power was cut on the way.
+    pub(crate) fn outcome(&self) -> Result<Vec<(&'static str, String)>> {
+        let guest = &self.guest;
+        let keys = "ls /etc/ssh; for key in /etc/ssh/ssh_host_*_key; do \
+                    ssh-keygen -y -f $key > /dev/null || echo $key cannot be read; done";
+        let settings =
+            "readlink /etc/localtime; cat /etc/timezone /etc/default/locale /etc/hostname /etc/hosts; \
+                        locale -a | sort";
+        let accounts = "cut -d : -f 1,3,4,6,7 /etc/passwd; cut -d : -f 1,3,4 /etc/group; cat /etc/subuid; \
+                        grep -hv '^#' /etc/sudoers.d/*; cat /home/*/.ssh/authorized_keys; ls -A /home/*";
+        Ok(vec![
+            (
+                "the packages are",
+                guest.root("dpkg-query -W -f '${Status} ${Package} ${Version}\n'; dpkg --audit")?,
+            ),
+            ("the accounts are", guest.root(accounts)?),
+            ("the settings are", guest.root(settings)?),
+            ("the SSH host keys are there", guest.root(keys)?),
+            ("the network's files are", guest.root(NETWORK_FILES)?),
+            ("the units are", guest.root("find /etc/systemd/system | sort")?),
+            (
+                "nothing in /etc is empty that is not",
+                guest.root("find /etc -xdev -type f -empty | sort")?,
+            ),
+        ])
+    }
+
     /// What a second boot must not change.
     pub(crate) fn identity(&self) -> Result<Vec<(&'static str, String)>> {
         let guest = &self.guest;
@@ -245,12 +306,7 @@ impl Card<'_> {
                 "the accounts",
                 guest.root("sha256sum /etc/passwd /etc/shadow /etc/group /home/*/.ssh/authorized_keys")?,
             ),
-            (
-                "the network's files",
-                guest.root(
-                    "find /etc/systemd /etc/netplan /etc/network -type f -exec sha256sum {} + | sort -k 2",
-                )?,
-            ),
+            ("the network's files", guest.root(NETWORK_FILES)?),
         ])
     }
 }
@@ -264,7 +320,7 @@ fn beyond(guest: &Guest<'_>) -> Result<String> {
 }
 
 /// All addresses of `interface`, IPv4 first, each kind sorted.
-fn addresses(guest: &Guest<'_>, interface: &str) -> Result<Vec<String>> {
+pub(crate) fn addresses(guest: &Guest<'_>, interface: &str) -> Result<Vec<String>> {
     let text = guest.sh(&format!("ip -json address show dev {interface}"))?;
     let links: Value = serde_json::from_str(&text).context("reading what ip printed")?;
     let mut found: Vec<String> = links

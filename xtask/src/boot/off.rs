@@ -5,20 +5,26 @@ use std::net::{IpAddr, Ipv6Addr};
 use anyhow::{bail, Context, Result};
 use serde_json::Value;
 
-use super::checks::{equal, Checks};
+use super::checks::{equal, nothing, Checks};
+use super::disk;
 use super::farm::HOST;
 use super::lab::Lab;
-use super::qemu;
 use crate::sh;
 
 /// The report in the root of the FAT partition.
 pub(crate) fn report(lab: &Lab) -> Result<Value> {
-    let text = qemu::fat_file(&lab.card(), "palmfarm-report.txt")?;
+    let text = disk::fat_file(&lab.card(), "palmfarm-report.txt")?;
     if text.trim().is_empty() {
         bail!("palmfarm-report.txt is empty");
     }
-    let json = qemu::fat_file(&lab.card(), "palmfarm-report.json")?;
+    let json = disk::fat_file(&lab.card(), "palmfarm-report.json")?;
     serde_json::from_str(&json).context("reading palmfarm-report.json")
+}
+
+/// What the agent's latest run found and did. The FAT partition keeps the report of the run that last changed something.
+pub(crate) fn latest_run(lab: &Lab) -> Result<Value> {
+    let json = disk::ext4_file(&lab.card(), "/var/lib/palmfarm/report.json")?;
+    serde_json::from_str(&json).context("reading /var/lib/palmfarm/report.json")
 }
 
 /// Whether the report tells what was seen from outside.
@@ -52,8 +58,17 @@ pub(crate) fn agrees(report: &Value, predicted: Ipv6Addr) -> Result<String> {
     Ok(format!("{} addresses, {predicted} among them", addresses.len()))
 }
 
+/// Whether `report` is of the agent's second run, and that found everything as declared.
+pub(crate) fn changed_nothing(report: &Value) -> Result<String> {
+    let run = report.get("run").and_then(Value::as_u64);
+    if run != Some(2) {
+        bail!("it is the report of run {run:?}, not of the second");
+    }
+    nothing(&actions(report))
+}
+
 /// Steps that did something, one a line.
-pub(crate) fn actions(report: &Value) -> String {
+fn actions(report: &Value) -> String {
     let steps = report
         .pointer("/steps")
         .and_then(Value::as_array)
@@ -65,10 +80,8 @@ pub(crate) fn actions(report: &Value) -> String {
 
 /// Whether both file systems were left clean; nothing is repaired.
 pub(crate) fn file_systems(lab: &Lab, checks: &mut Checks) {
-    let ext4 = qemu::partition_start(&lab.card(), 1).and_then(|start| {
-        let device = format!("{}?offset={start}", lab.card().display());
-        sh::output(&mut sh::cmd("e2fsck", ["-f", "-n", &device])).map(|_| String::new())
-    });
+    let ext4 = disk::ext4_partition(&lab.card())
+        .and_then(|device| sh::output(&mut sh::cmd("e2fsck", ["-f", "-n", &device])).map(|_| String::new()));
     checks.check("e2fsck finds nothing on the root file system", ext4);
 }
 
@@ -115,5 +128,16 @@ mod tests {
     fn only_what_acted_is_told() {
         assert!(actions(&sample()).contains("network"));
         assert!(!actions(&sample()).contains("bridge"));
+    }
+
+    #[test]
+    fn only_a_second_run_shows_that_nothing_was_left_to_do() {
+        let mut report = sample();
+        report["steps"][1]["state"] = "unchanged".into();
+        report["run"] = 1.into();
+        assert!(changed_nothing(&report).is_err());
+        report["run"] = 2.into();
+        assert!(changed_nothing(&report).is_ok());
+        assert!(changed_nothing(&sample()).is_err());
     }
 }

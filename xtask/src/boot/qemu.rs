@@ -4,7 +4,6 @@
 //! is gone when they are.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread;
@@ -15,7 +14,6 @@ use anyhow::{bail, Context, Result};
 use super::deadline::Deadline;
 use super::router::{Router, TAP};
 use crate::deps::{command, Package};
-use crate::sh;
 
 /// What the machine needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
@@ -23,13 +21,24 @@ pub(crate) const NEEDS: &[Package] = &[
     command("qemu-system-arm", "qemu-system-aarch64"),
 ];
 
+/// What becomes of the card's writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Disk<'a> {
+    /// They go to the image.
+    Plain,
+    /// They go to the image, and with every flush into a log at this path as well.
+    Recorded(&'a Path),
+}
+
 /// What a power-on needs.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     /// The emulator and its board.
     pub(crate) machine: &'a [&'a str],
     /// A raw image, written to.
-    pub(crate) disk: &'a Path,
+    pub(crate) card: &'a Path,
+    /// What else becomes of the writes.
+    pub(crate) disk: Disk<'a>,
     /// The Pi's firmware would load it from the card; QEMU's board needs it by name.
     pub(crate) kernel: &'a Path,
     /// With the driver of QEMU's disk.
@@ -73,13 +82,7 @@ impl Machine {
                 "-no-reboot",
             ])
             .args(["-serial", &format!("file:{}", parts.serial.display())])
-            .args([
-                "-drive",
-                &format!(
-                    "if=none,id=card,format=raw,cache=unsafe,file={}",
-                    parts.disk.display()
-                ),
-            ])
+            .args(drive(parts.card, parts.disk)?)
             .args([
                 "-device",
                 "virtio-blk-device,drive=card",
@@ -167,6 +170,29 @@ impl Machine {
     }
 }
 
+/// The arguments that make the card the drive `card`. What the host makes of a flush does not matter: it stays on.
+fn drive(card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
+    let card = card.display();
+    Ok(match disk {
+        Disk::Plain => vec![
+            "-drive".into(),
+            format!("if=none,id=card,format=raw,cache=unsafe,file={card}"),
+        ],
+        Disk::Recorded(log) => {
+            File::create(log).with_context(|| format!("creating {}", log.display()))?;
+            let log = log.display();
+            vec![
+                "-blockdev".into(),
+                format!("driver=file,node-name=image,cache.no-flush=on,filename={card}"),
+                "-blockdev".into(),
+                format!("driver=file,node-name=log,cache.no-flush=on,filename={log}"),
+                "-blockdev".into(),
+                "driver=blklogwrites,node-name=card,log-sector-size=512,file=image,log=log".into(),
+            ]
+        }
+    })
+}
+
 /// The card's own command line for QEMU's board: its consoles and its screen are not there, its disk has another
 /// name, and so would its NIC have.
 pub(crate) fn command_line(card: &str) -> String {
@@ -181,32 +207,6 @@ pub(crate) fn command_line(card: &str) -> String {
     }
     words.extend(["console=ttyAMA0".into(), "panic=-1".into()]);
     words.join(" ")
-}
-
-/// The byte at which a partition starts, from the MBR's entry (16 bytes each from 446, first sector at 8).
-pub(crate) fn partition_start(image: &Path, index: u8) -> Result<u64> {
-    let mut start = [0; 4];
-    File::open(image)
-        .and_then(|mut file| {
-            file.seek(SeekFrom::Start(
-                u64::from(index).saturating_mul(16).saturating_add(446 + 8),
-            ))?;
-            file.read_exact(&mut start)
-        })
-        .with_context(|| format!("reading the partition table of {}", image.display()))?;
-    Ok(u64::from(u32::from_le_bytes(start)).saturating_mul(512))
-}
-
-/// The FAT partition as mtools takes it.
-pub(crate) fn fat_partition(image: &Path) -> Result<String> {
-    Ok(format!("{}@@{}", image.display(), partition_start(image, 0)?))
-}
-
-/// A file of the FAT partition of `image`.
-pub(crate) fn fat_file(image: &Path, name: &str) -> Result<String> {
-    let partition = fat_partition(image)?;
-    sh::output(&mut sh::cmd("mtype", ["-i", &partition, &format!("::/{name}")]))
-        .with_context(|| format!("reading {name} on the FAT partition of {}", image.display()))
 }
 
 fn last_lines(text: &str, count: usize) -> String {

@@ -44,6 +44,15 @@ pub(crate) const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfa, 0, 0, 0, 0,
 const BRIDGE: &str = "lan0";
 const ADDRESS6: &str = "2001:db8:ebbd:2080::1/64";
 
+/// Another network that a farm may mean, with the router's address in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Network {
+    /// On the cable as it is; nobody gives addresses there.
+    Untagged(Ipv4Addr),
+    /// In the VLAN of this number, with DHCP.
+    Vlan(u16, Ipv4Addr),
+}
+
 /// The running router.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -79,7 +88,7 @@ impl Router {
         router.ip(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
         router.ip(&["link", "set", TAP, "master", BRIDGE, "up"])?;
         router.ip(&["link", "set", BRIDGE, "up"])?;
-        router.dnsmasq()?;
+        router.speak()?;
         Ok(router)
     }
 
@@ -121,26 +130,58 @@ impl Router {
         self.keep("httpd", busybox)
     }
 
+    /// Fall silent: no advertisements and no DHCP, as a router that is still off. The cable stays in.
+    pub(crate) fn fall_silent(&mut self) -> Result<()> {
+        let pid = self.dir.join("dnsmasq.pid");
+        let pid = fs::read_to_string(&pid).with_context(|| format!("reading {}", pid.display()))?;
+        // Its number counts in the namespace, so it is ended from there.
+        sh::run(self.cmd("kill").arg(pid.trim())).context("ending dnsmasq")
+    }
+
+    /// Come back as it was.
+    pub(crate) fn speak(&mut self) -> Result<()> {
+        let slaac = "2001:db8:ebbd:2080::1000,2001:db8:ebbd:2080::1fff,slaac,64";
+        let ranges = ["192.0.2.100,192.0.2.199,255.255.255.0", slaac];
+        self.dnsmasq("dnsmasq", BRIDGE, &ranges)
+    }
+
+    /// Be on another network of the same cable as well.
+    pub(crate) fn join(&mut self, network: Network) -> Result<()> {
+        match network {
+            Network::Untagged(router) => self.ip(&["address", "add", &format!("{router}/24"), "dev", BRIDGE]),
+            Network::Vlan(id, router) => {
+                let link = format!("{BRIDGE}.{id}");
+                let id = id.to_string();
+                self.ip(&[
+                    "link", "add", "link", BRIDGE, "name", &link, "type", "vlan", "id", &id,
+                ])?;
+                self.ip(&["address", "add", &format!("{router}/24"), "dev", &link])?;
+                self.ip(&["link", "set", &link, "up"])?;
+                let [a, b, c, _] = router.octets();
+                let range = format!("{a}.{b}.{c}.100,{a}.{b}.{c}.199,255.255.255.0");
+                self.dnsmasq("dnsmasq-vlan", &link, &[&range])
+            }
+        }
+    }
+
     fn leases(&self) -> PathBuf {
-        self.dir.join("leases")
+        self.dir.join("dnsmasq.leases")
     }
 
     fn ip(&self, args: &[&str]) -> Result<()> {
         sh::run(self.cmd("ip").args(args)).context("setting up the router's network")
     }
 
-    fn dnsmasq(&mut self) -> Result<()> {
-        let lease = "2m";
+    /// Give addresses of `ranges` on `interface`, and advertise what is IPv6 among them.
+    fn dnsmasq(&mut self, name: &str, interface: &str, ranges: &[&str]) -> Result<()> {
+        let file = |end: &str| self.dir.join(format!("{name}.{end}")).display().to_string();
         let mut dnsmasq = self.cmd("dnsmasq");
         dnsmasq
             .args([
                 "--keep-in-foreground",
                 "--conf-file=/dev/null",
-                "--pid-file=",
                 "--user=root",
                 "--log-dhcp",
-            ])
-            .args([
                 "--no-resolv",
                 "--no-hosts",
                 "--no-ping",
@@ -148,21 +189,14 @@ impl Router {
                 "--enable-ra",
                 "--bind-dynamic",
             ])
-            .arg(format!("--interface={BRIDGE}"))
-            .arg(format!(
-                "--log-facility={}",
-                self.dir.join("dnsmasq.log").display()
-            ))
-            .arg(format!("--dhcp-leasefile={}", self.leases().display()))
-            .arg(format!(
-                "--dhcp-range=192.0.2.100,192.0.2.199,255.255.255.0,{lease}"
-            ))
-            .arg(format!(
-                "--dhcp-range=2001:db8:ebbd:2080::1000,2001:db8:ebbd:2080::1fff,slaac,64,{lease}"
-            ))
-            .arg(format!("--ra-param={BRIDGE},10,{}", LIFETIME.as_secs()))
+            .arg(format!("--interface={interface}"))
+            .arg(format!("--pid-file={}", file("pid")))
+            .arg(format!("--log-facility={}", file("log")))
+            .arg(format!("--dhcp-leasefile={}", file("leases")))
+            .args(ranges.iter().map(|range| format!("--dhcp-range={range},2m")))
+            .arg(format!("--ra-param={interface},10,{}", LIFETIME.as_secs()))
             .arg(format!("--address=/router.lan/{ADDRESS}"));
-        self.keep("dnsmasq", dnsmasq)
+        self.keep(name, dnsmasq)
     }
 
     /// Start a helper; one that ends at once had a reason.

@@ -7,9 +7,10 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::checks::{equal, nothing, Checks};
+use super::disk;
 use super::guest::Guest;
 use super::lab::{Lab, MAC};
-use super::qemu;
+use super::qemu::Disk;
 use crate::base::Base;
 use crate::sh;
 
@@ -19,7 +20,7 @@ const NETWORK_CONFIG: &str = "network:\n  version: 2\n  ethernets:\n    eth0:\n 
 /// Boot it once and look.
 pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<()> {
     prepare(lab, base)?;
-    let mut machine = lab.power_on(base)?;
+    let mut machine = lab.power_on(base, Disk::Plain)?;
     let deadline = lab.deadline;
     let up = machine
         .wait_for(" login:", deadline.at_most(1800))
@@ -85,7 +86,7 @@ fn prepare(lab: &Lab, base: &Base) -> Result<()> {
     )?;
     lab.pad()?;
     let user_data = format!("#cloud-config\nssh_authorized_keys:\n- {}\n", lab.key.public);
-    let partition = qemu::fat_partition(&card)?;
+    let partition = disk::fat_partition(&card)?;
     for (name, text) in [
         ("user-data", user_data.as_str()),
         ("network-config", NETWORK_CONFIG),

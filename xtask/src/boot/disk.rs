@@ -1,0 +1,63 @@
+//! A card's image as another person's tools read it: mtools for the FAT partition, debugfs for the root file system.
+//!
+//! Read only, without mounting and without the tool under test.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+
+use crate::sh;
+
+/// The byte at which a partition starts, from the MBR's entry (16 bytes each from 446, first sector at 8).
+pub(crate) fn partition_start(image: &Path, index: u8) -> Result<u64> {
+    let mut start = [0; 4];
+    File::open(image)
+        .and_then(|mut file| {
+            file.seek(SeekFrom::Start(
+                u64::from(index).saturating_mul(16).saturating_add(446 + 8),
+            ))?;
+            file.read_exact(&mut start)
+        })
+        .with_context(|| format!("reading the partition table of {}", image.display()))?;
+    Ok(u64::from(u32::from_le_bytes(start)).saturating_mul(512))
+}
+
+/// The FAT partition as mtools takes it.
+pub(crate) fn fat_partition(image: &Path) -> Result<String> {
+    Ok(format!("{}@@{}", image.display(), partition_start(image, 0)?))
+}
+
+/// A file of the FAT partition of `image`.
+pub(crate) fn fat_file(image: &Path, name: &str) -> Result<String> {
+    let partition = fat_partition(image)?;
+    sh::output(&mut sh::cmd("mtype", ["-i", &partition, &format!("::/{name}")]))
+        .with_context(|| format!("reading {name} on the FAT partition of {}", image.display()))
+}
+
+/// The root file system as the tools of e2fsprogs take it.
+pub(crate) fn ext4_partition(image: &Path) -> Result<String> {
+    Ok(format!(
+        "{}?offset={}",
+        image.display(),
+        partition_start(image, 1)?
+    ))
+}
+
+/// A file of the root file system of `image`, which must have been unmounted.
+pub(crate) fn ext4_file(image: &Path, path: &str) -> Result<String> {
+    let partition = ext4_partition(image)?;
+    // debugfs ends with 0 whether it found the file or not.
+    let text = sh::output(&mut sh::cmd(
+        "debugfs",
+        ["-R", &format!("cat {path}"), &partition],
+    ))?;
+    if text.is_empty() {
+        bail!(
+            "{path} on the root file system of {} is empty or missing",
+            image.display()
+        );
+    }
+    Ok(text)
+}

@@ -1,0 +1,279 @@
+//! Farms that would cut the Pi off, and a router that is gone: the card stays within reach, and says why.
+//!
+//! Each mistake is booted twice. The first boot must end on plain DHCP; the second must try the declared network again,
+//! and keep it where the LAN has become what the farm says.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use serde_json::Value;
+
+use super::checks::{equal, Checks};
+use super::farm::{build, Declared, Mac, USER};
+use super::guest::Guest;
+use super::lab::{Lab, MAC};
+use super::look::addresses;
+use super::off;
+use super::qemu::{Disk, Machine};
+use super::router::Network;
+use crate::base::Base;
+use std::path::Path;
+
+/// What the farms give the network before it is given up. Under emulation the services around it take that long to start.
+const LIMIT: &str = "rollback: 60s";
+
+/// How long the router stays away from a card that has been confirmed.
+const ABSENCE: Duration = Duration::from_mins(10);
+
+/// The card's link-local address, formed from [`MAC`]: it answers whatever the router does.
+const LINK_LOCAL: &str = "fe80::ba27:ebff:fe12:3456%lan0";
+
+/// A farm that does not fit the LAN.
+struct Mistake {
+    name: &'static str,
+    network: &'static [&'static str],
+    /// What the report and the console must say, beside others.
+    why: &'static str,
+    /// What the LAN becomes before the second boot, and where the card is reached then.
+    mended: Option<(Network, &'static str)>,
+}
+
+const MISTAKES: [Mistake; 3] = [
+    Mistake {
+        name: "a wrong uplink",
+        network: &["uplink: eth9", LIMIT],
+        why: "br0 has no carrier",
+        mended: None,
+    },
+    Mistake {
+        name: "an address in the wrong net",
+        network: &[
+            "uplink: eth0",
+            "ipv4: {address: 198.51.100.10/24, gateway: 198.51.100.254}",
+            "ipv6: none",
+            LIMIT,
+        ],
+        why: "the gateway 198.51.100.254 does not answer on br0",
+        mended: Some((
+            Network::Untagged(Ipv4Addr::new(198, 51, 100, 254)),
+            "198.51.100.10",
+        )),
+    },
+    Mistake {
+        name: "a VLAN that is not there",
+        network: &["uplink: eth0", "vlan: 42", LIMIT],
+        why: "br0 has no address from DHCPv4",
+        mended: Some((Network::Vlan(42, Ipv4Addr::new(203, 0, 113, 1)), LINK_LOCAL_VLAN)),
+    },
+];
+
+/// The same address in the VLAN.
+const LINK_LOCAL_VLAN: &str = "fe80::ba27:ebff:fe12:3456%lan0.42";
+
+/// Every mistake, and the router's absence.
+pub(crate) fn trials(base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
+    for (number, mistake) in MISTAKES.iter().enumerate() {
+        Lab::with(&format!("rollback{number}"), 5400, |lab| {
+            checks.note(&format!("a farm with {}", mistake.name));
+            trial(lab, base, tool, mistake, checks)
+        })?;
+    }
+    Lab::with("absence", 5400, |lab| absence(lab, base, tool, checks))
+}
+
+fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mut Checks) -> Result<()> {
+    let declared = Declared {
+        network: mistake.network,
+        mac: Mac::FoundOnThePi,
+        more: "",
+    };
+    build(lab, base, tool, declared)?;
+    let first = rolled_back(lab, base, mistake, checks)?;
+    if let Some((network, address)) = mistake.mended {
+        checks.note("the LAN becomes what the farm says");
+        lab.router.join(network)?;
+        let mut machine = lab.power_on(base, Disk::Plain)?;
+        let guest = at(lab, address);
+        let kept = settled(&guest, &mut machine, lab).and_then(|report| {
+            let outcome = text(&report, "/network/outcome");
+            equal(&outcome, "confirmed").with_context(|| format!("its report: {report:#}"))?;
+            Ok(addresses(&guest, "br0")?.join(" "))
+        });
+        checks.check("the next boot tries the bridge again, and keeps it", kept);
+        off(&guest, machine, lab, checks);
+    } else {
+        let second = rolled_back(lab, base, mistake, checks)?;
+        let tried = if first == second {
+            Err(anyhow::anyhow!("both reports are of boot {first}"))
+        } else {
+            Ok(String::new())
+        };
+        checks.check("the next boot tried the bridge again", tried);
+    }
+    Ok(())
+}
+
+/// Boot a card whose network must be given up, and look; the boot's identifier.
+fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Checks) -> Result<String> {
+    let mut machine = lab.power_on(base, Disk::Plain)?;
+    let lease = lab.deadline.at_most(1800).retry(|| {
+        machine.still_on()?;
+        let lease = lab
+            .router
+            .lease(MAC)
+            .context("the router has given no address to the card")?
+            .to_string();
+        if !lab.router.pings(&lease) {
+            bail!("no answer from {lease}");
+        }
+        Ok(lease)
+    })?;
+    let guest = at(lab, &lease);
+    let login = lab.deadline.at_most(900).retry(|| guest.sh("id -un"));
+    checks.check(
+        "the uplink is on DHCP, and ssh from the router works",
+        login.map(|_| lease.clone()),
+    );
+    let report = settled(&guest, &mut machine, lab);
+    checks.check(
+        "the report says that the network was rolled back, and why",
+        report.and_then(|report| says_why(&report, mistake.why)),
+    );
+    let uplink = addresses(&guest, "eth0").map(|found| found.join(" "));
+    checks.check(
+        "eth0 carries the addresses",
+        uplink.and_then(|found| {
+            if found.contains(&lease) {
+                Ok(found)
+            } else {
+                bail!("it has {found:?}")
+            }
+        }),
+    );
+    let bridge = "ip -o address show dev br0 scope global 2> /dev/null || true";
+    checks.check(
+        "br0 carries none",
+        guest.sh(bridge).and_then(|text| super::checks::nothing(&text)),
+    );
+    let boot = guest.sh("cat /proc/sys/kernel/random/boot_id")?;
+    let printed = machine.printed();
+    let console = printed
+        .lines()
+        .find(|line| line.contains("did not reach a router"))
+        .map_or_else(
+            || Err(anyhow::anyhow!("the console says nothing of it")),
+            |line| {
+                if line.contains(mistake.why) {
+                    Ok(line.trim().to_owned())
+                } else {
+                    bail!("it says {line:?}, not {:?}", mistake.why)
+                }
+            },
+        );
+    checks.check("the console says why", console);
+    off(&guest, machine, lab, checks);
+    checks.check(
+        "so does the report on the FAT partition",
+        off::report(lab).and_then(|report| says_why(&report, mistake.why)),
+    );
+    Ok(boot)
+}
+
+/// A network that was confirmed once stays, however long the router is away.
+fn absence(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
+    checks.note("a card that was confirmed, and a router that stays away");
+    let declared = Declared {
+        network: &["uplink: eth0", LIMIT],
+        mac: Mac::FoundOnThePi,
+        more: "",
+    };
+    build(lab, base, tool, declared)?;
+    for visit in ["with", "without"] {
+        let alone = visit == "without";
+        if alone {
+            lab.router.fall_silent()?;
+        }
+        let mut machine = lab.power_on(base, Disk::Plain)?;
+        let guest = at(lab, LINK_LOCAL);
+        let report = settled(&guest, &mut machine, lab);
+        let confirmed = report.and_then(|report| equal(&text(&report, "/network/outcome"), "confirmed"));
+        checks.check(&format!("the bridge is confirmed {visit} the router"), confirmed);
+        if alone {
+            checks.note("the router stays away for ten minutes more");
+            thread::sleep(ABSENCE);
+            let port = guest.sh("readlink /sys/class/net/eth0/master");
+            checks.check(
+                "eth0 is still a port of br0",
+                port.and_then(|link| equal(link.rsplit('/').next().unwrap_or_default(), "br0")),
+            );
+            let files = guest.sh("ls /run/systemd/network | grep rollback || true");
+            checks.check(
+                "nothing was rolled back",
+                files.and_then(|text| super::checks::nothing(&text)),
+            );
+            lab.router.speak()?;
+            let lease = lab.deadline.at_most(600).retry(|| {
+                let found = addresses(&at(lab, LINK_LOCAL), "br0")?;
+                let global: Vec<&String> = found.iter().filter(|one| !one.starts_with("fe80:")).collect();
+                if global.len() < 3 {
+                    bail!("br0 has {}", found.join(" "));
+                }
+                Ok(found.join(" "))
+            });
+            checks.check("when the router is back, br0 has its addresses", lease);
+        }
+        off(&at(lab, LINK_LOCAL), machine, lab, checks);
+    }
+    Ok(())
+}
+
+fn at<'a>(lab: &'a Lab, address: &'a str) -> Guest<'a> {
+    Guest {
+        router: &lab.router,
+        key: &lab.key,
+        user: USER,
+        address,
+    }
+}
+
+/// The report once the agent's run has ended.
+fn settled(guest: &Guest<'_>, machine: &mut Machine, lab: &Lab) -> Result<Value> {
+    lab.deadline.at_most(2400).retry(|| {
+        machine.still_on()?;
+        let question =
+            "systemctl show --value --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service";
+        match guest.sh(question)?.trim() {
+            "" | "0" => bail!("the agent is still at work"),
+            _ => {
+                let text = guest.root("cat /var/lib/palmfarm/report.json")?;
+                serde_json::from_str(&text).context("reading report.json")
+            }
+        }
+    })
+}
+
+fn off(guest: &Guest<'_>, machine: Machine, lab: &Lab, checks: &mut Checks) {
+    guest.power_off();
+    let off = machine.wait_off(lab.deadline.at_most(600));
+    checks.check("it powers off", off.map(|()| String::new()));
+}
+
+fn says_why(report: &Value, why: &str) -> Result<String> {
+    equal(&text(report, "/network/outcome"), "rolled_back")?;
+    equal(&text(report, "/state"), "failed")?;
+    let told = report.to_string();
+    if !told.contains(why) {
+        bail!("it does not say {why:?}: {report:#}");
+    }
+    Ok(why.to_owned())
+}
+
+fn text(report: &Value, pointer: &str) -> String {
+    report
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or("missing")
+        .to_owned()
+}
