@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What every command ends with.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, nothing was touched; 2 usage; 3 failed, the card or the output's name \
+is untouched; 4 the card is spoiled: write it again; 130 interrupted.";
+
 /// A server farm in the palm of your hand: one farm.yaml and Ubuntu's Raspberry Pi image in, a card out that boots into an LXD host.
 #[derive(Debug, Parser)]
-#[command(name = "palmfarm", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "palmfarm", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Palmfarm {
     /// Print JSON lines on standard output
     #[arg(long, global = true)]
@@ -36,6 +41,28 @@ pub enum Command {
     Inspect(Inspect),
     /// List every block device and why it may not be written
     Devices,
+    /// Print the JSON Schema of farm.yaml
+    Schema,
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Write a man page for every command
+    Man(Man),
+}
+
+/// `palmfarm completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `palmfarm man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder; it is made where it does not exist
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `palmfarm init`
@@ -80,6 +107,8 @@ pub enum PlanFormat {
     Zone,
     /// Lines for /etc/hosts
     Hosts,
+    /// One self-contained page with the network drawn
+    Html,
 }
 
 /// `palmfarm build`

@@ -1,13 +1,12 @@
 //! `palmfarm plan`: what a card would hold, and the addresses it will have.
 
-use std::io::Write;
-
 use super::args::{Plan, PlanFormat};
 use super::progress::{Audience, Shown};
-use super::{build as building, check, surroundings, Ended, OrFail, Outcome, Voice};
+use super::{build as building, check, surroundings, written, Ended, OrFail, Outcome, Voice};
 use crate::addresses::Prefix;
 use crate::build;
-use crate::plan::show;
+use crate::farm::LoadedFarm;
+use crate::plan::{html, show};
 use crate::watch::Watch;
 
 /// Plan.
@@ -30,7 +29,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
     let text = match format {
         PlanFormat::Zone => show::zone(&plan),
         PlanFormat::Hosts => show::hosts(&plan),
-        PlanFormat::Text | PlanFormat::Json => {
+        PlanFormat::Text | PlanFormat::Json | PlanFormat::Html => {
             let shown = Shown::new(audience);
             let cancel = surroundings::interruptible();
             let base = building::open(
@@ -43,14 +42,21 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
             )?;
             let tree = build::render(&farm, &gathered, &plan, &base).map_err(building::refused)?;
             shown.clear();
-            if format == PlanFormat::Json {
-                format!("{}\n", show::json(&plan, &tree))
-            } else {
-                show::text(&plan, &tree)
+            match format {
+                PlanFormat::Json => format!("{}\n", show::json(&plan, &tree)),
+                PlanFormat::Html => html::page(&plan, &tree, &farm.farm.base, &warnings(&farm)),
+                _ => show::text(&plan, &tree),
             }
         }
     };
-    // A reader that has read enough, as head(1) does, is no failure.
-    drop(std::io::stdout().write_all(text.as_bytes()));
-    Ok(())
+    written(text.as_bytes())
+}
+
+/// What `check` warns of, a sentence each.
+fn warnings(farm: &LoadedFarm) -> Vec<String> {
+    let sentence = |line: palmfarm_spec::problem::ProblemLine<'_>| match line.hint {
+        Some(hint) => format!("{}; {hint}", line.message),
+        None => line.message.to_string(),
+    };
+    farm.text.lines(&farm.warnings).map(sentence).collect()
 }

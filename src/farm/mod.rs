@@ -3,6 +3,7 @@
 
 mod files;
 mod macs;
+mod schema;
 mod yaml;
 
 use std::fmt;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use palmfarm_spec::farm::Farm;
 use palmfarm_spec::node::{Node, Span};
 use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
+
+pub use schema::SCHEMA;
 
 use crate::secrets::Environment;
 use palmfarm_spec::{check, decode};

@@ -2,6 +2,7 @@
 //! address chosen. Pure: what the farm names was read before, and nothing here knows of images or filesystems.
 
 mod containers;
+pub mod html;
 mod preseed;
 pub mod show;
 

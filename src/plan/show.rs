@@ -180,7 +180,7 @@ fn joined(addresses: &[Ipv6Addr], none: &str) -> String {
         .join(" ")
 }
 
-fn kind(planned: &Planned) -> String {
+pub(super) fn kind(planned: &Planned) -> String {
     let mode = |access: &Access| match (access.uid, access.gid) {
         (0, 0) => format!("{:04o}", access.mode),
         (uid, gid) => format!("{:04o} {uid}:{gid}", access.mode),
@@ -197,7 +197,7 @@ fn kind(planned: &Planned) -> String {
 }
 
 /// The content of a text that may be shown and is short enough to be read.
-fn shown(planned: &Planned) -> Option<&str> {
+pub(super) fn shown(planned: &Planned) -> Option<&str> {
     match &planned.node {
         Node::File { content, .. } if planned.privacy == Privacy::Public && content.len() <= SHOWN => {
             std::str::from_utf8(content)

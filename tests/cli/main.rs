@@ -9,6 +9,7 @@
 )]
 
 mod build;
+mod generated;
 mod messages;
 mod surroundings;
 

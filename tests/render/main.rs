@@ -11,5 +11,6 @@ mod bases;
 mod contents;
 mod farms;
 mod golden;
+mod page;
 mod show;
 mod units;

@@ -1,7 +1,7 @@
 //! What `plan` prints: nothing secret, addresses where they can be known, records that a name server takes.
 
 use palmfarm::base::BaseFacts;
-use palmfarm::plan::show;
+use palmfarm::plan::{html, show};
 use palmfarm::render;
 
 use crate::bases;
@@ -15,7 +15,8 @@ fn no_form_shows_a_secret() {
     let plan = plan(ARTICLE);
     let tree = render::render(&plan, &base, &inputs(&base)).unwrap();
     let (text, json) = (show::text(&plan, &tree), show::json(&plan, &tree).to_string());
-    for shown in [&text, &json] {
+    let page = html::page(&plan, &tree, "ubuntu-22.04-armhf", &[]);
+    for shown in [&text, &json, &page] {
         // The hash of the password, and the scripts of the first-boot document.
         assert!(
             !shown.contains("$6$") && !shown.contains("timeout_seconds"),

@@ -9,6 +9,7 @@
 mod addresses;
 mod files;
 mod random;
+mod schema;
 mod sections;
 mod values;
 mod yaml;
@@ -39,7 +40,9 @@ fn read(text: &str) -> Result<LoadedFarm, Refused> {
 
 fn read_in(text: &str, dir: &Path) -> Result<LoadedFarm, Refused> {
     let text = text.replace("ANY_KEY", KEY).replace("ANY_HASH", HASH);
-    parse("farm.yaml", text.into_bytes(), dir, &no_environment)
+    let result = parse("farm.yaml", text.clone().into_bytes(), dir, &no_environment);
+    schema::agrees(&text, &result);
+    result
 }
 
 /// Both ends of reading a farm: its text, and what there is to say of it.

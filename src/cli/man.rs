@@ -1,0 +1,55 @@
+//! `palmfarm man DIR`: a man page for the tool and one for each of its commands, from the same declarations that
+//! `--help` prints.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use super::args::{self, Palmfarm};
+use super::{Ended, Failure, OrFail, Outcome, Voice};
+use crate::newfile::{Durability, NewFile, Readers};
+
+/// Write them.
+///
+/// # Errors
+/// Failed, where the folder cannot be written.
+pub fn run(args: &args::Man, voice: Voice) -> Ended {
+    fs::create_dir_all(&args.dir)
+        .with_context(|| format!("making the folder {}", args.dir.display()))
+        .or_fail(Outcome::Failed)?;
+    let mut tool = Palmfarm::command().disable_help_subcommand(true);
+    tool.build();
+    let pages = pages(&tool, &args.dir)?;
+    match voice {
+        Voice::People => eprintln!("{pages} man pages in {}", args.dir.display()),
+        Voice::Json => println!(
+            "{}",
+            serde_json::json!({"event": "man", "pages": pages, "dir": args.dir})
+        ),
+    }
+    Ok(())
+}
+
+/// The page of `command` and of everything below it; how many those are.
+fn pages(command: &clap::Command, dir: &Path) -> Result<usize, Failure> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let path = dir.join(format!("{name}.1"));
+    let mut page = Vec::new();
+    Man::new(command.clone())
+        .render(&mut page)
+        .and_then(|()| {
+            let file = NewFile::create(&path, Readers::All)?;
+            std::io::Write::write_all(&mut file.file(), &page)?;
+            file.commit(Durability::Cached)
+        })
+        .with_context(|| format!("writing {}", path.display()))
+        .or_fail(Outcome::Failed)?;
+    let mut count = 1_usize;
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        count = count.saturating_add(pages(below, dir)?);
+    }
+    Ok(count)
+}
