@@ -355,13 +355,18 @@ fn write(args: &Flash, job: &Job, card: OpenCard, voice: Voice, watch: Watch<'_>
         ..
     } = flashed;
     let ejected = card.eject();
+    let phases: serde_json::Map<String, serde_json::Value> = shown
+        .durations()
+        .into_iter()
+        .map(|(phase, took)| (phase.name().to_owned(), took.as_secs_f64().into()))
+        .collect();
     match voice {
         Voice::Json => println!(
             "{}",
             json!({
                 "event": "flashed", "device": path, "size": job.size(), "written": written,
                 "skipped": skipped, "verified": verified, "files": files, "repaired": repaired,
-                "seconds": seconds, "probe_seconds": probe.as_secs_f64(),
+                "seconds": seconds, "probe_seconds": probe.as_secs_f64(), "phases": phases,
                 "ejected": matches!(ejected, Ok(Ejected::Yes)),
             })
         ),

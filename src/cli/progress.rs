@@ -38,6 +38,7 @@ struct State {
     bar: ProgressBar,
     begun: Instant,
     said: Option<Instant>,
+    ended: Vec<(Phase, Duration)>,
 }
 
 impl Shown {
@@ -52,23 +53,40 @@ impl Shown {
                 bar,
                 begun: Instant::now(),
                 said: None,
+                ended: Vec::new(),
             }),
         }
     }
 
     /// Take the line away, so that what is printed next begins on a line of its own.
     pub fn clear(&self) {
-        if let Ok(state) = self.state.lock() {
+        if let Ok(mut state) = self.state.lock() {
             state.bar.finish_and_clear();
+            state.end_phase();
+        }
+    }
+
+    /// How long each phase took that is over, in order. A phase ends where the next one begins, or at
+    /// [`clear`](Self::clear).
+    #[must_use]
+    pub fn durations(&self) -> Vec<(Phase, Duration)> {
+        self.state
+            .lock()
+            .map(|state| state.ended.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl State {
+    fn end_phase(&mut self) {
+        if let Some(phase) = self.phase.take() {
+            self.ended.push((phase, self.begun.elapsed()));
         }
     }
 }
 
 impl Progress for Shown {
     fn advance(&self, phase: Phase, done: u64, total: u64) {
-        if self.audience == Audience::Nobody {
-            return;
-        }
         // Whoever finds the lock taken leaves its news to the next call: progress must never slow the work.
         let Ok(mut state) = self.state.try_lock() else {
             return;
@@ -81,9 +99,13 @@ impl Progress for Shown {
             } else {
                 ProgressBar::hidden()
             };
+            state.end_phase();
             state.phase = Some(phase);
             state.begun = Instant::now();
             state.said = None;
+        }
+        if self.audience == Audience::Nobody {
+            return;
         }
         state.bar.set_position(done);
         let every = if self.audience == Audience::Program {

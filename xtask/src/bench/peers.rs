@@ -1,0 +1,98 @@
+//! What people write cards with today, each as its own documentation says to use it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::deps::{self, command, Package, Ready};
+use crate::{cache, sh};
+
+/// Packages that bring peers.
+const NEEDS: &[Package] = &[command("bmap-tools", "bmaptool")];
+
+/// Peers that are crates, and the versions they are measured in.
+const CRATES: [(&str, &str); 2] = [("bmap-rs", "0.2.3"), ("caligula", "0.5.0")];
+
+/// Something that writes an image to a device.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// What to call it.
+    pub(crate) name: String,
+    script: &'static str,
+    program: PathBuf,
+}
+
+impl Peer {
+    /// It, writing `image` to `node`; `bmap` is the block map of the image.
+    pub(crate) fn command(&self, image: &Path, bmap: &Path, node: &str) -> Command {
+        let mut shell = sh::cmd("sh", ["-c", self.script]);
+        shell.arg(image).arg(node).arg(bmap).arg(&self.program);
+        shell
+    }
+}
+
+/// `xzcat | dd`: what the others are held against.
+pub(crate) fn xzcat_dd() -> Peer {
+    Peer {
+        name: "xzcat \\| dd bs=4M oflag=direct".into(),
+        // What a pipe gives is gathered into whole blocks, or direct writes are refused.
+        script:
+            "set -e; xzcat \"$0\" | dd of=\"$1\" bs=4M iflag=fullblock oflag=direct conv=fsync status=none",
+        program: PathBuf::new(),
+    }
+}
+
+/// Everybody else that is to be had here; who is not is named.
+pub(crate) fn others() -> Vec<Peer> {
+    let mut peers = vec![Peer {
+        name: "xz -T0 -dc \\| dd bs=4M oflag=direct".into(),
+        script: "set -e; xz -T0 -dc \"$0\" | dd of=\"$1\" bs=4M iflag=fullblock oflag=direct conv=fsync status=none",
+        program: PathBuf::new(),
+    }];
+    match deps::ensure(NEEDS) {
+        Ready::Yes => peers.push(Peer {
+            name: "bmaptool copy".into(),
+            script: "bmaptool --quiet copy --bmap \"$2\" \"$0\" \"$1\"",
+            program: PathBuf::new(),
+        }),
+        Ready::Skip(why) => println!("skipped: bmaptool: {why}"),
+    }
+    for (name, version) in CRATES {
+        let script = match name {
+            // It looks for the map beside the image.
+            "bmap-rs" => "cp \"$2\" \"$(dirname \"$2\")/image.bmap\"; exec \"$3\" copy \"$(dirname \"$2\")/image.xz\" \"$1\"",
+            _ => "exec \"$3\" burn --force --interactive never --root never --compression xz --hash skip -o \"$1\" \"$0\"",
+        };
+        match installed(name, version) {
+            Ok(program) => peers.push(Peer {
+                name: format!("{name} {version}"),
+                script,
+                program,
+            }),
+            Err(error) => println!("skipped: {name}: {error:#}"),
+        }
+    }
+    peers
+}
+
+/// The program of a crate, built once and kept in the user's cache.
+fn installed(name: &str, version: &str) -> Result<PathBuf> {
+    let key = cache::Key::default().with(name).with(version);
+    let entry = cache::entry(&format!("peer-{name}"), &key, |dir| {
+        let mut cargo = sh::cmd(
+            &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()),
+            [
+                "install",
+                "--quiet",
+                "--locked",
+                "--no-track",
+                "--version",
+                version,
+                "--root",
+            ],
+        );
+        sh::run(cargo.arg(dir).arg(name)).with_context(|| format!("building {name} {version}"))
+    })?;
+    Ok(entry.join("bin").join(name))
+}

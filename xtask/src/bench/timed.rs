@@ -1,0 +1,130 @@
+//! One run of a command: how long it took, the most memory it had, and what it printed.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use crate::deps::{command, Package};
+use crate::sh;
+
+/// What measuring needs from the distribution.
+pub(crate) const NEEDS: &[Package] = &[command("xz-utils", "xz")];
+
+/// How often a running program's memory is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What one run took.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// From the start to the end.
+    pub(crate) wall: Duration,
+    /// The most memory that the program itself had resident, in KiB; not that of programs it started.
+    pub(crate) peak: u64,
+    /// Its standard output.
+    pub(crate) said: String,
+}
+
+impl Run {
+    /// Seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.wall.as_secs_f64()
+    }
+}
+
+/// Run to the end.
+pub(crate) fn run(command: &mut Command) -> Result<Run> {
+    let shown = sh::shown(command);
+    let started = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {shown}"))?;
+    // Read beside the waiting, so that a pipe that is full stops nobody.
+    let (out, errors) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(resident(&child).unwrap_or(0));
+        if let Some(status) = child.try_wait().with_context(|| format!("waiting for {shown}"))? {
+            break status;
+        }
+        std::thread::sleep(LOOK);
+    };
+    let wall = started.elapsed();
+    let text = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
+    let (said, errors) = (text(out), text(errors));
+    if !status.success() {
+        bail!("{shown}: {status}: {}", errors.trim());
+    }
+    Ok(Run { wall, peak, said })
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read until then is as much as there is.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// `VmHWM` of `/proc/PID/status`, which only grows; `None` once the program has ended.
+fn resident(child: &Child) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    high_water_mark(&status)
+}
+
+/// In KiB.
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// The middle one; of an even number, the upper of the two in the middle.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Let the disk come to rest, and forget what was read of it.
+pub(crate) fn settle() -> Result<()> {
+    sh::run(&mut sh::cmd("sync", [""; 0]))?;
+    // Only root may; then everybody reads from a warm cache.
+    let _ = fs::write("/proc/sys/vm/drop_caches", "3\n");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        assert_eq!(
+            high_water_mark("Name:\txz\nVmPeak:\t  100 kB\nVmHWM:\t   12345 kB\n"),
+            Some(12345)
+        );
+        assert_eq!(high_water_mark("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn one_slow_run_does_not_decide() {
+        assert!((median([0.5, 9.0, 0.6, 0.61, 0.55]) - 0.6).abs() < 1e-9);
+        assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn what_it_said_is_kept_and_a_failure_is_one() {
+        let run = run(&mut sh::cmd("sh", ["-c", "echo said"])).unwrap();
+        assert_eq!(run.said, "said\n");
+        let error = super::run(&mut sh::cmd("sh", ["-c", "echo why >&2; exit 3"])).unwrap_err();
+        assert!(error.to_string().ends_with("3: why"), "{error}");
+    }
+}
