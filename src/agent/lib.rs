@@ -12,6 +12,7 @@ mod ifupdown;
 pub mod ip;
 pub mod journal;
 mod lock;
+mod lxd;
 pub mod network;
 pub mod nic;
 mod packages;

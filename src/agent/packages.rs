@@ -1,7 +1,8 @@
 //! Debian packages: look what is installed, install what is missing, look again.
 //!
 //! The archive may be out of reach for a while and another program may hold apt's lock, so there are several tries;
-//! what dpkg left half-done in a power cut is finished first. Nothing is ever removed or upgraded.
+//! what dpkg left half-done in a power cut is finished first. Nothing is ever removed, and nothing is upgraded but
+//! what is named for it.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -39,7 +40,36 @@ pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
     Err(trouble)
 }
 
+/// Upgrade those of `packages` that are installed and have a newer version.
+pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
+    let versions = || {
+        let mut query = vec!["--show", "--showformat=${Package} ${Version}\\n"];
+        query.extend(packages);
+        ask("dpkg-query", &query)
+    };
+    let before = versions();
+    let mut trouble = Trouble::new("");
+    for pause in TRIES {
+        sleep(Duration::from_secs(pause));
+        let mut words = vec!["--only-upgrade"];
+        words.extend(packages);
+        match apt_install(root, &words) {
+            Ok(()) if versions() == before => return Ok(Change::Unchanged),
+            Ok(()) => return Ok(Change::Changed),
+            Err(failed) => trouble = failed,
+        }
+        eprintln!("upgrading {}: {trouble}", packages.join(", "));
+    }
+    Err(trouble)
+}
+
 fn try_install(root: &Root, packages: &[String]) -> Result<(), Trouble> {
+    let names: Vec<&str> = packages.iter().map(String::as_str).collect();
+    apt_install(root, &names)
+}
+
+/// `apt-get install` with these words, after all that may stand in its way.
+fn apt_install(root: &Root, words: &[&str]) -> Result<(), Trouble> {
     run(
         root,
         "dpkg",
@@ -51,7 +81,7 @@ fn try_install(root: &Root, packages: &[String]) -> Result<(), Trouble> {
         eprintln!("{trouble}");
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
-    install.extend(packages.iter().map(String::as_str));
+    install.extend(words);
     run(root, "apt-get", &install, LIMIT)
 }
 

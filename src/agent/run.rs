@@ -13,7 +13,7 @@ use crate::farm::{self, Change, Trouble};
 use crate::journal::{crc32, Entry, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
-use crate::{bridge, clock, ifupdown, lock, network, packages, report};
+use crate::{bridge, clock, ifupdown, lock, lxd, network, packages, report};
 
 /// Where the document lies on a card.
 pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
@@ -148,12 +148,14 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
 }
 
 /// The container daemon and everything on it.
-fn farm(root: &Root, document: &FirstBoot, lxd: &Lxd, progress: &mut Progress<'_>) {
+fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progress<'_>) {
+    // Where this fails there may still be a daemon, of an older version.
+    progress.take("lxd", || lxd::step(root, declared));
     let mut found = None;
     progress.take("daemon", || {
         let end = Instant::now() + DAEMON;
         loop {
-            let trouble = match find_socket(root.dir(), lxd.flavour) {
+            let trouble = match find_socket(root.dir(), declared.flavour) {
                 Some(socket) => match Daemon::connect(&socket.socket) {
                     Ok(daemon) => {
                         found = Some(daemon);
@@ -175,13 +177,17 @@ fn farm(root: &Root, document: &FirstBoot, lxd: &Lxd, progress: &mut Progress<'_
         progress.containers(farm::unknown(document));
         return;
     };
-    farm::converge(&daemon, document, lxd, root.dir(), progress);
+    if !document.daemon_users.is_empty() {
+        let users = &document.daemon_users;
+        progress.take("people", || lxd::people(root, declared.flavour, users));
+    }
+    farm::converge(&daemon, document, declared, root.dir(), progress);
     let patience = if progress.has_changed_the_farm() {
         ADDRESSES
     } else {
         LOOK
     };
-    progress.containers(farm::survey(&daemon, document, lxd, patience));
+    progress.containers(farm::survey(&daemon, document, declared, patience));
 }
 
 fn ending(done: Result<bool, Trouble>) -> Ending {

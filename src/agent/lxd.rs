@@ -1,0 +1,316 @@
+//! The container daemon on the card: installed where it is missing, upgraded once where the farm asks for it, and the
+//! people in its group. It never removes one, never replaces one kind by another, and leaves what runs alone.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use palmfarm_spec::farm::Flavour;
+use palmfarm_spec::firstboot::Lxd;
+
+use crate::daemon::find_socket;
+use crate::farm::{Change, Done, Trouble};
+use crate::packages;
+use crate::program::{ask, run};
+use crate::root::Root;
+
+/// There once the farm's `upgrade: true` was done: it is asked for once in a card's life, not at every boot.
+const UPGRADED: &str = "/var/lib/palmfarm/upgraded";
+
+/// Seconds before each try of the snap store.
+const TRIES: [u64; 5] = [0, 15, 60, 180, 300];
+
+/// How long snapd may take for one call: 100 MB of LXD over a slow line onto a slow card, or the seeding of the
+/// snaps that are in the image.
+const SNAP: Duration = Duration::from_secs(3600);
+
+/// How long an account's change may take.
+const ACCOUNT: Duration = Duration::from_secs(60);
+
+/// How a daemon comes onto a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// With these Debian packages.
+    Packages(&'static [&'static str]),
+    /// As a snap: Ubuntu since 18.10, whose package of the name only fetches it.
+    Snap,
+}
+
+/// What decides the way.
+#[derive(Clone, Copy, Debug)]
+struct Look<'a> {
+    flavour: Flavour,
+    /// `ID` and `ID_LIKE` of /etc/os-release.
+    is_ubuntu: bool,
+    has_snapd: bool,
+    /// Version of the installed package `lxd`; empty where there is none.
+    deb: &'a str,
+}
+
+impl Look<'_> {
+    fn way(self) -> Way {
+        match self.flavour {
+            Flavour::Incus => Way::Packages(&["incus"]),
+            // Ubuntu's transitional packages have an epoch, "1:0.10"; the daemon of 18.04 has none, "3.0.3-0ubuntu1".
+            Flavour::Lxd if !self.deb.is_empty() && !self.deb.starts_with("1:") => {
+                Way::Packages(&["lxd", "lxd-client"])
+            }
+            Flavour::Lxd if self.is_ubuntu && self.has_snapd => Way::Snap,
+            Flavour::Lxd => Way::Packages(&["lxd", "lxd-client"]),
+        }
+    }
+}
+
+/// Have a daemon of the farm's flavour on the card, upgraded once where the farm asks for it.
+pub(crate) fn step(root: &Root, lxd: &Lxd) -> Done {
+    let way = look(root, lxd.flavour);
+    let mut change = Change::Unchanged;
+    if find_socket(root.dir(), lxd.flavour).is_none() {
+        change = install(root, way)?;
+    }
+    if lxd.upgrade && !root.has(UPGRADED) {
+        change = change.or(upgrade(root, way)?);
+        root.write(UPGRADED, b"")
+            .map_err(|error| Trouble::new(format!("writing {UPGRADED}: {error}")))?;
+    }
+    Ok(change)
+}
+
+/// Put `users` into the group that may speak to the daemon.
+pub(crate) fn people(root: &Root, flavour: Flavour, users: &[String]) -> Done {
+    let group = match flavour {
+        Flavour::Lxd => "lxd",
+        Flavour::Incus => "incus-admin",
+    };
+    let mut change = Change::Unchanged;
+    for user in users {
+        if is_member(root, group, user)? {
+            continue;
+        }
+        let prefix = root.dir().to_string_lossy().into_owned();
+        let mut words = vec!["--append", "--groups", group];
+        // The accounts of the card, wherever its tree lies.
+        if prefix != "/" {
+            words.extend(["--prefix", prefix.as_str()]);
+        }
+        words.push(user);
+        run(root, "usermod", &words, ACCOUNT)?;
+        if !is_member(root, group, user)? {
+            return Err(Trouble::new(format!(
+                "usermod succeeded, but {user} is still not in the group {group}"
+            )));
+        }
+        change = Change::Changed;
+    }
+    Ok(change)
+}
+
+fn look(root: &Root, flavour: Flavour) -> Way {
+    let release = root.read("/etc/os-release").unwrap_or_default();
+    let deb = ask(
+        "dpkg-query",
+        &["--show", "--showformat=${db:Status-Status} ${Version}", "lxd"],
+    );
+    Look {
+        flavour,
+        is_ubuntu: is_ubuntu(&release),
+        has_snapd: root.has("/usr/bin/snap"),
+        deb: deb.trim().strip_prefix("installed ").unwrap_or_default(),
+    }
+    .way()
+}
+
+/// os-release(5): the values may be quoted.
+fn is_ubuntu(release: &str) -> bool {
+    release.lines().any(|line| {
+        let value = line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE="));
+        value.is_some_and(|value| value.trim_matches('"').split(' ').any(|word| word == "ubuntu"))
+    })
+}
+
+fn install(root: &Root, way: Way) -> Done {
+    match way {
+        Way::Packages(names) => {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            packages::install(root, &names)
+        }
+        Way::Snap => {
+            // Images of 20.04 and 22.04 have the snap in them, and unpack it in the first minutes.
+            run(root, "snap", &["wait", "system", "seed.loaded"], SNAP)?;
+            if !snap_revision().is_empty() {
+                return Ok(Change::Unchanged);
+            }
+            snap(root, &["install", "lxd"])
+        }
+    }
+}
+
+fn upgrade(root: &Root, way: Way) -> Done {
+    match way {
+        Way::Packages(names) => packages::upgrade(root, names),
+        Way::Snap => {
+            let before = snap_revision();
+            snap(root, &["refresh", "lxd"])?;
+            Ok(if snap_revision() == before {
+                Change::Unchanged
+            } else {
+                Change::Changed
+            })
+        }
+    }
+}
+
+/// `snap` with several tries: the store may be out of reach for a while.
+fn snap(root: &Root, words: &[&str]) -> Done {
+    let mut trouble = Trouble::new("");
+    for pause in TRIES {
+        sleep(Duration::from_secs(pause));
+        match run(root, "snap", words, SNAP) {
+            Ok(()) => return Ok(Change::Changed),
+            Err(failed) => trouble = failed,
+        }
+        eprintln!("{trouble}");
+    }
+    trouble
+        .message
+        .push_str("; it is tried again at the next boot and by `palmfarm-agent run`");
+    Err(trouble)
+}
+
+/// The revision of the snap that is installed; empty where none is.
+fn snap_revision() -> String {
+    revision(&ask("snap", &["list", "lxd"])).to_owned()
+}
+
+/// `snap list` prints a head and a line `NAME VERSION REVISION …` for each snap.
+fn revision(list: &str) -> &str {
+    let line = list.lines().find(|line| line.starts_with("lxd "));
+    line.and_then(|line| line.split_whitespace().nth(2))
+        .unwrap_or_default()
+}
+
+fn is_member(root: &Root, group: &str, user: &str) -> Result<bool, Trouble> {
+    let read = |path: &str| {
+        root.read(path)
+            .map_err(|error| Trouble::new(format!("reading {path}: {error}")))
+    };
+    let groups = read("/etc/group")?;
+    let Some(members) = members(&groups, group) else {
+        return Err(Trouble::new(format!(
+            "there is no group {group}, which comes with the container daemon: is the daemon installed?"
+        )));
+    };
+    if !has_account(&read("/etc/passwd")?, user) {
+        return Err(Trouble::new(format!(
+            "there is no user {user}, whom cloud-init should have made: `cloud-init status --long` tells why"
+        )));
+    }
+    Ok(members.contains(&user))
+}
+
+/// The members of a group in the text of /etc/group: `NAME:PASSWORD:GID:MEMBER,MEMBER` (group(5)).
+fn members<'a>(groups: &'a str, group: &str) -> Option<Vec<&'a str>> {
+    let line = groups
+        .lines()
+        .find(|line| line.split(':').next() == Some(group))?;
+    Some(line.split(':').nth(3).unwrap_or_default().split(',').collect())
+}
+
+fn has_account(passwd: &str, user: &str) -> bool {
+    passwd.lines().any(|line| line.split(':').next() == Some(user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::scratch::Scratch;
+
+    #[test]
+    fn each_base_has_its_own_way() {
+        let way = |release: &str, has_snapd, deb| {
+            Look {
+                flavour: Flavour::Lxd,
+                is_ubuntu: is_ubuntu(release),
+                has_snapd,
+                deb,
+            }
+            .way()
+        };
+        let deb = Way::Packages(&["lxd", "lxd-client"]);
+        // 18.04 has both, and its daemon is the package's.
+        assert_eq!(way("ID=ubuntu\n", true, "3.0.3-0ubuntu1~18.04.2"), deb);
+        // 20.04 and 22.04 have the snap, with or without the transitional package; 24.04 has an installer of it.
+        assert_eq!(way("NAME=x\nID=ubuntu\nID_LIKE=debian\n", true, ""), Way::Snap);
+        assert_eq!(way("ID=ubuntu\n", true, "1:0.10"), Way::Snap);
+        // Whoever took snapd away wants packages.
+        assert_eq!(way("ID=ubuntu\n", false, ""), deb);
+        assert_eq!(way("ID=debian\n", true, "5.0.2-5"), deb);
+        assert_eq!(way("ID=debian\n", false, ""), deb);
+        assert_eq!(
+            way("ID=\"mint\"\nID_LIKE=\"ubuntu debian\"\n", true, ""),
+            Way::Snap
+        );
+        let incus = Look {
+            flavour: Flavour::Incus,
+            is_ubuntu: true,
+            has_snapd: true,
+            deb: "",
+        };
+        assert_eq!(incus.way(), Way::Packages(&["incus"]));
+    }
+
+    #[test]
+    fn the_revision_is_the_third_word() {
+        let list = "Name  Version         Rev    Tracking       Publisher   Notes\n\
+                    lxd   5.0.3-9a1d904   27428  5.0/stable/…   canonical✓  -\n";
+        assert_eq!(revision(list), "27428");
+        assert_eq!(revision(""), "");
+        assert_eq!(revision("lxd-other 1 2\n"), "");
+    }
+
+    #[test]
+    fn people_join_once() {
+        let scratch = Scratch::new(
+            "people",
+            &[
+                (
+                    "/etc/passwd",
+                    "root:x:0:0::/root:/bin/sh\ncraig:x:1000:1000::/home/craig:/bin/sh\n",
+                ),
+                (
+                    "/etc/group",
+                    "root:x:0:\nsudo:x:27:craig\nlxd:x:110:\ncraig:x:1000:\n",
+                ),
+            ],
+        );
+        let users = ["craig".to_owned()];
+        if ask("id", &["-u"]).trim() != "0" || !std::path::Path::new("/usr/sbin/usermod").exists() {
+            println!("skipped: usermod wants root");
+            return;
+        }
+        assert_eq!(people(&scratch.0, Flavour::Lxd, &users).unwrap(), Change::Changed);
+        let groups = scratch.0.read("/etc/group").unwrap();
+        assert_eq!(members(&groups, "lxd"), Some(vec!["craig"]));
+        assert_eq!(members(&groups, "sudo"), Some(vec!["craig"]));
+        assert_eq!(
+            people(&scratch.0, Flavour::Lxd, &users).unwrap(),
+            Change::Unchanged
+        );
+    }
+
+    #[test]
+    fn who_or_what_is_missing_is_named() {
+        let scratch = Scratch::new(
+            "nobody",
+            &[
+                ("/etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
+                ("/etc/group", "root:x:0:\nlxd:x:110:\nlxdx:x:111:craig\n"),
+            ],
+        );
+        let trouble = |flavour, user: &str| {
+            let found = people(&scratch.0, flavour, &[user.to_owned()]);
+            found.unwrap_err().message
+        };
+        assert!(trouble(Flavour::Lxd, "craig").contains("no user craig"));
+        assert!(trouble(Flavour::Incus, "root").contains("no group incus-admin"));
+    }
+}
