@@ -183,9 +183,9 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
     }
     farm::converge(&daemon, document, declared, root.dir(), progress);
     let patience = if progress.has_changed_the_farm() {
-        ADDRESSES
+        farm::Patience::Fresh(ADDRESSES)
     } else {
-        LOOK
+        farm::Patience::Old(LOOK)
     };
     progress.containers(farm::survey(&daemon, document, declared, patience));
 }

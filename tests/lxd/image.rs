@@ -61,7 +61,7 @@ pub(crate) enum Client {
     Ifupdown,
     /// dhcpcd as Debian configures it.
     Dhcpcd,
-    /// NetworkManager without a connection of its own.
+    /// `NetworkManager` without a connection of its own.
     NetworkManager,
 }
 
@@ -71,14 +71,22 @@ pub(crate) fn debian(client: Client) -> Result<Image, String> {
         return Err("there is no mmdebstrap".into());
     }
     let recipe = &include_bytes!("image.rs")[..];
+    let bootstrap = [
+        "--mode=root --variant=minbase --quiet --format=tar",
+        "--include=systemd-sysv,dbus,iproute2,busybox,ifupdown,isc-dhcp-client,dhcpcd,network-manager",
+        "--aptopt=Apt::Install-Recommends \"false\"",
+    ];
+    let inputs: Vec<&[u8]> = bootstrap
+        .iter()
+        .chain([&SUITE])
+        .map(|word| word.as_bytes())
+        .collect();
     // One bootstrap for all: they differ in what is configured and enabled.
-    let base = cached("debian", "tar", &[recipe], |packed| {
-        let mut mmdebstrap = sh::words(
-            "setpriv --pdeathsig TERM mmdebstrap --mode=root --variant=minbase --quiet --format=tar",
-        );
+    let base = cached("debian", "tar", &inputs, |packed| {
+        let mut mmdebstrap = sh::words("setpriv --pdeathsig TERM mmdebstrap");
         mmdebstrap
-            .arg("--include=systemd-sysv,dbus,iproute2,busybox,ifupdown,isc-dhcp-client,dhcpcd,network-manager")
-            .args(["--aptopt=Apt::Install-Recommends \"false\"", SUITE])
+            .args(bootstrap[0].split(' '))
+            .args([bootstrap[1], bootstrap[2], SUITE])
             .arg(packed)
             .args(sources());
         sh::run(&mut mmdebstrap);

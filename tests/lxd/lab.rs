@@ -51,12 +51,12 @@ pub(crate) struct Ran {
 impl Lab {
     /// A lab with a router that hands out nothing yet, or `None` after having said what is missing.
     pub(crate) fn new() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
         if let Some(why) = lacking() {
             println!("skipped: farm on the real LXD: {why}");
             return None;
         }
         sweep::sweep();
-        static COUNT: AtomicU32 = AtomicU32::new(1);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = Scratch::new(&id);
         let netns = Netns::new(format!("pi-palmfarm-{id}"));

@@ -1,7 +1,9 @@
 //! How far the prediction of addresses goes: Debian with each of its four ways of configuring a network.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use palmfarm_spec::firstboot::FirstBoot;
 use palmfarm_spec::report::Container;
 
 use crate::document::{add, address, carry, container, empty};
@@ -10,8 +12,9 @@ use crate::lab::{Lab, Ran};
 use crate::router::Service;
 use crate::sh;
 
-/// A lab in which `deb`, a Debian with `client`, has been brought up, with the document.
-fn debian(client: Client) -> Option<(Lab, palmfarm_spec::firstboot::FirstBoot, Ran)> {
+/// A lab in which `deb`, a Debian with `client`, has been brought up while the router offered `service`; the document
+/// and the run.
+fn debian(client: Client, service: Service) -> Option<(Lab, FirstBoot, Ran)> {
     let mut lab = Lab::new()?;
     let image = match image::debian(client) {
         Ok(image) => image,
@@ -20,7 +23,7 @@ fn debian(client: Client) -> Option<(Lab, palmfarm_spec::firstboot::FirstBoot, R
             return None;
         }
     };
-    lab.router.serve(Service::Both);
+    lab.router.serve(service);
     lab.put(
         "var/lib/palmfarm/debian.tar.gz",
         &std::fs::read(&image.path).unwrap(),
@@ -44,7 +47,7 @@ fn deb(ran: &Ran) -> &Container {
 
 /// `client` forms the address that was predicted.
 fn holds(client: Client) {
-    let Some((lab, farm, ran)) = debian(client) else {
+    let Some((lab, farm, ran)) = debian(client, Service::Both) else {
         return;
     };
     let deb = deb(&ran);
@@ -60,12 +63,31 @@ fn holds(client: Client) {
     }
 }
 
-/// `client` forms another address: the report says so with its cure, and `cure` in the container helps.
-fn differs(client: Client, cure: &str) {
-    let Some((lab, farm, ran)) = debian(client) else {
+/// `client`, which runs as `unit`, forms another address: the report says so with its cure, and `cure` in the container
+/// helps.
+fn differs(client: Client, unit: &str, cure: &str) {
+    // Where there is a router before the client is up, the kernel has formed an address by then, and that stays for a
+    // while; so the router comes later.
+    let Some((mut lab, farm, _)) = debian(client, Service::Ipv4) else {
         return;
     };
-    let before = deb(&ran);
+    let begun = Instant::now();
+    while !sh::succeeds(&mut lab.pi.lxc(&format!("exec deb -- systemctl is-active {unit}"))) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "{unit} does not start"
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    lab.router.serve(Service::Ipv6);
+    let seen = loop {
+        let seen = lab.agent(&farm);
+        if deb(&seen).observed.iter().any(IpAddr::is_ipv6) {
+            break seen;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(240), "{:#?}", deb(&seen));
+    };
+    let before = deb(&seen);
     assert!(
         before.message.starts_with("it does not form EUI-64 addresses"),
         "{before:#?}"
@@ -105,6 +127,7 @@ fn ifupdown_forms_what_was_predicted() {
 fn dhcpcd_has_a_cure() {
     differs(
         Client::Dhcpcd,
+        "dhcpcd",
         "sed -i 's/^slaac private/slaac hwaddr/' /etc/dhcpcd.conf",
     );
 }
@@ -113,6 +136,7 @@ fn dhcpcd_has_a_cure() {
 fn networkmanager_has_a_cure() {
     differs(
         Client::NetworkManager,
+        "NetworkManager",
         "nmcli connection modify 'Wired connection 1' ipv6.addr-gen-mode eui64",
     );
 }

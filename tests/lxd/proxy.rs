@@ -106,12 +106,14 @@ fn pass(
     to.write_all(head.as_bytes())?;
     io::copy(&mut from.take(length), &mut to)?;
     if kill == Kill::Sent(count) {
-        return Ok(end(victim));
+        end(victim);
+        return Ok(());
     }
     let mut answer = Vec::new();
     if kill == Kill::Answered(count) {
         to.read_to_end(&mut answer)?;
-        return Ok(end(victim));
+        end(victim);
+        return Ok(());
     }
     io::copy(&mut to, &mut agent)?;
     Ok(())

@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod deps;
 mod dist;
+mod lxd;
 mod sh;
 mod test;
 mod tidy;

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, DaemonError, PushError, Why};
 
-pub use survey::{survey, unknown};
+pub use survey::{survey, unknown, Patience};
 
 /// The key under which a container, profile or network says that palmfarm made it, and from what.
 pub(crate) const MARK: &str = "user.palmfarm";

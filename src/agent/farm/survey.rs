@@ -18,39 +18,65 @@ use crate::daemon::{encoded, Asked, Daemon};
 /// autoconfiguration is done a second or two after DHCPv6, or before it.
 const SECOND_ADDRESS: Duration = Duration::from_secs(8);
 
+/// How long a container that was just made or started must have had the addresses that were predicted: the kernel
+/// forms them as soon as there is a router, and what configures the container's network may take them away again.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// How long a survey lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// For containers that were just made or started: at most this long.
+    Fresh(Duration),
+    /// For containers that have been running: at most this long.
+    Old(Duration),
+}
+
 /// The state of a container of which the daemon knows nothing.
 const MISSING: &str = "missing";
 
 /// The state of a container while the daemon does not answer.
 const UNKNOWN: &str = "unknown";
 
-/// Look at each container of `document`, waiting at most `patience` for addresses that are still to come.
+/// Look at each container of `document`, waiting no longer than `patience` for addresses that are still to come.
 #[must_use]
 pub fn survey(
     daemon: &Daemon,
     document: &FirstBoot,
     lxd: &Lxd,
-    patience: Duration,
+    patience: Patience,
 ) -> Vec<report::Container> {
     let if_inet6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let begun = Instant::now();
+    let (longest, steady) = match patience {
+        Patience::Fresh(longest) => (longest, STEADY),
+        Patience::Old(longest) => (longest, Duration::ZERO),
+    };
     let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
+    let mut complete: BTreeMap<&str, Instant> = BTreeMap::new();
     loop {
         let mut waits = false;
         let mut all = Vec::with_capacity(document.containers.len());
         for container in &document.containers {
             let found = one(daemon, lxd, container, &if_inet6);
+            let name = container.name.as_str();
+            if found.standing != Standing::Complete {
+                complete.remove(name);
+            }
             waits |= match found.standing {
                 Standing::Settled => false,
+                Standing::Complete => {
+                    let first = complete.entry(name).or_insert_with(Instant::now);
+                    first.elapsed() < steady
+                }
                 Standing::NoAddress => true,
                 Standing::OtherAddress => {
-                    let first = since.entry(&container.name).or_insert_with(Instant::now);
+                    let first = since.entry(name).or_insert_with(Instant::now);
                     first.elapsed() < SECOND_ADDRESS
                 }
             };
             all.push(found.report);
         }
-        if !waits || begun.elapsed() >= patience {
+        if !waits || begun.elapsed() >= longest {
             return all;
         }
         sleep(Duration::from_millis(500));
@@ -65,8 +91,12 @@ pub fn unknown(document: &FirstBoot) -> Vec<report::Container> {
 }
 
 /// Whether waiting may bring an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
+    /// It may not.
     Settled,
+    /// All are there.
+    Complete,
     NoAddress,
     OtherAddress,
 }
@@ -101,7 +131,7 @@ fn one(daemon: &Daemon, lxd: &Lxd, container: &Container, if_inet6: &str) -> Fou
     let elsewhere = address::elsewhere(&container.predicted, &seen);
     report.message = address::difference(&report.predicted, &report.observed, &elsewhere);
     let standing = if report.predicted.iter().all(|one| report.observed.contains(one)) {
-        Standing::Settled
+        Standing::Complete
     } else if report.observed.iter().any(std::net::IpAddr::is_ipv6) {
         Standing::OtherAddress
     } else {
