@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest answer that is read into memory, in bytes: LXD's largest, a full list of images, is below 1 MiB.
 const LONGEST_ANSWER: u64 = 8 << 20;
@@ -18,6 +18,9 @@ const LONGEST_LINE: u64 = 16 << 10;
 /// Most lines in a head.
 const MOST_HEADERS: usize = 100;
 
+/// Most interim answers before the real one.
+const MOST_INTERIM: usize = 16;
+
 /// What is asked.
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
@@ -25,7 +28,7 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a str,
     /// More header lines, without `Host`, `Content-Length` and `Connection`.
     pub(super) headers: &'a [(&'a str, &'a str)],
-    /// How long the daemon may stay silent.
+    /// How long all of it may take, however little comes at a time.
     pub(super) patience: Duration,
 }
 
@@ -67,16 +70,51 @@ pub(super) fn exchange(
     body: Option<Body<'_>>,
 ) -> Result<Answer, Broken> {
     let stream = UnixStream::connect(socket).map_err(|error| Broken::Io("connecting", error))?;
-    let patient = |error| Broken::Io("setting a timeout", error);
-    stream.set_read_timeout(Some(request.patience)).map_err(patient)?;
-    stream
-        .set_write_timeout(Some(request.patience))
-        .map_err(patient)?;
-    write_request(&stream, request, body).map_err(|error| Broken::Io("sending the request", error))?;
-    read_answer(&mut BufReader::new(stream))
+    let mut timed = Timed {
+        stream,
+        begun: Instant::now(),
+        patience: request.patience,
+    };
+    write_request(&mut timed, request, body).map_err(|error| Broken::Io("sending the request", error))?;
+    read_answer(&mut BufReader::new(timed))
 }
 
-fn write_request(mut stream: &UnixStream, request: &Request<'_>, body: Option<Body<'_>>) -> io::Result<()> {
+/// A connection that is over when its time is: a timeout of the socket alone would begin anew with each byte.
+struct Timed {
+    stream: UnixStream,
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.patience.checked_sub(self.begun.elapsed());
+        left.filter(|left| !left.is_zero()).ok_or_else(|| {
+            let late = format!("it was not done after {} s", self.patience.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, late)
+        })
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(buf)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_>>) -> io::Result<()> {
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n",
         request.method, request.target
@@ -90,7 +128,7 @@ fn write_request(mut stream: &UnixStream, request: &Request<'_>, body: Option<Bo
     }
     stream.write_all(head.as_bytes())?;
     if let Some(body) = body {
-        let sent = io::copy(&mut body.bytes.take(body.length), &mut stream)?;
+        let sent = io::copy(&mut body.bytes.take(body.length), stream)?;
         if sent != body.length {
             let short = format!("the file ended after {sent} of {} bytes", body.length);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
@@ -100,13 +138,19 @@ fn write_request(mut stream: &UnixStream, request: &Request<'_>, body: Option<Bo
 }
 
 fn read_answer(from: &mut impl BufRead) -> Result<Answer, Broken> {
-    let (status, framing) = loop {
-        let (status, framing) = read_head(from)?;
-        // 1xx are interim answers; the real one follows (RFC 9110, section 15.2).
+    let (mut status, mut framing) = read_head(from)?;
+    // 1xx are interim answers; the real one follows (RFC 9110, section 15.2).
+    for _ in 0..MOST_INTERIM {
         if status >= 200 {
-            break (status, framing);
+            break;
         }
-    };
+        (status, framing) = read_head(from)?;
+    }
+    if status < 200 {
+        return Err(Broken::Malformed(format!(
+            "more than {MOST_INTERIM} interim answers"
+        )));
+    }
     let body = match framing {
         _ if status == 204 || status == 304 => Vec::new(),
         Framing::Length(length) => read_exactly(from, length)?,
@@ -138,24 +182,30 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
             return Ok((status, framing));
         }
         let Some((name, value)) = line.split_once(':') else {
-            return Err(Broken::Malformed(format!("{line:?} is no header")));
+            return Err(Broken::Malformed(format!("{:?} is no header", cut(&line))));
         };
         let value = value.trim();
         if name.eq_ignore_ascii_case("transfer-encoding") {
             if !value.eq_ignore_ascii_case("chunked") {
                 return Err(Broken::Malformed(format!(
-                    "transfer encoding {value:?} is not known"
+                    "transfer encoding {:?} is not known",
+                    cut(value)
                 )));
             }
             framing = Framing::Chunked;
         } else if name.eq_ignore_ascii_case("content-length") && !matches!(framing, Framing::Chunked) {
             let length = value
                 .parse()
-                .map_err(|_| Broken::Malformed(format!("content length {value:?}")))?;
+                .map_err(|_| Broken::Malformed(format!("content length {:?}", cut(value))))?;
             framing = Framing::Length(length);
         }
     }
     Err(Broken::Malformed(format!("more than {MOST_HEADERS} headers")))
+}
+
+/// The beginning of what somebody else wrote, short enough for a message.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 fn read_line(from: &mut impl BufRead) -> Result<String, Broken> {
@@ -196,11 +246,15 @@ fn read_chunks(from: &mut impl BufRead) -> Result<Vec<u8>, Broken> {
         let line = read_line(from)?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let length = u64::from_str_radix(digits, 16)
-            .map_err(|_| Broken::Malformed(format!("{line:?} is no length of a chunk")))?;
+            .map_err(|_| Broken::Malformed(format!("{:?} is no length of a chunk", cut(&line))))?;
         if length == 0 {
             // Trailers, none of which mean anything here, up to the empty line.
-            while !read_line(from)?.is_empty() {}
-            return Ok(body);
+            for _ in 0..MOST_HEADERS {
+                if read_line(from)?.is_empty() {
+                    return Ok(body);
+                }
+            }
+            return Err(Broken::Malformed(format!("more than {MOST_HEADERS} trailers")));
         }
         let held = u64::try_from(body.len()).unwrap_or(u64::MAX);
         if held.saturating_add(length) > LONGEST_ANSWER {

@@ -5,6 +5,8 @@
 //! less than the API's error; and a snap's `lxc` cannot read files outside its own view.
 //! Nothing here decides what a farm should be.
 
+#[cfg(test)]
+mod hostile;
 mod http;
 mod pushed;
 mod socket;
@@ -342,7 +344,7 @@ impl Daemon {
         let operation = answer
             .get("operation")
             .and_then(Value::as_str)
-            .filter(|path| path.starts_with("/1.0/operations/"));
+            .filter(|path| is_path(path, "/1.0/operations/"));
         let operation = operation.ok_or_else(|| unknown(doing, "an operation without a path"))?;
         // The clock may be set while we wait, so the time is counted on the monotonic one.
         let begun = Instant::now();
@@ -361,7 +363,7 @@ impl Daemon {
                     let message = state.get("err").and_then(Value::as_str).unwrap_or_default();
                     return Err(DaemonError {
                         doing: doing.into(),
-                        why: Why::Failed(message.into()),
+                        why: Why::Failed(plain(message)),
                     });
                 }
                 code => return Err(unknown(doing, &format!("an operation with status {code:?}"))),
@@ -401,6 +403,20 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
+/// The longest message of the daemon's that is shown, in characters; a failed download comes with a whole URL.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// What the daemon says, fit for a report that people read in a terminal.
+fn plain(message: &str) -> String {
+    let shown = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(LONGEST_MESSAGE).collect()
+}
+
+/// Whether `path` lies below `above` and can stand in a request.
+fn is_path(path: &str, above: &str) -> bool {
+    path.starts_with(above) && path.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The number of the daemon's process (LXD's doc/rest-api.yaml, `server_pid`).
 fn process(about: &Value) -> u64 {
     let environment = about.get("environment");
@@ -427,7 +443,7 @@ fn envelope(doing: &str, status: u16, body: &[u8]) -> Asked<Value> {
     let answer: Value = match serde_json::from_slice(body) {
         Ok(answer) => answer,
         Err(_) if status >= 400 => {
-            let message = String::from_utf8_lossy(body).chars().take(200).collect();
+            let message = plain(&String::from_utf8_lossy(body));
             return Err(DaemonError {
                 doing: doing.into(),
                 why: Why::Refused {
@@ -442,8 +458,7 @@ fn envelope(doing: &str, status: u16, body: &[u8]) -> Asked<Value> {
         let message = answer
             .get("error")
             .and_then(Value::as_str)
-            .unwrap_or("no reason given")
-            .into();
+            .map_or_else(|| "no reason given".into(), plain);
         let code = answer
             .get("error_code")
             .and_then(Value::as_u64)

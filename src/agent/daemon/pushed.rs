@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::{encoded, unknown, Asked, Daemon, DaemonError, Upload, PATIENCE};
+use super::{encoded, is_path, unknown, Asked, Daemon, DaemonError, Upload, PATIENCE};
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn exec(daemon: &Daemon, container: &str, command: &[&str], patience: Durati
             .get("output")
             .and_then(|output| output.get(channel))
             .and_then(Value::as_str);
-        let Some(log) = log.filter(|log| log.starts_with("/1.0/")) else {
+        let Some(log) = log.filter(|log| is_path(log, "/1.0/")) else {
             continue;
         };
         if let Some(bytes) = daemon.fetch(&doing, log)? {

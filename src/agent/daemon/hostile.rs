@@ -1,0 +1,196 @@
+//! What a daemon that is broken or hostile can do to the agent: cost it a message, and nothing else.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use super::*;
+
+/// A daemon that answers each request with what `answer` makes of its head.
+fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "palmfarm-hostile-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::SeqCst)
+    );
+    let path = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    // The thread ends with the test program.
+    thread::spawn(move || {
+        for agent in listener.incoming().flatten() {
+            speak(agent, &answer);
+        }
+    });
+    path
+}
+
+fn speak(mut agent: UnixStream, answer: &impl Fn(&str) -> Vec<u8>) {
+    let mut request = String::new();
+    let mut piece = [0; 4096];
+    let is_whole = |request: &str| {
+        let (head, body) = request.split_once("\r\n\r\n")?;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let length: usize = length.map_or(Some(0), |length| length.parse().ok())?;
+        (body.len() >= length).then_some(())
+    };
+    while is_whole(&request).is_none() {
+        match agent.read(&mut piece) {
+            Ok(0) | Err(_) => return,
+            Ok(read) => request.push_str(&String::from_utf8_lossy(&piece[..read])),
+        }
+    }
+    // Whoever has heard enough hangs up.
+    let _ = agent.write_all(&answer(&request));
+}
+
+fn http(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A daemon that says who it is like any other, and then `body` to everything.
+fn then(body: &'static str) -> Daemon {
+    let about = r#"{"type":"sync","metadata":{"environment":{"server_version":"5.0"},"api_extensions":["instances"]}}"#;
+    let path = serve(move |head| {
+        http(if head.starts_with("GET /1.0 ") {
+            about
+        } else {
+            body
+        })
+    });
+    Daemon::connect(&path).unwrap()
+}
+
+fn small(body: &'static [u8]) -> impl FnOnce(&Daemon) -> Asked<Value> {
+    move |daemon| {
+        let mut bytes = body;
+        let mut upload = Upload {
+            length: u64::try_from(body.len()).unwrap(),
+            bytes: &mut bytes,
+        };
+        daemon.upload("sending", "/1.0/images", &[], &mut upload, PATIENCE)
+    }
+}
+
+#[test]
+fn no_answer_is_too_odd() {
+    let huge = "x".repeat(9 << 20);
+    let deep = "[".repeat(200_000);
+    let answers: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        b"\0\0\0\0".to_vec(),
+        b"HTTP/1.1 200 OK\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nnull".to_vec(),
+        b"HTTP/1.1 65536 OK\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n{}".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffe\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx".to_vec(),
+        [b"HTTP/1.1 200 OK\r\n\r\n", huge.as_bytes()].concat(),
+        [b"HTTP/1.1 200 OK\r\nX: ", huge.as_bytes()].concat(),
+        [b"HTTP/1.1 200 OK\r\n".to_vec(), b"X: y\r\n".repeat(100_000)].concat(),
+        b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100_000),
+        [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n".to_vec(),
+            b"X: y\r\n".repeat(100_000),
+        ]
+        .concat(),
+        [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
+            [b"10000\r\n", &[b'x'; 65536][..], b"\r\n"].concat().repeat(200),
+        ]
+        .concat(),
+        http(&deep),
+        http(""),
+        http("{"),
+        http("7"),
+        http("null"),
+        http(r#"{"type":"sync"}"#),
+        http(r#"{"type":"error","error":7,"error_code":-1}"#),
+        http(r#"{"type":"sync","metadata":{"environment":{"server_version":5}}}"#),
+    ];
+    for answer in answers {
+        let shown: String = String::from_utf8_lossy(&answer).chars().take(60).collect();
+        let path = serve(move |_| answer.clone());
+        let Err(error) = Daemon::connect(&path) else {
+            panic!("{shown:?} was taken for a daemon");
+        };
+        let message = error.to_string();
+        assert!(message.len() < 2000, "{shown:?}: {} bytes", message.len());
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+    }
+}
+
+#[test]
+fn answers_of_the_wrong_shape_are_not_believed() {
+    for body in [
+        "7",
+        r#"{"type":"async"}"#,
+        r#"{"type":"async","operation":7}"#,
+        r#"{"type":"async","operation":"/etc/passwd"}"#,
+        r#"{"type":"async","operation":"/1.0/operations/x HTTP/1.1\r\nDELETE /"}"#,
+        // The operation itself is answered in the same way, so its state is none.
+        r#"{"type":"async","operation":"/1.0/operations/x","metadata":[]}"#,
+        r#"{"type":"async","operation":"/1.0/operations/x","metadata":{"status_code":-7}}"#,
+        r#"{"type":"error","error":"\u001b[2J","error_code":70000}"#,
+    ] {
+        let daemon = then(body);
+        let change = daemon.change("making it", "POST", "/1.0/x", &Value::Null, PATIENCE);
+        let upload = small(b"bytes")(&daemon);
+        let exec = exec(&daemon, "web", &["true"], PATIENCE);
+        for error in [
+            change.map(|_| ()).err(),
+            upload.map(|_| ()).err(),
+            exec.map(|_| ()).err(),
+        ] {
+            // A number is JSON, so a change that answers with one has been accepted.
+            let Some(error) = error else {
+                assert_eq!(body, "7");
+                continue;
+            };
+            let message = error.to_string();
+            assert!(
+                message.len() < 2000 && !message.chars().any(char::is_control),
+                "{message:?}"
+            );
+        }
+    }
+    // A program without an exit code, or with logs that are none.
+    for body in [
+        r#"{"type":"sync","metadata":{"return":"0"}}"#,
+        r#"{"type":"sync","metadata":{"output":{"1":"/1.0/x"}}}"#,
+    ] {
+        assert!(exec(&then(body), "web", &["true"], PATIENCE).is_err());
+    }
+    let daemon = then(r#"{"type":"sync","metadata":{"return":3,"output":{"1":"http://elsewhere/","2":7}}}"#);
+    let exit = exec(&daemon, "web", &["true"], PATIENCE).unwrap();
+    assert_eq!((exit.code, exit.output.len()), (3, 0));
+}
+
+#[test]
+fn a_daemon_that_dawdles_runs_out_of_time() {
+    let path = std::env::temp_dir().join(format!("palmfarm-dawdle-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for mut agent in listener.incoming().flatten() {
+            // Always in time for a timeout between two bytes.
+            while agent.write_all(b"H").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+    });
+    let request = Request {
+        method: "GET",
+        target: "/1.0",
+        headers: &[],
+        patience: Duration::from_millis(500),
+    };
+    let broken = exchange(&path, &request, None).unwrap_err().to_string();
+    // Not that the line is too long, which it would be after a quarter of an hour.
+    assert!(!broken.contains("line"), "{broken}");
+}
