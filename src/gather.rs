@@ -1,7 +1,7 @@
 //! Everything beside `farm.yaml` that goes into a card, read once for all cards of a farm. It reads and hashes; what
 //! becomes of it is `plan`'s and `render`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,8 +44,19 @@ pub enum GatherError {
 /// The first file that cannot be read, or is no part of a card.
 pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
     let mut sources = Sources::new();
+    let images: BTreeSet<&str> = loaded
+        .farm
+        .images
+        .values()
+        .map(|image| image.file.as_str())
+        .collect();
     for name in plan::named_files(&loaded.farm) {
-        let content = loaded.read_file(name).map_err(|source| GatherError::Read {
+        let content = if images.contains(name) {
+            loaded.read_image(name)
+        } else {
+            loaded.read_file(name)
+        };
+        let content = content.map_err(|source| GatherError::Read {
             path: loaded.path(name),
             source,
         })?;

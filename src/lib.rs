@@ -15,6 +15,7 @@ pub mod farm;
 pub mod flash;
 pub mod fs;
 pub mod gather;
+pub mod images;
 pub mod manifest;
 pub mod map;
 pub mod mini;

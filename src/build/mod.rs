@@ -135,13 +135,9 @@ pub fn plan(
     ambient: Ambient<'_>,
 ) -> Result<CardPlan, BuildError> {
     let hashes = gather::hashes(farm, &card.name, ambient.environment)?;
-    Ok(plan::card(
-        &farm.farm,
-        card,
-        &gathered.sources,
-        &hashes,
-        prefixes,
-    )?)
+    let mut plan = plan::card(&farm.farm, card, &gathered.sources, &hashes, prefixes)?;
+    plan.epoch = ambient.epoch;
+    Ok(plan)
 }
 
 /// Render a planned card for its base.

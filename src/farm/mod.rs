@@ -148,8 +148,12 @@ pub fn parse(
     }
 }
 
-/// The largest file that goes onto a card whole, in bytes; images and archives are streamed.
+/// The largest file that goes onto a card whole, in bytes; archives are streamed.
 pub const LARGEST_FILE: u64 = 64 << 20;
+
+/// The largest image that a card carries, in bytes: it is in memory while the card is made. Ubuntu's for containers
+/// have 100 to 250 MB.
+pub const LARGEST_IMAGE: u64 = 512 << 20;
 
 impl LoadedFarm {
     /// Where the file is that the farm names as `relative`.
@@ -164,6 +168,14 @@ impl LoadedFarm {
     /// It cannot be read, is no regular file, or is larger.
     pub fn read_file(&self, relative: &str) -> io::Result<Vec<u8>> {
         read_regular(&self.path(relative), LARGEST_FILE)
+    }
+
+    /// All of the image that the farm names as `relative`, at most [`LARGEST_IMAGE`] bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or is larger.
+    pub fn read_image(&self, relative: &str) -> io::Result<Vec<u8>> {
+        read_regular(&self.path(relative), LARGEST_IMAGE)
     }
 
     /// The file that the farm names as `relative`, to be streamed.

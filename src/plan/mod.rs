@@ -3,6 +3,7 @@
 
 mod containers;
 pub mod html;
+pub mod images;
 mod preseed;
 pub mod show;
 
@@ -18,6 +19,7 @@ use palmfarm_spec::stack::Stacked;
 use sha2::{Digest, Sha256};
 
 use crate::addresses::{self, Prefix};
+use crate::images::ImageError;
 use crate::secrets::CryptHash;
 use crate::tree::{BadPath, CardPath};
 
@@ -52,6 +54,10 @@ pub struct CardPlan {
     pub files: Vec<Carried>,
     /// What the agent pushes into containers, and the images.
     pub payload: Vec<Carried>,
+    /// What is known of the carried images.
+    pub images: Vec<images::Found>,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970, where it was given.
+    pub epoch: Option<u32>,
     /// Prefixes of the LAN, as far as they were given.
     pub prefixes: Vec<Prefix>,
     /// The host's own addresses, where they can be known.
@@ -112,6 +118,25 @@ pub enum PlanError {
         #[source]
         source: BadPath,
     },
+    /// A carried image is none.
+    #[error("reading {source_path:?}, the image {alias}")]
+    Image {
+        /// Its alias.
+        alias: String,
+        /// The path beside the farm file.
+        source_path: String,
+        /// What is wrong.
+        #[source]
+        source: ImageError,
+    },
+    /// The parts of a carried image do not go together.
+    #[error("putting the image {alias} together: {what}")]
+    ImageParts {
+        /// Its alias.
+        alias: String,
+        /// What is wrong, and what to do.
+        what: &'static str,
+    },
     /// Containers whose images wait for each other.
     #[error("{} each need an image that another of them publishes", .0.join(", "))]
     Circle(Vec<String>),
@@ -150,7 +175,7 @@ pub fn card(
 ) -> Result<CardPlan, PlanError> {
     let mut payload = Vec::new();
     let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload)?;
-    let lxd = preseed::lxd(farm, &card, sources, &mut payload)?;
+    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload)?;
     let mut files = Vec::new();
     for (path, source) in &farm.files {
         files.push(carried(path, source, sources)?);
@@ -198,6 +223,8 @@ pub fn card(
         stacks,
         files,
         payload,
+        images,
+        epoch: None,
         prefixes: prefixes.to_vec(),
         host_addresses,
         dns: farm.dns.clone(),

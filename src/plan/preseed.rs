@@ -6,48 +6,28 @@
 use std::collections::BTreeMap;
 
 use palmfarm_spec::farm::{Farm, Flavour, Nat, ResolvedCard, Storage, StorageDriver};
-use palmfarm_spec::firstboot::{Image, Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
+use palmfarm_spec::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
 use palmfarm_spec::stack;
 
-use super::{carried, sha256_hex, Carried, PlanError, Sources};
+use super::images::Found;
+use super::{Carried, PlanError, Sources};
 
-/// Where carried images lie on the card.
-const IMAGES: &str = "/var/lib/palmfarm/images";
-
-/// What the agent is told of the daemon; images are added to `payload`.
+/// What the agent is told of the daemon, and what is known of the images, whose files are added to `payload`.
 pub(super) fn lxd(
     farm: &Farm,
     card: &ResolvedCard,
     sources: &Sources,
     payload: &mut Vec<Carried>,
-) -> Result<Option<Lxd>, PlanError> {
+) -> Result<(Option<Lxd>, Vec<Found>), PlanError> {
     let Some(lxd) = &farm.lxd else {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     };
     let mut images = Vec::new();
+    let mut found = Vec::new();
     for (alias, image) in &farm.images {
-        let file = carried(&format!("{IMAGES}/{alias}"), &image.file, sources)?;
-        images.push(match &image.metadata {
-            None => Image {
-                alias: alias.clone(),
-                path: file.path.as_str().into(),
-                rootfs: None,
-                fingerprint: sha256_hex(&file.content),
-            },
-            Some(metadata) => {
-                let metadata = carried(&format!("{IMAGES}/{alias}.metadata"), metadata, sources)?;
-                let both = [&metadata.content[..], &file.content[..]].concat();
-                let image = Image {
-                    alias: alias.clone(),
-                    path: metadata.path.as_str().into(),
-                    rootfs: Some(file.path.as_str().into()),
-                    fingerprint: sha256_hex(&both),
-                };
-                payload.push(metadata);
-                image
-            }
-        });
-        payload.push(file);
+        let (image, what) = super::images::declared(alias, image, sources, payload)?;
+        images.push(image);
+        found.push(what);
     }
     let mut remotes = default_remotes(lxd.flavour);
     remotes.extend(lxd.remotes.clone());
@@ -60,7 +40,7 @@ pub(super) fn lxd(
             devices: profile.devices,
         })
         .collect();
-    Ok(Some(Lxd {
+    let lxd = Lxd {
         flavour: lxd.flavour,
         upgrade: lxd.upgrade,
         remotes,
@@ -71,7 +51,8 @@ pub(super) fn lxd(
             profiles,
         },
         images,
-    }))
+    };
+    Ok((Some(lxd), found))
 }
 
 /// Image servers that need not be declared. images.linuxcontainers.org is closed to LXD since 2024.

@@ -1,6 +1,7 @@
 //! Why a plan cannot be rendered onto a base.
 
 use crate::base::Arch;
+use crate::plan::images::Unfit;
 use crate::tree::{BadPath, Clash};
 
 /// Why there is no tree.
@@ -30,6 +31,9 @@ pub enum RenderError {
     /// Two parts of the plan want one path.
     #[error(transparent)]
     Clash(#[from] Clash),
+    /// A carried image is not for the base.
+    #[error(transparent)]
+    Image(#[from] Unfit),
     /// No path of a card.
     #[error(transparent)]
     Path(#[from] BadPath),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use error::RenderError;
 
 use crate::base::BaseFacts;
-use crate::plan::CardPlan;
+use crate::plan::{images, CardPlan};
 use crate::tree::{CardPath, Planned, Tree, Volume};
 use build::Build;
 
@@ -56,6 +56,9 @@ pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree
             release: base.release.clone(),
         });
     };
+    let mut settled = plan.clone();
+    images::settle(&mut settled, base)?;
+    let plan = &settled;
     let mut build = Build::new()?;
     host::render(&mut build, plan, base)?;
     boot::render(&mut build, plan, base)?;

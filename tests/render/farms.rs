@@ -1,24 +1,31 @@
 //! Farms from their YAML, planned and rendered without touching a disk.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::farm::{self, LoadedFarm};
 use palmfarm::gather::{self, Gathered};
-use palmfarm::plan::{self, CardPlan};
+use palmfarm::plan::{self, CardPlan, PlanError};
 use palmfarm::render::{self, Inputs, RenderError};
 use palmfarm::tree::{CardPath, Node, Tree, Volume};
 
 /// Files that farms of these tests may name; each holds its own name.
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
 
-/// The farm in `yaml`, and what it names.
-fn load(yaml: &str) -> (LoadedFarm, Gathered) {
+/// The farm in `yaml`, and what it names; `more` are files beside those of [`FILES`].
+fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
     let dir = tempfile::tempdir().unwrap();
-    for name in FILES {
+    let put = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, format!("{name}\n")).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    for name in FILES {
+        put(name, format!("{name}\n").as_bytes());
+    }
+    for (name, content) in more {
+        put(name, content);
     }
     let farm = format!("farm: 1\nbase: mini\n{yaml}");
     let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret)
@@ -34,11 +41,18 @@ fn secret(variable: &str) -> Option<OsString> {
 
 /// The card called `card`, or the only one, of the farm in `yaml`.
 pub(crate) fn plan_card(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> CardPlan {
-    let (loaded, gathered) = load(yaml);
+    let (loaded, gathered) = load(yaml, &[]);
     let card = loaded.farm.card(card).unwrap();
     let hashes = gather::hashes(&loaded, &card.name, &secret).unwrap();
     let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
     plan::card(&loaded.farm, card, &gathered.sources, &hashes, &prefixes).unwrap()
+}
+
+/// The only card of a farm that names the files `more`, or why it cannot be planned.
+pub(crate) fn try_plan_with(yaml: &str, more: &[(&str, &[u8])]) -> Result<CardPlan, PlanError> {
+    let (loaded, gathered) = load(yaml, more);
+    let card = loaded.farm.card(None).unwrap();
+    plan::card(&loaded.farm, card, &gathered.sources, &BTreeMap::new(), &[])
 }
 
 /// The only card, in the article's prefix.

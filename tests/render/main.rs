@@ -11,6 +11,7 @@ mod bases;
 mod contents;
 mod farms;
 mod golden;
+mod images;
 mod page;
 mod show;
 mod units;

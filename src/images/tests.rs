@@ -1,0 +1,144 @@
+//! Image files of every shape, made here, and files that are none.
+
+use std::io::Write;
+
+use super::*;
+
+/// What a file of a test's tarball holds.
+const ARMHF: &[u8] = &header(1, 40);
+const AMD64: &[u8] = &header(2, 62);
+
+const fn header(class: u8, machine: u8) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    [bytes[0], bytes[1], bytes[2], bytes[3]] = *b"\x7fELF";
+    bytes[4] = class;
+    bytes[5] = 1;
+    bytes[18] = machine;
+    bytes
+}
+
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len().try_into().unwrap());
+        header.set_mode(0o755);
+        tar.append_data(&mut header, path, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn metadata(architecture: &str) -> Metadata {
+    Metadata {
+        architecture: architecture.into(),
+    }
+}
+
+const META: (&str, &[u8]) = ("metadata.yaml", b"architecture: armv7l\ncreation_date: 1\n");
+
+#[test]
+fn shapes_are_told_apart() {
+    let check = |files: &[(&str, &[u8])], expect: Shape| assert_eq!(look(&tar(files)).unwrap(), expect);
+    let armhf = Some(Machine::Known(Arch::Armhf));
+    let unified = Shape::Unified {
+        metadata: metadata("armv7l"),
+        machine: armhf,
+    };
+    check(&[META, ("rootfs/bin/sh", ARMHF)], unified.clone());
+    // The metadata may come last, paths may begin with a dot.
+    check(
+        &[("rootfs/usr/bin/sh", ARMHF), ("./metadata.yaml", META.1)],
+        unified,
+    );
+    check(
+        &[META, ("templates/hostname.tpl", b"x")],
+        Shape::Metadata(metadata("armv7l")),
+    );
+    check(
+        &[
+            ("etc/os-release", b"NAME=x\nPRETTY_NAME=\"Alpine Linux v3.20\"\n"),
+            // Firmware of another machine lies deeper.
+            ("usr/lib/firmware/a.elf", AMD64),
+            ("bin/script", b"#!/bin/sh\n"),
+            ("sbin/init", ARMHF),
+            ("sbin/later", AMD64),
+        ],
+        Shape::Rootfs {
+            machine: armhf,
+            release: Some("Alpine Linux v3.20".into()),
+        },
+    );
+    assert_eq!(look(b"hsqs and more").unwrap(), Shape::Squashfs);
+}
+
+#[test]
+fn packings_do_not_matter() {
+    let plain = tar(&[META, ("rootfs/bin/sh", ARMHF)]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(&plain).unwrap();
+    let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+    let expect = look(&plain).unwrap();
+    for packed in [gzip.finish().unwrap(), xz.finish().unwrap(), zstd] {
+        assert_eq!(look(&packed).unwrap(), expect);
+        // Cut anywhere, it is an error or still recognised, and never a panic.
+        for cut in 0..packed.len() {
+            drop(look(&packed[..cut]));
+        }
+        assert!(look(&packed[..packed.len() / 2]).is_err());
+    }
+}
+
+#[test]
+fn what_is_no_image_is_told() {
+    let check = |bytes: &[u8], expect: &str| {
+        let error = look(bytes).unwrap_err().to_string();
+        assert!(error.starts_with(expect), "{error}");
+    };
+    check(b"", "it is a tarball with neither");
+    check(b"BZh9", "it is packed with bzip2");
+    check(&[b'x'; 2000], "it is no tarball that");
+    check(b"\x1f\x8bnonsense", "it is no tarball in gzip that");
+    check(&tar(&[("readme", b"x")]), "it is a tarball with neither");
+    check(&tar(&[("rootfs/bin/sh", ARMHF)]), "it is a tarball with neither");
+    check(
+        &tar(&[("metadata.yaml", b"a: [")]),
+        "its metadata.yaml is no metadata: ",
+    );
+    check(
+        &tar(&[("metadata.yaml", b"properties: {}")]),
+        "its metadata.yaml is no metadata: it names no",
+    );
+    let bomb = b"a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+        d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
+        g: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
+    check(
+        &tar(&[("metadata.yaml", bomb)]),
+        "its metadata.yaml is no metadata: ",
+    );
+}
+
+#[test]
+fn metadata_is_the_same_every_time_and_read_again() {
+    let made = metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000).unwrap();
+    assert_eq!(
+        made,
+        metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000).unwrap()
+    );
+    assert_eq!(look(&made).unwrap(), Shape::Metadata(metadata("armv7l")));
+    let mut archive = tar::Archive::new(&made[..]);
+    let mut texts = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        assert_eq!(entry.header().mtime().unwrap(), 1_700_000_000);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        texts.push(text);
+    }
+    let yaml: serde_json::Value = serde_yaml::from_str(&texts[0]).unwrap();
+    assert_eq!(yaml["creation_date"], 1_700_000_000);
+    assert_eq!(yaml["properties"]["description"], "alpine: Alpine \"3.20\"");
+    assert_eq!(yaml["templates"]["/etc/hostname"]["template"], "hostname.tpl");
+    assert_eq!(texts[1], "{{ container.name }}\n");
+}
