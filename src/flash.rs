@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::block::Edits;
+use crate::block::{Edits, ReadAt};
 use crate::build::{self, BuildError, Prepared, Surveyed};
-use crate::card::{AlignedBuf, CardIo, Medium, HEAD};
+use crate::card::{leave_empty, BurnError, CardIo, Medium};
 use crate::edit;
 use crate::map::Extents;
 use crate::part::{Layout, Table};
@@ -15,9 +15,6 @@ use crate::sink::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
 use crate::source::{BaseImage, Verified};
 use crate::tree::Tree;
 use crate::watch::Watch;
-
-/// [`HEAD`] as a length in memory.
-const HEAD_LEN: usize = 1 << 20;
 
 /// What a card is to hold.
 pub struct Job {
@@ -62,7 +59,7 @@ impl Job {
     /// It is no disk image, or its maps of free space cannot be read.
     pub fn image(image: Verified<BaseImage>) -> Result<Self, BuildError> {
         let table = Table::read(&image)?;
-        let edits = Edits::new(crate::block::ReadAt::size(&image));
+        let edits = Edits::new(image.size());
         let allocated = build::allocated(&image, &table.partitions, &edits)?;
         Ok(Self {
             image: Arc::new(image),
@@ -176,18 +173,13 @@ fn look<M: Medium + 'static>(
     let seen = edit::read_back(&shared, &files.layout, &files.tree);
     match seen {
         Err(error) => {
-            // As good as it goes: the card is spoiled whether or not this works.
-            let _left_empty = shared
-                .write_all(0, &AlignedBuf::new(usize::try_from(HEAD).unwrap_or(HEAD_LEN)))
-                .and_then(|()| shared.flush());
+            leave_empty(&shared);
             Err(CardFailure::Spoiled(SinkError::Files(error)))
         }
         Ok(count) => match Arc::into_inner(shared) {
             Some(card) => Ok((card, count)),
             // The readers are gone when `read_back` returns, and nobody else had a share.
-            None => Err(CardFailure::Spoiled(SinkError::Card(
-                crate::card::BurnError::OutOfOrder,
-            ))),
+            None => Err(CardFailure::Spoiled(SinkError::Card(BurnError::OutOfOrder))),
         },
     }
 }

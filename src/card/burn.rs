@@ -291,13 +291,17 @@ fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, Bur
             Err(_) => Some(0),
         };
     }
-    // As good as it goes: the card is spoiled whether or not this works.
-    let _left_empty = io
-        .write_all(0, &AlignedBuf::new(head.len()))
-        .and_then(|()| io.flush());
+    leave_empty(io);
     Err(BurnError::Differs {
         offset: first_wrong.unwrap_or(0),
     })
+}
+
+/// Take the first MiB away from a card that does not hold what it should. As good as it goes: it is spoiled whether or
+/// not this works.
+pub fn leave_empty<M: Medium>(io: &CardIo<M>) {
+    let len = usize::try_from(io.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN));
+    let _ = io.write_all(0, &AlignedBuf::new(len)).and_then(|()| io.flush());
 }
 
 /// A wrong piece, and what it should be.

@@ -17,7 +17,7 @@ mod text;
 mod user;
 mod who;
 
-pub use burn::{BurnError, Burnt, CardWriter, Step, Touched, Unverified, HEAD};
+pub use burn::{leave_empty, BurnError, Burnt, CardWriter, Step, Touched, Unverified, HEAD};
 pub use facts::{Facts, FileRole, Snapshot, Target};
 pub use medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
 pub use open::{Ejected, OpenCard, OpenError, ReadableCard, Replaced};

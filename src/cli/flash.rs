@@ -3,6 +3,8 @@
 //! The device is opened first, because only root may; then root is given up, and only then is anything looked into
 //! that others made. Nothing is written before the last question was answered.
 
+mod said;
+
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,6 @@ use std::time::Instant;
 
 use anyhow::{anyhow, Context};
 use palmfarm_spec::farm::StorageDriver;
-use serde_json::json;
 
 use super::args::Flash;
 use super::progress::{Audience, Shown};
@@ -18,13 +19,13 @@ use super::{ask, build as building, check, devices, surroundings, Ended, Failure
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{
-    approve, become_invoking_user, candidates, explain, refusals, shell_quote, size_text, target_of, Allowed,
-    Became, Ejected, FileRole, OpenCard, Refusal, Target,
+    approve, become_invoking_user, candidates, refusals, shell_quote, target_of, Allowed, Became, FileRole,
+    OpenCard, Target,
 };
-use crate::flash::{flash, Flashed, Job};
+use crate::flash::{flash, Job};
 use crate::pool;
-use crate::sink::{CardFailure, CardOptions, FreeSpace};
-use crate::source::{BaseImage, CacheDir, Expect, Sha256Sum, Trust};
+use crate::sink::{CardOptions, FreeSpace};
+use crate::source::{BaseImage, CacheDir, Expect, Sha256Sum};
 use crate::watch::Watch;
 
 /// Flash.
@@ -64,7 +65,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
     // Again, now that it is known how large the image is and where it lies.
     let image = PathBuf::from(&job.base().provenance().name);
     let facts = look(&files(args, Some(&image)))?;
-    refuse(
+    said::refused(
         &refusals(&facts, &target, Some(job.size()), &allowed),
         &target,
         voice,
@@ -76,7 +77,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         })?;
     }
     let device = facts.devices.get(&card.identity().dev);
-    announce(&subject, &facts, device, voice);
+    said::announced(job, &subject.title, &facts, device, voice);
     if !args.yes {
         confirm(device, &target, watch)?;
     }
@@ -168,7 +169,7 @@ fn take(
     let approved = match approve(facts, target, None, allowed) {
         Ok(approved) => approved,
         Err(reasons) => {
-            refuse(&reasons, target, voice)?;
+            said::refused(&reasons, target, voice)?;
             return Err(Failure::printed(Outcome::Refused));
         }
     };
@@ -201,36 +202,6 @@ fn with_sudo(args: &Flash, target: &Target) -> String {
         words.extend(given.then(|| option.to_owned()));
     }
     words.join(" ")
-}
-
-/// Every reason at once, where there is one.
-fn refuse(reasons: &[Refusal], target: &Target, voice: Voice) -> Ended {
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "error", "exit": Outcome::Refused.code(), "device": target.path,
-                "message": format!("{} is not written", target.path),
-                "refusals": devices::reasons(reasons),
-            })
-        ),
-        Voice::People => {
-            eprintln!(
-                "palmfarm: {} is not written:",
-                crate::card::printable(&target.path)
-            );
-            for (message, hint) in explain(reasons) {
-                eprintln!("  {message}");
-                if let Some(hint) = hint {
-                    eprintln!("    hint: {hint}");
-                }
-            }
-        }
-    }
-    Err(Failure::printed(Outcome::Refused))
 }
 
 /// Everything that can be found wrong with farm or image is found here.
@@ -281,35 +252,6 @@ fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Fa
     })
 }
 
-/// Say what is about to happen.
-fn announce(subject: &Subject, facts: &Facts, device: Option<&Device>, voice: Voice) {
-    let job = &subject.job;
-    match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "flashing", "device": device.map(Device::node), "size": job.size(),
-                "in_use": job.in_use(), "sha256": job.base().provenance().sha256.to_string(),
-                "verified": job.base().provenance().trust == Trust::Matched,
-            })
-        ),
-        Voice::People => {
-            if let Some(device) = device {
-                eprintln!("{}", devices::card_text(facts, device));
-            }
-            eprintln!(
-                "will be overwritten with {}: {}, of which {} are in use",
-                crate::card::printable(&subject.title),
-                size_text(job.size()),
-                size_text(job.in_use())
-            );
-            if job.base().provenance().trust == Trust::Unchecked {
-                eprintln!("the base image is taken as it is: no sha256 was given to compare it with");
-            }
-        }
-    }
-}
-
 /// Only the device's own name will do: an answer that one gives without looking is no answer.
 fn confirm(device: Option<&Device>, target: &Target, watch: Watch<'_>) -> Ended {
     let name = device.map_or(target.path.as_str(), |device| device.name.as_str());
@@ -340,89 +282,10 @@ fn write(args: &Flash, job: &Job, card: OpenCard, voice: Voice, watch: Watch<'_>
     let started = Instant::now();
     let flashed = flash(job, card, options, watch).map_err(|failure| {
         shown.clear();
-        failed(failure, &path, voice)
+        said::failed(failure, &path, voice)
     })?;
     let seconds = started.elapsed().as_secs_f64();
     shown.clear();
-    let Flashed {
-        card,
-        written,
-        skipped,
-        verified,
-        files,
-        repaired,
-        probe,
-        ..
-    } = flashed;
-    let ejected = card.eject();
-    let phases: serde_json::Map<String, serde_json::Value> = shown
-        .durations()
-        .into_iter()
-        .map(|(phase, took)| (phase.name().to_owned(), took.as_secs_f64().into()))
-        .collect();
-    match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "flashed", "device": path, "size": job.size(), "written": written,
-                "skipped": skipped, "verified": verified, "files": files, "repaired": repaired,
-                "seconds": seconds, "probe_seconds": probe.as_secs_f64(), "phases": phases,
-                "ejected": matches!(ejected, Ok(Ejected::Yes)),
-            })
-        ),
-        Voice::People => {
-            let skipped = if skipped > 0 {
-                format!(", {} of free space skipped", size_text(skipped))
-            } else {
-                String::new()
-            };
-            eprintln!(
-                "{path}: {} written{skipped}, {} read back and found right, {files} files looked at, in {seconds:.1} s",
-                size_text(written),
-                size_text(verified),
-            );
-            if let [first, ..] = repaired.as_slice() {
-                eprintln!(
-                    "warning: {} places had to be written twice, the first at offset {first}: do not trust this card for long",
-                    repaired.len()
-                );
-            }
-            match ejected {
-                Ok(Ejected::Yes) => eprintln!("the card was ejected: take it out"),
-                Ok(Ejected::NotNeeded) => eprintln!("the card can be taken out"),
-                Err(error) => eprintln!("the card is written, but its reader would not eject it: {error}"),
-            }
-        }
-    }
+    said::flashed(flashed, &path, seconds, &shown.durations(), voice);
     Ok(())
-}
-
-/// What a failure says of the card.
-fn failed(failure: CardFailure, path: &str, voice: Voice) -> Failure {
-    let hint = failure.cause().hint();
-    let cancelled = failure.cause().is_cancelled();
-    let (outcome, state, cause) = match failure {
-        CardFailure::Untouched(cause) => (Outcome::Failed, "was not touched", cause),
-        CardFailure::Spoiled(cause) => (
-            Outcome::Spoiled,
-            "holds neither what it held nor the image: write it again",
-            cause,
-        ),
-    };
-    if cancelled {
-        let message = format!("interrupted; {path} {state}");
-        match voice {
-            Voice::People => eprintln!("{message}"),
-            Voice::Json => println!(
-                "{}",
-                json!({"event": "error", "exit": Outcome::Interrupted.code(), "message": message})
-            ),
-        }
-        return Failure::printed(Outcome::Interrupted);
-    }
-    Failure::new(
-        outcome,
-        anyhow::Error::new(cause).context(format!("{path} {state}")),
-    )
-    .maybe_hint(hint)
 }
