@@ -47,7 +47,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         Some(image) => fs::canonicalize(image).with_context(|| format!("finding {}", image.display()))?,
         None => target_dir().join("base/jammy.img.xz"),
     };
-    let needs: Vec<Package> = [NEEDS, card::NEEDS].concat();
+    let needs: Vec<Package> = [NEEDS, card::NEEDS, peers::NEEDS].concat();
     deps::ensure(&needs).require()?;
     if !image.exists() {
         base::run(&["jammy"])?;

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::deps::{self, command, Package, Ready};
+use crate::deps::{command, Package};
 use crate::{cache, sh};
 
-/// Packages that bring peers.
-const NEEDS: &[Package] = &[command("bmap-tools", "bmaptool")];
+/// What the peers need from the distribution.
+pub(crate) const NEEDS: &[Package] = &[command("bmap-tools", "bmaptool")];
 
 /// Peers that are crates, and the versions they are measured in.
 const CRATES: [(&str, &str); 2] = [("bmap-rs", "0.2.3"), ("caligula", "0.5.0")];
@@ -45,19 +45,18 @@ pub(crate) fn xzcat_dd() -> Peer {
 
 /// Everybody else that is to be had here; who is not is named.
 pub(crate) fn others() -> Vec<Peer> {
-    let mut peers = vec![Peer {
-        name: "xz -T0 -dc \\| dd bs=4M oflag=direct".into(),
-        script: "set -e; xz -T0 -dc \"$0\" | dd of=\"$1\" bs=4M iflag=fullblock oflag=direct conv=fsync status=none",
-        program: PathBuf::new(),
-    }];
-    match deps::ensure(NEEDS) {
-        Ready::Yes => peers.push(Peer {
+    let mut peers = vec![
+        Peer {
+            name: "xz -T0 -dc \\| dd bs=4M oflag=direct".into(),
+            script: "set -e; xz -T0 -dc \"$0\" | dd of=\"$1\" bs=4M iflag=fullblock oflag=direct conv=fsync status=none",
+            program: PathBuf::new(),
+        },
+        Peer {
             name: "bmaptool copy".into(),
             script: "bmaptool --quiet copy --bmap \"$2\" \"$0\" \"$1\"",
             program: PathBuf::new(),
-        }),
-        Ready::Skip(why) => println!("skipped: bmaptool: {why}"),
-    }
+        },
+    ];
     for (name, version) in CRATES {
         let script = match name {
             // It looks for the map beside the image.
