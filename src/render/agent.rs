@@ -29,6 +29,16 @@ pub(super) fn render(
         "palmfarm-agent",
         Privacy::Public,
     )?;
+    // Where a shell finds it: `palmfarm-agent status` is what people type on the Pi.
+    add(
+        build,
+        "/usr/sbin/palmfarm-agent",
+        Node::Symlink {
+            target: "../lib/palmfarm/palmfarm-agent".into(),
+        },
+        "palmfarm-agent",
+        Privacy::Public,
+    )?;
     let mut document = plan.firstboot.clone();
     document.boot_mount.clone_from(&base.boot_mount);
     let text = json!(document);
