@@ -8,11 +8,14 @@ use anyhow::Context;
 use super::args::Build;
 use super::progress::{Audience, Shown};
 use super::{check, surroundings, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build::{self, Surveyed};
+use crate::build::{self, Prepared, Surveyed};
 use crate::card::size_text;
 use crate::farm::LoadedFarm;
 use crate::gather::{self, Gathered};
-use crate::sink::{write_output, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions};
+use crate::sink::{
+    write_fleet, write_output, FleetCard, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions,
+    Written,
+};
 use crate::source::CacheDir;
 use crate::watch::Watch;
 
@@ -45,49 +48,65 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         let tree = build::render(&farm, &gathered, &plan, &base).map_err(refused)?;
         prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(refused)?);
     }
-    for (card, path) in prepared.iter().zip(&outputs) {
-        let allocated =
-            build::allocated(&base.image, &base.layout.partitions, &card.edits).map_err(refused)?;
-        let options = WriteOptions {
-            threads: args.threads.unwrap_or_else(surroundings::threads),
-            free: FreeSpace::Mapped(&allocated),
-            digest: ImageDigest::Sha256,
-        };
-        let written = write_output(
-            &base.image,
-            &card.edits,
-            Output {
+    let mut maps = Vec::new();
+    for card in &prepared {
+        maps.push(build::allocated(&base.image, &base.layout.partitions, &card.edits).map_err(refused)?);
+    }
+    let threads = args.threads.unwrap_or_else(surroundings::threads);
+    let cards: Vec<FleetCard<'_>> = prepared
+        .iter()
+        .zip(&maps)
+        .zip(&outputs)
+        .map(|((card, allocated), path)| FleetCard {
+            edits: &card.edits,
+            allocated,
+            output: Output {
                 path,
                 files: &card.files,
             },
-            options,
-            watch,
-        )
-        .map_err(spoilt)?;
-        shown.clear();
-        let sha256 = written.sha256.map(|sum| sum.to_string());
-        match voice {
-            Voice::Json => println!(
-                "{}",
-                serde_json::json!({
-                    "event": "built", "card": card.plan.card.name, "image": path, "size": written.size,
-                    "sha256": sha256, "edited_blocks": card.edits.len(),
-                })
-            ),
-            Voice::People => {
-                eprintln!(
-                    "built {} ({}, {} of its blocks edited)",
-                    path.display(),
-                    size_text(written.size),
-                    card.edits.len()
-                );
-                if let Some(sha256) = sha256 {
-                    eprintln!("sha256 {sha256}");
-                }
+        })
+        .collect();
+    let written = match cards.as_slice() {
+        [card] => {
+            let options = WriteOptions {
+                threads,
+                free: FreeSpace::Mapped(card.allocated),
+                digest: ImageDigest::Sha256,
+            };
+            vec![write_output(&base.image, card.edits, card.output, options, watch).map_err(spoilt)?]
+        }
+        cards => write_fleet(&base.image, cards, threads, watch).map_err(spoilt)?,
+    };
+    shown.clear();
+    for (card, written) in prepared.iter().zip(&written) {
+        said(card, written, voice);
+    }
+    Ok(())
+}
+
+/// Say what was built.
+fn said(card: &Prepared, written: &Written<PathBuf>, voice: Voice) {
+    let sha256 = written.sha256.map(|sum| sum.to_string());
+    match voice {
+        Voice::Json => println!(
+            "{}",
+            serde_json::json!({
+                "event": "built", "card": card.plan.card.name, "image": written.done, "size": written.size,
+                "sha256": sha256, "edited_blocks": card.edits.len(),
+            })
+        ),
+        Voice::People => {
+            eprintln!(
+                "built {} ({}, {} of its blocks edited)",
+                written.done.display(),
+                size_text(written.size),
+                card.edits.len()
+            );
+            if let Some(sha256) = sha256 {
+                eprintln!("sha256 {sha256}");
             }
         }
     }
-    Ok(())
 }
 
 /// Open and survey the farm's base.

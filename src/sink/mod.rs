@@ -13,9 +13,9 @@ mod write;
 pub use card::{write_card, CardFailure, CardOptions, CardWritten};
 pub use error::SinkError;
 pub use file::FileSink;
-pub use output::{write_output, Output, Packing};
+pub use output::{write_fleet, write_output, FleetCard, Output, Packing};
 pub use packed::{XzSink, ZstdSink};
-pub use write::{write_image, FreeSpace, ImageDigest, Mapped, WriteOptions, Written};
+pub use write::{write_image, write_images, FreeSpace, ImageDigest, Mapped, Target, WriteOptions, Written};
 
 use crate::watch::Watch;
 

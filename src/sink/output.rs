@@ -2,11 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use super::{write_image, FileSink, SinkError, WriteOptions, Written, XzSink, ZstdSink};
+use super::{
+    write_image, write_images, FileSink, FreeSpace, ImageDigest, SinkError, Target, WriteOptions, Written,
+    XzSink, ZstdSink,
+};
 use crate::block::Edits;
 use crate::manifest::{self, ListedFile};
+use crate::map::Extents;
 use crate::newfile::{Durability, NewFile, Readers};
 use crate::source::{BaseImage, Verified};
 use crate::watch::Watch;
@@ -92,8 +97,66 @@ pub fn write_output(
             watch,
         )?,
     };
+    let written = stage(base, edits, output, packing, image)?;
+    name(written)
+}
+
+/// One card of a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetCard<'a> {
+    /// In what it differs from the base.
+    pub edits: &'a Edits,
+    /// The bytes of it that matter.
+    pub allocated: &'a Extents,
+    /// What to leave behind; an unpacked image.
+    pub output: Output<'a>,
+}
+
+/// As [`write_output`], for several cards as unpacked images: the base is decoded once, and none gets its name before
+/// all are whole.
+///
+/// # Errors
+/// [`SinkError`].
+pub fn write_fleet(
+    base: &Verified<BaseImage>,
+    cards: &[FleetCard<'_>],
+    threads: NonZeroUsize,
+    watch: Watch<'_>,
+) -> Result<Vec<Written<PathBuf>>, SinkError> {
+    let mut targets = Vec::new();
+    for card in cards {
+        targets.push(Target {
+            edits: card.edits,
+            free: FreeSpace::Mapped(card.allocated),
+            sink: FileSink::create(card.output.path)?,
+        });
+    }
+    let options = WriteOptions {
+        threads,
+        // Each card says so itself.
+        free: FreeSpace::Written,
+        digest: ImageDigest::Sha256,
+    };
+    let images = write_images(base, targets, options, watch)?;
+    let mut staged = Vec::new();
+    for (card, image) in cards.iter().zip(images) {
+        staged.push(stage(base, card.edits, card.output, Packing::Raw, image)?);
+    }
+    staged.into_iter().map(name).collect()
+}
+
+/// An image and what lies beside it, all whole and on the disk, and without their names.
+type Staged = Written<[NewFile; 3]>;
+
+fn stage(
+    base: &Verified<BaseImage>,
+    edits: &Edits,
+    output: Output<'_>,
+    packing: Packing,
+    image: Written<NewFile>,
+) -> Result<Staged, SinkError> {
     let bmap = staged(
-        &beside(path, ".bmap"),
+        &beside(output.path, ".bmap"),
         &crate::bmap::render(image.size, &image.mapped),
     )?;
     let text = manifest::render(&manifest::Manifest {
@@ -104,18 +167,30 @@ pub fn write_output(
         edits: edits.digest(),
         files: output.files,
     });
-    let manifest = staged(&beside(path, ".manifest.json"), &text)?;
-    let done = image.done.path().to_owned();
-    for new in [image.done, bmap, manifest] {
-        let target = new.path().display().to_string();
-        new.commit(Durability::Synced)
-            .map_err(|source| SinkError::Finish { target, source })?;
-    }
+    let manifest = staged(&beside(output.path, ".manifest.json"), &text)?;
     Ok(Written {
         size: image.size,
         sha256: image.sha256,
         mapped: image.mapped,
         skipped: image.skipped,
+        done: [image.done, bmap, manifest],
+    })
+}
+
+/// Let the three have their names, the image first.
+fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
+    let [image, bmap, manifest] = staged.done;
+    let done = image.path().to_owned();
+    for new in [image, bmap, manifest] {
+        let target = new.path().display().to_string();
+        new.commit(Durability::Synced)
+            .map_err(|source| SinkError::Finish { target, source })?;
+    }
+    Ok(Written {
+        size: staged.size,
+        sha256: staged.sha256,
+        mapped: staged.mapped,
+        skipped: staged.skipped,
         done,
     })
 }

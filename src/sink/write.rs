@@ -14,7 +14,8 @@ use super::{Sink, SinkError, Zeroes};
 use crate::block::{length, Edits, ReadAt, BLOCK, BLOCK_LEN};
 use crate::map::Extents;
 use crate::source::{
-    is_zero, BaseImage, Buffer, Cell, Content, Order, PassError, Pool, Sha256Sum, Verified, CELL, CELL_LEN,
+    is_zero, BaseImage, Buffer, Cell, Content, Order, PassError, Pool, Sha256Sum, SourceError, Verified,
+    CELL_LEN,
 };
 use crate::watch::{Phase, Watch};
 
@@ -81,6 +82,17 @@ pub struct Written<D> {
     pub done: D,
 }
 
+/// A card of a fleet: what makes it differ from the base, and where it goes.
+#[derive(Debug)]
+pub struct Target<'a, S> {
+    /// In what it differs.
+    pub edits: &'a Edits,
+    /// What to do with free space.
+    pub free: FreeSpace<'a>,
+    /// Where it goes.
+    pub sink: S,
+}
+
 /// Write the card that `edits` make of `base` into `sink`.
 ///
 /// # Errors
@@ -88,113 +100,173 @@ pub struct Written<D> {
 pub fn write_image<S: Sink>(
     base: &Verified<BaseImage>,
     edits: &Edits,
-    mut sink: S,
+    sink: S,
     options: WriteOptions<'_>,
     watch: Watch<'_>,
 ) -> Result<Written<S::Done>, SinkError> {
+    let target = Target {
+        edits,
+        free: options.free,
+        sink,
+    };
+    let mut all = write_images(base, vec![target], options, watch)?;
+    // One goes in, one comes out.
+    all.pop().ok_or(SinkError::Source(SourceError::Cancelled))
+}
+
+/// Write several cards of one base, which is decoded once; all of `options` but the free space is for all of them.
+/// They are in the order of `targets`.
+///
+/// # Errors
+/// As [`write_image`]; then no sink is finished.
+pub fn write_images<S: Sink>(
+    base: &Verified<BaseImage>,
+    targets: Vec<Target<'_, S>>,
+    options: WriteOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<Vec<Written<S::Done>>, SinkError> {
     let size = base.size();
-    if edits.image_size() != size {
-        return Err(SinkError::OtherBase {
-            edits: edits.image_size(),
-            base: size,
+    let pool = Pool::default();
+    let mut merges = Vec::new();
+    let mut outlets = Vec::new();
+    for target in targets {
+        merges.push(Merge::new::<S>(&target, size, &pool)?);
+        outlets.push(Outlet {
+            sink: target.sink,
+            mapped: Vec::new(),
+            skipped: 0,
+            hasher: None,
         });
     }
-    let (needed, free) = match options.free {
-        FreeSpace::Written => (None, Free::Written),
-        FreeSpace::Mapped(needed) => (Some(with_edits(needed, edits, size)), Free::Written),
-        FreeSpace::Skipped(needed) => (Some(with_edits(needed, edits, size)), Free::Skipped),
-    };
-    let pool = Pool::default();
-    let merge = Merge {
-        edits,
-        needed: needed.as_ref(),
-        free,
-        zeroes: S::ZEROES,
-        pool: &pool,
-    };
+    let needed = needed_by_any(&merges);
     let order = Order {
         threads: options.threads,
-        needed: needed.as_ref().filter(|_| free == Free::Skipped),
+        needed: needed.as_ref(),
         cancel: watch.cancel,
         pool: &pool,
     };
-    sink.begin(size)?;
-    let mut mapped = Vec::new();
-    let mut skipped = 0;
-    let sha256 = std::thread::scope(|scope| {
-        let hasher = match options.digest {
-            ImageDigest::None => None,
-            ImageDigest::Sha256 => {
-                let (sender, receiver) = sync_channel::<Arc<Piece>>(WAITING);
-                let thread = scope.spawn(move || {
-                    let mut hash = Sha256::new();
-                    for piece in receiver {
-                        piece.hash(&mut hash);
-                    }
-                    Sha256Sum(hash.finalize().into())
-                });
-                Some((sender, thread))
+    for outlet in &mut outlets {
+        outlet.sink.begin(size)?;
+    }
+    let sums = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for outlet in &mut outlets {
+            if options.digest == ImageDigest::None {
+                continue;
             }
-        };
-        let (sender, thread) = hasher.unzip();
-        base.pass(order, &|cell| merge.piece(cell), |piece| {
-            consume(
-                &mut sink,
-                piece,
-                &mut mapped,
-                &mut skipped,
-                sender.as_ref(),
-                size,
-                watch,
-            )
-        })
-        .map_err(|error| match error {
+            let (sender, receiver) = sync_channel::<Arc<Piece>>(WAITING);
+            outlet.hasher = Some(sender);
+            threads.push(scope.spawn(move || {
+                let mut hash = Sha256::new();
+                for piece in receiver {
+                    piece.hash(&mut hash);
+                }
+                Sha256Sum(hash.finalize().into())
+            }));
+        }
+        let passed = base.pass(order, &|cell| pieces(&merges, cell), |pieces: Vec<Arc<Piece>>| {
+            let end = pieces.first().map_or(0, |piece| piece.range.end);
+            for (outlet, piece) in outlets.iter_mut().zip(pieces) {
+                outlet.take(piece)?;
+            }
+            watch.progress.advance(Phase::Write, end, size);
+            Ok(())
+        });
+        // Whether or not all went well: they wait for more until nobody can send any.
+        for outlet in &mut outlets {
+            outlet.hasher = None;
+        }
+        passed.map_err(|error| match error {
             PassError::Source(source) => SinkError::Source(source),
             PassError::Consumer(error) => error,
         })?;
-        drop(sender);
-        // It panics only where SHA-256 does, and then the scope panics too.
-        Ok::<_, SinkError>(thread.and_then(|thread| thread.join().ok()))
+        // One panics only where SHA-256 does, and then the scope panics too.
+        let sums = threads.into_iter().map(|thread| thread.join().ok());
+        Ok::<Vec<_>, SinkError>(sums.collect())
     })?;
     base.unchanged()?;
-    Ok(Written {
-        size,
-        sha256,
-        mapped,
-        skipped,
-        done: sink.finish(watch)?,
-    })
+    let mut sums = sums.into_iter();
+    let mut written = Vec::new();
+    for outlet in outlets {
+        written.push(Written {
+            size,
+            sha256: sums.next().flatten(),
+            mapped: outlet.mapped,
+            skipped: outlet.skipped,
+            done: outlet.sink.finish(watch)?,
+        });
+    }
+    Ok(written)
 }
 
-/// Write one piece, and pass it on.
-fn consume<S: Sink>(
-    sink: &mut S,
-    mut piece: Piece,
-    mapped: &mut Vec<Mapped>,
-    skipped: &mut u64,
-    hasher: Option<&SyncSender<Arc<Piece>>>,
-    size: u64,
-    watch: Watch<'_>,
-) -> Result<(), SinkError> {
-    for run in &piece.runs {
-        let len = run.range.end - run.range.start;
-        match run.kind {
-            Kind::Bytes => sink.write(run.range.start, piece.bytes(&run.range))?,
-            Kind::Zero => sink.zeroes(run.range.start, len)?,
-            Kind::Free => {
-                *skipped += len;
-                sink.free(run.range.start, len)?;
-            }
+/// What the decoder must not leave out; `None`: nothing.
+fn needed_by_any(merges: &[Merge<'_>]) -> Option<Extents> {
+    let mut all = Extents::default();
+    for merge in merges {
+        let needed = merge.needed.as_ref().filter(|_| merge.free == Free::Skipped)?;
+        for (start, end) in needed.iter() {
+            all.add(start, end);
         }
     }
-    let end = piece.range.end;
-    mapped.append(&mut piece.mapped);
-    if let Some(hasher) = hasher {
-        // It can only be gone where it panicked.
-        let _sent = hasher.send(Arc::new(piece));
+    Some(all)
+}
+
+/// What each card has of a cell. Those that have the same share it: cards of a fleet differ in few cells.
+fn pieces(merges: &[Merge<'_>], cell: Cell) -> Vec<Arc<Piece>> {
+    let range = cell.range();
+    let like = |merge: &Merge<'_>| merges.iter().position(|other| other.is_like(merge, &range));
+    let mut cell = Some(cell);
+    let mut made: Vec<Arc<Piece>> = Vec::new();
+    for (number, merge) in merges.iter().enumerate() {
+        if let Some(same) = like(merge).and_then(|first| made.get(first)) {
+            made.push(Arc::clone(same));
+            continue;
+        }
+        let is_last = merges
+            .iter()
+            .skip(number.saturating_add(1))
+            .all(|later| like(later).is_some_and(|first| first <= number));
+        let own = if is_last {
+            cell.take()
+        } else {
+            cell.as_ref().map(|cell| cell.copy(merge.pool))
+        };
+        if let Some(own) = own {
+            made.push(Arc::new(merge.piece(own)));
+        }
     }
-    watch.progress.advance(Phase::Write, end, size);
-    Ok(())
+    made
+}
+
+/// Where a card's pieces go.
+struct Outlet<S> {
+    sink: S,
+    mapped: Vec<Mapped>,
+    skipped: u64,
+    hasher: Option<SyncSender<Arc<Piece>>>,
+}
+
+impl<S: Sink> Outlet<S> {
+    /// Write one piece, and pass it on.
+    fn take(&mut self, piece: Arc<Piece>) -> Result<(), SinkError> {
+        for run in &piece.runs {
+            let len = run.range.end - run.range.start;
+            match run.kind {
+                Kind::Bytes => self.sink.write(run.range.start, piece.bytes(&run.range))?,
+                Kind::Zero => self.sink.zeroes(run.range.start, len)?,
+                Kind::Free => {
+                    self.skipped += len;
+                    self.sink.free(run.range.start, len)?;
+                }
+            }
+        }
+        self.mapped.extend_from_slice(&piece.mapped);
+        if let Some(hasher) = &self.hasher {
+            // It can only be gone where it panicked.
+            let _sent = hasher.send(piece);
+        }
+        Ok(())
+    }
 }
 
 fn with_edits(needed: &Extents, edits: &Edits, size: u64) -> Extents {
@@ -206,7 +278,7 @@ fn with_edits(needed: &Extents, edits: &Edits, size: u64) -> Extents {
 }
 
 /// Whether free space is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Free {
     Written,
     Skipped,
@@ -215,18 +287,49 @@ enum Free {
 /// What workers do to a cell.
 struct Merge<'a> {
     edits: &'a Edits,
-    needed: Option<&'a Extents>,
+    needed: Option<Extents>,
     free: Free,
     zeroes: Zeroes,
     pool: &'a Pool,
 }
 
-impl Merge<'_> {
+impl<'a> Merge<'a> {
+    /// What makes the card of `target` of an image of `size` bytes.
+    fn new<S: Sink>(target: &Target<'a, S>, size: u64, pool: &'a Pool) -> Result<Self, SinkError> {
+        let edits = target.edits;
+        if edits.image_size() != size {
+            return Err(SinkError::OtherBase {
+                edits: edits.image_size(),
+                base: size,
+            });
+        }
+        let (needed, free) = match target.free {
+            FreeSpace::Written => (None, Free::Written),
+            FreeSpace::Mapped(needed) => (Some(with_edits(needed, edits, size)), Free::Written),
+            FreeSpace::Skipped(needed) => (Some(with_edits(needed, edits, size)), Free::Skipped),
+        };
+        Ok(Self {
+            edits,
+            needed,
+            free,
+            zeroes: S::ZEROES,
+            pool,
+        })
+    }
+
+    /// Whether both make the same of `range`: neither edits it, and both need the same of it.
+    fn is_like(&self, other: &Self, range: &Range<u64>) -> bool {
+        let needs = |merge: &'_ Self| -> Option<Vec<(u64, u64)>> {
+            let needed = merge.needed.as_ref()?;
+            Some(needed.within(range.start, range.end).collect())
+        };
+        let plain = |merge: &Self| merge.edits.range(range.start, range.end).next().is_none();
+        std::ptr::eq(self, other)
+            || self.free == other.free && plain(self) && plain(other) && needs(self) == needs(other)
+    }
+
     fn piece(&self, cell: Cell) -> Piece {
-        let range = cell.offset
-            ..cell
-                .offset
-                .saturating_add(u64::try_from(cell.len).unwrap_or(CELL));
+        let range = cell.range();
         let buffer = self.edited(cell, &range);
         let mut piece = Piece {
             range: range.clone(),
@@ -235,7 +338,7 @@ impl Merge<'_> {
             mapped: Vec::new(),
         };
         let mut at = range.start;
-        let needed: Vec<Range<u64>> = match self.needed {
+        let needed: Vec<Range<u64>> = match &self.needed {
             None => vec![range.clone()],
             Some(needed) => needed
                 .within(range.start, range.end)

@@ -40,6 +40,32 @@ pub(crate) struct Cell {
     pub(crate) content: Content,
 }
 
+impl Cell {
+    /// The bytes of the image that it is.
+    pub(crate) fn range(&self) -> Range<u64> {
+        let len = u64::try_from(self.len).unwrap_or(CELL);
+        self.offset..self.offset.saturating_add(len)
+    }
+
+    /// Another one like it.
+    pub(crate) fn copy(&self, pool: &Pool) -> Self {
+        let content = match &self.content {
+            Content::Bytes(bytes) => {
+                let mut copy = pool.zeroed(self.len);
+                copy.copy_from_slice(bytes);
+                Content::Bytes(copy)
+            }
+            Content::Zero => Content::Zero,
+            Content::Unread => Content::Unread,
+        };
+        Self {
+            offset: self.offset,
+            len: self.len,
+            content,
+        }
+    }
+}
+
 pub(crate) enum Content {
     Bytes(Buffer),
     /// Nothing but zeroes.

@@ -117,3 +117,38 @@ fn a_build_that_is_killed_leaves_no_half_image() {
         }
     }
 }
+
+#[test]
+fn a_fleet_is_what_its_cards_are_alone() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    let cards =
+        "cards:\n  palm1: {mac: \"b8:27:eb:6c:02:88\"}\n  palm2: {mac: \"b8:27:eb:11:22:33\"}\n  palm3: {}\n";
+    fs::write(dir.path().join("farm.yaml"), format!("{farm}{cards}")).unwrap();
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "fleet"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    let mut images = Vec::new();
+    for card in ["palm1", "palm2", "palm3"] {
+        let alone = format!("{card}.img");
+        let out = palmfarm(dir.path(), &["build", "farm.yaml", "--card", card, "-o", &alone]);
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+        for end in ["", ".bmap", ".manifest.json"] {
+            let read = |path: String| fs::read(dir.path().join(path)).unwrap();
+            let (one, other) = (read(format!("fleet/{alone}{end}")), read(format!("{alone}{end}")));
+            assert!(one == other, "{alone}{end}");
+        }
+        images.push(fs::read(dir.path().join(&alone)).unwrap());
+    }
+    assert!(
+        images[0] != images[1] && images[1] != images[2],
+        "the cards are all the same"
+    );
+    // One image for three cards is a mistake, and makes nothing.
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "one.img"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(!dir.path().join("one.img").exists());
+}
