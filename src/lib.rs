@@ -10,6 +10,7 @@ pub mod bmap;
 pub mod build;
 pub mod card;
 pub mod cli;
+pub mod download;
 pub mod edit;
 pub mod farm;
 pub mod flash;

@@ -52,6 +52,7 @@ fn run(args: &Palmfarm, voice: Voice) -> cli::Ended {
         Command::Build(args) => cli::build::run(args, voice, audience),
         Command::Flash(args) => cli::flash::run(args, voice, audience),
         Command::Inspect(args) => cli::inspect::run(args, voice, audience),
+        Command::Base(args) => cli::base::run(args, voice, audience),
         Command::Schema => cli::schema::run(),
         Command::Completions(args) => cli::completions::run(args),
         Command::Man(args) => cli::man::run(args, voice),

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// What is being done. One build or flash goes through some of these, each once, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
+    /// Downloading the base.
+    Download,
     /// Hashing the base as downloaded.
     Hash,
     /// Decompressing a base that allows no random access into the cache.
@@ -29,6 +31,7 @@ impl Phase {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Download => "download",
             Self::Hash => "hash",
             Self::Unpack => "unpack",
             Self::Probe => "probe",

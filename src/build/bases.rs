@@ -1,42 +1,15 @@
-//! What `base:` names: the built-in image, a file, or an image of Ubuntu's by name.
+//! What `base:` names: the built-in image, a file, a URL, or an image of Ubuntu's by name. What is not here is downloaded
+//! where the caller brings a client.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use palmfarm_spec::farm::BaseRef;
 
+use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
+use crate::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
 use crate::farm::LoadedFarm;
 use crate::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
 use crate::watch::Watch;
-
-/// An image of Ubuntu's that a farm can name.
-#[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// The name in `base:`.
-    pub name: &'static str,
-    /// The file as Ubuntu publishes it.
-    pub file: &'static str,
-    /// SHA-256 of that file, from the release's `SHA256SUMS`.
-    pub sha256: &'static str,
-}
-
-/// The images whose digests are known. An image that is not among them is named by its path.
-pub const KNOWN: &[Known] = &[
-    Known {
-        name: "ubuntu-20.04-armhf",
-        file: "ubuntu-20.04.3-preinstalled-server-armhf+raspi.img.xz",
-        sha256: "1984c349d5d6b74279402325b6985587d1d32c01695f2946819ce25b638baa0e",
-    },
-    Known {
-        name: "ubuntu-22.04-armhf",
-        file: "ubuntu-22.04.5-preinstalled-server-armhf+raspi.img.xz",
-        sha256: "37002f7878411c1a9359b2734ab257459ac5785c7dfdd42ac4d8c1060ddd0a76",
-    },
-    Known {
-        name: "ubuntu-26.04-arm64",
-        file: "ubuntu-26.04-preinstalled-server-arm64+raspi.img.xz",
-        sha256: "10604098a0c4eeb7359e58e12b01badbce8c74b0d53b414e633ba0b047b512cd",
-    },
-];
 
 /// Why there is no base.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +30,28 @@ pub enum BaseError {
         /// Where else it was looked for.
         cache: PathBuf,
     },
-    /// A URL.
-    #[error("{url} would have to be downloaded, which this version does not do")]
+    /// A URL that was not downloaded yet.
+    #[error("{url} is not in {}", cache.display())]
     Remote {
         /// The URL.
         url: String,
+        /// Where it would be.
+        cache: PathBuf,
     },
+    /// It is here, but nothing says what it must be.
+    #[error("nothing says what {} must be: its list of digests was not downloaded", path.display())]
+    Unlisted {
+        /// The file.
+        path: PathBuf,
+        /// The base.
+        name: &'static str,
+    },
+    /// It cannot be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The key in this program is not Ubuntu's.
+    #[error("reading Ubuntu's key")]
+    Key(#[from] SignatureError),
     /// The farm's digest is none.
     #[error(transparent)]
     Digest(#[from] BadSha256),
@@ -79,23 +68,25 @@ impl BaseError {
             Self::Unknown { .. } => {
                 Some("name the file of an image, with a slash or ending in .img.xz".into())
             }
-            Self::NotHere { file, .. } => Some(format!(
-                "download {file} from Ubuntu's release page for the Raspberry Pi and put it there"
-            )),
-            Self::Remote { .. } => Some("download it and name the file".into()),
-            Self::Digest(_) => None,
+            Self::NotHere { name, .. } => Some(format!("`palmfarm base fetch {name}` downloads it")),
+            Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
+            Self::Unlisted { name, .. } => Some(format!("`palmfarm base fetch {name}` brings it")),
+            Self::Download(error) => error.hint(),
+            Self::Digest(_) | Self::Key(_) => None,
             Self::Source(error) => error.hint(),
         }
     }
 }
 
-/// Open the base that `farm` names, and verify it where a digest is known.
+/// Open the base that `farm` names, and verify it where a digest is known. What is not here is downloaded by `client`;
+/// without one it is an error.
 ///
 /// # Errors
 /// [`BaseError`].
 pub fn open_base(
     farm: &LoadedFarm,
     cache: &CacheDir,
+    client: Option<&Client>,
     watch: Watch<'_>,
 ) -> Result<Verified<BaseImage>, BaseError> {
     let given = farm
@@ -104,31 +95,91 @@ pub fn open_base(
         .as_deref()
         .map(str::parse::<Sha256Sum>)
         .transpose()?;
-    let expect = |known: Option<Sha256Sum>| given.or(known).map_or(Expect::Anything, Expect::Sha256);
+    let expect = given.map_or(Expect::Anything, Expect::Sha256);
     match BaseRef::new(&farm.farm.base) {
-        BaseRef::Path(path) => Ok(BaseImage::open(&farm.path(path), expect(None), cache, watch)?),
-        BaseRef::Url(url) => Err(BaseError::Remote { url: url.into() }),
+        BaseRef::Path(path) => Ok(BaseImage::open(&farm.path(path), expect, cache, watch)?),
+        BaseRef::Url(url) => {
+            let path = url_here(url, given, cache, client, watch)?;
+            Ok(BaseImage::open(&path, expect, cache, watch)?)
+        }
         BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::mini::MINI, watch)?),
         BaseRef::Name(name) => {
-            let known = KNOWN.iter().find(|known| known.name == name);
-            let known = known.ok_or_else(|| BaseError::Unknown { name: name.into() })?;
-            let bases = cache.path().unwrap_or(Path::new(".")).join("bases");
-            let places = [farm.path(known.file), bases.join(known.file)];
-            let Some(found) = places.iter().find(|place| place.is_file()) else {
-                return Err(BaseError::NotHere {
-                    name: known.name,
-                    file: known.file,
-                    cache: bases,
-                });
-            };
-            Ok(BaseImage::open(
-                found,
-                expect(Some(known.sha256.parse()?)),
-                cache,
-                watch,
-            )?)
+            let known = catalogue::find(name).ok_or_else(|| BaseError::Unknown { name: name.into() })?;
+            let (path, digest) = known_here(farm, known, given, cache, client, watch)?;
+            Ok(BaseImage::open(&path, Expect::Sha256(digest), cache, watch)?)
         }
     }
+}
+
+/// Where `known` is, beside the farm file or in the cache, and what it must be.
+fn known_here(
+    farm: &LoadedFarm,
+    known: &'static Known,
+    given: Option<Sha256Sum>,
+    cache: &CacheDir,
+    client: Option<&Client>,
+    watch: Watch<'_>,
+) -> Result<(PathBuf, Sha256Sum), BaseError> {
+    let keys = download::ubuntu_keys()?;
+    let bases = bases(cache);
+    let pinned = known.sha256.and_then(|sum| sum.parse().ok());
+    let digest = given
+        .or(pinned)
+        .or_else(|| download::remembered(known, &keys, bases.as_ref().ok()?));
+    let mut places = vec![farm.path(known.file)];
+    places.extend(bases.iter().map(|bases| bases.join(known.file)));
+    match (places.into_iter().find(|place| place.is_file()), digest, client) {
+        (Some(path), Some(digest), _) => Ok((path, digest)),
+        (Some(path), None, Some(client)) => {
+            let digest = download::listed(client, known, RELEASES, &keys, &bases?)?;
+            Ok((path, digest))
+        }
+        (None, _, Some(client)) => {
+            let bases = bases?;
+            let digest = download::fetch(client, known, RELEASES, &keys, &bases, watch)?;
+            Ok((bases.join(known.file), given.unwrap_or(digest)))
+        }
+        (Some(path), None, None) => Err(BaseError::Unlisted {
+            path,
+            name: known.name,
+        }),
+        (None, _, None) => Err(BaseError::NotHere {
+            name: known.name,
+            file: known.file,
+            cache: bases?,
+        }),
+    }
+}
+
+/// Where the file behind `url` is in the cache. One that is there is used, whatever the server has by now;
+/// `palmfarm base fetch` brings it anew.
+fn url_here(
+    url: &str,
+    given: Option<Sha256Sum>,
+    cache: &CacheDir,
+    client: Option<&Client>,
+    watch: Watch<'_>,
+) -> Result<PathBuf, BaseError> {
+    let parsed = Url::parse(url)?;
+    let bases = bases(cache)?;
+    let path = bases.join(cached_name(&parsed));
+    if path.is_file() {
+        return Ok(path);
+    }
+    let client = client.ok_or_else(|| BaseError::Remote {
+        url: parsed.to_string(),
+        cache: bases,
+    })?;
+    client.download(&parsed, &path, given, watch)?;
+    Ok(path)
+}
+
+/// Where downloads are kept.
+///
+/// # Errors
+/// There is no cache.
+pub fn bases(cache: &CacheDir) -> Result<PathBuf, DownloadError> {
+    Ok(cache.path().ok_or(DownloadError::NoCache)?.join("bases"))
 }
 
 fn names() -> String {

@@ -26,7 +26,7 @@ use crate::source::{BaseImage, Sha256Sum, Verified};
 use crate::survey::{self, SurveyError};
 use crate::tree::{Node, Privacy, Tree};
 
-pub use bases::{open_base, BaseError, KNOWN};
+pub use bases::{bases, open_base, BaseError};
 
 /// Values that would otherwise come from the host. Filled in once, by the command line.
 #[derive(Clone, Copy)]

@@ -41,12 +41,62 @@ pub enum Command {
     Inspect(Inspect),
     /// List every block device and why it may not be written
     Devices,
+    /// List, download and verify base images
+    #[command(subcommand)]
+    Base(Base),
     /// Print the JSON Schema of farm.yaml
     Schema,
     /// Print the completions for a shell
     Completions(Completions),
     /// Write a man page for every command
     Man(Man),
+}
+
+/// `palmfarm base`
+#[derive(Debug, Subcommand)]
+pub enum Base {
+    /// List the images that a farm can name
+    List,
+    /// Download an image, or go on where a download stopped
+    Fetch(Fetch),
+    /// Compare an image with what Ubuntu published
+    Verify(Verify),
+    /// Say which image suits a board
+    Suggest(Suggest),
+}
+
+/// `palmfarm base fetch`
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// A name that `palmfarm base list` lists, or a URL
+    pub base: String,
+    /// SHA-256 of the file behind a URL; for a name it is known
+    #[arg(long, value_name = "DIGEST")]
+    pub sha256: Option<crate::source::Sha256Sum>,
+    /// A mirror of cdimage.ubuntu.com/releases
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+}
+
+/// `palmfarm base verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The image as downloaded
+    pub file: PathBuf,
+    /// Compare with this list in place of what palmfarm knows
+    #[arg(long, value_name = "SHA256SUMS")]
+    pub sums: Option<PathBuf>,
+    /// The list's detached signature by Ubuntu's key for images
+    #[arg(long, value_name = "SHA256SUMS.gpg", requires = "sums")]
+    pub signature: Option<PathBuf>,
+}
+
+/// `palmfarm base suggest`
+#[derive(Debug, Args)]
+pub struct Suggest {
+    /// The board: 2, 3, 4, 5, zero2w, or what /proc/device-tree/model says on it
+    #[arg(value_name = "BOARD")]
+    pub board: Vec<String>,
 }
 
 /// `palmfarm completions`
@@ -125,6 +175,9 @@ pub struct Build {
     /// Decoding threads; the output does not depend on it
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
+    /// Do not download a base that is not here
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `palmfarm flash`
@@ -152,6 +205,9 @@ pub struct Flash {
     /// Decoding threads; what is written does not depend on it
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
+    /// Do not download a base that is not here
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `palmfarm inspect`

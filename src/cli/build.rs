@@ -8,8 +8,9 @@ use anyhow::Context;
 use super::args::Build;
 use super::progress::{Audience, Shown};
 use super::{check, surroundings, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build::{self, Prepared, Surveyed};
+use crate::build::{self, BaseError, Prepared, Surveyed};
 use crate::card::size_text;
+use crate::download::Client;
 use crate::farm::LoadedFarm;
 use crate::gather::{self, Gathered};
 use crate::sink::{
@@ -39,8 +40,9 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         progress: &shown,
         cancel: &cancel,
     };
-    let base = open(&farm, &surroundings::cache(), watch)?;
     let gathered = read(&farm)?;
+    let client = (!args.offline).then(surroundings::client).transpose()?;
+    let base = open(&farm, &surroundings::cache(), client.as_ref(), watch)?;
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
     for card in cards {
@@ -109,14 +111,30 @@ fn said(card: &Prepared, written: &Written<PathBuf>, voice: Voice) {
     }
 }
 
-/// Open and survey the farm's base.
+/// Open and survey the farm's base; `client` downloads it where it is not here.
 ///
 /// # Errors
-/// Refused, where it will not do; interrupted.
-pub(super) fn open(farm: &LoadedFarm, cache: &CacheDir, watch: Watch<'_>) -> Result<Surveyed, Failure> {
-    let image = build::open_base(farm, cache, watch).map_err(|error| {
+/// Refused, where it will not do; failed, where it cannot be downloaded; interrupted.
+pub(super) fn open(
+    farm: &LoadedFarm,
+    cache: &CacheDir,
+    client: Option<&Client>,
+    watch: Watch<'_>,
+) -> Result<Surveyed, Failure> {
+    let image = build::open_base(farm, cache, client, watch).map_err(|error| {
         let hint = error.hint();
-        not_opened(error, hint, watch)
+        let outcome = match &error {
+            BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
+            _ => Outcome::Refused,
+        };
+        Failure {
+            outcome: if watch.cancel.is_cancelled() {
+                Outcome::Interrupted
+            } else {
+                outcome
+            },
+            ..not_opened(error, hint, watch)
+        }
     })?;
     build::survey(image).map_err(refused)
 }

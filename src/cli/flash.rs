@@ -217,8 +217,9 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
     let card = farm.farm.card(args.card.as_deref()).or_fail(Outcome::Refused)?;
     let title = format!("{} of {}", card.name, args.source.display());
     let storage = farm.farm.lxd.as_ref().map(|lxd| lxd.storage.clone());
-    let base = building::open(&farm, cache, watch)?;
     let gathered = building::read(&farm)?;
+    let client = (!args.offline).then(surroundings::client).transpose()?;
+    let base = building::open(&farm, cache, client.as_ref(), watch)?;
     let plan =
         build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(building::refused)?;
     let tree = build::render(&farm, &gathered, &plan, &base).map_err(building::refused)?;

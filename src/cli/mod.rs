@@ -3,6 +3,7 @@
 
 pub mod args;
 mod ask;
+pub mod base;
 pub mod build;
 pub mod check;
 pub mod completions;

@@ -35,6 +35,8 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
             let base = building::open(
                 &farm,
                 &surroundings::cache(),
+                // A plan is looked at; nobody expects a gigabyte of it.
+                None,
                 Watch {
                     progress: &shown,
                     cancel: &cancel,

@@ -147,7 +147,7 @@ fn rate(done: u64, elapsed: Duration) -> u64 {
 
 fn bar(phase: Phase, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
-    let line = "{prefix:>7} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left";
+    let line = "{prefix:>8} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left";
     if let Ok(style) = ProgressStyle::with_template(line) {
         bar.set_style(style);
     }

@@ -4,18 +4,41 @@
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use anyhow::Context;
 
 use super::{Failure, OrFail, Outcome};
 use crate::build::Ambient;
+use crate::download::{Client, Limits};
+use crate::farm::read_regular;
 use crate::source::CacheDir;
 use crate::watch::Cancel;
+
+/// The largest file of certificates, in bytes; Debian's has 220 KiB.
+const MOST_CERTIFICATES: u64 = 8 << 20;
 
 /// The user's cache.
 #[must_use]
 pub fn cache() -> CacheDir {
     CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
+}
+
+/// A client for downloads. `SSL_CERT_FILE` names certificates to trust in place of the ones that are built in, as
+/// where a company's proxy looks into TLS.
+///
+/// # Errors
+/// Refused, where that file cannot be read.
+pub fn client() -> Result<Client, Failure> {
+    let certificates = match env::var_os("SSL_CERT_FILE") {
+        None => None,
+        Some(path) => Some(
+            read_regular(Path::new(&path), MOST_CERTIFICATES)
+                .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
+                .or_fail(Outcome::Refused)?,
+        ),
+    };
+    Ok(Client::new(Limits::default(), certificates.as_deref()))
 }
 
 /// How many threads decode where nothing else is said.

@@ -52,6 +52,24 @@ pub(crate) const CELL_LEN: usize = 1 << 20;
 /// that they go through the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
 const MAX_XZ_BLOCK: u64 = 64 << 20;
 
+/// SHA-256 of the file at `path`, whatever it is.
+///
+/// # Errors
+/// [`SourceError`], where it is no regular file or cannot be read.
+pub fn file_digest(path: &Path, watch: Watch<'_>) -> Result<Sha256Sum, SourceError> {
+    let name = path.display().to_string();
+    let open = |source| SourceError::Open {
+        name: name.clone(),
+        source,
+    };
+    // As in `BaseImage::open`.
+    if !std::fs::metadata(path).map_err(open)?.is_file() {
+        return Err(SourceError::NotAFile { name });
+    }
+    let file = File::open(path).and_then(FileAt::new).map_err(open)?;
+    digest::sha256(&file, &name, Phase::Hash, watch)
+}
+
 /// What a base is expected to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

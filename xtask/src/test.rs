@@ -112,6 +112,8 @@ const ORACLES: &[Package] = &[
     command("mount", "losetup"),
     command("iproute2", "ip"),
     command("bmap-tools", "bmaptool"),
+    command("gnupg", "gpg"),
+    command("openssl", "openssl"),
 ];
 
 /// How much to run.

@@ -1,0 +1,392 @@
+//! HTTP: one file at a time, in pieces, with redirects that never leave https, and resumed where it broke off.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response};
+use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use super::partial::{Origin, Partial};
+use super::url::Url;
+use super::DownloadError;
+use crate::source::Sha256Sum;
+use crate::watch::{Phase, Watch};
+
+/// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
+pub const MOST_BYTES: u64 = 64 << 30;
+
+/// How often a redirect is followed.
+const MOST_REDIRECTS: u32 = 10;
+
+/// How often a download that broke off is taken up again without a byte in between.
+const RETRIES: u32 = 4;
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a connection may take.
+    pub connect: Duration,
+    /// How long nothing may come.
+    pub silence: Duration,
+    /// How long to wait before the first retry; each further one takes twice as long.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            silence: Duration::from_secs(60),
+            pause: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Downloads.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    limits: Limits,
+}
+
+impl Client {
+    /// A client that takes its proxy from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. `certificates` is
+    /// PEM text of those to trust in place of the ones that are built in.
+    #[must_use]
+    pub fn new(limits: Limits, certificates: Option<&[u8]>) -> Self {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .accept_encoding("identity")
+            .user_agent(concat!("palmfarm/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(limits.connect))
+            .timeout_recv_response(Some(limits.silence))
+            .timeout_per_read(Some(limits.silence));
+        if let Some(pem) = certificates {
+            let roots: Vec<_> = parse_pem(pem)
+                .filter_map(|item| match item {
+                    Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                    _ => None,
+                })
+                .collect();
+            let roots = RootCerts::Specific(Arc::new(roots));
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Self {
+            agent: config.build().into(),
+            limits,
+        }
+    }
+
+    /// The file behind `url`, which has at most `most` bytes: for lists and signatures.
+    ///
+    /// # Errors
+    /// [`DownloadError`].
+    pub fn small(&self, url: &Url, most: u64) -> Result<Vec<u8>, DownloadError> {
+        let (mut response, _) = self.ask(url, None)?;
+        whole(url, response.status().as_u16())?;
+        let mut bytes = Vec::new();
+        let mut reader = response
+            .body_mut()
+            .with_config()
+            .limit(most.saturating_add(1))
+            .reader();
+        let read = reader
+            .by_ref()
+            .take(most.saturating_add(1))
+            .read_to_end(&mut bytes);
+        let done = crate::block::length(&bytes);
+        if done > most {
+            return Err(DownloadError::TooLarge {
+                url: url.to_string(),
+                most,
+            });
+        }
+        read.map_err(|source| DownloadError::Broken {
+            url: url.to_string(),
+            done,
+            source,
+        })?;
+        if let Some(total) = number(response.headers(), "content-length").filter(|total| *total != done) {
+            return Err(DownloadError::Short {
+                url: url.to_string(),
+                done,
+                total,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Download `url` to `target`, or go on with what an earlier run left of it, and return its digest. With `expect`
+    /// it gets its name only where the digest is that one.
+    ///
+    /// # Errors
+    /// [`DownloadError`]; then `target` is what it was.
+    pub fn download(
+        &self,
+        url: &Url,
+        target: &Path,
+        expect: Option<Sha256Sum>,
+        watch: Watch<'_>,
+    ) -> Result<Sha256Sum, DownloadError> {
+        let mut partial = Partial::open(target, &url.to_string(), watch)?;
+        if let Err(error) = self.fill(url, &mut partial, watch) {
+            // What cannot be gone on from is not left lying about.
+            if partial.len() == 0 {
+                partial.discard();
+            }
+            return Err(error);
+        }
+        let mut found = partial.digest();
+        if expect.is_some_and(|expect| expect != found) && partial.kept() > 0 {
+            // What an earlier run left may be what is wrong.
+            partial.restart()?;
+            self.fill(url, &mut partial, watch)?;
+            found = partial.digest();
+        }
+        match expect {
+            Some(expected) if expected != found => {
+                partial.discard();
+                Err(DownloadError::Sha256 {
+                    url: url.to_string(),
+                    expected,
+                    found,
+                })
+            }
+            _ => partial.commit().map(|()| found),
+        }
+    }
+
+    /// Until all of it is there.
+    fn fill(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
+        let (mut before, mut tries) = (partial.len(), 0);
+        let mut came = false;
+        loop {
+            let error = match self.go_on(url, partial, watch) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // Only more than ever before counts: a server that sends the same part again and again gets nowhere.
+            if partial.len() > before {
+                (before, tries, came) = (partial.len(), 0, true);
+            }
+            tries += 1;
+            // A server that never answered will not do so in a second; one that did may.
+            let again = error.is_passing() || came && matches!(error, DownloadError::Ask { .. });
+            if !again || tries > RETRIES {
+                return Err(error);
+            }
+            self.pause(tries, watch)?;
+        }
+    }
+
+    /// Wait before another try, unless asked to stop.
+    fn pause(&self, tries: u32, watch: Watch<'_>) -> Result<(), DownloadError> {
+        let mut left = self
+            .limits
+            .pause
+            .saturating_mul(1 << tries.saturating_sub(1).min(6));
+        while !left.is_zero() {
+            if watch.cancel.is_cancelled() {
+                return Err(DownloadError::Cancelled);
+            }
+            let step = left.min(Duration::from_millis(100));
+            std::thread::sleep(step);
+            left = left.saturating_sub(step);
+        }
+        Ok(())
+    }
+
+    /// Ask for what is missing, and write it until it ends.
+    fn go_on(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
+        let from = partial.from().clone();
+        if from.total > 0 && partial.len() == from.total {
+            return Ok(());
+        }
+        let resume =
+            (partial.len() > 0 && !from.validator.is_empty()).then_some((partial.len(), &*from.validator));
+        if partial.len() > 0 && resume.is_none() {
+            partial.restart()?;
+        }
+        let (mut response, last) = self.ask(url, resume)?;
+        let total = match response.status().as_u16() {
+            206 => {
+                let Some(total) = resumed(response.headers(), partial.len(), from.total) else {
+                    // Whatever is wrong with what is there: without it the next try asks for the whole.
+                    partial.restart()?;
+                    return Err(DownloadError::Broken {
+                        url: url.to_string(),
+                        done: 0,
+                        source: std::io::Error::other("the server sent another part than it was asked for"),
+                    });
+                };
+                total
+            }
+            416 if resume.is_some() => {
+                partial.restart()?;
+                return Err(DownloadError::Broken {
+                    url: url.to_string(),
+                    done: 0,
+                    source: std::io::Error::other("the file on the server has become shorter"),
+                });
+            }
+            status => {
+                whole(&last, status)?;
+                // The server knows no ranges, or the file is another one now.
+                partial.restart()?;
+                let headers = response.headers();
+                let total = number(headers, "content-length").unwrap_or(0);
+                partial.begin(Origin {
+                    url: url.to_string(),
+                    validator: validator(headers),
+                    total,
+                })?;
+                total
+            }
+        };
+        if total > MOST_BYTES {
+            return Err(DownloadError::TooLarge {
+                url: url.to_string(),
+                most: MOST_BYTES,
+            });
+        }
+        room_for(url, partial, total)?;
+        receive(url, &mut response, partial, total, watch)
+    }
+
+    /// Ask, and follow where it leads. Returns the URL that answered.
+    fn ask(&self, url: &Url, resume: Option<(u64, &str)>) -> Result<(Response<Body>, Url), DownloadError> {
+        let mut at = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let mut request = self.agent.get(at.to_string());
+            if let Some((start, validator)) = resume {
+                request = request
+                    .header("range", format!("bytes={start}-"))
+                    .header("if-range", validator);
+            }
+            let response = request.call().map_err(|source| DownloadError::Ask {
+                url: at.to_string(),
+                source: Box::new(source),
+            })?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((response, at));
+            }
+            let location = text(response.headers(), "location").ok_or_else(|| DownloadError::Answer {
+                url: at.to_string(),
+                what: "it leads on, but not where".into(),
+            })?;
+            at = at.follow(location)?;
+        }
+        Err(DownloadError::Redirects {
+            url: url.to_string(),
+            most: MOST_REDIRECTS,
+        })
+    }
+}
+
+/// Write what comes.
+fn receive(
+    url: &Url,
+    response: &mut Response<Body>,
+    partial: &mut Partial,
+    total: u64,
+    watch: Watch<'_>,
+) -> Result<(), DownloadError> {
+    if let Some(coding) = text(response.headers(), "content-encoding").filter(|coding| *coding != "identity")
+    {
+        return Err(DownloadError::Answer {
+            url: url.to_string(),
+            what: format!("it is encoded as {coding:?}, which was not asked for"),
+        });
+    }
+    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+    let mut buffer = vec![0; 256 << 10];
+    let most = if total > 0 { total } else { MOST_BYTES };
+    loop {
+        if watch.cancel.is_cancelled() {
+            return Err(DownloadError::Cancelled);
+        }
+        let read = reader.read(&mut buffer).map_err(|source| DownloadError::Broken {
+            url: url.to_string(),
+            done: partial.len(),
+            source,
+        })?;
+        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
+            break;
+        };
+        if partial.len().saturating_add(crate::block::length(piece)) > most {
+            return Err(DownloadError::TooLarge {
+                url: url.to_string(),
+                most,
+            });
+        }
+        partial.write(piece)?;
+        watch.progress.advance(Phase::Download, partial.len(), total);
+    }
+    if total > 0 && partial.len() < total {
+        return Err(DownloadError::Short {
+            url: url.to_string(),
+            done: partial.len(),
+            total,
+        });
+    }
+    Ok(())
+}
+
+/// Refuse what the disk cannot hold before it is full.
+fn room_for(url: &Url, partial: &Partial, total: u64) -> Result<(), DownloadError> {
+    let need = total.saturating_sub(partial.len());
+    match partial.room() {
+        Some(room) if room < need => Err(DownloadError::NoRoom {
+            url: url.to_string(),
+            dir: partial.dir(),
+            need,
+            room,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// An answer that is the whole file.
+fn whole(url: &Url, status: u16) -> Result<(), DownloadError> {
+    if status == 200 {
+        return Ok(());
+    }
+    Err(DownloadError::Status {
+        url: url.to_string(),
+        status,
+    })
+}
+
+/// The size of the whole file, where the part that comes is the one that was asked for: `bytes 100-199/200`
+/// (RFC 9110, section 14.4).
+fn resumed(headers: &HeaderMap, start: u64, total: u64) -> Option<u64> {
+    let range = text(headers, "content-range")?.strip_prefix("bytes ")?;
+    let (span, size) = range.split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    let fits =
+        first == start && last.checked_add(1)? == size && start < size && (total == 0 || size == total);
+    fits.then_some(size)
+}
+
+/// What tells this version of the file from any other; empty where the server does not say.
+fn validator(headers: &HeaderMap) -> String {
+    let strong = text(headers, "etag").filter(|tag| tag.starts_with('"'));
+    strong
+        .or_else(|| text(headers, "last-modified"))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.parse().ok()
+}

@@ -1,0 +1,22 @@
+//! Bases from the network: the catalogue of Ubuntu's images, downloads that go on where they stopped, and how it is
+//! known that what came is what Ubuntu published.
+//!
+//! Nothing that is downloaded is believed: sizes are bounded, lists are signed, and a file gets its name only when its
+//! digest is the expected one. Nothing here knows what is in an image.
+
+pub mod boards;
+pub mod catalogue;
+mod client;
+mod error;
+mod openpgp;
+mod partial;
+mod sums;
+mod ubuntu;
+mod url;
+
+pub use client::{Client, Limits, MOST_BYTES};
+pub use error::DownloadError;
+pub use openpgp::{SignatureError, TrustedKey};
+pub use sums::{Sums, MOST_SUMS};
+pub use ubuntu::{fetch, is_there, listed, remembered, signed_sums, ubuntu_keys, MOST_SIGNATURE};
+pub use url::{cached_name, Url};

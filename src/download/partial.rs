@@ -1,0 +1,249 @@
+//! A download that is not whole yet: `NAME.part` beside the final name, and `NAME.part.from` that says where it comes
+//! from, so that a later run – after Ctrl-C, a crash, a power cut – goes on where this one stopped. One process has
+//! it at a time. Only [`Partial::commit`] gives the file its name.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
+
+use super::DownloadError;
+use crate::source::Sha256Sum;
+use crate::watch::{Phase, Watch};
+
+/// The largest file that says where a download comes from.
+const MOST_FROM: u64 = 16 << 10;
+
+/// Where the bytes of a partial file come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The URL that was asked for.
+    pub(super) url: String,
+    /// A strong `ETag`, or the time of the last change: what `If-Range` takes (RFC 9110, section 13.1.5).
+    pub(super) validator: String,
+    /// All bytes of the file; 0: the server did not say.
+    pub(super) total: u64,
+}
+
+/// A file that is not whole yet.
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    from: Origin,
+    hash: Sha256,
+    len: u64,
+    /// Bytes that an earlier run left.
+    kept: u64,
+}
+
+impl Partial {
+    /// Take the partial file of `target`, and what an earlier run left of `url` in it.
+    pub(super) fn open(target: &Path, url: &str, watch: Watch<'_>) -> Result<Self, DownloadError> {
+        let path = with_end(target, ".part");
+        let failed = |source| DownloadError::Write {
+            path: path.clone(),
+            source,
+        };
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file = loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+                .open(&path)
+                .map_err(failed)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(DownloadError::Busy {
+                        path: target.to_owned(),
+                    })
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+            // Whoever had it may have given it its final name between the opening and the locking.
+            if is_still(&file, &path).map_err(failed)? {
+                break file;
+            }
+        };
+        let mut partial = Self {
+            file,
+            path,
+            target: target.to_owned(),
+            from: Origin::default(),
+            hash: Sha256::new(),
+            len: 0,
+            kept: 0,
+        };
+        match read_from(&partial.origin_path()) {
+            Some(from) if from.url == url && !from.validator.is_empty() => {
+                partial.from = from;
+                partial.take_up(watch)?;
+            }
+            _ => partial.restart()?,
+        }
+        Ok(partial)
+    }
+
+    /// Hash what an earlier run left; what follows is appended.
+    fn take_up(&mut self, watch: Watch<'_>) -> Result<(), DownloadError> {
+        let size = self.file.metadata().map_err(|error| self.failed(error))?.len();
+        if size > self.from.total && self.from.total > 0 {
+            return self.restart();
+        }
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            if watch.cancel.is_cancelled() {
+                return Err(DownloadError::Cancelled);
+            }
+            let read = self.file.read(&mut buffer).map_err(|error| self.failed(error))?;
+            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
+                break;
+            };
+            self.hash.update(piece);
+            self.len += crate::block::length(piece);
+            watch.progress.advance(Phase::Hash, self.len, size);
+        }
+        self.kept = self.len;
+        Ok(())
+    }
+
+    /// Throw away what is there.
+    pub(super) fn restart(&mut self) -> Result<(), DownloadError> {
+        let done = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        done.map_err(|error| self.failed(error))?;
+        self.hash = Sha256::new();
+        (self.len, self.kept) = (0, 0);
+        self.from = Origin::default();
+        Ok(())
+    }
+
+    /// Say where what is written from now on comes from.
+    pub(super) fn begin(&mut self, from: Origin) -> Result<(), DownloadError> {
+        let path = self.origin_path();
+        let text = format!("1\n{}\n{}\n{}\n", from.url, from.validator, from.total);
+        fs::write(&path, text).map_err(|source| DownloadError::Write { path, source })?;
+        self.from = from;
+        Ok(())
+    }
+
+    /// Append.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), DownloadError> {
+        self.file.write_all(piece).map_err(|error| self.failed(error))?;
+        self.hash.update(piece);
+        self.len += crate::block::length(piece);
+        Ok(())
+    }
+
+    /// Bytes that are there.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes that an earlier run left, of those that are there.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Where they come from.
+    pub(super) fn from(&self) -> &Origin {
+        &self.from
+    }
+
+    /// SHA-256 of all that is there.
+    pub(super) fn digest(&self) -> Sha256Sum {
+        Sha256Sum(self.hash.clone().finalize().into())
+    }
+
+    /// Bytes that the file system has room for.
+    pub(super) fn room(&self) -> Option<u64> {
+        let stat = rustix::fs::fstatvfs(&self.file).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+
+    /// The folder that it is in.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Give it its name, once its bytes are safe on the disk.
+    pub(super) fn commit(self) -> Result<(), DownloadError> {
+        let done = self
+            .file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.path, &self.target));
+        done.map_err(|error| self.failed(error))?;
+        // What it came from is of no use without it.
+        drop(fs::remove_file(self.origin_path()));
+        Ok(())
+    }
+
+    /// Throw it away whole.
+    pub(super) fn discard(self) {
+        drop(fs::remove_file(self.origin_path()));
+        drop(fs::remove_file(&self.path));
+    }
+
+    fn origin_path(&self) -> PathBuf {
+        with_end(&self.path, ".from")
+    }
+
+    fn failed(&self, source: io::Error) -> DownloadError {
+        DownloadError::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Whether `path` still leads to `file`.
+fn is_still(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_from(path: &Path) -> Option<Origin> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(MOST_FROM)
+        .read_to_string(&mut text)
+        .ok()?;
+    let mut lines = text.lines();
+    if lines.next()? != "1" {
+        return None;
+    }
+    let (url, validator, total) = (lines.next()?, lines.next()?, lines.next()?);
+    // The end of the last line says that it was written whole.
+    text.ends_with('\n').then(|| {
+        Some(Origin {
+            url: url.into(),
+            validator: validator.into(),
+            total: total.parse().ok()?,
+        })
+    })?
+}
+
+/// `path` with `end` after its name.
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(end);
+    name.into()
+}

@@ -1,0 +1,143 @@
+//! An image of the catalogue: its list of digests, the list's signature, and the image itself, in the cache.
+//!
+//! The list and its signature stay beside the image, so that a later build checks them again without the network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::catalogue::Known;
+use super::openpgp;
+use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
+use crate::farm::read_regular;
+use crate::newfile::{Durability, NewFile, Readers};
+use crate::source::{file_digest, Sha256Sum, SourceError};
+use crate::watch::Watch;
+
+/// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It lies in Debian's package ubuntu-archive-keyring, from
+/// which `ubuntu-cdimage.asc` beside this file was taken:
+/// `gpg --import /usr/share/keyrings/ubuntu-archive-keyring.gpg` and
+/// `gpg --armor --export-options export-minimal --export 843938DF228D22F7B3742BC0D94AA3F0EFE21092`.
+const FINGERPRINT: &str = "843938DF228D22F7B3742BC0D94AA3F0EFE21092";
+
+/// The largest signature that is read, in bytes; Ubuntu's has 833.
+pub const MOST_SIGNATURE: u64 = 64 << 10;
+
+/// Whose signature under a list is believed.
+///
+/// # Errors
+/// The key in this program is not the pinned one.
+pub fn ubuntu_keys() -> Result<Vec<TrustedKey>, SignatureError> {
+    Ok(vec![TrustedKey::pinned(
+        include_str!("ubuntu-cdimage.asc"),
+        FINGERPRINT,
+    )?])
+}
+
+/// The list in `list`, which `signature` must be good for.
+///
+/// # Errors
+/// It is not.
+pub fn signed_sums(list: &[u8], signature: &[u8], keys: &[TrustedKey]) -> Result<Sums, SignatureError> {
+    let armoured = std::str::from_utf8(signature).map_err(|_| SignatureError::NoArmour("PGP SIGNATURE"))?;
+    openpgp::verify(list, armoured, keys)?;
+    Ok(Sums::parse(&String::from_utf8_lossy(list)))
+}
+
+/// What `known` must be, from the signed list on `mirror`; list and signature are kept in `bases`.
+///
+/// # Errors
+/// [`DownloadError`].
+pub fn listed(
+    client: &Client,
+    known: &Known,
+    mirror: &str,
+    keys: &[TrustedKey],
+    bases: &Path,
+) -> Result<Sha256Sum, DownloadError> {
+    let list_url = Url::parse(&known.beside(mirror, "SHA256SUMS"))?;
+    let signature_url = Url::parse(&known.beside(mirror, "SHA256SUMS.gpg"))?;
+    let list = client.small(&list_url, MOST_SUMS)?;
+    let signature = client.small(&signature_url, MOST_SIGNATURE)?;
+    let sums = signed_sums(&list, &signature, keys).map_err(|source| DownloadError::Signature {
+        url: signature_url.to_string(),
+        source,
+    })?;
+    let listed = sums.find(known.file).ok_or_else(|| DownloadError::NotListed {
+        url: list_url.to_string(),
+        file: known.file.into(),
+    })?;
+    if let Some(pinned) = known
+        .sha256
+        .and_then(|sum| sum.parse().ok())
+        .filter(|sum| *sum != listed)
+    {
+        return Err(DownloadError::Disagree {
+            url: list_url.to_string(),
+            file: known.file.into(),
+            listed,
+            known: pinned,
+        });
+    }
+    for (end, bytes) in [(".SHA256SUMS", &list), (".SHA256SUMS.gpg", &signature)] {
+        keep(&beside(bases, known, end), bytes)?;
+    }
+    Ok(listed)
+}
+
+/// Download `known` from `mirror` into `bases`, unless it is there and what the signed list says; its digest.
+///
+/// # Errors
+/// [`DownloadError`]; then there is no file of that name that was not there before.
+pub fn fetch(
+    client: &Client,
+    known: &Known,
+    mirror: &str,
+    keys: &[TrustedKey],
+    bases: &Path,
+    watch: Watch<'_>,
+) -> Result<Sha256Sum, DownloadError> {
+    let listed = listed(client, known, mirror, keys, bases)?;
+    let (url, path) = (Url::parse(&known.url(mirror))?, bases.join(known.file));
+    if is_there(&path, &listed, watch)? {
+        return Ok(listed);
+    }
+    client.download(&url, &path, Some(listed), watch)
+}
+
+/// Whether the file at `path` is there and has `digest`.
+///
+/// # Errors
+/// Asked to stop.
+pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<bool, DownloadError> {
+    match file_digest(path, watch) {
+        Ok(found) => Ok(found == *digest),
+        Err(SourceError::Cancelled) => Err(DownloadError::Cancelled),
+        // What is no readable file is downloaded.
+        Err(_) => Ok(false),
+    }
+}
+
+/// The digest of `known` as a signed list says it that an earlier download left in `bases`.
+#[must_use]
+pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sha256Sum> {
+    let list = read_regular(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
+    let signature = read_regular(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
+    signed_sums(&list, &signature, keys).ok()?.find(known.file)
+}
+
+fn beside(bases: &Path, known: &Known, end: &str) -> PathBuf {
+    bases.join(format!("{}{end}", known.file))
+}
+
+fn keep(path: &Path, bytes: &[u8]) -> Result<(), DownloadError> {
+    let failed = |source| DownloadError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let new = NewFile::create(path, Readers::All).map_err(failed)?;
+    std::io::Write::write_all(&mut new.file(), bytes).map_err(failed)?;
+    new.commit(Durability::Cached).map_err(failed)
+}

@@ -1,0 +1,209 @@
+//! URLs, as far as following redirects takes them: where one leads, and that none leads from https to http. Pure.
+
+use sha2::{Digest, Sha256};
+
+use super::DownloadError;
+
+/// The longest URL, in bytes; servers refuse longer ones.
+const LONGEST: usize = 4096;
+
+/// An `http` or `https` URL without user, password or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    scheme: &'static str,
+    /// Host and port.
+    authority: String,
+    /// Path and query, `/` at least.
+    path: String,
+}
+
+impl Url {
+    /// Parse `text`.
+    ///
+    /// # Errors
+    /// [`DownloadError::Url`], with what is wrong.
+    pub fn parse(text: &str) -> Result<Self, DownloadError> {
+        let bad = |why| DownloadError::Url {
+            url: shown(text),
+            why,
+        };
+        if text.len() > LONGEST {
+            return Err(bad("it is too long"));
+        }
+        if text
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii())
+        {
+            return Err(bad(
+                "it holds a character that must be written with a percent sign",
+            ));
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "https" => "https",
+            "http" => "http",
+            _ => return Err(bad("http and https are the schemes that palmfarm knows")),
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(bad("it holds a user's name or password"));
+        }
+        if authority.is_empty() || authority.starts_with(':') {
+            return Err(bad("it has no host"));
+        }
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
+        Ok(Self {
+            scheme,
+            authority: authority.to_ascii_lowercase(),
+            path,
+        })
+    }
+
+    /// Where a redirect from here to `location` leads (RFC 3986, section 5.2, without dot segments, which servers
+    /// resolve themselves).
+    ///
+    /// # Errors
+    /// [`DownloadError::Downgrade`], where it leaves https; [`DownloadError::Url`], where it is no URL.
+    pub fn follow(&self, location: &str) -> Result<Self, DownloadError> {
+        let location = location.trim();
+        let target = if location.contains("://") {
+            Self::parse(location)?
+        } else if let Some(rest) = location.strip_prefix("//") {
+            Self::parse(&format!("{}://{rest}", self.scheme))?
+        } else {
+            let path = if location.starts_with('/') {
+                location.to_owned()
+            } else {
+                let folder = self.path.split('?').next().unwrap_or_default();
+                let folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
+                format!("{folder}/{location}")
+            };
+            Self::parse(&format!("{}://{}{path}", self.scheme, self.authority))?
+        };
+        if self.scheme == "https" && target.scheme == "http" {
+            return Err(DownloadError::Downgrade {
+                from: self.to_string(),
+                to: target.to_string(),
+            });
+        }
+        Ok(target)
+    }
+
+    /// Whether nobody on the way can change what comes.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == "https"
+    }
+}
+
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.path)
+    }
+}
+
+/// What a URL's file is called in the cache: a digest that keeps URLs apart, and the name for people.
+#[must_use]
+pub fn cached_name(url: &Url) -> String {
+    let digest = Sha256::digest(url.to_string());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let path = url.path.split('?').next().unwrap_or_default();
+    let name: String = path
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+'))
+        .take(100)
+        .collect();
+    format!("url-{digest}-{}", name.trim_start_matches('.'))
+}
+
+/// A URL as it may be shown: without the user and password that it may hold, and not endless.
+fn shown(text: &str) -> String {
+    let text = match text.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('@') {
+            Some((_, rest)) => format!("{scheme}://…@{rest}"),
+            None => text.to_owned(),
+        },
+        None => text.to_owned(),
+    };
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads(from: &str, location: &str) -> Result<String, String> {
+        let from = Url::parse(from).unwrap();
+        from.follow(location)
+            .map(|to| to.to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn redirects_lead_where_they_say_but_never_out_of_https() {
+        let from = "https://a.example/x/y.img?q=1";
+        assert_eq!(
+            leads(from, "https://b.example/z"),
+            Ok("https://b.example/z".into())
+        );
+        assert_eq!(leads(from, "/z"), Ok("https://a.example/z".into()));
+        assert_eq!(leads(from, "z"), Ok("https://a.example/x/z".into()));
+        assert_eq!(leads(from, "//c.example/z#f"), Ok("https://c.example/z".into()));
+        assert!(leads(from, "http://a.example/z")
+            .unwrap_err()
+            .contains("leads to http"));
+        assert!(leads(from, "ftp://a.example/z").is_err());
+        assert_eq!(
+            leads("http://a.example", "https://a.example"),
+            Ok("https://a.example/".into())
+        );
+        assert_eq!(
+            leads("http://a.example:8080/x", "z"),
+            Ok("http://a.example:8080/z".into())
+        );
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_and_no_password_is_shown() {
+        for bad in [
+            "",
+            "x",
+            "file:///etc/passwd",
+            "https://",
+            "https:///x",
+            "https://a b/",
+            "https://ä.example/",
+            "https://:80/",
+        ] {
+            assert!(Url::parse(bad).is_err(), "{bad}");
+        }
+        let error = Url::parse("https://user:secret@a.example/x")
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("secret"), "{error}");
+        assert!(Url::parse(&format!("https://a/{}", "x".repeat(5000))).is_err());
+    }
+
+    #[test]
+    fn names_in_the_cache_stay_in_it() {
+        for path in ["/../../etc/passwd", "/..", "/.hidden", "/a%2Fb", "/"] {
+            let name = cached_name(&Url::parse(&format!("https://a.example{path}")).unwrap());
+            assert!(
+                name.starts_with("url-") && !name.contains('/') && !name.contains(".."),
+                "{name}"
+            );
+        }
+        let one = cached_name(&Url::parse("https://a.example/x.img.xz").unwrap());
+        let two = cached_name(&Url::parse("https://b.example/x.img.xz").unwrap());
+        assert!(one.ends_with("-x.img.xz") && one != two);
+    }
+}

@@ -1,0 +1,61 @@
+//! Downloads against a real HTTP server on the loopback interface that does what servers and lines do: cut off, know no
+//! ranges, change the file, lie. Whatever happens, the final name has the right bytes or is not there.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod command;
+mod server;
+mod signed;
+mod transfer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use palmfarm::download::{Client, DownloadError, Limits, Url};
+use palmfarm::source::Sha256Sum;
+use palmfarm::watch::{Cancel, Silent, Watch};
+
+/// A client that does not wait long.
+fn client() -> Client {
+    let limits = Limits {
+        connect: Duration::from_secs(10),
+        silence: Duration::from_secs(10),
+        pause: Duration::from_millis(1),
+    };
+    Client::new(limits, None)
+}
+
+/// Download `url` to `dir/image`.
+fn download(url: &str, dir: &Path, expect: Option<Sha256Sum>) -> Result<Sha256Sum, DownloadError> {
+    let cancel = Cancel::new();
+    let watch = Watch {
+        progress: &Silent,
+        cancel: &cancel,
+    };
+    client().download(&Url::parse(url).unwrap(), &dir.join("image"), expect, watch)
+}
+
+/// Bytes that no part of them is like another.
+fn noise(len: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = || {
+        // xorshift32 (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// What lies in `dir`, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = match std::fs::read_dir(dir) {
+        Ok(entries) => entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    names.sort();
+    names
+}
