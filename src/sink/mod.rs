@@ -6,6 +6,7 @@
 mod card;
 mod error;
 mod file;
+mod merge;
 mod output;
 mod packed;
 mod write;
