@@ -3,6 +3,7 @@
 //! It finds what the card declares in one document and makes it true; what is true already it leaves alone, and power
 //! may go at any instant. It listens to nobody: no socket of its own, no thread, no program through a shell.
 
+pub mod apply;
 pub mod bridge;
 mod clock;
 pub mod confirm;
@@ -22,3 +23,4 @@ pub mod report;
 mod rollback;
 pub mod root;
 pub mod run;
+pub mod status;

@@ -30,9 +30,7 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     File::create(&half)?.write_all(own.as_bytes())?;
     let taken = match fs::hard_link(&half, &path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
-            let pid = holder.split(' ').next().unwrap_or_default();
-            if identity(root, pid).is_some_and(|alive| alive == holder) {
+            if is_held(root) {
                 Ok(None)
             } else {
                 fs::rename(&half, &path).map(|()| Some(Lock(path)))
@@ -43,6 +41,13 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     };
     let _ = fs::remove_file(&half);
     taken
+}
+
+/// Whether a living agent holds it.
+pub(crate) fn is_held(root: &Root) -> bool {
+    let holder = root.read(PATH).unwrap_or_default();
+    let pid = holder.split(' ').next().unwrap_or_default();
+    identity(root, pid).is_some_and(|alive| alive == holder)
 }
 
 /// What tells a process from a later one of the same number: its start time, field 22 of `/proc/PID/stat` (proc(5));
@@ -68,8 +73,9 @@ mod tests {
         let root = &scratch.0;
         let held = take(root).unwrap().unwrap();
         assert_eq!(root.read(PATH).unwrap(), "7 1234");
-        assert!(take(root).unwrap().is_none());
+        assert!(take(root).unwrap().is_none() && is_held(root));
         drop(held);
+        assert!(!is_held(root));
         assert_eq!(root.names("/run/palmfarm"), [""; 0]);
         assert!(take(root).unwrap().is_some());
     }

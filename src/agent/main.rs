@@ -3,11 +3,13 @@
 //! Exit codes: 0 all is as declared, 1 refused and nothing touched, 2 usage, 3 something could not be made true.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use palmfarm_agent::apply;
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, Ending, DOCUMENT};
+use palmfarm_agent::status::{self, Form};
 use palmfarm_spec::firstboot::FirstBoot;
 
 const USAGE: &str = "\
@@ -15,7 +17,9 @@ usage: palmfarm-agent [--root DIR] COMMAND
     bridge                give the bridge the hardware address of the uplink (before systemd-networkd)
     network               confirm the declared network, or go back to DHCP
     run [--document FILE] make true what the card declares
-    status [--json]       how far that is
+    apply FILE            put another first-boot document in the place of the card's own, and make that true
+    status [--json] [--follow]
+                          how far that is; --follow until the run at work has ended
     version               the agent's version";
 
 fn main() -> ExitCode {
@@ -34,8 +38,13 @@ fn main() -> ExitCode {
         ["run", "--document", file] => with_document(&root, Some(file), |document, digest| {
             run::run(&root, document, digest)
         }),
-        ["status"] => status(&root, "txt"),
-        ["status", "--json"] => status(&root, "json"),
+        ["apply", file] => apply::apply(&root, Path::new(file)),
+        ["status"] => status::once(&root, Form::Text),
+        ["status", "--json"] => status::once(&root, Form::Json),
+        ["status", "--follow"] => status::follow(&root, Form::Text),
+        ["status", "--json", "--follow"] | ["status", "--follow", "--json"] => {
+            status::follow(&root, Form::Json)
+        }
         ["version" | "--version"] => {
             println!("palmfarm-agent {}", env!("CARGO_PKG_VERSION"));
             Ending::Done
@@ -66,13 +75,4 @@ fn with_document(
             Ending::Refused
         }
     }
-}
-
-fn status(root: &Root, form: &str) -> Ending {
-    let Some(text) = run::status(root, form) else {
-        eprintln!("palmfarm-agent: it has not run on this card yet");
-        return Ending::Refused;
-    };
-    print!("{text}");
-    Ending::Done
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// No text that the agent reads is larger, in bytes; the document with its scripts is the largest.
@@ -64,12 +65,28 @@ impl Root {
     /// Write `bytes` to `path` in one step, and return once they are on the medium. The directories are made. What a
     /// power cut leaves of an attempt is overwritten by the next.
     pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(path, bytes, 0o644)
+    }
+
+    /// The same for what only root may read.
+    pub fn write_private(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(path, bytes, 0o600)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
         let path = self.at(path);
         let dir = path.parent().unwrap_or(&self.0);
         fs::create_dir_all(dir)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let half = dir.join(format!(".{name}.new"));
-        let written = File::create(&half)
+        // What a power cut left has a mode of its own, and whoever has it open keeps it.
+        let _ = fs::remove_file(&half);
+        let mut options = OpenOptions::new();
+        let written = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&half)
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&half, &path))
             // The name is only on the medium once its directory is.
@@ -139,6 +156,8 @@ pub(crate) mod scratch {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::scratch::Scratch;
 
     #[test]
@@ -151,6 +170,12 @@ mod tests {
         root.remove("/a/b/file").unwrap();
         root.remove("/a/b/file").unwrap();
         assert!(!root.has("/a/b/file"));
+        root.write_private("/a/b/file", b"secret").unwrap();
+        let mode = std::fs::metadata(root.at("/a/b/file"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(root.names("/nowhere"), [""; 0]);
     }
 }

@@ -80,6 +80,16 @@ pub fn network(root: &Root, document: &FirstBoot) -> Ending {
 
 /// `palmfarm-agent run`: make true what the document declares.
 pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> Ending {
+    run_after(root, document, digest, || Ok(()))
+}
+
+/// The same, once `first` is done, which nothing else disturbs.
+pub(crate) fn run_after(
+    root: &Root,
+    document: &FirstBoot,
+    digest: &str,
+    first: impl FnOnce() -> Result<(), Trouble>,
+) -> Ending {
     let lock = match lock::take(root) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
@@ -91,6 +101,9 @@ pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> Ending {
             return Ending::Failed;
         }
     };
+    if let Err(trouble) = first() {
+        return ending(Err(trouble));
+    }
     let journal = Journal::open(root).and_then(|mut journal| {
         journal.shorten(root)?;
         let number = journal.runs().saturating_add(1);
@@ -107,13 +120,6 @@ pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> Ending {
     let state = progress.finish(digest);
     drop(lock);
     ending(Ok(state == State::Done))
-}
-
-/// `palmfarm-agent status`: the report of the run at work, else of the last one, as `json` or as `txt`.
-#[must_use]
-pub fn status(root: &Root, form: &str) -> Option<String> {
-    let read = |stem: &str| root.read(&format!("{stem}.{form}")).ok();
-    read(report::LIVE).or_else(|| read(report::PATH))
 }
 
 /// Each step needs what stands above it, as far as it says so.

@@ -169,7 +169,8 @@ pub struct Build {
     /// One card of the fleet
     #[arg(long)]
     pub card: Option<String>,
-    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet
+    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet; .tar: no image, but what
+    /// `palmfarm-agent apply` takes on a card that is running
     #[arg(long, short)]
     pub output: PathBuf,
     /// Decoding threads; the output does not depend on it

@@ -1,5 +1,7 @@
 //! `palmfarm build`: images of one card or of a whole fleet.
 
+mod bundle;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,13 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         Some(name) => vec![farm.farm.card(Some(name)).or_fail(Outcome::Refused)?],
         None => farm.farm.resolved_cards(),
     };
+    if args
+        .output
+        .extension()
+        .is_some_and(|extension| extension == "tar")
+    {
+        return bundle::run(args, &farm, &cards, voice, audience);
+    }
     let outputs = outputs(
         &args.output,
         &cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>(),

@@ -17,6 +17,7 @@ pub mod node;
 pub mod problem;
 pub mod report;
 mod resolve;
+pub mod sound;
 pub mod stack;
 pub mod suggest;
 pub mod timezones;

@@ -27,29 +27,48 @@ pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) fn busybox() -> Image {
     let busybox = fs::read(BUSYBOX).unwrap();
     made("busybox", &[include_bytes!("image.rs"), &busybox], |dir| {
-        let root = dir.join("rootfs");
-        for sub in [
-            "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "var",
-        ] {
-            fs::create_dir_all(root.join(sub)).unwrap();
-        }
-        program(&root.join("bin/busybox"), &busybox);
-        let applets = sh::output(&mut sh::cmd(BUSYBOX, ["--list"]));
-        for applet in applets.lines().filter(|applet| *applet != "busybox") {
-            symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        symlink("../bin/busybox", root.join("sbin/init")).unwrap();
-        fs::write(
-            root.join("etc/inittab"),
-            "::sysinit:/bin/ip link set lo up\n\
-             ::sysinit:/bin/ip link set eth0 up\n\
-             ::respawn:/bin/udhcpc -f -t 3 -T 1 -A 2 -i eth0 -s /etc/udhcpc.sh\n",
-        )
-        .unwrap();
-        let lease =
-            "#!/bin/sh\n[ \"$1\" = bound ] && ip address add \"$ip/$mask\" dev \"$interface\"\nexit 0\n";
-        program(&root.join("etc/udhcpc.sh"), lease.as_bytes());
+        fill_busybox(&dir.join("rootfs"), &busybox);
     })
+}
+
+/// The same as a plain root filesystem, without metadata.
+pub(crate) fn busybox_rootfs() -> PathBuf {
+    let busybox = fs::read(BUSYBOX).unwrap();
+    cached(
+        "busybox-rootfs",
+        "tar.gz",
+        &[include_bytes!("image.rs"), &busybox],
+        |packed| {
+            let dir = packed.with_extension("dir");
+            let _ = fs::remove_dir_all(&dir);
+            fill_busybox(&dir, &busybox);
+            pack(packed, &dir, &["."]);
+            fs::remove_dir_all(&dir).unwrap();
+        },
+    )
+}
+
+fn fill_busybox(root: &Path, busybox: &[u8]) {
+    for sub in [
+        "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "var",
+    ] {
+        fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    program(&root.join("bin/busybox"), busybox);
+    let applets = sh::output(&mut sh::cmd(BUSYBOX, ["--list"]));
+    for applet in applets.lines().filter(|applet| *applet != "busybox") {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    symlink("../bin/busybox", root.join("sbin/init")).unwrap();
+    fs::write(
+        root.join("etc/inittab"),
+        "::sysinit:/bin/ip link set lo up\n\
+         ::sysinit:/bin/ip link set eth0 up\n\
+         ::respawn:/bin/udhcpc -f -t 3 -T 1 -A 2 -i eth0 -s /etc/udhcpc.sh\n",
+    )
+    .unwrap();
+    let lease = "#!/bin/sh\n[ \"$1\" = bound ] && ip address add \"$ip/$mask\" dev \"$interface\"\nexit 0\n";
+    program(&root.join("etc/udhcpc.sh"), lease.as_bytes());
 }
 
 /// Who configures the network in a Debian image.
@@ -169,17 +188,18 @@ fn made(name: &str, recipe: &[&[u8]], fill: impl FnOnce(&Path)) -> Image {
             format!("architecture: {arch}\ncreation_date: 1\nproperties: {{description: {name}}}\n");
         fs::write(dir.join("metadata.yaml"), metadata).unwrap();
         fill(&dir);
-        let mut tar = sh::words("tar --create --numeric-owner --sort=name --mtime=@1 --use-compress-program");
-        tar.arg("gzip -1n")
-            .arg("--file")
-            .arg(packed)
-            .arg("--directory")
-            .arg(&dir);
-        sh::run(tar.args(["metadata.yaml", "rootfs"]));
+        pack(packed, &dir, &["metadata.yaml", "rootfs"]);
         fs::remove_dir_all(&dir).unwrap();
     });
     let fingerprint = hex(&Sha256::digest(fs::read(&path).unwrap()));
     Image { path, fingerprint }
+}
+
+/// Pack `names` of `dir`.
+fn pack(packed: &Path, dir: &Path, names: &[&str]) {
+    let mut tar = sh::words("tar --create --numeric-owner --sort=name --mtime=@1 --use-compress-program");
+    tar.arg("gzip -1n").arg("--file").arg(packed);
+    sh::run(tar.arg("--directory").arg(dir).args(names));
 }
 
 /// The file `name` out of the cache, where `make` puts it first if there is none from `recipe`.

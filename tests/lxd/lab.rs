@@ -38,6 +38,8 @@ pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
     /// Each request for a change that it sent, as `METHOD path`.
     pub(crate) changes: Vec<String>,
+    /// How long after its start the last of them was answered.
+    pub(crate) changed: Option<Duration>,
     /// Its report, where it lived to write one.
     pub(crate) report: Option<Report>,
     /// The most memory that was resident, in KiB.
@@ -93,17 +95,21 @@ impl Lab {
         self.agent_while(document, kill, |_| {})
     }
 
-    /// Run the agent; `meanwhile` sees how many changes it has asked for, every 20 ms.
-    pub(crate) fn agent_while(
-        &self,
-        document: &FirstBoot,
-        kill: Kill,
-        mut meanwhile: impl FnMut(usize),
-    ) -> Ran {
+    /// Run the agent on `document`; `meanwhile` sees how many changes it has asked for, every 20 ms.
+    pub(crate) fn agent_while(&self, document: &FirstBoot, kill: Kill, meanwhile: impl FnMut(usize)) -> Ran {
         self.put(
             "etc/palmfarm/firstboot.json",
             &serde_json::to_vec_pretty(document).unwrap(),
         );
+        self.run(&["run"], kill, meanwhile)
+    }
+
+    /// Run the agent with the words of a command, in which `CARD` is the directory of the card.
+    pub(crate) fn command(&self, words: &[&str]) -> Ran {
+        self.run(words, Kill::Never, |_| {})
+    }
+
+    fn run(&self, words: &[&str], kill: Kill, mut meanwhile: impl FnMut(usize)) -> Ran {
         let report = self.card().join("var/lib/palmfarm/report.json");
         let _ = fs::remove_file(&report);
         let victim: Victim = Arc::new(Mutex::new(None));
@@ -111,7 +117,7 @@ impl Lab {
         let proxy = Proxy::new(&socket, &self.pi.socket(), Arc::clone(&victim), kill);
         let printed = self.dir.0.join("agent.log");
         let log = fs::File::create(&printed).unwrap();
-        let mut command = self.agent_command();
+        let mut command = self.agent_command(words);
         command.env("LXD_SOCKET", &socket);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let begun = Instant::now();
@@ -139,6 +145,7 @@ impl Lab {
         Ran {
             status,
             changes: proxy.changes(),
+            changed: proxy.last().map(|last| last - begun),
             report,
             resident_kib,
             took,
@@ -146,15 +153,25 @@ impl Lab {
         }
     }
 
-    /// The agent below the card's root, in a mount namespace in which that has the kernel's file systems, too.
-    fn agent_command(&self) -> Command {
-        let script = "mount --bind /proc \"$1/proc\" && mount --rbind /sys \"$1/sys\" && \
-                      exec \"$2\" --root \"$1\" run --document \"$1/etc/palmfarm/firstboot.json\"";
+    /// The agent below the card's root, in a mount namespace in which that has the kernel's file systems, too: the
+    /// agent that is on the card, where there is one.
+    fn agent_command(&self, words: &[&str]) -> Command {
+        let script =
+            "mount --bind /proc \"$1/proc\" && mount --rbind /sys \"$1/sys\" && card=$1 && shift && \
+                      exec \"$agent\" --root \"$card\" \"$@\"";
+        let own = self.card().join("usr/lib/palmfarm/palmfarm-agent");
+        let agent = if own.is_file() {
+            own
+        } else {
+            agent_program().into()
+        };
         let mut command = self.pi.command("sh");
         command
             .args(["-c", script, "sh"])
             .arg(self.card())
-            .arg(agent_program());
+            .env("agent", agent);
+        let card = self.card().display().to_string();
+        command.args(words.iter().map(|word| word.replace("CARD", &card)));
         command
     }
 }

@@ -10,7 +10,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod card;
 mod cgroup;
+#[path = "../common/mod.rs"]
+mod common;
 mod crash;
 mod document;
 mod image;
@@ -19,6 +22,7 @@ mod netns;
 mod pi;
 mod predict;
 mod proxy;
+mod replicas;
 mod router;
 mod sh;
 mod state;

@@ -97,6 +97,13 @@ impl Pi {
         lxc
     }
 
+    /// A shell with `script`, in which `lxc` speaks to the daemon.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut shell = sh::cmd("sh", ["-c", script]);
+        shell.env("LXD_DIR", &self.dir).env("HOME", &self.dir);
+        shell
+    }
+
     /// What the daemon's API answers to a GET of `path`.
     pub(crate) fn query(&self, path: &str) -> Value {
         serde_json::from_str(&sh::output(self.lxc("query").arg(path))).unwrap()

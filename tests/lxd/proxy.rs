@@ -9,7 +9,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// When the agent dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(crate) type Victim = Arc<Mutex<Option<Child>>>;
 pub(crate) struct Proxy {
     path: PathBuf,
     changes: Arc<Mutex<Vec<String>>>,
+    last: Arc<Mutex<Option<Instant>>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -39,15 +40,21 @@ impl Proxy {
         let listener = UnixListener::bind(path).unwrap();
         let changes = Arc::new(Mutex::new(Vec::new()));
         let over = Arc::new(AtomicBool::new(false));
+        let last = Arc::new(Mutex::new(None));
         let serve = {
             let (daemon, changes, over) = (daemon.to_owned(), Arc::clone(&changes), Arc::clone(&over));
+            let last = Arc::clone(&last);
             move || {
                 for agent in listener.incoming().flatten() {
                     if over.load(Ordering::SeqCst) {
                         return;
                     }
+                    let before = changes.lock().unwrap().len();
                     // A daemon that is away is what the agent should see, too.
                     let _ = pass(&agent, &daemon, &changes, &victim, kill);
+                    if changes.lock().unwrap().len() > before {
+                        *last.lock().unwrap() = Some(Instant::now());
+                    }
                 }
             }
         };
@@ -55,6 +62,7 @@ impl Proxy {
         Self {
             path: path.into(),
             changes,
+            last,
             over,
             thread,
         }
@@ -63,6 +71,13 @@ impl Proxy {
     /// Each request for a change so far, as `METHOD path`.
     pub(crate) fn changes(&self) -> Vec<String> {
         self.changes.lock().unwrap().clone()
+    }
+}
+
+impl Proxy {
+    /// When the last of them was answered.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        *self.last.lock().unwrap()
     }
 }
 

@@ -1,104 +1,183 @@
-//! The article, end to end: alpine; web, provisioned and published; its replicas; a container in which Docker may run.
+//! The article, end to end, from farm.yaml: alpine; web, provisioned and published; its replicas; a container in which
+//! Docker may run. Then a container more, brought onto the running card.
 
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::report::StepState;
 
-use crate::document::{add, address, carry, container, empty, file, run};
+use crate::card::Workstation;
 use crate::image;
 use crate::lab::Lab;
-use crate::router::Service;
+use crate::router::{Service, PREFIX};
+use crate::sh;
+
+/// The article's farm.
+const FARM: &str = r#"farm: 1
+base: base.img
+hostname: palm
+users:
+  - name: craig
+    groups: [sudo, lxd]
+    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]
+    sudo: nopasswd
+network:
+  ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}
+lxd:
+  storage: {driver: btrfs, size: 4GB}
+images:
+  alpine: {file: alpine.tar.gz}
+containers:
+  w: {image: web_image, replicas: 2..10}
+  alpine: {image: alpine}
+  web:
+    image: alpine
+    files: {/var/www/cgi-bin/name: site/name.cgi}
+    run: ["chmod 755 /var/www/cgi-bin/name", {script: web-setup.sh}]
+    publish: web_image
+  docker1: {image: alpine, nesting: true}
+"#;
 
 /// What each web server answers: who it is.
 const NAME_CGI: &[u8] = b"#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nhostname\n";
 
-/// The article's farm; its files are put on the card of `lab`.
-fn article(lab: &Lab) -> FirstBoot {
-    let busybox = image::busybox();
-    lab.put(
-        "var/lib/palmfarm/alpine.tar.gz",
-        &std::fs::read(&busybox.path).unwrap(),
-    );
-    lab.put("etc/palmfarm/files/name", NAME_CGI);
-    let mut farm = empty();
-    carry(
-        &mut farm,
-        "alpine",
-        "/var/lib/palmfarm/alpine.tar.gz",
-        &busybox.fingerprint,
-    );
-    add(&mut farm, container("alpine", 0x20, "alpine"));
-    let mut web = container("web", 1, "alpine");
-    web.files = vec![file(
-        "/var/www/cgi-bin/name",
-        "/etc/palmfarm/files/name",
-        NAME_CGI,
-        0o755,
-    )];
-    web.run = vec![run(
-        "install the web server",
-        "echo '::respawn:/bin/httpd -f -p 80 -h /var/www' >> /etc/inittab\nkill -HUP 1\n",
-    )];
-    web.publish = Some("web_image".into());
-    add(&mut farm, web);
-    for number in 2..=10 {
-        add(&mut farm, container(&format!("w{number}"), number, "web_image"));
-    }
-    let mut docker = container("docker1", 0x30, "alpine");
-    docker.config.insert("security.nesting".into(), "true".into());
-    add(&mut farm, docker);
-    farm
+const WEB_SETUP: &[u8] = b"echo '::respawn:/bin/httpd -f -p 80 -h /var/www' >> /etc/inittab\nkill -HUP 1\n";
+
+/// The article's farm on a workstation; its image is a plain root filesystem.
+fn workstation() -> Workstation {
+    let rootfs = std::fs::read(image::busybox_rootfs()).unwrap();
+    Workstation::new(&[
+        ("farm.yaml", FARM.as_bytes()),
+        ("site/name.cgi", NAME_CGI),
+        ("web-setup.sh", WEB_SETUP),
+        ("alpine.tar.gz", &rootfs),
+    ])
 }
 
-#[test]
-fn the_article_end_to_end() {
-    let Some(mut lab) = Lab::new() else { return };
-    lab.router.serve(Service::Both);
-    let farm = article(&lab);
-    let first = lab.agent(&farm);
-    first.all_well();
-    let begun = Instant::now();
-    let servers: Vec<_> = farm
-        .containers
-        .iter()
-        .filter(|one| one.name.starts_with('w'))
-        .collect();
+/// The ten web servers answer with their names at the addresses in `plan`.
+fn all_ten_answer(lab: &Lab, plan: &BTreeMap<String, Vec<Ipv6Addr>>) {
+    let servers: Vec<_> = plan.iter().filter(|(name, _)| name.starts_with('w')).collect();
     assert_eq!(servers.len(), 10);
-    for server in servers {
+    let begun = Instant::now();
+    for (name, addresses) in servers {
         let answer = loop {
-            let answer = lab.router.get(address(server), "/cgi-bin/name");
-            if answer.is_some() || begun.elapsed() > Duration::from_secs(30) {
+            let answer = lab.router.get(addresses[0], "/cgi-bin/name");
+            if answer.is_some() || begun.elapsed() > Duration::from_secs(60) {
                 break answer;
             }
             std::thread::sleep(Duration::from_millis(200));
         };
         assert_eq!(
             answer.as_deref().map(str::trim_end),
-            Some(server.name.as_str()),
+            Some(name.as_str()),
             "{}",
             lab.pi.log()
         );
     }
+}
+
+#[test]
+fn the_article_end_to_end() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.router.serve(Service::Both);
+    let workstation = workstation();
+    let plan = workstation.plan(&format!("{PREFIX}/64"));
+    workstation.build(&lab);
+    lab.put(
+        "etc/passwd",
+        b"root:x:0:0::/root:/bin/sh\ncraig:x:1000:1000::/home/craig:/bin/sh\n",
+    );
+    lab.put("etc/group", b"root:x:0:\nlxd:x:110:\ncraig:x:1000:\n");
+
+    let begun = Instant::now();
+    let first = lab.command(&["run"]);
+    first.all_well();
+    all_ten_answer(&lab, &plan);
+    let whole = begun.elapsed();
+    let groups = std::fs::read_to_string(lab.card().join("etc/group")).unwrap();
+    assert!(groups.contains("lxd:x:110:craig\n"), "{groups}");
     let docker = lab.pi.query("/1.0/instances/docker1");
     assert_eq!(docker["config"]["security.nesting"], "true");
+    // What the report observes is what was planned, for every container.
+    for container in &first.report.as_ref().unwrap().containers {
+        let planned = std::net::IpAddr::V6(plan[&container.name][0]);
+        assert_eq!(container.predicted, [planned], "{container:#?}");
+        assert!(container.observed.contains(&planned), "{container:#?}");
+        assert_eq!(container.message, "");
+    }
 
     let before = (lab.pi.dump(), quiet_list(&lab));
-    let second = lab.agent(&farm);
+    let second = lab.command(&["run"]);
     second.all_well();
     assert_eq!(second.changes, [""; 0]);
     assert_eq!((lab.pi.dump(), quiet_list(&lab)), before);
     println!(
-        "the article took {:.1} s, a second run {:.1} s; the agent had {} KiB resident, the ten web servers use {} KiB",
-        first.took.as_secs_f32(),
+        "the article took {:.1} s until all ten answered, {} changes; a second run {:.1} s and none; the agent had {} \
+         KiB resident, the ten web servers use {} KiB",
+        whole.as_secs_f32(),
+        first.changes.len(),
         second.took.as_secs_f32(),
         first.resident_kib,
         memory(&lab) / 1024,
     );
+    one_more(&lab, &workstation);
+}
+
+/// A container more in farm.yaml, with a file of its own, appears on the running card; what was there is left alone.
+fn one_more(lab: &Lab, workstation: &Workstation) {
+    sh::run(&mut lab.pi.lxc("exec w7 -- touch /root/mine"));
+    workstation.put("site/motd", b"mail\n");
+    let more = format!("{FARM}  mail: {{image: web_image, files: {{/etc/motd: site/motd}}}}\n");
+    workstation.put("farm.yaml", more.as_bytes());
+    workstation.bundle(lab);
+    let applied = lab.command(&["apply", "CARD/root/palm.tar"]);
+    applied.all_well();
+    assert_eq!(applied.step("container mail").state, StepState::Changed);
+    assert_eq!(applied.step("container w7").state, StepState::Unchanged);
+    assert_eq!(
+        sh::output(&mut lab.pi.lxc("exec mail -- cat /etc/motd")),
+        "mail\n"
+    );
+    sh::run(&mut lab.pi.lxc("exec w7 -- test -e /root/mine"));
+    assert_eq!(
+        std::fs::read_dir(lab.card().join("var/lib/palmfarm/apply"))
+            .unwrap()
+            .count(),
+        0
+    );
+    let again = lab.command(&["run"]);
+    assert_eq!(again.changes, [""; 0]);
+    let status = lab.command(&["status", "--json", "--follow"]);
+    assert!(
+        status.status.success() && status.printed.contains("\"name\":\"mail\""),
+        "{}",
+        status.printed
+    );
+
+    // Another card's is refused, and nothing changes.
+    let document = || std::fs::read(lab.card().join("etc/palmfarm/firstboot.json")).unwrap();
+    let before = document();
+    workstation.put(
+        "farm.yaml",
+        more.replace("hostname: palm", "hostname: other").as_bytes(),
+    );
+    workstation.bundle(lab);
+    let refused = lab.command(&["apply", "CARD/root/palm.tar"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.printed);
+    assert!(
+        refused
+            .printed
+            .contains("it is for the card other, and this is palm"),
+        "{}",
+        refused.printed
+    );
+    assert_eq!((refused.changes.len(), document() == before), (0, true));
 }
 
 /// `lxc list`, once two seconds have changed nothing: addresses still come in for a while.
 fn quiet_list(lab: &Lab) -> String {
-    let list = || crate::sh::output(&mut lab.pi.lxc("list"));
+    let list = || sh::output(&mut lab.pi.lxc("list"));
     let mut now = list();
     for _ in 0..15 {
         std::thread::sleep(Duration::from_secs(2));

@@ -1,0 +1,235 @@
+//! `palmfarm-agent apply FILE`: a later document for a card that is running, alone or in a tarball with the files that
+//! it names. It is judged before anything is touched, takes the place of the card's own in one step, and is then run
+//! like it.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::sound;
+
+use crate::farm::Trouble;
+use crate::program;
+use crate::root::{read_text, Root};
+use crate::run::{self, Ending, DOCUMENT};
+
+/// The preseed for people; YAML takes JSON as it is.
+const PRESEED: &str = "/etc/palmfarm/lxd-preseed.yaml";
+
+/// Where a tarball is unpacked, in a directory of each process's own: on the same filesystem as where its files go, so
+/// that they go there in one step.
+const UNPACKED: &str = "/var/lib/palmfarm/apply";
+
+/// Where a tarball may bring files: what is pushed into containers, and images.
+const BROUGHT: [&str; 2] = ["/usr/lib/palmfarm/farm/", "/var/lib/palmfarm/images/"];
+
+/// How long unpacking may take: some hundred megabytes of images onto an SD card.
+const UNPACKING: Duration = Duration::from_secs(1800);
+
+/// Put the document in `file` in the place of the card's own, and make it true.
+pub fn apply(root: &Root, file: &Path) -> Ending {
+    let bundle = match is_tar(file) {
+        Ok(true) => match unpack(root, file) {
+            Ok(bundle) => Some(bundle),
+            Err(trouble) => return refused(file, &[trouble.message]),
+        },
+        Ok(false) => None,
+        Err(error) => return refused(file, &[format!("reading it: {error}")]),
+    };
+    let tree = bundle.as_ref().map(|bundle| Root::new(&bundle.0));
+    let source = tree
+        .as_ref()
+        .map_or_else(|| file.to_owned(), |tree| tree.at(DOCUMENT));
+    let (document, digest) = match run::document(&source) {
+        Ok(read) => read,
+        Err(trouble) => return refused(file, &[trouble.message]),
+    };
+    let mut reasons = sound::flaws(&document);
+    match root.has(DOCUMENT).then(|| run::document(&root.at(DOCUMENT))) {
+        None => {}
+        Some(Ok((now, _))) => reasons.extend(other_card(&now, &document)),
+        Some(Err(trouble)) => reasons.push(trouble.message),
+    }
+    let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
+    for path in sound::files(&document) {
+        if !brought(path) && !root.has(path) {
+            reasons.push(format!(
+                "it names {path}, which neither came with it nor is on this card"
+            ));
+        }
+    }
+    if !reasons.is_empty() {
+        return refused(file, &reasons);
+    }
+    let install = || {
+        for path in sound::files(&document) {
+            if let Some(tree) = tree.as_ref().filter(|tree| brings(tree, path)) {
+                bring(tree, root, path)?;
+            }
+        }
+        if let Some(lxd) = &document.lxd {
+            let preseed = serde_json::to_string_pretty(&lxd.preseed).map_err(io::Error::other)?;
+            root.write_private(PRESEED, format!("{preseed}\n").as_bytes())?;
+        }
+        // Last: until then the card's own document and the files that it names go together.
+        root.write_private(DOCUMENT, read_text(&source)?.as_bytes())
+    };
+    run::run_after(root, &document, &digest, || {
+        let done = install().map_err(|error| Trouble::new(format!("putting it in place: {error}")));
+        drop(bundle);
+        done
+    })
+}
+
+/// What a tarball was unpacked into; it goes away by itself.
+struct Bundle(PathBuf);
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        // What a power cut leaves is taken away before the next one is unpacked.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn unpack(root: &Root, file: &Path) -> Result<Bundle, Trouble> {
+    for process in root.names(UNPACKED) {
+        if !root.has(&format!("/proc/{process}")) {
+            drop(Bundle(root.at(&format!("{UNPACKED}/{process}"))));
+        }
+    }
+    let dir = root.at(&format!("{UNPACKED}/{}", std::process::id()));
+    let failed = |error: io::Error| Trouble::new(format!("making {}: {error}", dir.display()));
+    fs::create_dir_all(&dir).map_err(failed)?;
+    let bundle = Bundle(dir);
+    let words = [
+        "--extract",
+        "--no-same-owner",
+        "--no-same-permissions",
+        "--file",
+        &file.to_string_lossy(),
+        "--directory",
+        &bundle.0.to_string_lossy(),
+    ];
+    program::run(root, "tar", &words, UNPACKING)?;
+    Ok(bundle)
+}
+
+/// Whether `tree` has a plain file at `path`, which it may bring.
+fn brings(tree: &Root, path: &str) -> bool {
+    let may = BROUGHT.iter().any(|dir| path.starts_with(dir));
+    may && fs::symlink_metadata(tree.at(path)).is_ok_and(|file| file.is_file())
+}
+
+/// Move the file at `path` of `tree` to the same path of `root`.
+fn bring(tree: &Root, root: &Root, path: &str) -> io::Result<()> {
+    let (from, to) = (tree.at(path), root.at(path));
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    File::open(&from)?.sync_all()?;
+    fs::rename(from, to)
+}
+
+/// Whether `file` is a tarball: `ustar` at 257, in POSIX's as in GNU's form.
+fn is_tar(file: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(file)?.take(262).read_to_end(&mut head)?;
+    Ok(head.get(257..) == Some(b"ustar"))
+}
+
+/// Why `new` is no document for the card that `now` is about: what is in files of the card beside the document cannot
+/// be changed by it.
+fn other_card(now: &FirstBoot, new: &FirstBoot) -> Vec<String> {
+    if now.card != new.card {
+        return vec![format!(
+            "it is for the card {}, and this is {}",
+            new.card, now.card
+        )];
+    }
+    let mut reasons = Vec::new();
+    for (what, same) in [
+        ("the host name", now.hostname == new.hostname),
+        ("the network", now.network == new.network),
+        (
+            "where the FAT partition is mounted",
+            now.boot_mount == new.boot_mount,
+        ),
+    ] {
+        if !same {
+            reasons.push(format!(
+                "it changes {what}, which only a newly written card does: palmfarm build, palmfarm flash"
+            ));
+        }
+    }
+    reasons
+}
+
+fn refused(file: &Path, reasons: &[String]) -> Ending {
+    let shown = file.display();
+    eprintln!("palmfarm-agent: {shown} is not applied, and nothing was touched");
+    for reason in reasons {
+        eprintln!("palmfarm-agent: {reason}");
+    }
+    Ending::Refused
+}
+
+#[cfg(test)]
+mod tests {
+    use palmfarm_spec::farm::{Ipv4, Ipv6};
+    use palmfarm_spec::firstboot::VERSION;
+
+    use super::*;
+    use crate::confirm::tests::network;
+    use crate::root::scratch::Scratch;
+
+    fn document() -> FirstBoot {
+        FirstBoot {
+            version: VERSION,
+            card: "palm1".into(),
+            hostname: "palm".into(),
+            network: network(Ipv4::Dhcp, Ipv6::Auto),
+            packages: Vec::new(),
+            daemon_users: Vec::new(),
+            lxd: None,
+            containers: Vec::new(),
+            boot_mount: "/boot/firmware".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_this_card_touches_nothing() {
+        let now = serde_json::to_string(&document()).unwrap();
+        let check = |new: &str| {
+            let scratch = Scratch::new("apply", &[(DOCUMENT, &now), ("/tmp/new.json", new)]);
+            let ending = apply(&scratch.0, &scratch.0.at("/tmp/new.json"));
+            assert_eq!(ending, Ending::Refused, "{new}");
+            assert_eq!(scratch.0.read(DOCUMENT).unwrap(), now);
+            assert!(!scratch.0.has("/run/palmfarm") && !scratch.0.has("/var"), "{new}");
+        };
+        let edited = |edit: fn(&mut FirstBoot)| {
+            let mut new = document();
+            edit(&mut new);
+            serde_json::to_string(&new).unwrap()
+        };
+        check("");
+        check("{}");
+        check(&now.replace("\"version\":1", "\"version\":2"));
+        check(&now.replace("\"version\":1", "\"version\":1,\"more\":1"));
+        check(&edited(|new| new.card = "palm2".into()));
+        check(&edited(|new| new.hostname = "other".into()));
+        check(&edited(|new| new.network.vlan = Some(7)));
+        check(&edited(|new| new.boot_mount = "/boot".into()));
+        check(&edited(|new| new.packages = vec!["--purge".into()]));
+    }
+
+    #[test]
+    fn reasons_are_told_together() {
+        let mut new = document();
+        new.hostname = "other".into();
+        new.network.vlan = Some(7);
+        assert_eq!(other_card(&document(), &new).len(), 2);
+        assert_eq!(other_card(&document(), &document()), [""; 0]);
+    }
+}

@@ -1,0 +1,104 @@
+//! `palmfarm build FARM -o OUT.tar`: the first-boot document of one card and the files that it names, at their paths on
+//! the card, for `palmfarm-agent apply` where that card is running already. It may hold what is secret to containers, so
+//! only its owner can read it.
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::{anyhow, Context};
+use palmfarm_spec::farm::ResolvedCard;
+use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::sound;
+
+use super::{open, read, refused};
+use crate::build;
+use crate::cli::args::Build;
+use crate::cli::progress::{Audience, Shown};
+use crate::cli::{surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::farm::LoadedFarm;
+use crate::newfile::{Durability, NewFile, Readers};
+use crate::tree::{CardPath, Node, Tree, Volume};
+use crate::watch::Watch;
+
+/// Where the document lies on a card.
+const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
+
+/// Write the bundle of the one card in `cards`.
+///
+/// # Errors
+/// Refused, where farm or base will not do, or there are several cards; failed, where the output cannot be written.
+pub(super) fn run(
+    args: &Build,
+    farm: &LoadedFarm,
+    cards: &[ResolvedCard],
+    voice: Voice,
+    audience: Audience,
+) -> Ended {
+    let path = &args.output;
+    let [card] = cards else {
+        let error = anyhow!(
+            "{} is for one card, but the farm has {} cards",
+            path.display(),
+            cards.len()
+        );
+        return Err(Failure::new(Outcome::Refused, error).hint("name one of them with --card"));
+    };
+    let shown = Shown::new(audience);
+    let cancel = surroundings::interruptible();
+    let watch = Watch {
+        progress: &shown,
+        cancel: &cancel,
+    };
+    let base = open(farm, &surroundings::cache(), watch)?;
+    let gathered = read(farm)?;
+    let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?).map_err(refused)?;
+    let tree = build::render(farm, &gathered, &plan, &base).map_err(refused)?;
+    shown.clear();
+    NewFile::create(path, Readers::Owner)
+        .and_then(|new| {
+            let time = plan.epoch.unwrap_or(base.facts.newest);
+            pack(&tree, time, new.file())?;
+            new.commit(Durability::Synced)
+        })
+        .with_context(|| format!("writing {}", path.display()))
+        .or_fail(Outcome::Failed)?;
+    match voice {
+        Voice::Json => println!(
+            "{}",
+            serde_json::json!({"event": "built", "card": card.name, "bundle": path})
+        ),
+        Voice::People => {
+            eprintln!("built {}, for the card {} as it runs", path.display(), card.name);
+            eprintln!("hint: copy it there, then: sudo palmfarm-agent apply FILE");
+        }
+    }
+    Ok(())
+}
+
+/// The document of `tree`, and after it the files that it names, into `out`.
+fn pack(tree: &Tree, time: u32, out: impl Write) -> io::Result<()> {
+    let missing = |path: &str| io::Error::other(format!("an overlay of the farm takes {path} away"));
+    let content = |path: &str| {
+        let path = CardPath::new(path).ok()?;
+        match &tree.get(Volume::Root, &path)?.node {
+            Node::File { content, .. } => Some(content.clone()),
+            _ => None,
+        }
+    };
+    let document = content(DOCUMENT).ok_or_else(|| missing(DOCUMENT))?;
+    let parsed: FirstBoot = serde_json::from_slice(&document).map_err(io::Error::other)?;
+    let mut tar = tar::Builder::new(BufWriter::new(out));
+    let mut add = |path: &str, content: &[u8], mode| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len().try_into().unwrap_or(u64::MAX));
+        header.set_mode(mode);
+        header.set_mtime(time.into());
+        header.set_uid(0);
+        header.set_gid(0);
+        tar.append_data(&mut header, path.trim_start_matches('/'), content)
+    };
+    add(DOCUMENT, &document, 0o600)?;
+    for path in sound::files(&parsed) {
+        add(path, &content(path).ok_or_else(|| missing(path))?, 0o644)?;
+    }
+    tar.into_inner()?.flush()
+}

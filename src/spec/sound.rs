@@ -1,0 +1,224 @@
+//! Whether a first-boot document is sound in itself: what planning guarantees of its own documents, told of any other,
+//! before anything is done with it.
+
+use std::collections::BTreeSet;
+
+use crate::firstboot::{Container, FirstBoot, ImageRef, Lxd};
+use crate::mac::Mac;
+use crate::names;
+
+/// Everything that is wrong with `document`, each as a sentence; empty where it may be acted on.
+#[must_use]
+pub fn flaws(document: &FirstBoot) -> Vec<String> {
+    let mut flaws = Vec::new();
+    if let Err(why) = names::hostname(&document.hostname) {
+        flaws.push(format!("{:?} is no host name: {why}", document.hostname));
+    }
+    for package in &document.packages {
+        if let Err(why) = names::package(package) {
+            flaws.push(format!("{package:?} is no package: {why}"));
+        }
+    }
+    for user in &document.daemon_users {
+        if let Err(why) = names::user(user) {
+            flaws.push(format!("{user:?} is no user: {why}"));
+        }
+    }
+    let Some(lxd) = &document.lxd else {
+        if !document.containers.is_empty() {
+            flaws.push("it has containers, but no container daemon".into());
+        }
+        return flaws;
+    };
+    let mut seen = Seen::default();
+    for image in &lxd.images {
+        let alias = &image.alias;
+        if !seen.aliases.insert(alias) {
+            flaws.push(format!("two images have the alias {alias}"));
+        }
+        digest(&image.fingerprint, &format!("the image {alias}"), &mut flaws);
+        path(&image.path, &format!("the image {alias}"), &mut flaws);
+        if let Some(rootfs) = &image.rootfs {
+            path(rootfs, &format!("the image {alias}"), &mut flaws);
+        }
+    }
+    for container in &document.containers {
+        one(container, lxd, &mut seen, &mut flaws);
+    }
+    flaws
+}
+
+/// The files on the card that `document` names: each path once.
+#[must_use]
+pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
+    let images = document.lxd.iter().flat_map(|lxd| &lxd.images);
+    let images = images.flat_map(|image| std::iter::once(&image.path).chain(&image.rootfs));
+    let pushed = document.containers.iter().flat_map(|one| &one.files);
+    let pushed = pushed.map(|file| &file.source);
+    images.chain(pushed).map(String::as_str).collect()
+}
+
+/// What earlier parts of a document have taken.
+#[derive(Default)]
+struct Seen<'a> {
+    names: BTreeSet<&'a str>,
+    macs: BTreeSet<Mac>,
+    /// Of carried images, and of those that earlier containers publish.
+    aliases: BTreeSet<&'a str>,
+}
+
+fn one<'a>(container: &'a Container, lxd: &Lxd, seen: &mut Seen<'a>, flaws: &mut Vec<String>) {
+    let name = container.name.as_str();
+    if let Err(why) = names::container(name) {
+        flaws.push(format!("{name:?} is no container: {why}"));
+    }
+    if !seen.names.insert(name) {
+        flaws.push(format!("two containers are called {name}"));
+    }
+    if !seen.macs.insert(container.mac) {
+        flaws.push(format!(
+            "{name} has the hardware address of another, {}",
+            container.mac
+        ));
+    }
+    digest(&container.digest, name, flaws);
+    match &container.image {
+        ImageRef::Local(alias) if !seen.aliases.contains(alias.as_str()) => {
+            flaws.push(format!(
+                "{name} is made from {alias}, which is neither carried nor published before it"
+            ));
+        }
+        ImageRef::Remote { remote, .. } if !lxd.remotes.contains_key(remote) => {
+            flaws.push(format!(
+                "{name} wants an image of {remote}, which is no declared server"
+            ));
+        }
+        ImageRef::Local(_) | ImageRef::Remote { .. } => {}
+    }
+    for profile in &container.profiles {
+        if !lxd.preseed.profiles.iter().any(|one| one.name == *profile) {
+            flaws.push(format!("{name} has the profile {profile}, which is not declared"));
+        }
+    }
+    for file in &container.files {
+        path(&file.path, name, flaws);
+        path(&file.source, name, flaws);
+        digest(&file.sha256, name, flaws);
+    }
+    if let Some(alias) = &container.publish {
+        if !seen.aliases.insert(alias) {
+            flaws.push(format!(
+                "{name} publishes {alias}, which is another image's alias"
+            ));
+        }
+    }
+}
+
+fn path(path: &str, whose: &str, flaws: &mut Vec<String>) {
+    let named = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    let absolute = path
+        .strip_prefix('/')
+        .is_some_and(|inside| inside.split('/').all(named));
+    if !absolute {
+        flaws.push(format!("{path:?}, a file of {whose}, is no plain absolute path"));
+    }
+}
+
+fn digest(text: &str, whose: &str, flaws: &mut Vec<String>) {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        flaws.push(format!("a digest of {whose} is none"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, Value};
+
+    use super::*;
+
+    /// A document with one container and one image, `edit`ed.
+    fn check(edit: impl FnOnce(&mut Value), expect: &[&str]) {
+        let digest = "0123456789abcdef".repeat(4);
+        let mut document = json!({
+            "version": 1, "card": "palm", "hostname": "palm",
+            "network": {"uplink": "eth0", "vlan": null, "bridge": "br0", "renderer": "networkd", "mac": null,
+                "ipv4": "dhcp", "ipv6": "auto", "rollback_seconds": 120},
+            "packages": ["btrfs-progs"], "daemon_users": ["craig"],
+            "lxd": {"flavour": "lxd", "upgrade": false, "remotes": {"images": "https://images.example"},
+                "preseed": {"config": {}, "storage_pools": [], "networks": [],
+                    "profiles": [{"name": "default", "description": "", "config": {}, "devices": {}}]},
+                "images": [{"alias": "alpine", "path": "/var/lib/a", "rootfs": null, "fingerprint": digest}]},
+            "containers": [{"name": "web", "digest": digest, "image": {"local": "alpine"}, "profiles": ["default"],
+                "mac": "00:16:3e:00:00:01", "predicted": [], "config": {}, "devices": {},
+                "files": [{"path": "/a", "source": "/b", "sha256": digest, "mode": 420}],
+                "run": [], "publish": "web_image"}],
+            "boot_mount": "/boot/firmware",
+        });
+        edit(&mut document);
+        let document: FirstBoot = serde_json::from_value(document).unwrap();
+        assert_eq!(flaws(&document), expect);
+    }
+
+    #[test]
+    fn each_flaw_is_told() {
+        check(|_| {}, &[]);
+        check(
+            |d| d["lxd"] = Value::Null,
+            &["it has containers, but no container daemon"],
+        );
+        check(
+            |d| d["hostname"] = json!("a b"),
+            &["\"a b\" is no host name: it holds a space"],
+        );
+        check(
+            |d| d["packages"][0] = json!("--purge"),
+            &["\"--purge\" is no package: it does not start with a letter or digit"],
+        );
+        check(
+            |d| d["containers"][0]["image"] = json!({"local": "web_image"}),
+            &["web is made from web_image, which is neither carried nor published before it"],
+        );
+        check(
+            |d| d["containers"][0]["image"] = json!({"remote": {"remote": "other", "alias": "a"}}),
+            &["web wants an image of other, which is no declared server"],
+        );
+        check(
+            |d| d["containers"][0]["files"][0]["source"] = json!("/a/../../etc/shadow"),
+            &["\"/a/../../etc/shadow\", a file of web, is no plain absolute path"],
+        );
+        check(
+            |d| d["lxd"]["images"][0]["fingerprint"] = json!("00"),
+            &["a digest of the image alpine is none"],
+        );
+        check(
+            |d| d["containers"][0]["profiles"][0] = json!("small"),
+            &["web has the profile small, which is not declared"],
+        );
+        check(
+            |d| d["containers"][0]["publish"] = json!("alpine"),
+            &["web publishes alpine, which is another image's alias"],
+        );
+        check(
+            |d| {
+                let twin = d["containers"][0].clone();
+                d["containers"].as_array_mut().unwrap().push(twin);
+            },
+            &[
+                "two containers are called web",
+                "web has the hardware address of another, 00:16:3e:00:00:01",
+                "web publishes web_image, which is another image's alias",
+            ],
+        );
+    }
+
+    #[test]
+    fn every_file_is_named_once() {
+        check(
+            |d| {
+                let document: FirstBoot = serde_json::from_value(d.clone()).unwrap();
+                assert_eq!(files(&document), BTreeSet::from(["/b", "/var/lib/a"]));
+            },
+            &[],
+        );
+    }
+}
