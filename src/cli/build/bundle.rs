@@ -48,8 +48,9 @@ pub(super) fn run(
         progress: &shown,
         cancel: &cancel,
     };
-    let base = open(farm, &surroundings::cache(), watch)?;
     let gathered = read(farm)?;
+    let client = (!args.offline).then(surroundings::client).transpose()?;
+    let base = open(farm, &surroundings::cache(), client.as_ref(), watch)?;
     let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?).map_err(refused)?;
     let tree = build::render(farm, &gathered, &plan, &base).map_err(refused)?;
     shown.clear();
