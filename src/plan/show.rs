@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use palmfarm_spec::stack;
 use serde_json::{json, Value};
 
 use super::CardPlan;
@@ -45,12 +46,16 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect::<Vec<_>>()
                 .join(" ");
-            out.push_str(&format!("    device {name}: {keys}  (from {})\n", device.from));
+            out.push_str(&format!(
+                "    device {name}: {keys}  (from {})\n",
+                whose(&device.from)
+            ));
         }
         for (key, value) in &stack.config {
             out.push_str(&format!(
                 "    config {key}={}  (from {})\n",
-                value.value, value.from
+                value.value,
+                whose(&value.from)
             ));
         }
     }
@@ -167,6 +172,15 @@ fn addressed(plan: &CardPlan) -> Vec<(&str, Ipv6Addr)> {
     let containers =
         containers.flat_map(|one| one.predicted.iter().map(|address| (one.name.as_str(), *address)));
     host.chain(containers).collect()
+}
+
+/// The profile that declares something, or the container itself.
+fn whose(from: &str) -> &str {
+    if from == stack::OWN {
+        "the container"
+    } else {
+        from
+    }
 }
 
 fn joined(addresses: &[Ipv6Addr], none: &str) -> String {

@@ -9,6 +9,7 @@
 )]
 
 mod build;
+mod examples;
 mod generated;
 mod messages;
 mod surroundings;

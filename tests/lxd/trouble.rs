@@ -107,6 +107,12 @@ fn a_missing_image_stops_what_is_made_from_it() {
         StepState::Failed,
         "bringing the image damaged into the store",
     );
+    says(
+        &ran,
+        "image damaged",
+        StepState::Failed,
+        "where /var/lib/palmfarm/damaged.tar.gz is damaged, bring it anew",
+    );
     for (name, why) in [
         ("one", "gone"),
         ("two", "damaged"),
@@ -121,7 +127,12 @@ fn a_missing_image_stops_what_is_made_from_it() {
         );
         assert_eq!(about(&ran, name).state, "missing");
     }
-    says(&ran, "container five", StepState::Failed, "making five");
+    says(
+        &ran,
+        "container five",
+        StepState::Failed,
+        "its image is nobody_made_it of the daemon's own store",
+    );
     rest_is_up(&ran);
     // Once the image is there, the next run makes good for it.
     let busybox = image::busybox();
@@ -156,6 +167,12 @@ fn an_image_server_that_is_away_stops_one_container() {
     add(&mut farm, far);
     let ran = lab.agent(&farm);
     says(&ran, "container far", StepState::Failed, "making far");
+    says(
+        &ran,
+        "container far",
+        StepState::Failed,
+        "see that the Pi reaches https://images.invalid, and that it has alpine/3.20 for this machine",
+    );
     println!(
         "an image server that is away: {}",
         ran.step("container far").message

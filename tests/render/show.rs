@@ -66,3 +66,62 @@ fn zone_and_hosts() {
     let plan = plan_card("hostname: palm\ndns: {zone: example.net}\n", None, &[]);
     assert_eq!(show::zone(&plan), "");
 }
+
+#[test]
+fn what_profiles_leave_a_container_with_is_shown() {
+    let yaml = "hostname: palm\nlxd: {profiles: {small: {config: {limits.memory: 128MB}}}}\ncontainers:\n  \
+                web: {image: \"images:a\", profiles: [default, extbridge, small], config: {limits.cpu: \"1\"}, nesting: true}\n";
+    let plan = plan(yaml);
+    let base = bases::jammy();
+    let tree = render::render(&plan, &base, &inputs(&base)).unwrap();
+    let text = show::text(&plan, &tree);
+    for line in [
+        "    profiles: default, extbridge, small\n",
+        // A later device of the same name replaces an earlier one whole; one of another name stays.
+        "    device eth0: name=eth0 nictype=bridged parent=br0 type=nic  (from extbridge)\n",
+        "    device root: path=/ pool=default type=disk  (from default)\n",
+        "    config limits.memory=128MB  (from small)\n",
+        "    config security.nesting=true  (from the container)\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let web = &show::json(&plan, &tree)["containers"][0];
+    assert_eq!(web["devices"]["eth0"]["from"], "extbridge");
+    assert_eq!(web["devices"]["eth0"]["keys"]["parent"], "br0");
+    assert_eq!(web["config"]["limits.memory"]["value"], "128MB");
+}
+
+#[test]
+fn what_may_surprise_is_noted() {
+    let notes = |lines: &str| plan(&format!("hostname: palm\n{lines}")).notes;
+    let has = |notes: &[String], part: &str| notes.iter().any(|note| note.contains(part));
+    let container = |profiles: &str| {
+        format!("lxd: {{}}\ncontainers: {{web: {{image: \"images:a\", profiles: {profiles}}}}}\n")
+    };
+    let internet = "can be reached from the whole Internet over IPv6";
+    let bridged = notes(&container("[default, extbridge]"));
+    assert!(has(&bridged, &format!("web on br0 {internet}")), "{bridged:?}");
+    assert!(!has(&bridged, "behind NAT"), "{bridged:?}");
+    let natted = notes(&container("[extbridge, default]"));
+    assert!(
+        has(
+            &natted,
+            "web stays behind NAT: of its profiles [extbridge, default] the last one"
+        ),
+        "{natted:?}"
+    );
+    assert!(!has(&natted, internet), "{natted:?}");
+    assert_eq!(notes(&container("[default]")), [""; 0]);
+    let root = notes("users: [{name: craig, groups: [lxd], ssh_keys: []}]\n");
+    assert!(
+        has(
+            &root,
+            "craig is in the group of the container daemon, which is as good as root"
+        ),
+        "{root:?}"
+    );
+    assert_eq!(
+        notes("users: [{name: craig, groups: [sudo], ssh_keys: []}]\n"),
+        [""; 0]
+    );
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use palmfarm_spec::firstboot::{Container, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
-use super::{address, mark, survey, text, Change, Done, Trouble, MARK, NEW, READY, STATE};
+use super::{address, mark, survey, text, Change, Done, Standing, Trouble, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, Why};
 
 /// Making a container unpacks its image, and may first have to fetch it: 30 minutes for an SD card and a slow line.
@@ -142,14 +142,33 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Troub
         "config": config,
         "devices": container.devices,
     });
-    daemon.change(
-        &format!("making {name}"),
-        "POST",
-        daemon.instances(),
-        &body,
-        MAKING,
-    )?;
-    Ok(())
+    let doing = format!("making {name}");
+    let made = daemon.change(&doing, "POST", daemon.instances(), &body, MAKING);
+    made.map(drop).map_err(|error| {
+        let refused = matches!(error.why(), Why::Refused { .. } | Why::Failed(_));
+        let mut trouble = Trouble::from(error);
+        if refused && trouble.daemon != Standing::Busy {
+            trouble.message.push_str(&cure(lxd, container));
+        }
+        trouble
+    })
+}
+
+/// What to do where `container` could not be made.
+fn cure(lxd: &Lxd, container: &Container) -> String {
+    match &container.image {
+        ImageRef::Local(alias) => format!(
+            "; its image is {alias} of the daemon's own store (lxc image list): where it is not there, carry it on the \
+             card (`images:` in farm.yaml) or let a container publish it"
+        ),
+        ImageRef::Remote { remote, alias } => {
+            let server = lxd.remotes.get(remote).map_or("", String::as_str);
+            format!(
+                "; see that the Pi reaches {server}, and that it has {alias} for this machine, or carry the image on \
+                 the card (`images:` in farm.yaml); then run palmfarm-agent run"
+            )
+        }
+    }
 }
 
 fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), Trouble> {

@@ -10,8 +10,8 @@ use palmfarm_spec::firstboot::Image;
 use serde_json::{json, Value};
 
 use super::publish::point;
-use super::{text, Change, Done, Trouble};
-use crate::daemon::{encoded, Daemon, Upload};
+use super::{text, Change, Done, Standing, Trouble};
+use crate::daemon::{encoded, Daemon, Upload, Why};
 
 /// Bringing an image in reads it from one place of the card, hashes it and writes it to another.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -21,6 +21,9 @@ const BOUNDARY: &str = "palmfarm-6f1d2a9c4be84d07a5c3";
 
 /// The image property that says under which alias the card carries it.
 const CARRIED: &str = "palmfarm.carried";
+
+/// What to do about a file that is not as it was packed.
+const AGAIN: &str = "bring it anew (palmfarm build FARM -o OUT.tar, then palmfarm-agent apply)";
 
 /// See that `image` is in the store and has its alias.
 pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> Done {
@@ -78,7 +81,17 @@ fn bring(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), Trouble> {
             ("X-Incus-properties", &property),
         ];
         let mut upload = Upload { length, bytes };
-        daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE)
+        let sent = daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE);
+        sent.map_err(|error| {
+            let refused = matches!(error.why(), Why::Refused { .. } | Why::Failed(_));
+            let mut trouble = Trouble::from(error);
+            if refused && trouble.daemon != Standing::Busy {
+                trouble
+                    .message
+                    .push_str(&format!("; where {} is damaged, {AGAIN}", image.path));
+            }
+            trouble
+        })
     };
     let (mut bytes, length) = open(root, &image.path, alias)?;
     let Some(rootfs) = &image.rootfs else {
@@ -119,7 +132,7 @@ fn open(root: &Path, path: &str, alias: &str) -> Result<(File, u64), Trouble> {
     let path: PathBuf = root.join(path.trim_start_matches('/'));
     let lost = |error| {
         Trouble::new(format!(
-            "reading {}, the image {alias} of the card: {error}",
+            "reading {}, the image {alias} of the card: {error}; {AGAIN}",
             path.display()
         ))
     };

@@ -1,0 +1,62 @@
+//! The examples are farms that work: checked, planned, and doing what they are there to show.
+
+use std::fs;
+use std::path::Path;
+
+use super::{has_agents, palmfarm, told};
+
+/// A copy of the examples in `dir`, so that nothing is written beside the real ones.
+fn copy_to(dir: &Path) -> Vec<String> {
+    let mut farms = Vec::new();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        fs::copy(entry.path(), dir.join(&name)).unwrap();
+        if name.strip_suffix(".yaml").is_some() {
+            farms.push(name);
+        }
+    }
+    farms
+}
+
+#[test]
+fn every_example_is_a_sound_farm() {
+    let dir = tempfile::tempdir().unwrap();
+    let farms = copy_to(dir.path());
+    assert!(farms.len() >= 2, "{farms:?}");
+    for farm in farms {
+        let out = palmfarm(dir.path(), &["check", &farm]);
+        assert_eq!(out.status.code(), Some(0), "{farm}: {}", told(&out));
+        let zone = palmfarm(
+            dir.path(),
+            &["plan", &farm, "--prefix", "2001:db8::/64", "--format", "hosts"],
+        );
+        assert!(!zone.stdout.is_empty(), "{farm}: {}", told(&zone));
+    }
+}
+
+#[test]
+fn docker_may_run_in_both_containers() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy_to(dir.path());
+    let out = palmfarm(dir.path(), &["plan", "docker.yaml", "--format", "json"]);
+    let plan: serde_json::Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{}", told(&out)));
+    let containers = plan["containers"].as_array().unwrap();
+    let names: Vec<&str> = containers
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["docker1", "docker2"],
+        "the one that publishes the image comes first"
+    );
+    for one in containers {
+        assert_eq!(one["config"]["security.nesting"]["value"], "true", "{one}");
+        assert_eq!(one["devices"]["eth0"]["keys"]["parent"], "br0", "{one}");
+    }
+}
