@@ -23,4 +23,5 @@ pub mod report;
 mod rollback;
 pub mod root;
 pub mod run;
+pub mod seed;
 pub mod status;

@@ -15,6 +15,7 @@ use palmfarm_spec::firstboot::FirstBoot;
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND
     bridge                give the bridge the hardware address of the uplink (before systemd-networkd)
+    seed                  let cloud-init begin anew after a first boot that was cut short (before cloud-init)
     network               confirm the declared network, or go back to DHCP
     run [--document FILE] make true what the card declares
     apply FILE            put another first-boot document in the place of the card's own, and make that true
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let ending = match words.as_slice() {
         ["bridge"] => with_document(&root, None, |document, _| run::bridge(&root, document)),
+        ["seed"] => run::seed(&root),
         ["network"] => with_document(&root, None, |document, _| run::network(&root, document)),
         ["run"] => with_document(&root, None, |document, digest| run::run(&root, document, digest)),
         ["run", "--document", file] => with_document(&root, Some(file), |document, digest| {

@@ -65,15 +65,31 @@ impl Root {
     /// Write `bytes` to `path` in one step, and return once they are on the medium. The directories are made. What a
     /// power cut leaves of an attempt is overwritten by the next.
     pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        self.replace(path, bytes, 0o644)
+        self.replace(path, bytes, 0o644, |_| Ok(()))
     }
 
     /// The same for what only root may read.
     pub fn write_private(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        self.replace(path, bytes, 0o600)
+        self.replace(path, bytes, 0o600, |_| Ok(()))
     }
 
-    fn replace(&self, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    /// The same; `dress` gives the file its owner and mode before it has content or its name.
+    pub(crate) fn write_dressed(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        dress: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.replace(path, bytes, 0o600, dress)
+    }
+
+    fn replace(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        mode: u32,
+        dress: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let path = self.at(path);
         let dir = path.parent().unwrap_or(&self.0);
         fs::create_dir_all(dir)?;
@@ -87,7 +103,11 @@ impl Root {
             .create_new(true)
             .mode(mode)
             .open(&half)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|mut file| {
+                dress(&half)?;
+                file.write_all(bytes)?;
+                file.sync_all()
+            })
             .and_then(|()| fs::rename(&half, &path))
             // The name is only on the medium once its directory is.
             .and_then(|()| File::open(dir)?.sync_all());

@@ -13,7 +13,7 @@ use crate::farm::{self, Change, Trouble};
 use crate::journal::{crc32, Entry, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
-use crate::{bridge, clock, ifupdown, lock, lxd, network, packages, report};
+use crate::{bridge, clock, ifupdown, lock, lxd, network, packages, report, seed};
 
 /// Where the document lies on a card.
 pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
@@ -61,6 +61,11 @@ pub fn document(file: &Path) -> Result<(FirstBoot, String), Trouble> {
 /// `palmfarm-agent bridge`: before systemd-networkd.
 pub fn bridge(root: &Root, document: &FirstBoot) -> Ending {
     ending(bridge::fill(root, &document.network).map(|_| true))
+}
+
+/// `palmfarm-agent seed`: before cloud-init.
+pub fn seed(root: &Root) -> Ending {
+    ending(seed::prepare(root).map(|_| true))
 }
 
 /// `palmfarm-agent network`: beside the boot.
@@ -124,6 +129,9 @@ pub(crate) fn run_after(
 
 /// Each step needs what stands above it, as far as it says so.
 fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
+    if seed::concerns(root) {
+        progress.take("cloud-init", || seed::step(root));
+    }
     let online = progress.take("network", || network::step(root, &document.network));
     if network::outcome(root, &document.network) == Outcome::RolledBack {
         progress.skip(

@@ -41,6 +41,12 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Re
     build.dir(SEED, 0o700, "templates/cloud-init")?;
     meta_data(build, plan, &instance)?;
     user_data(build, plan)?;
+    build.unit(
+        "systemd/palmfarm-seed.service",
+        "cloud-init-local.service",
+        context! {},
+        &Check::Ini(&[("Service", "ExecStart", "/usr/lib/palmfarm/palmfarm-agent seed")]),
+    )?;
     stock(build, base, &instance)
 }
 

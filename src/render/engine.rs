@@ -41,6 +41,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "systemd/palmfarm-firstboot.service",
     "systemd/palmfarm-network.service",
     "systemd/palmfarm-rc-local.service",
+    "systemd/palmfarm-seed.service",
     "systemd/uplink-device.conf",
 ];
 

@@ -18,7 +18,9 @@ mod router;
 mod stock;
 mod table;
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
 use anyhow::{bail, Context, Result};
 
@@ -68,7 +70,7 @@ impl Renderer {
 
 /// `boot` with its options.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let (mut trial, mut layout, mut tool) = (Trial::Farm(Renderer::Networkd), "jammy", None);
+    let (mut trial, mut layout, mut tool) = (Trial::Farm(Renderer::Networkd), LAYOUT, None);
     let mut words = args.iter().copied();
     while let Some(word) = words.next() {
         match word {
@@ -98,13 +100,48 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The base of [`all`], made by another process while this one does something else.
+#[derive(Debug)]
+pub(crate) struct Ahead(Option<Child>);
+
+impl Ahead {
+    /// Begin.
+    pub(crate) fn start() -> Self {
+        let begin = || -> Result<Child> {
+            let log = crate::target_dir().join("base-ahead.log");
+            let out = fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+            let program = std::env::current_exe().context("finding this program")?;
+            // It must not outlive us.
+            let mut base = sh::cmd("setpriv", ["--pdeathsig", "TERM"]);
+            let base = base.arg(program).args(["base", LAYOUT]);
+            let errors = out.try_clone().context("opening its log again")?;
+            base.stdout(out)
+                .stderr(errors)
+                .spawn()
+                .context("starting setpriv")
+        };
+        // Whatever is wrong here is wrong again, and told, when the base is wanted.
+        Self(begin().ok())
+    }
+
+    /// Wait until it is made. One that failed is made again, and says why, when it is wanted.
+    pub(crate) fn wait(self) {
+        if let Some(mut child) = self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What the tests boot.
+const LAYOUT: &str = "jammy";
+
 /// Both renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must have said
 /// yes.
 pub(crate) fn all() -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
     for renderer in [Renderer::Networkd, Renderer::Ifupdown] {
-        passed = passed.saturating_add(as_root(Trial::Farm(renderer), "jammy", &tool)?);
+        passed = passed.saturating_add(as_root(Trial::Farm(renderer), LAYOUT, &tool)?);
     }
     Ok(passed)
 }

@@ -1,0 +1,214 @@
+//! cloud-init's first run, made to survive a power cut.
+//!
+//! cloud-init marks a module as done before it begins it, and flushes nothing. What a power cut leaves half-made – a
+//! user without groups, an empty key, an empty host key – stays so for good. So until that first run was whole and is on
+//! the medium, each boot lets it begin anew, from the accounts that the image came with.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{chown, MetadataExt};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::farm::{Change, Done, Trouble};
+use crate::program::run;
+use crate::root::Root;
+
+/// Is there once the first run was whole and is on the medium. The unit asks for it too.
+pub const DONE: &str = "/var/lib/palmfarm/seed-done";
+
+/// What the card's own seed has; without it there is nothing to see to.
+const SEED: &str = "/var/lib/cloud/seed/nocloud-net/meta-data";
+
+/// The accounts that the image came with, and what says that all of them are here.
+const KEPT: &str = "/var/lib/palmfarm/accounts";
+const KEPT_WHOLE: &str = "/var/lib/palmfarm/accounts-whole";
+
+/// What useradd(8) and groupadd(8) change below `/etc`.
+const ACCOUNTS: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
+
+/// What cloud-init remembers of itself below `/var/lib/cloud`. The seed beside it stays.
+const MEMORY: [&str; 5] = ["instance", "instances", "sem", "data", "handlers"];
+
+/// cloud-init writes it at the end of every boot, whatever came of it.
+const RESULT: &str = "/run/cloud-init/result.json";
+
+/// How long it may still be at work. The agent's unit comes after it; a person at the keyboard need not.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long flushing may take on a slow card.
+const SYNC: Duration = Duration::from_secs(600);
+
+/// Before cloud-init begins: keep the accounts on the first boot, and after one that was cut short forget what it did.
+pub fn prepare(root: &Root) -> Done {
+    if !root.has(SEED) || root.has(DONE) {
+        return Ok(Change::Unchanged);
+    }
+    if root.has(KEPT_WHOLE) {
+        forget(root)?;
+    } else {
+        move_accounts(root, "/etc", KEPT)?;
+        root.write(KEPT_WHOLE, b"").map_err(about(KEPT_WHOLE))?;
+    }
+    Ok(Change::Changed)
+}
+
+/// Whether this card has a seed of ours for cloud-init.
+pub(crate) fn concerns(root: &Root) -> bool {
+    root.has(SEED)
+}
+
+/// The step of a run: once cloud-init is through, put what it did on the medium, and say so.
+pub(crate) fn step(root: &Root) -> Done {
+    step_for(root, PATIENCE)
+}
+
+fn step_for(root: &Root, patience: Duration) -> Done {
+    if root.has(DONE) {
+        return Ok(Change::Unchanged);
+    }
+    let end = Instant::now() + patience;
+    while !root.has(RESULT) {
+        if Instant::now() > end {
+            return Err(Trouble::new(format!(
+                "cloud-init, which makes the users, is not through after {} s; `cloud-init status --long` says more, and \
+                 the next boot lets it begin anew",
+                patience.as_secs()
+            )));
+        }
+        sleep(Duration::from_secs(1));
+    }
+    run(root, "sync", &[], SYNC)?;
+    root.write(DONE, b"").map_err(about(DONE))?;
+    // A copy of /etc/shadow is of no use any more.
+    for name in ACCOUNTS {
+        let path = format!("{KEPT}/{name}");
+        root.remove(&path).map_err(about(&path))?;
+    }
+    Ok(Change::Changed)
+}
+
+/// Undo what a first run may have half done.
+fn forget(root: &Root) -> Result<(), Trouble> {
+    root.console("the first boot was cut short: cloud-init begins anew");
+    for name in ACCOUNTS {
+        // Locks hold the number of a process, and after a boot another process may have it.
+        let lock = format!("/etc/{name}.lock");
+        root.remove(&lock).map_err(about(&lock))?;
+    }
+    move_accounts(root, KEPT, "/etc")?;
+    for name in MEMORY {
+        let path = format!("/var/lib/cloud/{name}");
+        let gone = match fs::symlink_metadata(root.at(&path)) {
+            Ok(facts) if facts.is_dir() => fs::remove_dir_all(root.at(&path)),
+            Ok(_) => fs::remove_file(root.at(&path)),
+            Err(error) => Err(error),
+        };
+        match gone {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(&path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Copy the files of accounts, each in one step and with its owner and mode. One that `from` has not stays out.
+fn move_accounts(root: &Root, from: &str, to: &str) -> Result<(), Trouble> {
+    for name in ACCOUNTS {
+        let (old, new) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        let copy = || {
+            let source = root.at(&old);
+            let facts = fs::metadata(&source)?;
+            let bytes = fs::read(&source)?;
+            root.write_dressed(&new, &bytes, |file| {
+                fs::set_permissions(file, facts.permissions())?;
+                chown(file, Some(facts.uid()), Some(facts.gid()))
+            })
+        };
+        match copy() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(&new)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn about(path: &str) -> impl Fn(io::Error) -> Trouble + '_ {
+    move |error| Trouble::new(format!("seeing to {path}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::root::scratch::Scratch;
+
+    const IMAGE: [(&str, &str); 4] = [
+        (SEED, "instance-id: x\n"),
+        ("/etc/passwd", "root\n"),
+        ("/etc/shadow", "root:*\n"),
+        ("/etc/group", "sudo:\n"),
+    ];
+
+    fn cloud_init_begins(root: &Root) {
+        root.write("/etc/passwd", b"root\ncraig\n").unwrap();
+        root.write("/etc/passwd.lock", b"400").unwrap();
+        root.write("/var/lib/cloud/instances/x/sem/config_users_groups", b"")
+            .unwrap();
+        std::os::unix::fs::symlink("instances/x", root.at("/var/lib/cloud/instance")).unwrap();
+    }
+
+    #[test]
+    fn a_first_boot_that_was_cut_short_begins_anew() {
+        let scratch = Scratch::new("seed", &IMAGE);
+        let root = &scratch.0;
+        let shadow = fs::Permissions::from_mode(0o640);
+        fs::set_permissions(root.at("/etc/shadow"), shadow).unwrap();
+        for boot in 0..3 {
+            assert_eq!(prepare(root).unwrap(), Change::Changed, "boot {boot}");
+            assert_eq!(root.read("/etc/passwd").unwrap(), "root\n", "boot {boot}");
+            assert_eq!(root.names("/var/lib/cloud"), ["seed"], "boot {boot}");
+            assert_eq!(root.names("/etc"), ["group", "passwd", "shadow"], "boot {boot}");
+            let mode = fs::metadata(root.at("/etc/shadow")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o640, "boot {boot}");
+            cloud_init_begins(root);
+        }
+    }
+
+    #[test]
+    fn one_that_was_whole_stays() {
+        let scratch = Scratch::new("seed-whole", &IMAGE);
+        let root = &scratch.0;
+        prepare(root).unwrap();
+        cloud_init_begins(root);
+        let trouble = step_for(root, Duration::ZERO).unwrap_err();
+        assert!(trouble.message.contains("is not through"), "{trouble}");
+        root.write(RESULT, b"{}").unwrap();
+        assert_eq!(step_for(root, Duration::ZERO).unwrap(), Change::Changed);
+        assert_eq!(step_for(root, Duration::ZERO).unwrap(), Change::Unchanged);
+        assert_eq!(root.names(KEPT), [""; 0], "no hash is left in two places");
+        assert_eq!(prepare(root).unwrap(), Change::Unchanged);
+        assert_eq!(root.read("/etc/passwd").unwrap(), "root\ncraig\n");
+        assert!(root.has("/var/lib/cloud/instance/sem/config_users_groups"));
+    }
+
+    /// A cut while the accounts are kept: what is in `/etc` is still the image's.
+    #[test]
+    fn accounts_that_were_half_kept_are_kept_again() {
+        let scratch = Scratch::new("seed-half", &IMAGE);
+        let root = &scratch.0;
+        root.write("/var/lib/palmfarm/accounts/passwd", b"half").unwrap();
+        prepare(root).unwrap();
+        assert_eq!(root.read("/var/lib/palmfarm/accounts/passwd").unwrap(), "root\n");
+        assert_eq!(root.read("/etc/passwd").unwrap(), "root\n");
+    }
+
+    #[test]
+    fn a_host_without_our_seed_is_left_alone() {
+        let scratch = Scratch::new("seed-none", &IMAGE[1..]);
+        assert!(!concerns(&scratch.0));
+        assert_eq!(prepare(&scratch.0).unwrap(), Change::Unchanged);
+        assert_eq!(scratch.0.names("/"), ["etc"]);
+    }
+}
