@@ -81,6 +81,10 @@ fn killed_while_a_template_is_made_anew() {
             check(&lab, &document, kill(n), &calm.changes, &expect);
         }
     }
+    println!(
+        "killed at each of {} requests, before it was read and after it was answered",
+        calm.changes.len()
+    );
 }
 
 /// Kill the first run on a fresh daemon after each of its requests.
@@ -96,6 +100,7 @@ fn first_runs(kill: fn(usize) -> Kill) {
         let lab = Lab::new().unwrap();
         check(&lab, &farm(&lab, 1), kill(n), &calm.changes, &expect);
     }
+    println!("killed at each of {} requests", calm.changes.len());
 }
 
 /// Run the agent until `kill`, then undisturbed, then a third time.

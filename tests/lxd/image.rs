@@ -160,6 +160,46 @@ pub(crate) fn debian(client: Client) -> Result<Image, String> {
 /// Debian 12.
 const SUITE: &str = "bookworm";
 
+/// Debian 13, the first that has Incus.
+const INCUS_SUITE: &str = "trixie";
+
+/// The tree of a small Debian with Incus; `Err` says why there is none.
+pub(crate) fn incus() -> Result<PathBuf, String> {
+    let include = "--include=incus-base,incus-client,dnsmasq-base,btrfs-progs,nftables,iproute2,kmod";
+    // Debian 12 knows the keys of Debian 13.
+    let of_the_suite = sources()
+        .iter()
+        .map(|line| line.replace(SUITE, INCUS_SUITE))
+        .collect::<Vec<_>>();
+    let mut failed = String::new();
+    let inputs = [INCUS_SUITE.as_bytes(), include.as_bytes()];
+    let tree = cached("incus", "tree", &inputs, |tree| {
+        let mut mmdebstrap =
+            sh::words("setpriv --pdeathsig TERM mmdebstrap --mode=root --variant=minbase --quiet");
+        mmdebstrap
+            .args([
+                "--format=directory",
+                include,
+                "--aptopt=Apt::Install-Recommends \"false\"",
+                INCUS_SUITE,
+            ])
+            .arg(tree)
+            .args(of_the_suite);
+        let done = sh::ended(&mut mmdebstrap);
+        if !done.status.success() {
+            let _ = fs::remove_dir_all(tree);
+            failed = String::from_utf8_lossy(&done.stderr)
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .into();
+        }
+    });
+    tree.is_dir()
+        .then_some(tree)
+        .ok_or(format!("mmdebstrap made no Debian with Incus: {failed}"))
+}
+
 /// Lines of sources.list for the archive that this host uses; none leaves the choice to mmdebstrap.
 fn sources() -> Vec<String> {
     let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
@@ -215,7 +255,7 @@ fn cached(name: &str, extension: &str, recipe: &[&[u8]], make: impl FnOnce(&Path
     let key = hex(&key.finalize()[..8]);
     let cache = cache();
     let path = cache.join(format!("lxd-{name}-{key}.{extension}"));
-    if !path.is_file() {
+    if !path.exists() {
         fs::create_dir_all(&cache).unwrap();
         for entry in fs::read_dir(&cache).unwrap().flatten() {
             // What an earlier recipe made: the prefix, 16 digits, the extension.
@@ -224,13 +264,15 @@ fn cached(name: &str, extension: &str, recipe: &[&[u8]], make: impl FnOnce(&Path
                 .strip_prefix(&format!("lxd-{name}-"))
                 .and_then(|rest| rest.strip_suffix(&format!(".{extension}")));
             if rest.is_some_and(|key| key.len() == 16) {
-                let _ = fs::remove_file(entry.path());
+                let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
             }
         }
         let half = cache.join(format!(".lxd-{name}-{key}.{}.half", std::process::id()));
         make(&half);
         // In one step, since another run may want it at this moment.
-        fs::rename(&half, &path).unwrap();
+        if half.exists() {
+            fs::rename(&half, &path).unwrap();
+        }
     }
     path
 }

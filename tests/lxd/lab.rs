@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use palmfarm_spec::firstboot::FirstBoot;
 use palmfarm_spec::report::{Report, Step, StepState};
 
-use crate::image::BUSYBOX;
+use crate::image::{self, BUSYBOX};
 use crate::netns::Netns;
 use crate::pi::Pi;
 use crate::proxy::{Kill, Proxy, Victim};
@@ -53,24 +53,43 @@ pub(crate) struct Ran {
 impl Lab {
     /// A lab with a router that hands out nothing yet, or `None` after having said what is missing.
     pub(crate) fn new() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-        if let Some(why) = lacking() {
+        if let Some(why) = lacking(&["lxd", "lxc", "mkfs.btrfs"]) {
             println!("skipped: farm on the real LXD: {why}");
             return None;
         }
+        Some(Self::with(None))
+    }
+
+    /// The same with Debian's Incus in the place of LXD.
+    pub(crate) fn incus() -> Option<Self> {
+        let tree = match lacking(&["mmdebstrap"]) {
+            None => image::incus(),
+            Some(why) => Err(why),
+        };
+        match tree {
+            Ok(tree) => Some(Self::with(Some(&tree))),
+            Err(why) => {
+                println!("skipped: farm on the real Incus: {why}");
+                None
+            }
+        }
+    }
+
+    fn with(tree: Option<&Path>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
         sweep::sweep();
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = Scratch::new(&id);
         let netns = Netns::new(format!("pi-palmfarm-{id}"));
         let router = Router::new(Netns::new(format!("home-palmfarm-{id}")), &netns, &dir.0);
-        let pi = Pi::new(netns, &dir.0);
+        let pi = Pi::new(netns, &dir.0, tree);
         let lab = Self { pi, router, dir };
         for sub in ["proc", "sys", "var/lib/palmfarm", "boot/firmware"] {
             fs::create_dir_all(lab.card().join(sub)).unwrap();
         }
         // Nobody sets the clock here, and nobody need wait for it.
         lab.put("run/systemd/timesync/synchronized", b"");
-        Some(lab)
+        lab
     }
 
     /// Where the card's files lie.
@@ -118,7 +137,7 @@ impl Lab {
         let printed = self.dir.0.join("agent.log");
         let log = fs::File::create(&printed).unwrap();
         let mut command = self.agent_command(words);
-        command.env("LXD_SOCKET", &socket);
+        command.env("LXD_SOCKET", &socket).env("INCUS_SOCKET", &socket);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let begun = Instant::now();
         *victim.lock().unwrap() = Some(command.spawn().unwrap());
@@ -246,24 +265,14 @@ pub(crate) fn agent_program() -> &'static Path {
     })
 }
 
-/// What this machine lacks for a lab.
-fn lacking() -> Option<String> {
+/// What this machine lacks for a lab with `programs`.
+fn lacking(programs: &[&str]) -> Option<String> {
     if sh::output(&mut sh::words("id -u")).trim() != "0" {
         return Some("needs root for namespaces".into());
     }
-    let programs = [
-        "ip",
-        "nsenter",
-        "unshare",
-        "setpriv",
-        "sysctl",
-        "dnsmasq",
-        "curl",
-        "lxd",
-        "lxc",
-        "mkfs.btrfs",
-    ];
-    let missing = programs.into_iter().find(|program| !sh::exists(program));
+    let all = ["ip", "nsenter", "unshare", "setpriv", "sysctl", "dnsmasq", "curl"];
+    let mut all = all.iter().chain(programs);
+    let missing = all.find(|program| !sh::exists(program));
     if let Some(missing) = missing {
         return Some(format!("there is no {missing}"));
     }

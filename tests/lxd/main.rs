@@ -1,5 +1,6 @@
-//! The agent's farm steps on the real daemon: Debian's LXD in network, mount, process and control-group namespaces
-//! of its own, a stand-in for the home router beside it, and the real agent on a first-boot document.
+//! The agent's farm steps on the real daemons: Debian's LXD, and once Debian 13's Incus, in network, mount, process and
+//! control-group namespaces of its own, a stand-in for the home router beside it, and the real agent on a first-boot
+//! document.
 //!
 //! Needs root and Debian's packages, and prints `skipped: why` where it lacks one. It installs nothing, touches no
 //! daemon of the system, and takes down what it made, also when a test fails; two runs at once do not meet.
@@ -17,6 +18,7 @@ mod common;
 mod crash;
 mod document;
 mod image;
+mod incus;
 mod lab;
 mod netns;
 mod pi;

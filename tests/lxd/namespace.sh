@@ -1,5 +1,6 @@
 # Process 1 of the Pi's namespaces: its end is the end of the daemon and of every container. It takes orders on its
-# standard input, one word a line, and answers each with a line.
+# standard input, one word a line, and answers each with a line. LXD_DIR is the daemon's directory; TREE, where it is
+# set, the root of a system whose Incus takes LXD's place.
 set -eu
 mount --make-rprivate /
 # sysfs shows the network of the namespace in which it was mounted, and LXD looks there for interfaces.
@@ -22,11 +23,27 @@ else
         mount -t "$kind" ${options:+-o "$options"} cgroup "/sys/fs/cgroup/$at"
     done < /proc/self/cgroup
 fi
+exec 3>> "$LXD_DIR.log"
+if [ -n "${TREE:-}" ]; then
+    # Another system's tree becomes the root, for nobody but us, and is not written to. A chroot would not do: in one,
+    # the kernel makes no user namespaces (clone(2)).
+    mount --bind "$TREE" "$TREE"
+    for dir in dev proc sys; do mount --rbind "/$dir" "$TREE/$dir"; done
+    for dir in run tmp var; do mount -t tmpfs tmpfs "$TREE/$dir"; done
+    mkdir -p "$TREE/var/log/incus" "$TREE/var/lib/misc" "$TREE/var/cache" "$TREE/var/tmp"
+    mount --bind "$LXD_DIR" "$TREE/mnt"
+    cd "$TREE"
+    pivot_root . .
+    umount -l .
+    cd /
+    # /etc/default/incus of Debian's package has the first of these.
+    export DAEMON=incusd INCUS_DIR=/mnt PATH=/usr/libexec/incus:/usr/sbin:/usr/bin:/sbin:/bin
+fi
 echo up
 while read -r order; do
     case $order in
         start)
-            lxd --group root >> "$LXD_DIR.log" 2>&1 &
+            "${DAEMON:-lxd}" --group root >&3 2>&1 &
             daemon=$!
             ;;
         stop)

@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
+use palmfarm_spec::farm::Flavour;
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
@@ -16,8 +18,9 @@ use crate::sh;
 /// The daemon in its namespaces.
 pub(crate) struct Pi {
     netns: Netns,
-    /// `LXD_DIR`.
+    /// `LXD_DIR` or `INCUS_DIR`.
     dir: PathBuf,
+    flavour: Flavour,
     /// Process 1 of the namespaces, or rather who waits for it.
     init: Child,
     talk: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
@@ -26,8 +29,9 @@ pub(crate) struct Pi {
 }
 
 impl Pi {
-    /// Bring up `br0` over the `eth0` that is in `netns` already, and the daemon.
-    pub(crate) fn new(netns: Netns, dir: &Path) -> Self {
+    /// Bring up `br0` over the `eth0` that is in `netns` already, and the daemon: Debian's LXD, or the Incus of the
+    /// system in `tree`.
+    pub(crate) fn new(netns: Netns, dir: &Path, tree: Option<&Path>) -> Self {
         netns.ip("link set lo up");
         netns.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
         netns.ip("link set eth0 master br0 up");
@@ -56,6 +60,7 @@ impl Pi {
                 include_str!("namespace.sh"),
             ])
             .env("LXD_DIR", &dir);
+        init.envs(tree.map(|tree| ("TREE", tree)));
         let log = fs::File::create(dir.with_extension("init.log")).unwrap();
         init.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut init = init.spawn().unwrap();
@@ -64,6 +69,11 @@ impl Pi {
         let pi = Self {
             netns,
             dir,
+            flavour: if tree.is_some() {
+                Flavour::Incus
+            } else {
+                Flavour::Lxd
+            },
             init,
             talk: RefCell::new((orders, answers)),
             _cgroup: cgroup,
@@ -76,7 +86,17 @@ impl Pi {
     /// Start the daemon and wait until it answers.
     pub(crate) fn start(&self) {
         self.order("start");
-        sh::run(sh::words("lxd waitready --timeout=60").env("LXD_DIR", &self.dir));
+        if self.flavour == Flavour::Lxd {
+            sh::run(sh::words("lxd waitready --timeout=60").env("LXD_DIR", &self.dir));
+            return;
+        }
+        for _ in 0..600 {
+            if sh::succeeds(&mut self.curl("/1.0/instances")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("incusd does not answer\n{}", self.log());
     }
 
     /// End the daemon; containers run on.
@@ -106,7 +126,15 @@ impl Pi {
 
     /// What the daemon's API answers to a GET of `path`.
     pub(crate) fn query(&self, path: &str) -> Value {
-        serde_json::from_str(&sh::output(self.lxc("query").arg(path))).unwrap()
+        let text = sh::output(&mut self.curl(path));
+        let mut answer: Value = serde_json::from_str(&text).unwrap();
+        answer["metadata"].take()
+    }
+
+    fn curl(&self, path: &str) -> Command {
+        let mut curl = sh::words("curl --silent --fail --noproxy * --max-time 60 --unix-socket");
+        curl.arg(self.socket()).arg(format!("http://daemon{path}"));
+        curl
     }
 
     /// `lxd init --dump`.
