@@ -123,7 +123,7 @@ fn resolve(walk: &Walk, name: &str) -> String {
 }
 
 /// What the kernel must find after `tree` was applied to what it found before.
-fn expected(before: &Walk, tree: &Tree) -> Walk {
+pub(crate) fn expected(before: &Walk, tree: &Tree) -> Walk {
     let mut walk = before.clone();
     let time = i64::from(TIME);
     for (volume, name, planned) in tree.iter() {
@@ -188,7 +188,7 @@ fn expected(before: &Walk, tree: &Tree) -> Walk {
     walk
 }
 
-fn assert_same(found: &Walk, expected: &Walk) {
+pub(crate) fn assert_same(found: &Walk, expected: &Walk) {
     for (name, seen) in expected {
         assert_eq!(found.get(name), Some(seen), "{name}");
     }

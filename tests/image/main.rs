@@ -11,7 +11,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod drawn;
+mod kernel;
 mod layouts;
+mod random;
 mod refused;
 
 use std::sync::Arc;
