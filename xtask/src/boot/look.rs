@@ -314,7 +314,12 @@ impl Card<'_> {
 /// The router has two more addresses that are on nobody's link, so only a default route leads to them.
 fn beyond(guest: &Guest<'_>) -> Result<String> {
     for (option, address) in [("-4", FAR4.to_string()), ("-6", FAR6.to_string())] {
-        guest.sh(&format!("ping -n -q -c 2 -W 5 {option} {address}"))?;
+        let ping = guest.sh(&format!("ping -n -q -c 2 -W 5 {option} {address}"));
+        ping.with_context(|| {
+            let state =
+                guest.sh("ip route; ip -6 route show table all; ip neigh; ip -6 neigh; ip -s link show br0");
+            format!("its routes and neighbours: {}", state.unwrap_or_default())
+        })?;
     }
     Ok(String::new())
 }

@@ -4,6 +4,7 @@
 //! and keep it where the LAN has become what the farm says.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use super::off;
 use super::qemu::{Disk, Machine};
 use super::router::Network;
 use crate::base::Base;
-use std::path::Path;
 
 /// What the farms give the network before it is given up. Under emulation the services around it take that long to start.
 const LIMIT: &str = "rollback: 60s";
@@ -91,9 +91,19 @@ fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mu
     };
     build(lab, base, tool, declared)?;
     let first = rolled_back(lab, base, mistake, checks)?;
-    if let Some((network, address)) = mistake.mended {
-        checks.note("the LAN becomes what the farm says");
-        lab.router.join(network)?;
+    let mended = mistake
+        .mended
+        .filter(|(network, _)| match lab.router.join(*network) {
+            Ok(()) => true,
+            Err(error) => {
+                checks.note(&format!(
+                    "skipped: the LAN cannot become what the farm says: {error:#}"
+                ));
+                false
+            }
+        });
+    if let Some((_, address)) = mended {
+        checks.note("the LAN has become what the farm says");
         let mut machine = lab.power_on(base, Disk::Plain)?;
         let guest = at(lab, address);
         let kept = settled(&guest, &mut machine, lab).and_then(|report| {
