@@ -293,6 +293,19 @@ fn images() {
         1:25 error: "a" is made from the image that it publishes itself
     "#]],
     );
+    let armhf = "base: ubuntu-22.04-armhf\n";
+    check(
+        &format!("{armhf}containers: {{a: {{image: \"images:alpine/3.20\"}}}}\n"),
+        &expect![[r#"
+            2:25 warning: images.lxd.canonical.com has been reported to have no images for armhf (carry the image on the card (`images:`; a root filesystem as a tar will do), or name another server under `lxd: remotes:`)
+        "#]],
+    );
+    for lines in [
+        "lxd: {remotes: {images: \"https://images.example/\"}}\ncontainers: {a: {image: \"images:a\"}}\n",
+        "containers: {a: {image: \"ubuntu:22.04\"}}\n",
+    ] {
+        check(&format!("{armhf}{lines}"), &expect![[""]]);
+    }
     check(
         "lxd: {remotes: {images: \"https://images.linuxcontainers.org/\"}}\n",
         &expect![[r#"

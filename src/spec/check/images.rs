@@ -73,12 +73,31 @@ fn known_remote(judged: &Judged<'_>, container: &Container, remote: &str, p: &mu
     let Some(lxd) = &judged.farm.lxd else { return };
     let known = remotes(lxd);
     if known.contains(&remote) {
+        has_no_armhf(judged, container, lxd, p);
         return;
     }
     let at = judged.at(steps!["containers", &container.name, "image"]);
     let problem = Problem::error(at, format!("there is no image server {}", quoted(remote)));
     let hint = did_you_mean(remote, known);
     p.push(problem.hint(hint.unwrap_or_else(|| "image servers are declared under `lxd: remotes:`".into())));
+}
+
+/// LXD's own server has no images for armhf (canonical/lxd, issue 12088), where the first boot would learn of it. The
+/// base's name tells the architecture long before anybody looks into it.
+fn has_no_armhf(judged: &Judged<'_>, container: &Container, lxd: &Lxd, p: &mut Problems) {
+    let own = lxd.flavour == Flavour::Lxd && !lxd.remotes.contains_key("images");
+    let from_there = container.image.starts_with("images:");
+    if own && from_there && judged.farm.base.contains("armhf") {
+        let at = judged.at(steps!["containers", &container.name, "image"]);
+        let problem = Problem::warning(
+            at,
+            "images.lxd.canonical.com has been reported to have no images for armhf",
+        );
+        p.push(problem.hint(
+            "carry the image on the card (`images:`; a root filesystem as a tar will do), or name another server under \
+             `lxd: remotes:`",
+        ));
+    }
 }
 
 fn known_alias(
