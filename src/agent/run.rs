@@ -22,7 +22,14 @@ pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
 const DAEMON: Duration = Duration::from_secs(600);
 
 /// How long the addresses of containers that were just made or started may take before the report is closed.
-const ADDRESSES: Duration = Duration::from_secs(30);
+const ADDRESSES: Duration = Duration::from_secs(60);
+
+/// How long they may take while the host itself has just begun: the daemon starts all containers at once, and ten of
+/// them on a Pi 2 are in each other's way.
+const BOOTING: Duration = Duration::from_secs(180);
+
+/// Until when a host has just begun, in seconds since the kernel did.
+const YOUNG: u64 = 900;
 
 /// How long they may take where nothing was changed.
 const LOOK: Duration = Duration::from_secs(2);
@@ -198,10 +205,17 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
     farm::converge(&daemon, document, declared, root.dir(), progress);
     let patience = if progress.has_changed_the_farm() {
         farm::Patience::Fresh(ADDRESSES)
+    } else if uptime(root).is_some_and(|seconds| seconds < YOUNG) {
+        farm::Patience::Booting(BOOTING)
     } else {
         farm::Patience::Old(LOOK)
     };
     progress.containers(farm::survey(&daemon, document, declared, patience));
+}
+
+/// Seconds since the kernel began: the first number in `/proc/uptime` (proc(5)), without its fraction.
+fn uptime(root: &Root) -> Option<u64> {
+    root.line("/proc/uptime")?.split('.').next()?.parse().ok()
 }
 
 fn ending(done: Result<bool, Trouble>) -> Ending {

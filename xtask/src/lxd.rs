@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::deps::{self, command, path, Package, Privilege, Ready};
-use crate::sh::{cargo, search_path};
+use crate::sh::{self, cargo, search_path};
 
 /// What a lab is made of.
 const LAB: &[Package] = &[
@@ -39,7 +39,16 @@ pub(crate) fn ready() -> Ready {
     if deps::privilege() == Privilege::None {
         return Ready::Skip("it needs root, or a sudo that asks no password, for namespaces".into());
     }
+    if sh::find("lxd").is_none() && !is_debian() {
+        return Ready::Skip("it needs Debian's lxd; Ubuntu's package of that name installs the snap".into());
+    }
     deps::ensure(LAB)
+}
+
+/// os-release(5); what is only like Debian has packages of its own.
+fn is_debian() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=debian")
 }
 
 /// The tests, with the agents that are in `agents`.

@@ -27,12 +27,17 @@ const STEADY: Duration = Duration::from_secs(5);
 pub enum Patience {
     /// For containers that were just made or started: at most this long.
     Fresh(Duration),
+    /// For containers that the daemon starts at this moment, since the host has: at most this long.
+    Booting(Duration),
     /// For containers that have been running: at most this long.
     Old(Duration),
 }
 
 /// The state of a container of which the daemon knows nothing.
 const MISSING: &str = "missing";
+
+/// The daemon's word for a container that does not run.
+const STOPPED: &str = "Stopped";
 
 /// The state of a container while the daemon does not answer.
 const UNKNOWN: &str = "unknown";
@@ -48,7 +53,7 @@ pub fn survey(
     let if_inet6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let begun = Instant::now();
     let (longest, steady) = match patience {
-        Patience::Fresh(longest) => (longest, STEADY),
+        Patience::Fresh(longest) | Patience::Booting(longest) => (longest, STEADY),
         Patience::Old(longest) => (longest, Duration::ZERO),
     };
     let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
@@ -57,7 +62,11 @@ pub fn survey(
         let mut waits = false;
         let mut all = Vec::with_capacity(document.containers.len());
         for container in &document.containers {
-            let found = one(daemon, lxd, container, &if_inet6);
+            let mut found = one(daemon, lxd, container, &if_inet6);
+            let booting = matches!(patience, Patience::Booting(_));
+            if booting && found.report.state == STOPPED && will_start(daemon, &container.name) {
+                found.standing = Standing::NoAddress;
+            }
             let name = container.name.as_str();
             if found.standing != Standing::Complete {
                 complete.remove(name);
@@ -138,6 +147,17 @@ fn one(daemon: &Daemon, lxd: &Lxd, container: &Container, if_inet6: &str) -> Fou
         Standing::NoAddress
     };
     Found { report, standing }
+}
+
+/// Whether the daemon will start a container that ran when the power went (LXD's doc/instances, `boot.autostart`).
+fn will_start(daemon: &Daemon, name: &str) -> bool {
+    let path = format!("{}/{}", daemon.instances(), encoded(name));
+    let doing = format!("asking what {name} was at");
+    let Ok(Some(now)) = daemon.look(&doing, &path) else {
+        return false;
+    };
+    let is = |key: &str, value: &str| text(&now, &["config", key]) == Some(value);
+    is("volatile.last_state.power", "RUNNING") && !is("boot.autostart", "false")
 }
 
 /// What the daemon says of the running state of `name`; `None` where there is no such container.
