@@ -30,6 +30,9 @@ const ACCOUNTS: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "
 /// What cloud-init remembers of itself below `/var/lib/cloud`. The seed beside it stays.
 const MEMORY: [&str; 5] = ["instance", "instances", "sem", "data", "handlers"];
 
+/// cloud-init adds its rules to this file without looking whether they are there.
+const SUDOERS: &str = "/etc/sudoers.d/90-cloud-init-users";
+
 /// cloud-init writes it at the end of every boot, whatever came of it.
 const RESULT: &str = "/run/cloud-init/result.json";
 
@@ -97,6 +100,7 @@ fn forget(root: &Root) -> Result<(), Trouble> {
         root.remove(&lock).map_err(about(&lock))?;
     }
     move_accounts(root, KEPT, "/etc")?;
+    root.remove(SUDOERS).map_err(about(SUDOERS))?;
     for name in MEMORY {
         let path = format!("/var/lib/cloud/{name}");
         let gone = match fs::symlink_metadata(root.at(&path)) {
@@ -154,6 +158,7 @@ mod tests {
     fn cloud_init_begins(root: &Root) {
         root.write("/etc/passwd", b"root\ncraig\n").unwrap();
         root.write("/etc/passwd.lock", b"400").unwrap();
+        root.write(SUDOERS, b"craig ALL\n").unwrap();
         root.write("/var/lib/cloud/instances/x/sem/config_users_groups", b"")
             .unwrap();
         std::os::unix::fs::symlink("instances/x", root.at("/var/lib/cloud/instance")).unwrap();
@@ -169,7 +174,10 @@ mod tests {
             assert_eq!(prepare(root).unwrap(), Change::Changed, "boot {boot}");
             assert_eq!(root.read("/etc/passwd").unwrap(), "root\n", "boot {boot}");
             assert_eq!(root.names("/var/lib/cloud"), ["seed"], "boot {boot}");
-            assert_eq!(root.names("/etc"), ["group", "passwd", "shadow"], "boot {boot}");
+            let mut names = root.names("/etc");
+            names.retain(|name| name != "sudoers.d");
+            assert_eq!(names, ["group", "passwd", "shadow"], "boot {boot}");
+            assert!(!root.has(SUDOERS), "boot {boot}");
             let mode = fs::metadata(root.at("/etc/shadow")).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o640, "boot {boot}");
             cloud_init_begins(root);
