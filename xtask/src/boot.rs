@@ -11,6 +11,7 @@ mod farm;
 mod guest;
 mod lab;
 mod look;
+mod lxd;
 mod off;
 mod qemu;
 mod rollback;
@@ -31,7 +32,7 @@ use checks::Checks;
 use lab::Lab;
 
 const USAGE: &str =
-    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--stock | --rollback | --power-cuts] [--base LAYOUT] [--tool PALMFARM]";
+    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--lxd | --stock | --rollback | --power-cuts] [--base LAYOUT] [--tool PALMFARM]";
 
 /// Set where what is mounted is seen by nobody else, and goes when the process does.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
@@ -41,6 +42,8 @@ const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 pub(crate) enum Trial {
     /// A farm.
     Farm(Renderer),
+    /// A farm with a container, on the LXD of the base.
+    Lxd,
     /// Farms that would cut the Pi off, and a router that is gone.
     Rollback,
     /// One first boot, with the power cut at every point of it.
@@ -75,6 +78,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     while let Some(word) = words.next() {
         match word {
             "--stock" => trial = Trial::Stock,
+            "--lxd" => trial = Trial::Lxd,
             "--rollback" => trial = Trial::Rollback,
             "--power-cuts" => trial = Trial::PowerCuts,
             "--renderer" => {
@@ -152,6 +156,7 @@ fn as_root(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
     let mut args = vec!["boot", "--base", layout, "--tool", &tool_word];
     match trial {
         Trial::Stock => args.push("--stock"),
+        Trial::Lxd => args.push("--lxd"),
         Trial::Rollback => args.push("--rollback"),
         Trial::PowerCuts => args.push("--power-cuts"),
         Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
@@ -182,7 +187,7 @@ pub(crate) fn ready() -> Ready {
     if let Ready::Skip(reason) = base::ready() {
         return Ready::Skip(reason);
     }
-    let needs: Vec<Package> = [router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS].concat();
+    let needs: Vec<Package> = [router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS, lxd::NEEDS].concat();
     deps::ensure(&needs)
 }
 
@@ -195,6 +200,9 @@ fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
         }),
         Trial::Farm(renderer) => Lab::with(renderer.name(), 7200, |lab| {
             checked(|checks| farm::trial(lab, &base, tool, renderer, checks))
+        }),
+        Trial::Lxd => Lab::with("lxd", 7200, |lab| {
+            checked(|checks| lxd::trial(lab, &base, tool, checks))
         }),
         Trial::Rollback => checked(|checks| rollback::trials(&base, tool, checks)),
         Trial::PowerCuts => Lab::with("cuts", 6 * 3600, |lab| {

@@ -27,7 +27,7 @@ pub(crate) const HOST: &str = "palm";
 pub(crate) const USER: &str = "craig";
 
 /// An emulated Pi takes minutes where a real one takes seconds.
-const PATIENT: &str = "rollback: 600s";
+pub(crate) const PATIENT: &str = "rollback: 600s";
 
 /// Build the card, boot it twice, and look.
 pub(crate) fn trial(
