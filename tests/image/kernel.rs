@@ -1,7 +1,7 @@
 //! The same plan, carried out by the kernel on a mounted filesystem.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{lchown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -106,8 +106,9 @@ fn parent(top: &Path, path: &str, make: bool) -> Option<PathBuf> {
     Some(place(&at))
 }
 
-/// Do what `tree` says, by the kernel.
-pub(crate) fn by_kernel(top: &Path, tree: &Tree) {
+/// Do what `tree` says, by the kernel; an error is the kernel's, as where a filesystem that is nearly full has no room for
+/// what it keeps beside the files.
+pub(crate) fn by_kernel(top: &Path, tree: &Tree) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME.into());
     for (_, path, planned) in tree.iter() {
         let Some(dir) = parent(top, path.as_str(), planned.node != Node::Absent) else {
@@ -115,37 +116,38 @@ pub(crate) fn by_kernel(top: &Path, tree: &Tree) {
         };
         let place = dir.join(path.name());
         let there = fs::symlink_metadata(&place).ok();
-        let own = |place: &Path, access: &Access| {
-            lchown(place, Some(access.uid), Some(access.gid)).unwrap();
-            fs::set_permissions(place, Permissions::from_mode(access.mode.into())).unwrap();
+        let own = |place: &Path, access: &Access| -> io::Result<()> {
+            lchown(place, Some(access.uid), Some(access.gid))?;
+            fs::set_permissions(place, Permissions::from_mode(access.mode.into()))
         };
         if !matches!(planned.node, Node::Dir { .. }) && there.is_some() {
-            fs::remove_file(&place).unwrap();
+            fs::remove_file(&place)?;
         }
         match &planned.node {
             Node::Absent => {}
             Node::Symlink { target } => {
-                symlink(target, &place).unwrap();
+                symlink(target, &place)?;
                 let place = place.to_str().unwrap();
                 run("touch", &["-h", "-d", &format!("@{TIME}"), place]);
             }
             Node::File { content, access } => {
-                let mut file = File::create(&place).unwrap();
-                file.write_all(content).unwrap();
-                own(&place, access);
-                file.set_modified(time).unwrap();
+                let mut file = File::create(&place)?;
+                file.write_all(content)?;
+                own(&place, access)?;
+                file.set_modified(time)?;
             }
             Node::Dir { access } => match there {
                 None => {
-                    fs::create_dir(&place).unwrap();
-                    own(&place, access);
+                    fs::create_dir(&place)?;
+                    own(&place, access)?;
                 }
                 // A symlink to a directory means that directory.
                 Some(_) => own(
                     &parent(top, &format!("{}/x", path.as_str()), false).unwrap(),
                     access,
-                ),
+                )?,
             },
         }
     }
+    Ok(())
 }

@@ -31,13 +31,17 @@ fn compare(image: &Image, before: &Walk, seed: u64, block: usize) -> bool {
     let (ours, kernel) = (image.copy(), image.copy());
     ours.apply(&edits);
     oracle::assert_root_whole(&ours);
-    {
+    let done = {
         let mounted = Mounted::new(&kernel);
-        by_kernel(&mounted.at, &tree);
-    }
+        by_kernel(&mounted.at, &tree)
+    };
     let found = oracle::kernel_walk(&ours);
     assert_same(&found, &expected(before, &tree));
-    assert_same(&undated(found), &undated(oracle::kernel_walk(&kernel)));
+    match done {
+        Ok(()) => assert_same(&undated(found), &undated(oracle::kernel_walk(&kernel))),
+        // The kernel keeps room back for what is written later, and may find none where we do.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}"),
+    }
     true
 }
 
