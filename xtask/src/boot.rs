@@ -104,7 +104,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The base of [`all`], made by another process while this one does something else.
+/// The base of [`each`], made by another process while this one does something else.
 #[derive(Debug)]
 pub(crate) struct Ahead(Option<Child>);
 
@@ -139,13 +139,13 @@ impl Ahead {
 /// What the tests boot.
 const LAYOUT: &str = "jammy";
 
-/// Both renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must have said
-/// yes.
-pub(crate) fn all() -> Result<u64> {
+/// Cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must
+/// have said yes.
+pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
-    for renderer in [Renderer::Networkd, Renderer::Ifupdown] {
-        passed = passed.saturating_add(as_root(Trial::Farm(renderer), LAYOUT, &tool)?);
+    for renderer in renderers {
+        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), LAYOUT, &tool)?);
     }
     Ok(passed)
 }

@@ -27,6 +27,6 @@ pub(crate) fn run() -> Result<bool> {
         run_shown(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")).map(|()| 1)
     });
     tally.part("demo", || crate::demo::run().map(|()| 1));
-    crate::test::run(Extent::Full, &mut tally)?;
+    crate::test::run(Extent::Ci, &mut tally)?;
     Ok(tally.close())
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::agents::{build_agents, Arch};
+use crate::boot::Renderer;
 use crate::deps::{self, command, Package, Ready};
 use crate::sh::{cargo, search_path};
 
@@ -121,6 +122,8 @@ const ORACLES: &[Package] = &[
 pub(crate) enum Extent {
     /// All of it.
     Full,
+    /// With one booted Pi of the two: the other renderer's takes as long again.
+    Ci,
     /// Without the booted Pi and the real LXD.
     Quick,
 }
@@ -132,7 +135,7 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         tally.skip("some oracles", &why);
     }
     // Ten minutes of one core where it is not cached, and nothing before the boot waits for it.
-    let base = (extent == Extent::Full).then(crate::boot::Ahead::start);
+    let base = (extent != Extent::Quick).then(crate::boot::Ahead::start);
     let agents = build_agents(&Arch::ALL)?;
     // Skips are printed by the tests themselves, so their output must be shown even where they pass.
     let mut tests = cargo();
@@ -155,8 +158,17 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         None => tally.skip("the booted Pi", "left out of the quick form"),
         Some(base) => {
             base.wait();
+            let renderers: &[Renderer] = if extent == Extent::Full {
+                &[Renderer::Networkd, Renderer::Ifupdown]
+            } else {
+                tally.skip(
+                    "the booted Pi with ifupdown",
+                    "left out of CI; `cargo xtask test` boots one",
+                );
+                &[Renderer::Networkd]
+            };
             match crate::boot::ready() {
-                Ready::Yes => tally.part("boot", crate::boot::all),
+                Ready::Yes => tally.part("boot", || crate::boot::each(renderers)),
                 Ready::Skip(why) => tally.skip("boot", &why),
             }
         }

@@ -82,7 +82,7 @@ impl Guest<'_> {
             "-o",
             "IdentitiesOnly=yes",
             "-o",
-            "ConnectTimeout=10",
+            "ConnectTimeout=60",
         ])
         .args([
             "-o",
@@ -92,7 +92,7 @@ impl Guest<'_> {
             "-o",
             "LogLevel=ERROR",
         ])
-        .args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"])
+        .args(["-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=4"])
         .arg("-i")
         .arg(&self.key.private)
         .args(["-l", self.user, self.address]);
