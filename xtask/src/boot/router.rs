@@ -69,6 +69,9 @@ impl Router {
             dir: dir.to_owned(),
             helpers: Vec::new(),
         };
+        // Or it answers neighbour solicitations as a host, and the card rightly drops its default route (RFC 4861, 7.2.5).
+        let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+        sh::run(router.cmd("sh").args(["-c", forward])).context("making the router a router")?;
         router.ip(&["link", "set", "lo", "up"])?;
         router.ip(&["address", "add", &format!("{FAR4}/32"), "dev", "lo"])?;
         router.ip(&["address", "add", &format!("{FAR6}/128"), "dev", "lo"])?;
