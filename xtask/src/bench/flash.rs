@@ -46,10 +46,18 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
     let card = Card::new(dir, size.next_multiple_of(1 << 20).saturating_add(1 << 28), speed)?;
     let dd = peers::xzcat_dd();
     let mut others = peers::others();
+    // Once before it counts: what does not get this image onto the device at all has no time to compare.
     if speed == Speed::Card {
         // There the decoder does not matter, and every run takes a minute: one of each kind will do.
         others.retain(|peer| peer.name.starts_with("bmaptool"));
     }
+    others.retain(|peer| match peer_run(peer, image, &bmap, &card) {
+        Ok(_) => true,
+        Err(error) => {
+            println!("skipped: {error:#}");
+            false
+        }
+    });
     let mut columns: Vec<Column> = ["palmfarm flash", "palmfarm flash --full", &dd.name]
         .into_iter()
         .map(str::to_owned)
@@ -92,8 +100,11 @@ fn palmfarm(farm: &Path, node: &str, full: bool) -> Command {
 }
 
 fn peer_run(peer: &Peer, image: &Path, bmap: &Path, card: &Card) -> Result<Run> {
-    timed::run(&mut card.on(peer.command(image, bmap, card.node())))
-        .with_context(|| format!("running {}", peer.name))
+    timed::run(&mut card.on(peer.command(image, bmap, card.node()))).map_err(|error| {
+        // Some print a backtrace.
+        let text = format!("{error:#}");
+        anyhow::anyhow!("{}: {}", peer.name, text.lines().next().unwrap_or_default())
+    })
 }
 
 /// The block map of `image`, from its holes when unpacked, as `bmaptool create` makes it. Beside it lies a link to
