@@ -150,7 +150,7 @@ fn mount_and_copy(card: &Card, dir: &Path) -> Result<Run> {
 }
 
 fn table(columns: &[Column], speed: Speed, mounted: &Run) -> String {
-    let mut table = Table::new(&["", "median", "ratio to xzcat | dd", "MiB of memory"]);
+    let mut table = Table::new(&["", "median", "ratio to xzcat \\| dd", "MiB of memory"]);
     for column in columns {
         let ours = column.name.starts_with("palmfarm");
         let peak = column.runs.iter().map(|run| run.peak).max().unwrap_or(0);
