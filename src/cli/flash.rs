@@ -6,7 +6,6 @@
 mod said;
 
 use std::env;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -185,23 +184,15 @@ fn take(
     })
 }
 
-/// The same command for root, ready to be pasted.
+/// The same command for root, ready to be pasted: every option as it was given, a digest to compare with among them,
+/// and the card that was picked where none was named.
 fn with_sudo(args: &Flash, target: &Target) -> String {
-    let program = env::args_os().next().unwrap_or_else(|| "palmfarm".into());
-    let word = |text: &OsStr| shell_quote(&text.to_string_lossy());
-    let mut words = vec!["sudo".to_owned(), word(&program), "flash".to_owned()];
-    words.push(word(args.source.as_os_str()));
-    words.push(shell_quote(&target.path));
-    for reason in &args.allow {
-        words.push(format!("--allow {reason}"));
-    }
-    if let Some(card) = &args.card {
-        words.push(format!("--card {}", shell_quote(card)));
-    }
-    for (given, option) in [(args.yes, "--yes"), (args.full, "--full")] {
-        words.extend(given.then(|| option.to_owned()));
-    }
-    words.join(" ")
+    let given: Vec<String> = env::args_os()
+        .map(|word| shell_quote(&word.to_string_lossy()))
+        .collect();
+    let picked = args.device.is_none().then(|| shell_quote(&target.path));
+    let words = std::iter::once("sudo".to_owned()).chain(given).chain(picked);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Everything that can be found wrong with farm or image is found here.
