@@ -187,12 +187,20 @@ fn take(
 /// The same command for root, ready to be pasted: every option as it was given, a digest to compare with among them,
 /// and the card that was picked where none was named.
 fn with_sudo(args: &Flash, target: &Target) -> String {
-    let given: Vec<String> = env::args_os()
+    let mut given = env::args_os();
+    // sudo has a search path of its own (sudoers(5), `secure_path`), without ~/.cargo/bin.
+    let typed = given
+        .next()
+        .filter(|program| program.to_string_lossy().contains('/'));
+    let found = || env::current_exe().ok().map(PathBuf::into_os_string);
+    let program = typed.or_else(found).unwrap_or_else(|| "palmfarm".into());
+    let picked = args.device.is_none().then(|| target.path.clone().into());
+    let words: Vec<String> = std::iter::once(program)
+        .chain(given)
+        .chain(picked)
         .map(|word| shell_quote(&word.to_string_lossy()))
         .collect();
-    let picked = args.device.is_none().then(|| shell_quote(&target.path));
-    let words = std::iter::once("sudo".to_owned()).chain(given).chain(picked);
-    words.collect::<Vec<_>>().join(" ")
+    format!("sudo {}", words.join(" "))
 }
 
 /// Everything that can be found wrong with farm or image is found here.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::stage::{run, Disk};
@@ -131,6 +132,52 @@ fn a_device_that_somebody_else_has_open_is_refused() {
         &["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"],
         0,
     );
+}
+
+#[test]
+fn who_may_not_open_the_device_is_told_the_whole_command() {
+    if !is_ready() {
+        return;
+    }
+    let disk = Disk::new(CARD);
+    let before = disk.hash();
+    let dir = folder();
+    // Where the build lies may be closed to this user.
+    let program = dir.path().join("palm farm");
+    fs::copy(crate::PALMFARM, &program).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let digest = "0".repeat(64);
+    let given = [
+        "flash",
+        "farm.yaml",
+        disk.node(),
+        "--allow",
+        "loop",
+        "--sha256",
+        &digest,
+        "--yes",
+    ];
+    for (zeroth, expect) in [
+        ("./palm farm", "sudo './palm farm' flash"),
+        // Found on the search path, which sudo's is not.
+        ("palm farm", &format!("sudo '{}' flash", program.display())),
+    ] {
+        let out = Command::new(&program)
+            .arg0(zeroth)
+            .args(given)
+            .current_dir(dir.path())
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .env_remove("SUDO_UID")
+            .uid(65534)
+            .gid(65534)
+            .output()
+            .unwrap();
+        let text = told(&out);
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        let rest = given.get(1..).unwrap().join(" ");
+        assert!(text.contains(&format!("{expect} {rest}")), "{text}");
+        assert_eq!(disk.hash(), before);
+    }
 }
 
 #[test]

@@ -30,9 +30,10 @@ use crate::deps::{self, Package, Privilege, Ready};
 use crate::sh;
 use checks::Checks;
 use lab::Lab;
+use qemu::Board;
 
 const USAGE: &str =
-    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--lxd | --stock | --rollback | --power-cuts] [--base LAYOUT] [--tool PALMFARM]";
+    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--lxd | --stock | --rollback | --power-cuts] [--base LAYOUT] [--machine virt|raspi2b] [--tool PALMFARM]";
 
 /// Set where what is mounted is seen by nobody else, and goes when the process does.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
@@ -73,7 +74,8 @@ impl Renderer {
 
 /// `boot` with its options.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let (mut trial, mut layout, mut tool) = (Trial::Farm(Renderer::Networkd), LAYOUT, None);
+    let (mut trial, mut tool) = (Trial::Farm(Renderer::Networkd), None);
+    let mut hardware = Hardware::USUAL;
     let mut words = args.iter().copied();
     while let Some(word) = words.next() {
         match word {
@@ -88,7 +90,14 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
                     _ => bail!("{USAGE}"),
                 }
             }
-            "--base" => layout = words.next().context(USAGE)?,
+            "--base" => hardware.layout = words.next().context(USAGE)?,
+            "--machine" => {
+                hardware.board = match words.next() {
+                    Some("virt") => Board::Virt,
+                    Some("raspi2b") => Board::Raspi2b,
+                    _ => bail!("{USAGE}"),
+                }
+            }
             "--tool" => tool = Some(PathBuf::from(words.next().context(USAGE)?)),
             _ => bail!("{USAGE}"),
         }
@@ -99,7 +108,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         // As the user who asked, before anything runs as root.
         (None, _) => tool_with_agents()?,
     };
-    let passed = as_root(trial, layout, &tool)?;
+    let passed = as_root(trial, hardware, &tool)?;
     println!("{passed} checks passed");
     Ok(())
 }
@@ -117,7 +126,7 @@ impl Ahead {
             let program = std::env::current_exe().context("finding this program")?;
             // It must not outlive us.
             let mut base = sh::cmd("setpriv", ["--pdeathsig", "TERM"]);
-            let base = base.arg(program).args(["base", LAYOUT]);
+            let base = base.arg(program).args(["base", Hardware::USUAL.layout]);
             let errors = out.try_clone().context("opening its log again")?;
             base.stdout(out)
                 .stderr(errors)
@@ -136,8 +145,22 @@ impl Ahead {
     }
 }
 
-/// What the tests boot.
-const LAYOUT: &str = "jammy";
+/// What is booted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hardware<'a> {
+    /// The base's layout, and with it the architecture.
+    layout: &'a str,
+    /// What the card is put into.
+    board: Board,
+}
+
+impl Hardware<'static> {
+    /// What the tests boot.
+    const USUAL: Self = Self {
+        layout: "jammy",
+        board: Board::Virt,
+    };
+}
 
 /// Cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must
 /// have said yes.
@@ -145,15 +168,17 @@ pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
     for renderer in renderers {
-        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), LAYOUT, &tool)?);
+        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), Hardware::USUAL, &tool)?);
     }
     Ok(passed)
 }
 
 /// Make the trial here or, where this is not root, in a child that is; a child counts as one check.
-fn as_root(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
+fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
     let tool_word = tool.display().to_string();
-    let mut args = vec!["boot", "--base", layout, "--tool", &tool_word];
+    let board = hardware.board.name();
+    let mut args = vec!["boot", "--base", hardware.layout, "--machine", board];
+    args.extend(["--tool", &tool_word]);
     match trial {
         Trial::Stock => args.push("--stock"),
         Trial::Lxd => args.push("--lxd"),
@@ -172,7 +197,7 @@ fn as_root(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
                 sh::run_shown(unshare.arg(program).args(&args).env(OWN_MOUNTS, "1"))?;
                 return Ok(1);
             }
-            boot(trial, layout, tool)
+            boot(trial, hardware, tool)
         }
     }
 }
@@ -192,16 +217,19 @@ pub(crate) fn ready() -> Ready {
 }
 
 /// Make the trial with `tool` as the palmfarm to use; the number of checks that passed.
-fn boot(trial: Trial, layout: &str, tool: &Path) -> Result<u64> {
-    let base = base::build(layout)?;
+fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
+    let base = base::build(hardware.layout)?;
     match trial {
         Trial::Stock => Lab::with("stock", 3600, |lab| {
+            lab.board = hardware.board;
             checked(|checks| stock::trial(lab, &base, checks))
         }),
         Trial::Farm(renderer) => Lab::with(renderer.name(), 7200, |lab| {
+            lab.board = hardware.board;
             checked(|checks| farm::trial(lab, &base, tool, renderer, checks))
         }),
         Trial::Lxd => Lab::with("lxd", 7200, |lab| {
+            lab.board = hardware.board;
             checked(|checks| lxd::trial(lab, &base, tool, checks))
         }),
         Trial::Rollback => checked(|checks| rollback::trials(&base, tool, checks)),

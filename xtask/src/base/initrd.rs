@@ -1,4 +1,4 @@
-//! A small initrd for QEMU: busybox, the modules of a virtio disk and ext4, and a script that mounts the root file
+//! A small initrd for QEMU: busybox, the modules of a virtio disk, of the Pi's own and of ext4, and a script that mounts the root file
 //! system by label as Ubuntu's initramfs does.
 //!
 //! It is no part of the image's own files; `mkinitramfs` in the new root would take ten minutes under emulation.
@@ -17,6 +17,9 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "crc32c_generic",
     "ext4",
+    // The SD controllers of the Pi itself: one of them has the card, as its device tree says.
+    "sdhci-iproc",
+    "bcm2835",
 ];
 
 /// The archive: newc format (kernel Documentation/driver-api/early-userspace/buffer-format.rst), not compressed.

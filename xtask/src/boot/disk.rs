@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
@@ -34,6 +34,16 @@ pub(crate) fn fat_file(image: &Path, name: &str) -> Result<String> {
     let partition = fat_partition(image)?;
     sh::output(&mut sh::cmd("mtype", ["-i", &partition, &format!("::/{name}")]))
         .with_context(|| format!("reading {name} on the FAT partition of {}", image.display()))
+}
+
+/// A copy in `dir` of a file of the FAT partition of `image`.
+pub(crate) fn fat_copy(image: &Path, name: &str, dir: &Path) -> Result<PathBuf> {
+    let partition = fat_partition(image)?;
+    let copy = dir.join(name);
+    let mut mcopy = sh::cmd("mcopy", ["-o", "-i", &partition, &format!("::/{name}")]);
+    sh::run(mcopy.arg(&copy))
+        .with_context(|| format!("copying {name} from the FAT partition of {}", image.display()))?;
+    Ok(copy)
 }
 
 /// The root file system as the tools of e2fsprogs take it.

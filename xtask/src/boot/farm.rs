@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::checks::{equal, Checks};
 use super::guest::Guest;
-use super::lab::{Lab, MAC};
+use super::lab::Lab;
 use super::look::Card;
 use super::qemu::Disk;
 use super::router::{ADDRESS, PREFIX};
@@ -102,6 +102,7 @@ pub(crate) fn powered<T>(
         guest,
         machine: &mut machine,
         predicted,
+        mac: lab.board.mac(),
         renderer,
         deadline: lab.deadline,
     };
@@ -116,7 +117,7 @@ pub(crate) fn powered<T>(
     off::file_systems(lab, checks);
     checks.check(
         "the report on the FAT partition says the same",
-        off::report(lab).and_then(|report| off::agrees(&report, predicted)),
+        off::report(lab).and_then(|report| off::agrees(&report, lab.board.mac(), predicted)),
     );
     Ok(kept)
 }
@@ -145,7 +146,7 @@ pub(crate) enum Mac {
 pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Option<Ipv6Addr>> {
     let farm = lab.dir.join("farm.yaml");
     let card = match declared.mac {
-        Mac::Named => format!("mac: {MAC:?}"),
+        Mac::Named => format!("mac: {:?}", lab.board.mac()),
         Mac::FoundOnThePi => String::new(),
     };
     let text = include_str!("farm.yaml")

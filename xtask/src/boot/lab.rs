@@ -11,12 +11,9 @@ use anyhow::{Context, Result};
 use super::deadline::Deadline;
 use super::disk;
 use super::guest::KeyPair;
-use super::qemu::{self, Disk, Machine, Parts};
+use super::qemu::{self, Board, Disk, Machine, Parts};
 use super::router::Router;
 use crate::base::Base;
-
-/// The Pi's MAC: the vendor's prefix, then a number that is easy to find in an address.
-pub(crate) const MAC: &str = "b8:27:eb:12:34:56";
 
 /// The size of the card. Ubuntu's images are smaller, so the root file system has room to grow.
 const CARD: u64 = 8 << 30;
@@ -35,6 +32,8 @@ pub(crate) struct Lab {
     pub(crate) key: KeyPair,
     /// The end of the trial.
     pub(crate) deadline: Deadline,
+    /// What the card is put into.
+    pub(crate) board: Board,
     boots: u32,
 }
 
@@ -60,6 +59,7 @@ impl Lab {
             router,
             key,
             deadline: Deadline::seconds(seconds),
+            board: Board::Virt,
             boots: 0,
         })
     }
@@ -85,14 +85,20 @@ impl Lab {
         let card = self.card();
         let line =
             disk::fat_file(&card, "current/cmdline.txt").or_else(|_| disk::fat_file(&card, "cmdline.txt"))?;
+        let tree = self
+            .board
+            .device_tree()
+            .map(|name| disk::fat_copy(&card, name, &self.dir));
+        let tree = tree.transpose()?;
         let parts = Parts {
+            board: self.board,
             machine: base.machine,
             card: &card,
             disk,
             kernel: &base.kernel,
             initrd: &base.initrd,
+            device_tree: tree.as_deref(),
             command_line: &qemu::command_line(&line),
-            mac: MAC,
             serial: &self.serial(),
         };
         Machine::start(&self.router, &parts)

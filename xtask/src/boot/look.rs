@@ -11,7 +11,6 @@ use super::checks::{equal, nothing, Checks};
 use super::deadline::Deadline;
 use super::farm::HOST;
 use super::guest::Guest;
-use super::lab::MAC;
 use super::qemu::Machine;
 use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
@@ -30,6 +29,8 @@ pub(crate) struct Card<'a> {
     pub(crate) machine: &'a mut Machine,
     /// Where it should answer.
     pub(crate) predicted: Ipv6Addr,
+    /// Of its NIC.
+    pub(crate) mac: &'static str,
     /// Who configures its network in the end.
     pub(crate) renderer: Renderer,
     /// The end of the trial.
@@ -40,7 +41,7 @@ impl Card<'_> {
     /// It answers at the predicted address and takes the key; without that, there is nothing more to see.
     pub(crate) fn answers(&mut self, checks: &mut Checks) -> Result<()> {
         let router = self.guest.router;
-        let predicted = self.predicted;
+        let (predicted, nic) = (self.predicted, self.mac);
         let deadline = self.deadline.at_most(1800);
         let reached = deadline.retry(|| {
             self.machine.still_on()?;
@@ -53,12 +54,12 @@ impl Card<'_> {
             let mac = router
                 .neighbour(predicted)
                 .context("nothing is known of who answered")?;
-            equal(&mac, MAC)?;
+            equal(&mac, self.mac)?;
             Ok(format!("{predicted} at {mac}"))
         });
         let answered = checks.check("the router reaches br0 at the predicted IPv6 address", observed);
         let leased = deadline.retry(|| {
-            let lease = router.lease(MAC).with_context(|| format!("no lease for {MAC}"))?;
+            let lease = router.lease(nic).with_context(|| format!("no lease for {nic}"))?;
             if !router.pings(&lease.to_string()) {
                 bail!("no answer from {lease}");
             }
@@ -173,10 +174,13 @@ impl Card<'_> {
             if global.len() != 3 || v6 != 2 || !found.contains(&self.predicted.to_string()) {
                 bail!("br0 has {}", found.join(" "));
             }
-            let local = "fe80::ba27:ebff:fe12:3456".to_owned();
-            if !found.contains(&local) {
+            // The same MAC forms the second half of both.
+            let [_, _, _, _, a, b, c, d] = self.predicted.segments();
+            let local = Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d);
+            if !found.contains(&local.to_string()) {
                 bail!(
-                    "br0's link-local address is not that of {MAC}: {}",
+                    "br0's link-local address is not that of {}: {}",
+                    self.mac,
                     found.join(" ")
                 );
             }
@@ -222,7 +226,7 @@ impl Card<'_> {
         let own = seen.and_then(|_| router.neighbour(self.predicted));
         let others = found.iter().filter(|address| **address != predicted);
         let mut rows = vec![
-            Row::predicted("br0, MAC", MAC, own.as_deref()),
+            Row::predicted("br0, MAC", self.mac, own.as_deref()),
             Row::predicted(
                 "br0, from its MAC",
                 &predicted.to_string(),

@@ -71,6 +71,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
         guest,
         machine: &mut machine,
         predicted: host,
+        mac: lab.board.mac(),
         renderer: Renderer::Networkd,
         deadline: lab.deadline,
     };

@@ -1,4 +1,4 @@
-//! The Pi's stand-in: QEMU's `virt` board with a card in it and a cable to the router.
+//! The Pi's stand-in: one of QEMU's boards with a card in it and a cable to the router.
 //!
 //! The card is opened for writing, so the caller hands over a copy. The machine runs in the router's namespaces and
 //! is gone when they are.
@@ -30,10 +30,48 @@ pub(crate) enum Disk<'a> {
     Recorded(&'a Path),
 }
 
+/// A board that QEMU emulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Board {
+    /// No real one: disk and NIC are virtio's. The quickest.
+    Virt,
+    /// The Raspberry Pi 2 B, with its own SD controller and its NIC on USB.
+    Raspi2b,
+}
+
+impl Board {
+    /// As on QEMU's command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Virt => "virt",
+            Self::Raspi2b => "raspi2b",
+        }
+    }
+
+    /// The NIC's MAC: the vendor's prefix, then a number that is easy to find in an address. QEMU's NIC on USB always has
+    /// 40 as its first byte (hw/usb/dev-network.c).
+    pub(crate) fn mac(self) -> &'static str {
+        match self {
+            Self::Virt => "b8:27:eb:12:34:56",
+            Self::Raspi2b => "40:27:eb:12:34:56",
+        }
+    }
+
+    /// The device tree that the Pi's firmware would pick from the card; QEMU makes its own for `virt`.
+    pub(crate) fn device_tree(self) -> Option<&'static str> {
+        match self {
+            Self::Virt => None,
+            Self::Raspi2b => Some("bcm2836-rpi-2-b.dtb"),
+        }
+    }
+}
+
 /// What a power-on needs.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    /// The emulator and its board.
+    /// What is powered on.
+    pub(crate) board: Board,
+    /// The emulator of the base's architecture, and its `virt` board.
     pub(crate) machine: &'a [&'a str],
     /// A raw image, written to.
     pub(crate) card: &'a Path,
@@ -43,10 +81,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) kernel: &'a Path,
     /// With the driver of QEMU's disk.
     pub(crate) initrd: &'a Path,
+    /// Where the board does not bring its own.
+    pub(crate) device_tree: Option<&'a Path>,
     /// From [`command_line`].
     pub(crate) command_line: &'a str,
-    /// Of the network card.
-    pub(crate) mac: &'a str,
     /// Where everything goes that the kernel and systemd print.
     pub(crate) serial: &'a Path,
 }
@@ -67,37 +105,45 @@ impl Machine {
         let again = out
             .try_clone()
             .with_context(|| format!("opening {} again", errors.display()))?;
-        let [emulator, board @ ..] = parts.machine else {
+        let [emulator, virt @ ..] = parts.machine else {
             bail!("no emulator is named")
         };
         let mut qemu = router.cmd(emulator);
-        qemu.args(board)
-            .args(["-smp", "2", "-m", "1024"])
-            .args([
-                "-nodefaults",
-                "-display",
-                "none",
-                "-monitor",
-                "none",
-                "-no-reboot",
-            ])
-            .args(["-serial", &format!("file:{}", parts.serial.display())])
-            .args(drive(parts.card, parts.disk)?)
-            .args([
-                "-device",
-                "virtio-blk-device,drive=card",
-                "-device",
-                "virtio-rng-device",
-            ])
-            .args([
-                "-netdev",
-                &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
-            ])
-            .args([
-                "-device",
-                &format!("virtio-net-device,netdev=lan,mac={}", parts.mac),
-            ])
-            .arg("-kernel")
+        match parts.board {
+            Board::Virt => qemu.args(virt).args(["-smp", "2", "-m", "1024"]),
+            // Four cores and a GiB are what it has.
+            Board::Raspi2b => qemu.args(["-M", "raspi2b"]),
+        };
+        qemu.args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-no-reboot",
+        ])
+        .args(["-serial", &format!("file:{}", parts.serial.display())])
+        .args(drive(parts.board, parts.card, parts.disk)?)
+        .args([
+            "-netdev",
+            &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
+        ]);
+        let mac = parts.board.mac();
+        match parts.board {
+            Board::Virt => qemu
+                .args([
+                    "-device",
+                    "virtio-blk-device,drive=card",
+                    "-device",
+                    "virtio-rng-device",
+                ])
+                .args(["-device", &format!("virtio-net-device,netdev=lan,mac={mac}")]),
+            Board::Raspi2b => qemu.args(["-device", &format!("usb-net,netdev=lan,mac={mac}")]),
+        };
+        if let Some(tree) = parts.device_tree {
+            qemu.arg("-dtb").arg(tree);
+        }
+        qemu.arg("-kernel")
             .arg(parts.kernel)
             .arg("-initrd")
             .arg(parts.initrd)
@@ -170,14 +216,22 @@ impl Machine {
     }
 }
 
-/// The arguments that make the card the drive `card`. What the host makes of a flush does not matter: it stays on.
-fn drive(card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
+/// The arguments that make the card a drive: `card`, or the board's own. What the host makes of a flush does not matter:
+/// it stays on.
+fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
     let card = card.display();
+    let slot = match board {
+        Board::Virt => "if=none,id=card",
+        Board::Raspi2b => "if=sd",
+    };
     Ok(match disk {
         Disk::Plain => vec![
             "-drive".into(),
-            format!("if=none,id=card,format=raw,cache=unsafe,file={card}"),
+            format!("{slot},format=raw,cache=unsafe,file={card}"),
         ],
+        Disk::Recorded(_) if board != Board::Virt => {
+            bail!("what {} writes cannot be recorded", board.name())
+        }
         Disk::Recorded(log) => {
             File::create(log).with_context(|| format!("creating {}", log.display()))?;
             let log = log.display();

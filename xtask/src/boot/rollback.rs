@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::checks::{equal, Checks};
 use super::farm::{build, Declared, Mac, USER};
 use super::guest::Guest;
-use super::lab::{Lab, MAC};
+use super::lab::Lab;
 use super::look::addresses;
 use super::off;
 use super::qemu::{Disk, Machine};
@@ -27,7 +27,7 @@ const LIMIT: &str = "rollback: 60s";
 /// How long the router stays away from a card that has been confirmed.
 const ABSENCE: Duration = Duration::from_mins(10);
 
-/// The card's link-local address, formed from [`MAC`]: it answers whatever the router does.
+/// The card's link-local address, formed from the MAC of `virt`: it answers whatever the router does.
 const LINK_LOCAL: &str = "fe80::ba27:ebff:fe12:3456%lan0";
 
 /// A farm that does not fit the LAN.
@@ -132,7 +132,7 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
         machine.still_on()?;
         let lease = lab
             .router
-            .lease(MAC)
+            .lease(lab.board.mac())
             .context("the router has given no address to the card")?
             .to_string();
         if !lab.router.pings(&lease) {

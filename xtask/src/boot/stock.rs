@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::checks::{equal, nothing, Checks};
 use super::disk;
 use super::guest::Guest;
-use super::lab::{Lab, MAC};
+use super::lab::Lab;
 use super::qemu::Disk;
 use crate::base::Base;
 use crate::sh;
@@ -29,7 +29,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<(
     let lease = deadline.at_most(900).retry(|| {
         machine.still_on()?;
         lab.router
-            .lease(MAC)
+            .lease(lab.board.mac())
             .context("the router has given no address to the card")
     })?;
     let address = lease.to_string();
