@@ -9,6 +9,8 @@ mod ci;
 mod demo;
 mod deps;
 mod dist;
+mod ext4;
+mod fuzz;
 mod lxd;
 mod sh;
 mod test;
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         ["boot", rest @ ..] => boot::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
+        ["ext4", rest @ ..] => ext4::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["mini"] => base::mini::run(),
         ["demo"] => demo::run(),
         ["test"] => return tests(Extent::Full),
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
         ["ci"] => return verdict(ci::run()),
         _ => {
             eprintln!(
-                "usage: cargo xtask demo | test [--quick] | ci | bench [IMAGE] | base LAYOUT | boot | dist | mini"
+                "usage: cargo xtask demo | test [--quick] | ci | bench [IMAGE] | base LAYOUT | boot | ext4 | fuzz | dist | mini"
             );
             return ExitCode::from(2);
         }

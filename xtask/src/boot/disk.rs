@@ -29,6 +29,19 @@ pub(crate) fn fat_partition(image: &Path) -> Result<String> {
     Ok(format!("{}@@{}", image.display(), partition_start(image, 0)?))
 }
 
+/// A copy in `dir` of the whole FAT partition, for programs that take no offset.
+pub(crate) fn fat_image(image: &Path, dir: &Path) -> Result<PathBuf> {
+    let (start, end) = (partition_start(image, 0)?, partition_start(image, 1)?);
+    let copy = dir.join("fat.img");
+    let context = || format!("copying the FAT partition of {}", image.display());
+    let mut from = File::open(image).with_context(context)?;
+    from.seek(SeekFrom::Start(start)).with_context(context)?;
+    let mut to = File::create(&copy).with_context(context)?;
+    // Nothing lies between the two partitions.
+    std::io::copy(&mut from.take(end.saturating_sub(start)), &mut to).with_context(context)?;
+    Ok(copy)
+}
+
 /// A file of the FAT partition of `image`.
 pub(crate) fn fat_file(image: &Path, name: &str) -> Result<String> {
     let partition = fat_partition(image)?;

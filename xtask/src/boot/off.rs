@@ -83,6 +83,9 @@ pub(crate) fn file_systems(lab: &Lab, checks: &mut Checks) {
     let ext4 = disk::ext4_partition(&lab.card())
         .and_then(|device| sh::output(&mut sh::cmd("e2fsck", ["-f", "-n", &device])).map(|_| String::new()));
     checks.check("e2fsck finds nothing on the root file system", ext4);
+    let fat = disk::fat_image(&lab.card(), &lab.dir)
+        .and_then(|image| sh::output(sh::cmd("fsck.vfat", ["-n"]).arg(&image)).map(|_| String::new()));
+    checks.check("fsck.vfat finds nothing on the FAT partition", fat);
 }
 
 #[cfg(test)]
