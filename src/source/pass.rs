@@ -5,20 +5,20 @@
 //! handed over, so that memory does not grow with the image, the size of its blocks or the number of threads, and
 //! the worker on the foremost unit can always go on.
 
-use std::collections::BTreeMap;
+mod belt;
+mod grid;
+mod units;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::xz::{BlockDecoder, Index};
 use super::{BaseImage, Buffer, Medium, Pool, SourceError, CELL, CELL_LEN};
 use crate::block::ReadAt;
 use crate::map::Extents;
 use crate::watch::Cancel;
-
-/// Memory for the decoders of all workers together, in bytes. A decoder holds at most as much of its dictionary as
-/// its block is long.
-const DECODERS: u64 = 96 << 20;
+use belt::{Alarm, Belt, Ready, Stop};
+use grid::Grid;
+use units::{Failure, Reader, Units};
 
 /// Bounds of the window, in pieces of at most [`CELL`] bytes.
 const WINDOW: (usize, usize) = (16, 80);
@@ -151,253 +151,6 @@ impl BaseImage {
     }
 }
 
-enum Failure {
-    Read(std::io::Error),
-    Xz(super::XzError),
-}
-
-/// What a base is decoded in.
-#[derive(Clone, Copy)]
-enum Units<'a> {
-    Cells(&'a dyn ReadAt),
-    Blocks(&'a super::XzImage),
-}
-
-impl<'a> Units<'a> {
-    fn of(medium: &'a Medium) -> Self {
-        match medium {
-            Medium::Raw(raw) => Self::Cells(&**raw),
-            Medium::Xz(xz) => Self::Blocks(xz),
-        }
-    }
-
-    fn index(&self) -> Option<&'a Index> {
-        match self {
-            Self::Cells(_) => None,
-            Self::Blocks(xz) => Some(xz.index()),
-        }
-    }
-
-    fn get(&self, number: usize) -> Option<Range<u64>> {
-        match self {
-            Self::Cells(raw) => {
-                let start = u64::try_from(number).ok()?.checked_mul(CELL)?;
-                (start < raw.size()).then(|| start..raw.size().min(start.saturating_add(CELL)))
-            }
-            Self::Blocks(xz) => Some(xz.index().get(number)?.image()),
-        }
-    }
-
-    fn largest(&self) -> u64 {
-        self.index().map_or(CELL, Index::largest)
-    }
-
-    /// How many workers: as many as asked for, as there is work for, and as there is memory for.
-    fn workers(&self, threads: NonZeroUsize) -> usize {
-        let fits = match self {
-            Self::Cells(_) => usize::MAX,
-            Self::Blocks(xz) => usize::try_from(DECODERS / xz.index().largest().max(1))
-                .unwrap_or(usize::MAX)
-                .min(xz.index().len()),
-        };
-        threads.get().min(fits).max(1)
-    }
-
-    fn reader(&self) -> Reader<'a> {
-        match self {
-            Self::Cells(raw) => Reader::Cells { raw: *raw, at: 0 },
-            Self::Blocks(xz) => Reader::Blocks {
-                index: xz.index(),
-                decoder: Box::new(xz.decoder()),
-            },
-        }
-    }
-}
-
-/// Decodes units; each worker has its own.
-enum Reader<'a> {
-    Cells {
-        raw: &'a dyn ReadAt,
-        at: u64,
-    },
-    Blocks {
-        index: &'a Index,
-        decoder: Box<BlockDecoder<'a>>,
-    },
-}
-
-impl Reader<'_> {
-    /// Turn to a unit; `true` where it is known to hold nothing but zeroes.
-    fn begin(&mut self, number: usize, unit: &Range<u64>) -> Result<bool, Failure> {
-        match self {
-            Self::Cells { at, .. } => {
-                *at = unit.start;
-                Ok(false)
-            }
-            Self::Blocks { index, decoder } => match index.get(number) {
-                Some(block) => decoder.begin(&block).map_err(Failure::Xz),
-                None => Ok(true),
-            },
-        }
-    }
-
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), Failure> {
-        match self {
-            Self::Cells { raw, at } => {
-                raw.read_exact_at(*at, out).map_err(Failure::Read)?;
-                *at = at.saturating_add(crate::block::length(out));
-                Ok(())
-            }
-            Self::Blocks { decoder, .. } => decoder.fill(out).map_err(Failure::Xz),
-        }
-    }
-
-    fn end(&mut self) -> Result<(), Failure> {
-        match self {
-            Self::Cells { .. } => Ok(()),
-            Self::Blocks { decoder, .. } => decoder.end().map_err(Failure::Xz),
-        }
-    }
-}
-
-/// A piece on its way to the consumer.
-enum Ready<T> {
-    Prepared(T),
-    /// Less than a cell, since a unit begins or ends inside one.
-    Part(Cell),
-    Failed(Failure),
-}
-
-/// What workers and consumer share.
-struct Belt<T> {
-    state: Mutex<State<T>>,
-    made: Condvar,
-    taken: Condvar,
-    window: u64,
-}
-
-struct State<T> {
-    next_unit: usize,
-    /// Number of the first piece of the next unit.
-    next_piece: u64,
-    /// Number of the piece that the consumer wants.
-    wanted: u64,
-    ready: BTreeMap<u64, Ready<T>>,
-    end: End,
-}
-
-/// Whether there is more to come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Open,
-    /// There are no more units: the last piece is the one before this.
-    At(u64),
-    /// Somebody gave up.
-    Stopped,
-}
-
-impl<T> Belt<T> {
-    fn new(window: usize) -> Self {
-        Self {
-            state: Mutex::new(State {
-                next_unit: 0,
-                next_piece: 0,
-                wanted: 0,
-                ready: BTreeMap::new(),
-                end: End::Open,
-            }),
-            made: Condvar::new(),
-            taken: Condvar::new(),
-            window: u64::try_from(window).unwrap_or(1),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next unit, with the number of its first piece.
-    fn take_unit(&self, units: Units<'_>) -> Option<(usize, Range<u64>, u64)> {
-        let mut state = self.lock();
-        if state.end != End::Open {
-            return None;
-        }
-        let (number, first) = (state.next_unit, state.next_piece);
-        let Some(unit) = units.get(number) else {
-            state.end = End::At(first);
-            self.made.notify_all();
-            return None;
-        };
-        state.next_unit += 1;
-        state.next_piece += pieces(&unit);
-        Some((number, unit, first))
-    }
-
-    /// Wait until `piece` may be made; `false` where nobody wants it any more.
-    fn may_make(&self, piece: u64) -> bool {
-        let state = self.lock();
-        let state = self
-            .taken
-            .wait_while(state, |state| {
-                state.end != End::Stopped && piece >= state.wanted.saturating_add(self.window)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        state.end != End::Stopped
-    }
-
-    fn put(&self, piece: u64, ready: Ready<T>) {
-        let mut state = self.lock();
-        state.ready.insert(piece, ready);
-        if piece == state.wanted {
-            self.made.notify_all();
-        }
-    }
-
-    /// The piece that comes next; `None` at the end.
-    fn next(&self) -> Option<Ready<T>> {
-        let state = self.lock();
-        let mut state = self
-            .made
-            .wait_while(state, |state| {
-                !state.ready.contains_key(&state.wanted)
-                    && state.end != End::Stopped
-                    && state.end != End::At(state.wanted)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        let wanted = state.wanted;
-        let ready = state.ready.remove(&wanted)?;
-        state.wanted += 1;
-        self.taken.notify_all();
-        Some(ready)
-    }
-
-    fn stop(&self) {
-        self.lock().end = End::Stopped;
-        self.made.notify_all();
-        self.taken.notify_all();
-    }
-}
-
-/// Stops the belt when the consumer is done with it, however that came.
-struct Stop<'a, T>(&'a Belt<T>);
-
-impl<T> Drop for Stop<'_, T> {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
-/// Stops the belt when a worker panics: the consumer would wait for ever.
-struct Alarm<'a, T>(&'a Belt<T>);
-
-impl<T> Drop for Alarm<'_, T> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
-        }
-    }
-}
-
 struct Worker<'a, T, P> {
     units: &'a Units<'a>,
     order: Order<'a>,
@@ -482,47 +235,6 @@ impl<T, P: Fn(Cell) -> T> Worker<'_, T, P> {
     }
 }
 
-/// Puts cells together where units do not begin and end with them.
-struct Grid<'a> {
-    size: u64,
-    pool: &'a Pool,
-    open: Option<Cell>,
-}
-
-impl Grid<'_> {
-    /// Add the part that comes next; the cell, when it is whole.
-    fn add(&mut self, part: &Cell) -> Option<Cell> {
-        let mut cell = self.open.take().unwrap_or(Cell {
-            offset: part.offset,
-            len: 0,
-            content: Content::Unread,
-        });
-        let whole = cell_len(cell.offset, self.size);
-        match &part.content {
-            Content::Unread => {}
-            Content::Zero if matches!(cell.content, Content::Zero) || cell.len == 0 => {
-                cell.content = Content::Zero;
-            }
-            content => {
-                if !matches!(cell.content, Content::Bytes(_)) {
-                    cell.content = Content::Bytes(self.pool.zeroed(whole));
-                }
-                if let (Content::Bytes(to), Content::Bytes(from)) = (&mut cell.content, content) {
-                    if let Some(to) = to.get_mut(cell.len..cell.len.saturating_add(part.len)) {
-                        to.copy_from_slice(from);
-                    }
-                }
-            }
-        }
-        cell.len = cell.len.saturating_add(part.len);
-        if cell.len < whole {
-            self.open = Some(cell);
-            return None;
-        }
-        Some(cell)
-    }
-}
-
 fn cell_len(offset: u64, size: u64) -> usize {
     usize::try_from(size.saturating_sub(offset).min(CELL)).unwrap_or(CELL_LEN)
 }
@@ -534,8 +246,4 @@ fn cuts(unit: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
         let from = cell.saturating_mul(CELL);
         from.max(start)..from.saturating_add(CELL).min(end)
     })
-}
-
-fn pieces(unit: &Range<u64>) -> u64 {
-    unit.end.div_ceil(CELL).saturating_sub(unit.start / CELL)
 }
