@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use expect_test::expect_file;
 use palmfarm::card::facts::{look_up, BadFacts, Found};
-use palmfarm::card::{approve, refusals, target_of, Allow, Allowed, Facts, Snapshot, Target};
+use palmfarm::card::{approve, candidates, refusals, target_of, Allow, Allowed, Facts, Snapshot, Target};
 use palmfarm::cli::devices;
 
 fn folder() -> PathBuf {
@@ -201,6 +201,33 @@ fn a_name_that_is_no_disk_is_refused() {
         Found::Other("a character device")
     );
     assert!(!folder.path().join("sdz").exists());
+}
+
+#[test]
+fn what_may_be_written_is_offered_first() {
+    let check = |machine: &str, may: &[&str], may_not: &[&str]| {
+        let facts = facts(machine);
+        let found = candidates(&facts, None, &Allowed::new());
+        let (free, refused): (Vec<_>, Vec<_>) = found.iter().partition(|(_, reasons)| reasons.is_empty());
+        let names = |of: &[&(&palmfarm::card::facts::Device, Vec<_>)]| -> Vec<String> {
+            of.iter().map(|(device, _)| device.name.clone()).collect()
+        };
+        assert_eq!(names(&free), may, "{machine}");
+        assert_eq!(names(&refused), may_not, "{machine}");
+        let in_order: Vec<&str> = found.iter().map(|(device, _)| device.name.as_str()).collect();
+        assert_eq!(in_order, [may, may_not].concat(), "{machine}");
+    };
+    check("laptop", &["mmcblk0", "sda"], &["loop0", "loop1", "nvme0n1"]);
+    check("usb-reader", &[], &["sda", "sdb", "sdc", "sdd", "sde"]);
+}
+
+#[test]
+fn who_names_a_partition_is_told_the_disk() {
+    let facts = facts("laptop");
+    let part = facts.named("sda2").unwrap();
+    let found = refusals(&facts, &target_of(part), None, &Allowed::new());
+    let hints: Vec<String> = found.iter().filter_map(palmfarm::card::Refusal::hint).collect();
+    assert_eq!(hints, ["the whole disk is /dev/sda"]);
 }
 
 #[test]
