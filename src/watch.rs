@@ -50,7 +50,7 @@ impl fmt::Display for Phase {
 
 /// Is told how far a phase has come. Called often, from any thread: it must return quickly.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` bytes of `phase` are done; a `total` of zero is not known.
+    /// `done` of `total` bytes of `phase` are done; a `total` of zero is not known, one of 1 that nothing is counted.
     fn advance(&self, phase: Phase, done: u64, total: u64);
 }
 

@@ -140,22 +140,17 @@ impl Sink for FileSink {
     }
 
     fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
-        flushed(self.new, self.target, self.size, watch)
+        flushed(self.new, self.target, watch)
     }
 }
 
 /// Wait until the file's bytes are on the disk. It still has no name.
-pub(super) fn flushed(
-    new: NewFile,
-    target: String,
-    size: u64,
-    watch: Watch<'_>,
-) -> Result<NewFile, SinkError> {
-    watch.progress.advance(Phase::Flush, 0, size);
+pub(super) fn flushed(new: NewFile, target: String, watch: Watch<'_>) -> Result<NewFile, SinkError> {
+    watch.progress.advance(Phase::Flush, 0, 1);
     new.file()
         .sync_all()
         .map_err(|source| SinkError::Finish { target, source })?;
-    watch.progress.advance(Phase::Flush, size, size);
+    watch.progress.advance(Phase::Flush, 1, 1);
     Ok(new)
 }
 

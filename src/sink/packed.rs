@@ -77,13 +77,9 @@ impl Sink for XzSink {
     }
 
     fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
-        let Packed {
-            encoder,
-            target,
-            size,
-        } = self.0;
+        let Packed { encoder, target, .. } = self.0;
         match encoder.finish() {
-            Ok(out) => flushed(out.new, target, size, watch),
+            Ok(out) => flushed(out.new, target, watch),
             Err(source) => Err(SinkError::Finish { target, source }),
         }
     }
@@ -146,13 +142,9 @@ impl Sink for ZstdSink {
     }
 
     fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
-        let Packed {
-            encoder,
-            target,
-            size,
-        } = self.0;
+        let Packed { encoder, target, .. } = self.0;
         match encoder.finish() {
-            Ok(out) => flushed(out.new, target, size, watch),
+            Ok(out) => flushed(out.new, target, watch),
             Err(source) => Err(SinkError::Finish { target, source }),
         }
     }

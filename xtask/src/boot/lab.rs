@@ -98,7 +98,7 @@ impl Lab {
             kernel: &base.kernel,
             initrd: &base.initrd,
             device_tree: tree.as_deref(),
-            command_line: &qemu::command_line(&line),
+            command_line: &qemu::command_line(&line, self.board),
             serial: &self.serial(),
         };
         Machine::start(&self.router, &parts)

@@ -247,17 +247,24 @@ fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
     })
 }
 
-/// The card's own command line for QEMU's board: its consoles and its screen are not there, its disk has another
+/// The card's own command line for QEMU's board: its consoles and its screen are not there, its disk may have another
 /// name, and so would its NIC have.
-pub(crate) fn command_line(card: &str) -> String {
+pub(crate) fn command_line(card: &str, board: Board) -> String {
     let keep = |word: &&str| !word.starts_with("console=") && *word != "quiet" && *word != "splash";
     let mut words: Vec<String> = card
         .split_whitespace()
         .filter(keep)
-        .map(|word| word.replace("/dev/mmcblk0p", "/dev/vda"))
+        .map(|word| match board {
+            Board::Virt => word.replace("/dev/mmcblk0p", "/dev/vda"),
+            Board::Raspi2b => word.to_owned(),
+        })
         .collect();
     if !words.iter().any(|word| word == "net.ifnames=0") {
         words.push("net.ifnames=0".into());
+    }
+    if board == Board::Raspi2b {
+        // Two drivers know QEMU's NIC on USB; this one gives it a MAC by chance, and no Pi has anything for it.
+        words.push("modprobe.blacklist=cdc_subset".into());
     }
     words.extend(["console=ttyAMA0".into(), "panic=-1".into()]);
     words.join(" ")
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_command_line_keeps_what_is_the_cards() {
-        let check = |card: &str, expect: &str| assert_eq!(command_line(card), expect);
+        let check = |card: &str, expect: &str| assert_eq!(command_line(card, Board::Virt), expect);
         check(
             "console=serial0,115200 dwc_otg.lpm_enable=0 console=tty1 root=LABEL=writable rootwait quiet splash\n",
             "dwc_otg.lpm_enable=0 root=LABEL=writable rootwait net.ifnames=0 console=ttyAMA0 panic=-1",
