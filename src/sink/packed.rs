@@ -24,140 +24,66 @@ const XZ_PRESET: u32 = 0;
 const ZSTD_LEVEL: i32 = 3;
 
 /// Writes an image as .xz: one stream, CRC64, a block for every MiB.
-pub struct XzSink(Packed<XzEncoder<OutFile>>);
-
-impl XzSink {
-    /// A sink for a new file at `path`, compressed by `threads` threads.
-    ///
-    /// # Errors
-    /// [`SinkError::Create`].
-    pub fn create(path: &Path, threads: NonZeroUsize) -> Result<Self, SinkError> {
-        let target = path.display().to_string();
-        let start = || {
-            let stream = MtStreamBuilder::new()
-                .threads(u32::try_from(threads.get()).unwrap_or(1))
-                .block_size(XZ_BLOCK)
-                .preset(XZ_PRESET)
-                .check(Check::Crc64)
-                .encoder()?;
-            let out = OutFile::create(path)?;
-            Ok(XzEncoder::new_stream(out, stream))
-        };
-        match start() {
-            Ok(encoder) => Ok(Self(Packed {
-                encoder,
-                target,
-                size: 0,
-            })),
-            Err(source) => Err(SinkError::Create { target, source }),
-        }
-    }
-}
-
-impl Sink for XzSink {
-    type Done = NewFile;
-
-    const ZEROES: Zeroes = Zeroes::Apart;
-
-    fn begin(&mut self, size: u64) -> Result<(), SinkError> {
-        self.0.size = size;
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        self.0.write(offset, bytes)
-    }
-
-    fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        self.0.zeroes(offset, len)
-    }
-
-    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        self.0.zeroes(offset, len)
-    }
-
-    fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
-        let Packed { encoder, target, .. } = self.0;
-        match encoder.finish() {
-            Ok(out) => flushed(out.new, target, watch),
-            Err(source) => Err(SinkError::Finish { target, source }),
-        }
-    }
-}
+pub type XzSink = Packed<XzEncoder<OutFile>>;
 
 /// Writes an image as .zst: one frame with its size and checksum.
-pub struct ZstdSink(Packed<zstd::stream::write::Encoder<'static, OutFile>>);
+pub type ZstdSink = Packed<zstd::stream::write::Encoder<'static, OutFile>>;
 
-impl ZstdSink {
+/// Writes an image through an encoder.
+pub struct Packed<E> {
+    encoder: E,
+    target: String,
+}
+
+/// What packs a stream of bytes into a file.
+pub trait Encoder: Write {
+    /// A new file at `path`, packed by `threads` threads.
+    ///
+    /// # Errors
+    /// Where the file cannot be made, or the encoder finds no memory.
+    fn create(path: &Path, threads: NonZeroUsize) -> io::Result<Self>
+    where
+        Self: Sized;
+
+    /// Hear how many bytes will come, before the first of them.
+    ///
+    /// # Errors
+    /// Where it is too late for that.
+    fn expect(&mut self, size: u64) -> io::Result<()>;
+
+    /// Write what is still held back; the file.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    fn finish(self) -> io::Result<OutFile>;
+}
+
+impl<E: Encoder> Packed<E> {
     /// A sink for a new file at `path`, compressed by `threads` threads.
     ///
     /// # Errors
     /// [`SinkError::Create`].
     pub fn create(path: &Path, threads: NonZeroUsize) -> Result<Self, SinkError> {
         let target = path.display().to_string();
-        let start = || {
-            let mut encoder = zstd::stream::write::Encoder::new(OutFile::create(path)?, ZSTD_LEVEL)?;
-            encoder.include_checksum(true)?;
-            // Even one worker cuts the input into jobs, and jobs are what the output depends on.
-            encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
-            Ok(encoder)
-        };
-        match start() {
-            Ok(encoder) => Ok(Self(Packed {
-                encoder,
-                target,
-                size: 0,
-            })),
+        match E::create(path, threads) {
+            Ok(encoder) => Ok(Self { encoder, target }),
             Err(source) => Err(SinkError::Create { target, source }),
         }
     }
 }
 
-impl Sink for ZstdSink {
+impl<E: Encoder> Sink for Packed<E> {
     type Done = NewFile;
 
     const ZEROES: Zeroes = Zeroes::Apart;
 
     fn begin(&mut self, size: u64) -> Result<(), SinkError> {
-        self.0.size = size;
-        self.0
-            .encoder
-            .set_pledged_src_size(Some(size))
-            .map_err(|source| SinkError::Create {
-                target: self.0.target.clone(),
-                source,
-            })
+        self.encoder.expect(size).map_err(|source| SinkError::Create {
+            target: self.target.clone(),
+            source,
+        })
     }
 
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        self.0.write(offset, bytes)
-    }
-
-    fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        self.0.zeroes(offset, len)
-    }
-
-    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        self.0.zeroes(offset, len)
-    }
-
-    fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
-        let Packed { encoder, target, .. } = self.0;
-        match encoder.finish() {
-            Ok(out) => flushed(out.new, target, watch),
-            Err(source) => Err(SinkError::Finish { target, source }),
-        }
-    }
-}
-
-/// What the two have in common.
-struct Packed<E> {
-    encoder: E,
-    target: String,
-    size: u64,
-}
-
-impl<E: Write> Packed<E> {
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
         self.encoder.write_all(bytes).map_err(|source| SinkError::Write {
             target: self.target.clone(),
@@ -178,10 +104,60 @@ impl<E: Write> Packed<E> {
         }
         Ok(())
     }
+
+    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
+        self.zeroes(offset, len)
+    }
+
+    fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
+        let Self { encoder, target } = self;
+        match encoder.finish() {
+            Ok(out) => flushed(out.new, target, watch),
+            Err(source) => Err(SinkError::Finish { target, source }),
+        }
+    }
+}
+
+impl Encoder for XzEncoder<OutFile> {
+    fn create(path: &Path, threads: NonZeroUsize) -> io::Result<Self> {
+        let stream = MtStreamBuilder::new()
+            .threads(u32::try_from(threads.get()).unwrap_or(1))
+            .block_size(XZ_BLOCK)
+            .preset(XZ_PRESET)
+            .check(Check::Crc64)
+            .encoder()?;
+        Ok(Self::new_stream(OutFile::create(path)?, stream))
+    }
+
+    fn expect(&mut self, _size: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<OutFile> {
+        Self::finish(self)
+    }
+}
+
+impl Encoder for zstd::stream::write::Encoder<'static, OutFile> {
+    fn create(path: &Path, threads: NonZeroUsize) -> io::Result<Self> {
+        let mut encoder = Self::new(OutFile::create(path)?, ZSTD_LEVEL)?;
+        encoder.include_checksum(true)?;
+        // Even one worker cuts the input into jobs, and jobs are what the output depends on.
+        encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
+        Ok(encoder)
+    }
+
+    fn expect(&mut self, size: u64) -> io::Result<()> {
+        self.set_pledged_src_size(Some(size))
+    }
+
+    fn finish(self) -> io::Result<OutFile> {
+        Self::finish(self)
+    }
 }
 
 /// A new file that is written from its beginning to its end, and written back as it grows.
-struct OutFile {
+pub struct OutFile {
     new: NewFile,
     at: u64,
     handed: u64,

@@ -261,6 +261,20 @@ fn commands_release_what_holds() {
 }
 
 #[test]
+fn each_kind_of_mapping_is_released_by_its_own_command() {
+    let facts = facts("mapped");
+    let check = |name: &str, command: &str| {
+        let device = facts.named(name).unwrap();
+        let found = refusals(&facts, &target_of(device), None, &Allowed::new());
+        let hints: Vec<String> = found.iter().filter_map(palmfarm::card::Refusal::hint).collect();
+        assert_eq!(hints, [command], "{name}");
+    };
+    check("sda", "cryptsetup close 'luks-my stick'");
+    check("sdb", "multipath -f mpatha");
+    check("sdc", "dmsetup remove 'by hand'");
+}
+
+#[test]
 fn what_is_not_understood_frees_nothing() {
     let mut changed = snapshot("pi");
     changed.remove("/proc/self/mountinfo");
