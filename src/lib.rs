@@ -2,6 +2,9 @@
 //!
 //! `ARCHITECTURE.md` draws the whole; each module says at its top what it owns and what it must never do.
 
+// `println!` and its kin panic where the reader has gone away; `cli::say` does not.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod addresses;
 pub mod agents;
 pub mod base;

@@ -14,7 +14,9 @@ fn main() -> ExitCode {
             .location()
             .map(|at| format!(" at {}:{}", at.file(), at.line()))
             .unwrap_or_default();
-        eprintln!("palmfarm: this is a bug in palmfarm{place}; please report it with the command you ran");
+        cli::say::complaint(format_args!(
+            "palmfarm: this is a bug in palmfarm{place}; please report it with the command you ran"
+        ));
     }));
     let args = match Palmfarm::try_parse() {
         Ok(args) => args,
@@ -29,6 +31,9 @@ fn main() -> ExitCode {
             return outcome.into();
         }
     };
+    if args.quiet {
+        cli::say::hush();
+    }
     let voice = if args.json { Voice::Json } else { Voice::People };
     let ended = std::panic::catch_unwind(|| run(&args, voice));
     match ended {

@@ -168,9 +168,9 @@ fn other_card(now: &FirstBoot, new: &FirstBoot) -> Vec<String> {
 
 fn refused(file: &Path, reasons: &[String]) -> Ending {
     let shown = file.display();
-    eprintln!("palmfarm-agent: {shown} is not applied, and nothing was touched");
+    say!("palmfarm-agent: {shown} is not applied, and nothing was touched");
     for reason in reasons {
-        eprintln!("palmfarm-agent: {reason}");
+        say!("palmfarm-agent: {reason}");
     }
     Ending::Refused
 }

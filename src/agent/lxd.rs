@@ -168,7 +168,7 @@ fn snap(root: &Root, words: &[&str]) -> Done {
             Ok(()) => return Ok(Change::Changed),
             Err(failed) => trouble = failed,
         }
-        eprintln!("{trouble}");
+        say!("{trouble}");
     }
     trouble
         .message

@@ -30,7 +30,7 @@ pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
             Ok(()) => trouble = Trouble::new("apt-get succeeded and did not install them"),
             Err(failed) => trouble = failed,
         }
-        eprintln!("installing packages: {trouble}");
+        say!("installing packages: {trouble}");
     }
     let still = missing(packages).join(", ");
     trouble.message = format!(
@@ -58,7 +58,7 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
             Ok(()) => return Ok(Change::Changed),
             Err(failed) => trouble = failed,
         }
-        eprintln!("upgrading {}: {trouble}", packages.join(", "));
+        say!("upgrading {}: {trouble}", packages.join(", "));
     }
     Err(trouble)
 }
@@ -78,7 +78,7 @@ fn apt_install(root: &Root, words: &[&str]) -> Result<(), Trouble> {
     )?;
     // A source that is out of reach need not be the one that is needed.
     if let Err(trouble) = run(root, "apt-get", &apt(&["update"]), LIMIT) {
-        eprintln!("{trouble}");
+        say!("{trouble}");
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.extend(words);

@@ -72,7 +72,7 @@ impl<'a> Progress<'a> {
     /// What became of the containers.
     pub(crate) fn containers(&mut self, containers: Vec<Container>) {
         for container in containers.iter().filter(|one| !one.message.is_empty()) {
-            eprintln!("container {}: {}", container.name, container.message);
+            say!("container {}: {}", container.name, container.message);
         }
         self.report.containers = containers;
     }
@@ -93,21 +93,21 @@ impl<'a> Progress<'a> {
 
     fn record(&mut self, entry: Entry) {
         if let Err(error) = self.journal.add(self.root, entry) {
-            eprintln!("adding to {}: {error}", crate::journal::PATH);
+            say!("adding to {}: {error}", crate::journal::PATH);
         }
     }
 }
 
 impl Watch for Progress<'_> {
     fn begin(&mut self, name: &str) {
-        eprintln!("{name} …");
+        say!("{name} …");
     }
 
     fn end(&mut self, step: Step) {
         let Step {
             name, state, message, ..
         } = &step;
-        eprintln!(
+        say!(
             "{name}: {}{}{message}",
             match state {
                 StepState::Unchanged => "as declared",
@@ -118,7 +118,7 @@ impl Watch for Progress<'_> {
             if message.is_empty() { "" } else { ": " },
         );
         for line in &step.output {
-            eprintln!("    | {line}");
+            say!("    | {line}");
         }
         let (name, state) = (name.clone(), *state);
         self.report.steps.push(step);

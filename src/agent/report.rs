@@ -84,7 +84,7 @@ pub(crate) fn publish(root: &Root, document: &FirstBoot, report: &Report) {
         .line("/proc/self/mountinfo")
         .is_some_and(|mounts| is_mounted(&mounts, mount))
     {
-        eprintln!("{mount} is not mounted, so the report is at {PATH}.txt only");
+        say!("{mount} is not mounted, so the report is at {PATH}.txt only");
         return;
     }
     let stem = format!("{mount}/{NAME}");
@@ -116,7 +116,7 @@ impl Written {
                 continue;
             }
             if let Err(error) = root.write(&path, text.as_bytes()) {
-                eprintln!("writing {path}: {error}");
+                say!("writing {path}: {error}");
             }
         }
     }

@@ -127,7 +127,7 @@ impl Root {
 
     /// Say something where a person at the screen sees it.
     pub fn console(&self, text: &str) {
-        eprintln!("{text}");
+        say!("{text}");
         // A Pi without a screen or a serial console has none, and the journal has the line anyway.
         let console = OpenOptions::new().write(true).open(self.at("/dev/console"));
         let _ =

@@ -105,11 +105,11 @@ pub(crate) fn run_after(
     let lock = match lock::take(root) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
-            eprintln!("another run is at work; `palmfarm-agent status` shows how far it is");
+            say!("another run is at work; `palmfarm-agent status` shows how far it is");
             return Ending::Refused;
         }
         Err(error) => {
-            eprintln!("taking the lock below /run/palmfarm: {error}");
+            say!("taking the lock below /run/palmfarm: {error}");
             return Ending::Failed;
         }
     };
@@ -124,7 +124,7 @@ pub(crate) fn run_after(
     });
     let journal = journal.unwrap_or_else(|error| {
         // A card that is full or broken must still come up and say so.
-        eprintln!("keeping the journal {}: {error}", crate::journal::PATH);
+        say!("keeping the journal {}: {error}", crate::journal::PATH);
         Journal::default()
     });
     let mut progress = Progress::new(root, document, journal, digest);
@@ -223,9 +223,9 @@ fn ending(done: Result<bool, Trouble>) -> Ending {
         Ok(true) => Ending::Done,
         Ok(false) => Ending::Failed,
         Err(trouble) => {
-            eprintln!("palmfarm-agent: {trouble}");
+            say!("palmfarm-agent: {trouble}");
             for line in &trouble.output {
-                eprintln!("    | {line}");
+                say!("    | {line}");
             }
             Ending::Failed
         }

@@ -56,7 +56,7 @@ pub fn follow(root: &Root, form: Form) -> Ending {
             return never();
         };
         let Ok(report) = serde_json::from_str::<Value>(&report) else {
-            eprintln!("palmfarm-agent: the report is damaged; the next run writes it anew");
+            say!("palmfarm-agent: the report is damaged; the next run writes it anew");
             return Ending::Failed;
         };
         let mut out = io::stdout();
@@ -133,7 +133,7 @@ fn read(root: &Root, form: Form) -> Option<String> {
 }
 
 fn never() -> Ending {
-    eprintln!("palmfarm-agent: it has not run on this card yet");
+    say!("palmfarm-agent: it has not run on this card yet");
     Ending::Refused
 }
 

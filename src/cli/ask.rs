@@ -1,11 +1,12 @@
 //! Asking the person at the terminal. A question can be interrupted like any other work; nothing is read where
 //! nobody sits.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
+use super::say::prompt;
 use super::{Failure, OrFail, Outcome, Voice};
 use crate::watch::Cancel;
 
@@ -22,14 +23,13 @@ pub(super) fn is_anybody_there(voice: Voice) -> bool {
 /// # Errors
 /// Interrupted; failed, where the terminal is gone.
 pub(super) fn ask(question: &str, cancel: &Cancel) -> Result<String, Failure> {
-    eprint!("{question}");
-    drop(io::stderr().flush());
+    prompt(question);
     wait(cancel)?;
     let mut answer = String::new();
     // A terminal gives whole lines, so that this does not wait any more.
     io::stdin().read_line(&mut answer).or_fail(Outcome::Failed)?;
     if !answer.ends_with('\n') {
-        eprintln!();
+        prompt("\n");
     }
     Ok(answer.trim().to_owned())
 }
@@ -40,7 +40,7 @@ fn wait(cancel: &Cancel) -> Result<(), Failure> {
     let timeout = Timespec::try_from(LOOK).or_fail(Outcome::Failed)?;
     loop {
         if cancel.is_cancelled() {
-            eprintln!();
+            prompt("\n");
             return Err(Failure::printed(Outcome::Interrupted));
         }
         let mut watched = [PollFd::new(&stdin, PollFlags::IN)];

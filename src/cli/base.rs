@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::args::{Base, Fetch, Suggest, Verify};
 use super::progress::{Audience, Shown};
+use super::say::{answer, complaint_line, event, note_line};
 use super::{surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::printable;
@@ -95,11 +96,8 @@ fn fetch(args: &Fetch, voice: Voice, audience: Audience) -> Ended {
     shown.clear();
     let (path, digest) = done?;
     match voice {
-        Voice::People => eprintln!("{}\nsha256 {digest}", path.display()),
-        Voice::Json => println!(
-            "{}",
-            json!({"event": "fetched", "file": path, "sha256": digest.to_string()})
-        ),
+        Voice::People => note_line!("{}\nsha256 {digest}", path.display()),
+        Voice::Json => event(&json!({"event": "fetched", "file": path, "sha256": digest.to_string()})),
     }
     Ok(())
 }
@@ -162,7 +160,7 @@ fn fetch_url(url: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha2
 /// A download that did not come about.
 fn broken(error: DownloadError, watch: Watch<'_>) -> Failure {
     if watch.cancel.is_cancelled() || matches!(error, DownloadError::Cancelled) {
-        eprintln!("interrupted; the same command goes on where this one stopped");
+        complaint_line!("interrupted; the same command goes on where this one stopped");
         return Failure::printed(Outcome::Interrupted);
     }
     let outcome = if error.is_refusal() {
@@ -201,11 +199,10 @@ fn verify(args: &Verify, voice: Voice, audience: Audience) -> Ended {
         None => of_catalogue(name, &found, &args.file)?,
     };
     match voice {
-        Voice::People => println!("ok: {} is {}", args.file.display(), printable(&is)),
-        Voice::Json => println!(
-            "{}",
-            json!({"event": "verified", "file": args.file, "is": is, "sha256": found.to_string(),
-                   "signed": given.is_none() || args.signature.is_some()})
+        Voice::People => answer(format_args!("ok: {} is {}", args.file.display(), printable(&is))),
+        Voice::Json => event(
+            &json!({"event": "verified", "file": args.file, "is": is, "sha256": found.to_string(),
+                   "signed": given.is_none() || args.signature.is_some()}),
         ),
     }
     Ok(())

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::args::Build;
 use super::progress::{Audience, Shown};
+use super::say::{complaint_line, event, note_line};
 use super::{check, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build::{self, BaseError, Prepared, Surveyed};
 use crate::card::size_text;
@@ -63,6 +64,7 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     for card in &prepared {
         maps.push(build::allocated(&base.image, &base.layout.partitions, &card.edits).map_err(refused)?);
     }
+    make_folder(&args.output)?;
     let threads = args.threads.unwrap_or_else(surroundings::threads);
     let cards: Vec<FleetCard<'_>> = prepared
         .iter()
@@ -99,22 +101,19 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
 fn said(card: &Prepared, written: &Written<PathBuf>, voice: Voice) {
     let sha256 = written.sha256.map(|sum| sum.to_string());
     match voice {
-        Voice::Json => println!(
-            "{}",
-            serde_json::json!({
-                "event": "built", "card": card.plan.card.name, "image": written.done, "size": written.size,
-                "sha256": sha256, "edited_blocks": card.edits.len(),
-            })
-        ),
+        Voice::Json => event(&serde_json::json!({
+            "event": "built", "card": card.plan.card.name, "image": written.done, "size": written.size,
+            "sha256": sha256, "edited_blocks": card.edits.len(),
+        })),
         Voice::People => {
-            eprintln!(
+            note_line!(
                 "built {} ({}, {} of its blocks edited)",
                 written.done.display(),
                 size_text(written.size),
                 card.edits.len()
             );
             if let Some(sha256) = sha256 {
-                eprintln!("sha256 {sha256}");
+                note_line!("sha256 {sha256}");
             }
         }
     }
@@ -173,11 +172,21 @@ pub(super) fn refused(error: build::BuildError) -> Failure {
 /// A failure while writing.
 fn spoilt(error: SinkError) -> Failure {
     if error.is_cancelled() {
-        eprintln!("interrupted; nothing was left behind");
+        complaint_line!("interrupted; nothing was left behind");
         return Failure::printed(Outcome::Interrupted);
     }
     let hint = error.hint();
     Failure::new(Outcome::Failed, error).maybe_hint(hint)
+}
+
+/// Make the folder for the images of a fleet, where it is not there.
+fn make_folder(output: &Path) -> Ended {
+    if Packing::of(output).is_ok() || output.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(output)
+        .with_context(|| format!("making the folder {}", output.display()))
+        .or_fail(Outcome::Failed)
 }
 
 /// Where each card goes: the file that was named, or one per card in the folder that was.
@@ -194,16 +203,15 @@ fn outputs(output: &Path, cards: &[&str]) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::new(Outcome::Refused, error).hint("name a folder, or one card with --card"));
     }
     if !output.is_dir() {
-        let looks_like_folder = output.extension().is_none();
+        let name = output.file_name().unwrap_or_default().to_string_lossy();
+        // `.img` is an image without a name, and `-` would be a pipe, which an image cannot go to.
+        let looks_like_folder = !name.contains('.') && name != "-" && !output.exists();
         if !looks_like_folder {
             return Err(SinkError::UnknownPacking {
                 target: output.display().to_string(),
             })
             .or_fail(Outcome::Refused);
         }
-        fs::create_dir(output)
-            .with_context(|| format!("making the folder {}", output.display()))
-            .or_fail(Outcome::Refused)?;
     }
     Ok(cards
         .iter()

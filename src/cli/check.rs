@@ -1,7 +1,8 @@
 //! `palmfarm check`: every problem of a farm, or one line of what it would make.
 
 use super::args::Check;
-use super::{Ended, Failure, OrFail, Outcome, Voice};
+use super::say::{answer, complaint, event, note_line};
+use super::{build as building, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::{self, LoadError, LoadedFarm};
 
 /// Print the problems.
@@ -10,20 +11,23 @@ use crate::farm::{self, LoadError, LoadedFarm};
 /// Refused, where there is at least one error.
 pub fn run(args: &Check, voice: Voice) -> Ended {
     let loaded = load(&args.farm, voice)?;
+    // Whether a file is there was asked; this is whether it can be put on a card.
+    building::read(&loaded)?;
     let cards = loaded.farm.resolved_cards();
     let first = cards.first().map(|card| card.name.as_str()).unwrap_or_default();
     let containers = crate::addresses::containers(&loaded.farm, first).len();
     match voice {
         Voice::Json => {
             let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
-            println!(
-                "{}",
-                serde_json::json!({"event": "ok", "cards": names, "containers": containers})
-            );
+            event(&serde_json::json!({"event": "ok", "cards": names, "containers": containers}));
         }
         Voice::People => {
             let (card, container) = (counted(cards.len(), "card"), counted(containers, "container"));
-            println!("ok: {card} with {container} each, on {}", loaded.farm.base);
+            let each = if cards.len() == 1 { "" } else { " each" };
+            answer(format_args!(
+                "ok: {card} with {container}{each}, on {}",
+                loaded.farm.base
+            ));
         }
     }
     Ok(())
@@ -49,12 +53,19 @@ pub(super) fn load(path: &std::path::Path, voice: Voice) -> Result<LoadedFarm, F
 
 fn show(text: &farm::FarmText, problems: &palmfarm_spec::problem::Problems, voice: Voice) {
     match voice {
-        Voice::People => eprint!("{}", text.render(problems)),
+        Voice::People => {
+            let told = text.render(problems);
+            if problems.errors() > 0 {
+                complaint(format_args!("{}", told.trim_end()));
+            } else if !told.is_empty() {
+                note_line!("{}", told.trim_end());
+            }
+        }
         Voice::Json => {
             for line in text.lines(problems) {
                 // A problem is plain strings and numbers, so that it always has a JSON form.
-                if let Ok(line) = serde_json::to_string(&line) {
-                    println!("{line}");
+                if let Ok(line) = serde_json::to_value(&line) {
+                    event(&line);
                 }
             }
         }

@@ -6,6 +6,7 @@
 mod said;
 
 use std::env;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use palmfarm_spec::farm::StorageDriver;
 
 use super::args::Flash;
 use super::progress::{Audience, Shown};
+use super::say::complaint_line;
 use super::{ask, build as building, check, devices, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
@@ -44,6 +46,8 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         Some(device) => look_up(device),
         None => pick(args, &allowed, voice, watch)?,
     };
+    let facts = look(&files(args, None))?;
+    said::refused(&refusals(&facts, &target, None, &allowed), &target, voice)?;
     if !args.yes && !ask::is_anybody_there(voice) {
         let error = anyhow!(
             "nobody is there to be asked whether {} may be overwritten",
@@ -51,7 +55,6 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         );
         return Err(Failure::new(Outcome::Refused, error).hint("add --yes if it may"));
     }
-    let facts = look(&files(args, None))?;
     let card = take(args, &facts, &target, &allowed, voice)?;
     let cache = match become_invoking_user().or_fail(Outcome::Failed)? {
         Became::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
@@ -76,7 +79,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         })?;
     }
     let device = facts.devices.get(&card.identity().dev);
-    said::announced(job, &subject.title, &facts, device, voice);
+    said::announced(job, &subject.title, &facts, device, voice, args.yes);
     if !args.yes {
         confirm(device, &target, watch)?;
     }
@@ -111,7 +114,7 @@ fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Resu
         return Err(Failure::new(Outcome::Refused, error).hint(hint));
     }
     for (number, device) in (1_usize..).zip(&cards) {
-        eprintln!("{number}: {}", devices::card_text(&facts, device));
+        complaint_line!("{number}: {}", devices::card_text(&facts, device));
     }
     let question = format!("which one shall be overwritten (1 to {})? ", cards.len());
     let answer = ask::ask(&question, watch.cancel)?;
@@ -120,7 +123,7 @@ fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Resu
         .ok()
         .and_then(|number| cards.get(number.checked_sub(1)?));
     let Some(device) = chosen else {
-        eprintln!("nothing was touched");
+        complaint_line!("nothing was touched");
         return Err(Failure::printed(Outcome::Refused));
     };
     Ok(target_of(device))
@@ -259,7 +262,7 @@ fn confirm(device: Option<&Device>, target: &Target, watch: Watch<'_>) -> Ended 
     if ask::ask(&question, watch.cancel)? == name {
         return Ok(());
     }
-    eprintln!("nothing was touched");
+    complaint_line!("nothing was touched");
     Err(Failure::printed(Outcome::Refused))
 }
 
@@ -280,7 +283,10 @@ fn write(args: &Flash, job: &Job, card: OpenCard, voice: Voice, watch: Watch<'_>
     };
     let path = card.path().to_owned();
     let started = Instant::now();
-    let flashed = flash(job, card, options, watch).map_err(|failure| {
+    // Whatever goes wrong in there: a card that may be half written is never called untouched.
+    let done = catch_unwind(AssertUnwindSafe(|| flash(job, card, options, watch)));
+    let done = done.map_err(|_told| Failure::printed(Outcome::Spoiled))?;
+    let flashed = done.map_err(|failure| {
         shown.clear();
         said::failed(failure, &path, voice)
     })?;

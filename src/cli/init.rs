@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use super::args::Init;
+use super::say::note_line;
 use super::{Ended, OrFail, Outcome};
 
 /// The example, whole: what people read is what the tests build.
@@ -27,6 +28,6 @@ pub fn run(args: &Init) -> Ended {
     written
         .with_context(|| format!("writing {file}"))
         .or_fail(Outcome::Failed)?;
-    eprintln!("wrote {file}; edit it, then run: palmfarm check {file}");
+    note_line!("wrote {file}; edit it, then run: palmfarm check {file}");
     Ok(())
 }

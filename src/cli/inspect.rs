@@ -1,15 +1,15 @@
 //! `palmfarm inspect`: what is on an image or a card, or one file of it.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{anyhow, Context};
+use anyhow::anyhow;
 use palmfarm_spec::report::Report;
 use serde_json::{json, Value};
 
 use super::args::Inspect;
 use super::progress::{Audience, Shown};
-use super::{build as building, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use super::say::event;
+use super::{build as building, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::{become_invoking_user, printable, size_text, ReadableCard};
@@ -109,11 +109,7 @@ fn print_file(volumes: &Opened, path: &str) -> Ended {
         .or_fail(Outcome::Refused)?;
     let content =
         content.ok_or_else(|| Failure::new(Outcome::Refused, anyhow!("there is no file {volume}:{path}")))?;
-    let mut out = std::io::stdout().lock();
-    out.write_all(&content)
-        .and_then(|()| out.flush())
-        .with_context(|| "printing it")
-        .or_fail(Outcome::Failed)
+    written(&content)
 }
 
 fn summary(base: &Inspected, volumes: &Opened, voice: Voice) -> Ended {
@@ -128,8 +124,8 @@ fn summary(base: &Inspected, volumes: &Opened, voice: Voice) -> Ended {
     let manifest = json_of(Volume::Root, MANIFEST)?;
     let report = json_of(Volume::Boot, REPORT)?;
     match voice {
-        Voice::Json => println!("{}", as_json(base, manifest.as_ref(), report.as_ref())),
-        Voice::People => print!("{}", as_text(base, manifest.as_ref(), report)),
+        Voice::Json => event(&as_json(base, manifest.as_ref(), report.as_ref())),
+        Voice::People => return written(as_text(base, manifest.as_ref(), report).as_bytes()),
     }
     Ok(())
 }

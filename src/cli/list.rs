@@ -3,7 +3,8 @@
 use std::env;
 use std::path::Path;
 
-use super::{devices, Ended, OrFail, Outcome, Voice};
+use super::say::event;
+use super::{devices, written, Ended, OrFail, Outcome, Voice};
 use crate::card::facts::gather;
 use crate::card::{Allowed, Facts, FileRole};
 
@@ -21,10 +22,10 @@ pub fn run(voice: Voice) -> Ended {
     let snapshot = gather(Path::new("/"), &files).or_fail(Outcome::Failed)?;
     let facts = Facts::parse(&snapshot).or_fail(Outcome::Failed)?;
     match voice {
-        Voice::People => print!("{}", devices::table(&facts, &Allowed::default())),
+        Voice::People => return written(devices::table(&facts, &Allowed::default()).as_bytes()),
         Voice::Json => devices::values(&facts, &Allowed::default())
             .iter()
-            .for_each(|value| println!("{value}")),
+            .for_each(event),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use super::args::{self, Palmfarm};
+use super::say::{event, note_line};
 use super::{Ended, Failure, OrFail, Outcome, Voice};
 use crate::newfile::{Durability, NewFile, Readers};
 
@@ -24,11 +25,8 @@ pub fn run(args: &args::Man, voice: Voice) -> Ended {
     tool.build();
     let pages = pages(&tool, &args.dir)?;
     match voice {
-        Voice::People => eprintln!("{pages} man pages in {}", args.dir.display()),
-        Voice::Json => println!(
-            "{}",
-            serde_json::json!({"event": "man", "pages": pages, "dir": args.dir})
-        ),
+        Voice::People => note_line!("{pages} man pages in {}", args.dir.display()),
+        Voice::Json => event(&serde_json::json!({"event": "man", "pages": pages, "dir": args.dir})),
     }
     Ok(())
 }

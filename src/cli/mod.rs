@@ -16,6 +16,7 @@ pub mod man;
 mod outcome;
 pub mod plan;
 pub mod progress;
+pub mod say;
 pub mod schema;
 pub mod surroundings;
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::say::{complaint_line, event};
+
 /// What the exit code says. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -95,15 +97,15 @@ impl Failure {
             let message = format!("{error:#}");
             match voice {
                 Voice::People => {
-                    eprintln!("palmfarm: {message}");
+                    complaint_line!("palmfarm: {message}");
                     if let Some(hint) = &self.hint {
-                        eprintln!("hint: {hint}");
+                        complaint_line!("hint: {hint}");
                     }
                 }
                 Voice::Json => {
                     let code = self.outcome.code();
                     let line = serde_json::json!({"event": "error", "exit": code, "message": message, "hint": self.hint});
-                    println!("{line}");
+                    event(&line);
                 }
             }
         }

@@ -1,13 +1,15 @@
 //! What people see while bytes move: one line on a terminal, a plain line now and then elsewhere, JSON events with
 //! `--json`, nothing with `--quiet`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::say::{event, note_line};
+use crate::card::size_text;
 use crate::watch::{Phase, Progress};
 
 /// How often a line or an event is printed where nothing can be drawn over.
@@ -38,6 +40,8 @@ struct State {
     bar: ProgressBar,
     begun: Instant,
     said: Option<Instant>,
+    /// Whether the news before was that all is done.
+    at_end: bool,
     ended: Vec<(Phase, Duration)>,
 }
 
@@ -53,6 +57,7 @@ impl Shown {
                 bar,
                 begun: Instant::now(),
                 said: None,
+                at_end: false,
                 ended: Vec::new(),
             }),
         }
@@ -103,6 +108,7 @@ impl Progress for Shown {
             state.phase = Some(phase);
             state.begun = Instant::now();
             state.said = None;
+            state.at_end = false;
         }
         if self.audience == Audience::Nobody {
             return;
@@ -113,7 +119,9 @@ impl Progress for Shown {
         } else {
             EVERY
         };
-        let due = state.said.is_none_or(|said| said.elapsed() >= every) || done == total;
+        // What is not known beforehand is at its end all the time.
+        let ended = done == total && !std::mem::replace(&mut state.at_end, done == total);
+        let due = state.said.is_none_or(|said| said.elapsed() >= every) || ended;
         if !due || !state.bar.is_hidden() {
             return;
         }
@@ -121,16 +129,15 @@ impl Progress for Shown {
         let rate = rate(done, state.begun.elapsed());
         match self.audience {
             Audience::Program => {
-                let event = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
-                // A reader that has gone away is no reason to spoil what is being written.
-                drop(writeln!(std::io::stdout(), "{event}"));
+                let line = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
+                event(&line);
             }
             // A phase that is over at once, or that counts nothing, is no news in a log.
             Audience::People if !fresh && total > 1 => {
                 let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-                eprintln!(
-                    "{phase}: {percent} % of {} MB, {} MB/s",
-                    total / 1_000_000,
+                note_line!(
+                    "{phase}: {percent} % of {}, {} MB/s",
+                    size_text(total),
                     rate / 1_000_000
                 );
             }

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Failure, OrFail, Outcome};
 use crate::build::Ambient;
@@ -72,11 +73,11 @@ fn variable(name: &str) -> Option<OsString> {
     env::var_os(name)
 }
 
-/// A request to stop that Ctrl-C makes. A second Ctrl-C ends the program at once.
+/// A request to stop that Ctrl-C makes, or a terminal that goes away. A second Ctrl-C ends the program at once.
 #[must_use]
 pub fn interruptible() -> Cancel {
     let cancel = Cancel::new();
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         let flag = cancel.flag();
         // Where no handler can be set, the signal ends the program, and a file without a name vanishes with it.
         drop(signal_hook::flag::register_conditional_shutdown(

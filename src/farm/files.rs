@@ -12,6 +12,7 @@ use palmfarm_spec::problem::{Problem, Problems};
 use palmfarm_spec::suggest::{did_you_mean, quoted};
 
 use super::{open_regular, read_regular, LARGEST_FILE};
+use crate::download::catalogue::{self, KNOWN};
 use crate::secrets::{self, Environment, SecretError};
 
 /// The largest script, in bytes: it travels in the first-boot document.
@@ -29,8 +30,10 @@ pub(super) fn check(
     p: &mut Problems,
 ) {
     let look = &mut Look { document, dir, p };
-    if let BaseRef::Path(path) = BaseRef::new(&farm.base) {
-        look.regular(&["base".into()], path);
+    match BaseRef::new(&farm.base) {
+        BaseRef::Path(path) => drop(look.regular(&["base".into()], path)),
+        BaseRef::Name(name) => look.base(&["base".into()], name),
+        BaseRef::Url(_) => {}
     }
     for (index, user) in farm.users.iter().enumerate() {
         look.password(index, &user.name, user.password.as_ref(), environment);
@@ -114,6 +117,25 @@ impl Look<'_> {
             },
         );
         None
+    }
+
+    /// A base by name.
+    fn base(&mut self, place: &[Step<'_>], name: &str) {
+        // What is no name at all has been told.
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return;
+        }
+        if name == "mini" || catalogue::find(name).is_some() {
+            return;
+        }
+        let at = self.document.locate(place);
+        let names = KNOWN.iter().map(|known| known.name).chain(["mini"]);
+        let hint = did_you_mean(name, names).unwrap_or_else(|| {
+            "`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz".into()
+        });
+        let message = format!("there is no base called {}", quoted(name));
+        self.p.push(Problem::error(at, message).hint(hint));
     }
 
     fn regular(&mut self, place: &[Step<'_>], path: &str) -> Option<File> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{command, farm_in, palmfarm, told};
+use super::{command, farm_in, has_agents, palmfarm, told};
 
 #[test]
 fn a_wrong_command_line_is_usage() {
@@ -48,6 +48,91 @@ fn a_farm_that_is_wrong_is_refused_with_every_problem() {
 }
 
 #[test]
+fn a_reader_that_has_gone_away_ends_nothing() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let warned = "farm: 1\nbase: mini\nhostname: palm\n";
+    fs::write(dir.path().join("warned.yaml"), warned).unwrap();
+    for args in [
+        &["devices"][..],
+        &["devices", "--json"],
+        &["check", "farm.yaml"],
+        &["check", "warned.yaml"],
+        &["plan", "farm.yaml"],
+        &["schema"],
+        &["build", "farm.yaml", "-o", "x.img"],
+        &["build", "farm.yaml", "-o", "x.img", "--json"],
+        &["inspect", "x.img"],
+        &["inspect", "x.img", "root:/usr/sbin/palmfarm-agent"],
+    ] {
+        let out = command(dir.path())
+            .args(args)
+            .stdout(closed())
+            .stderr(closed())
+            .output();
+        assert_eq!(out.unwrap().status.code(), Some(0), "{args:?}");
+    }
+    let out = command(dir.path())
+        .args(["check", "missing.yaml"])
+        .stderr(closed())
+        .output();
+    assert_eq!(out.unwrap().status.code(), Some(1));
+    assert!(dir.path().join("x.img").exists());
+}
+
+#[test]
+fn quiet_prints_errors_only() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        "farm: 1\nbase: mini\nhostname: palm\n",
+    )
+    .unwrap();
+    for args in [
+        &["check", "farm.yaml", "--quiet"][..],
+        &["build", "farm.yaml", "-o", "x.img", "--quiet"],
+        &["init", "other.yaml", "--quiet"],
+        &["man", "pages", "--quiet"],
+    ] {
+        let out = palmfarm(dir.path(), args);
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {}", told(&out));
+        assert!(out.stdout.is_empty() && out.stderr.is_empty(), "{}", told(&out));
+    }
+    let out = palmfarm(dir.path(), &["check", "--quiet", "missing.yaml"]);
+    assert!(!out.stderr.is_empty());
+}
+
+#[test]
+fn a_base_that_nobody_knows_is_a_problem_of_the_farm() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        "farm: 1\nbase: ubuntu-22.04-armfh\nhostname: palm\n",
+    )
+    .unwrap();
+    let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    let said = String::from_utf8(out.stderr).unwrap();
+    for expect in [
+        "farm.yaml:2:7: error: there is no base called \"ubuntu-22.04-armfh\"",
+        "hint: did you mean \"ubuntu-22.04-armhf\"?",
+    ] {
+        assert!(said.contains(expect), "{expect}: {said}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
@@ -67,7 +152,7 @@ fn a_good_farm_is_ok_in_one_line() {
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
     assert_eq!(
         String::from_utf8(out.stdout).unwrap(),
-        "ok: 1 card with 4 containers each, on mini\n"
+        "ok: 1 card with 4 containers, on mini\n"
     );
 }
 

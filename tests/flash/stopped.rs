@@ -122,9 +122,44 @@ fn a_killed_flash_leaves_no_table_over_half_an_image() {
 
 #[test]
 fn ctrl_c_says_what_it_left() {
+    if is_ready() {
+        says_what_it_left("-INT");
+    }
+}
+
+#[test]
+fn a_closed_terminal_is_a_ctrl_c() {
+    if is_ready() {
+        says_what_it_left("-HUP");
+    }
+}
+
+#[test]
+fn progress_that_nobody_reads_stops_nothing() {
     if !is_ready() {
         return;
     }
+    let dir = folder();
+    let image = noise(dir.path(), IMAGE);
+    let disk = Disk::new(CARD);
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for json in [&[][..], &["--json"]] {
+        let path = image.to_str().unwrap();
+        let arguments = [&["flash", path, disk.node(), "--yes", "--allow", "loop"], json].concat();
+        let mut command = palmfarm(dir.path(), &arguments);
+        let status = command.stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(status.code(), Some(0));
+        let bytes = fs::read(&image).unwrap();
+        assert_eq!(left(&disk, 0, &bytes), Left::Whole);
+    }
+}
+
+/// A flash that gets `signal` while it writes.
+fn says_what_it_left(signal: &str) {
     let dir = folder();
     let image = noise(dir.path(), 512 * MIB);
     let disk = Disk::new(600 * MIB);
@@ -141,7 +176,7 @@ fn ctrl_c_says_what_it_left() {
         }
     }
     let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(status.success());

@@ -40,12 +40,14 @@ fn base_and_hash() {
     check(
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
-        1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3
-    "#]],
+            1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3
+            2:7 error: there is no base called "x.example" (`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz)
+        "#]],
     );
     check(
         "base: x\nsha256: g000000000000000000000000000000000000000000000000000000000000000\n",
         &expect![[r#"
+            1:7 error: there is no base called "x" (`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz)
             2:9 error: a SHA-256 has no 'g' among its 64 hexadecimal digits
         "#]],
     );

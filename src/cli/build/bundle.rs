@@ -13,6 +13,7 @@ use super::{open, read, refused};
 use crate::build;
 use crate::cli::args::Build;
 use crate::cli::progress::{Audience, Shown};
+use crate::cli::say::{event, note_line};
 use crate::cli::{surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::LoadedFarm;
 use crate::newfile::{Durability, NewFile, Readers};
@@ -63,13 +64,10 @@ pub(super) fn run(
         .with_context(|| format!("writing {}", path.display()))
         .or_fail(Outcome::Failed)?;
     match voice {
-        Voice::Json => println!(
-            "{}",
-            serde_json::json!({"event": "built", "card": card.name, "bundle": path})
-        ),
+        Voice::Json => event(&serde_json::json!({"event": "built", "card": card.name, "bundle": path})),
         Voice::People => {
-            eprintln!("built {}, for the card {} as it runs", path.display(), card.name);
-            eprintln!("hint: copy it there, then: sudo palmfarm-agent apply FILE");
+            note_line!("built {}, for the card {} as it runs", path.display(), card.name);
+            note_line!("hint: copy it there, then: sudo palmfarm-agent apply FILE");
         }
     }
     Ok(())

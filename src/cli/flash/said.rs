@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::say::{self, complaint, complaint_line, event, note_line};
 use super::super::{devices, Ended, Failure, Outcome, Voice};
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, printable, size_text, Ejected, OpenCard, Refusal, Target};
@@ -21,20 +22,17 @@ pub(super) fn refused(reasons: &[Refusal], target: &Target, voice: Voice) -> End
         return Ok(());
     }
     match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "error", "exit": Outcome::Refused.code(), "device": target.path,
-                "message": format!("{} is not written", target.path),
-                "refusals": devices::reasons(reasons),
-            })
-        ),
+        Voice::Json => event(&json!({
+            "event": "error", "exit": Outcome::Refused.code(), "device": target.path,
+            "message": format!("{} is not written", target.path),
+            "refusals": devices::reasons(reasons),
+        })),
         Voice::People => {
-            eprintln!("palmfarm: {} is not written:", printable(&target.path));
+            complaint_line!("palmfarm: {} is not written:", printable(&target.path));
             for (message, hint) in explain(reasons) {
-                eprintln!("  {message}");
+                complaint_line!("  {message}");
                 if let Some(hint) = hint {
-                    eprintln!("    hint: {hint}");
+                    complaint_line!("    hint: {hint}");
                 }
             }
         }
@@ -42,29 +40,36 @@ pub(super) fn refused(reasons: &[Refusal], target: &Target, voice: Voice) -> End
     Err(Failure::printed(Outcome::Refused))
 }
 
-/// Say what is about to happen.
-pub(super) fn announced(job: &Job, title: &str, facts: &Facts, device: Option<&Device>, voice: Voice) {
+/// Say what is about to happen; whoever is asked about it hears it even where they want to hear of errors only.
+pub(super) fn announced(
+    job: &Job,
+    title: &str,
+    facts: &Facts,
+    device: Option<&Device>,
+    voice: Voice,
+    unasked: bool,
+) {
+    let line = if unasked { say::note } else { complaint };
     match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "flashing", "device": device.map(Device::node), "size": job.size(),
-                "in_use": job.in_use(), "sha256": job.base().provenance().sha256.to_string(),
-                "verified": job.base().provenance().trust == Trust::Matched,
-            })
-        ),
+        Voice::Json => event(&json!({
+            "event": "flashing", "device": device.map(Device::node), "size": job.size(),
+            "in_use": job.in_use(), "sha256": job.base().provenance().sha256.to_string(),
+            "verified": job.base().provenance().trust == Trust::Matched,
+        })),
         Voice::People => {
             if let Some(device) = device {
-                eprintln!("{}", devices::card_text(facts, device));
+                line(format_args!("{}", devices::card_text(facts, device)));
             }
-            eprintln!(
+            line(format_args!(
                 "will be overwritten with {}: {}, of which {} are in use",
                 printable(title),
                 size_text(job.size()),
                 size_text(job.in_use())
-            );
+            ));
             if job.base().provenance().trust == Trust::Unchecked {
-                eprintln!("the base image is taken as it is: no sha256 was given to compare it with");
+                line(format_args!(
+                    "the image is taken as it is: no sha256 was given to compare it with"
+                ));
             }
         }
     }
@@ -94,36 +99,33 @@ pub(super) fn flashed(
         .map(|(phase, took)| (phase.name().to_owned(), took.as_secs_f64().into()))
         .collect();
     match voice {
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "event": "flashed", "device": path, "size": size, "written": written,
-                "skipped": skipped, "verified": verified, "files": files, "repaired": repaired,
-                "seconds": seconds, "probe_seconds": probe.as_secs_f64(), "phases": phases,
-                "ejected": matches!(ejected, Ok(Ejected::Yes)),
-            })
-        ),
+        Voice::Json => event(&json!({
+            "event": "flashed", "device": path, "size": size, "written": written,
+            "skipped": skipped, "verified": verified, "files": files, "repaired": repaired,
+            "seconds": seconds, "probe_seconds": probe.as_secs_f64(), "phases": phases,
+            "ejected": matches!(ejected, Ok(Ejected::Yes)),
+        })),
         Voice::People => {
             let skipped = if skipped > 0 {
                 format!(", {} of free space skipped", size_text(skipped))
             } else {
                 String::new()
             };
-            eprintln!(
+            note_line!(
                 "{path}: {} written{skipped}, {} read back and found right, {files} files looked at, in {seconds:.1} s",
                 size_text(written),
                 size_text(verified),
             );
             if let [first, ..] = repaired.as_slice() {
-                eprintln!(
+                complaint_line!(
                     "warning: {} places had to be written twice, the first at offset {first}: do not trust this card for long",
                     repaired.len()
                 );
             }
             match ejected {
-                Ok(Ejected::Yes) => eprintln!("the card was ejected: take it out"),
-                Ok(Ejected::NotNeeded) => eprintln!("the card can be taken out"),
-                Err(error) => eprintln!("the card is written, but its reader would not eject it: {error}"),
+                Ok(Ejected::Yes) => note_line!("the card was ejected: take it out"),
+                Ok(Ejected::NotNeeded) => note_line!("the card can be taken out"),
+                Err(error) => note_line!("the card is written, but its reader would not eject it: {error}"),
             }
         }
     }
@@ -144,11 +146,10 @@ pub(super) fn failed(failure: CardFailure, path: &str, voice: Voice) -> Failure 
     if cancelled {
         let message = format!("interrupted; {path} {state}");
         match voice {
-            Voice::People => eprintln!("{message}"),
-            Voice::Json => println!(
-                "{}",
-                json!({"event": "error", "exit": Outcome::Interrupted.code(), "message": message})
-            ),
+            Voice::People => complaint_line!("{message}"),
+            Voice::Json => {
+                event(&json!({"event": "error", "exit": Outcome::Interrupted.code(), "message": message}));
+            }
         }
         return Failure::printed(Outcome::Interrupted);
     }
