@@ -30,7 +30,7 @@ use crate::watch::Watch;
 pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     let farm = check::load(&args.farm, voice)?;
     let cards = match &args.card {
-        Some(name) => vec![farm.farm.card(Some(name)).or_fail(Outcome::Refused)?],
+        Some(name) => vec![check::card(&farm, Some(name))?],
         None => farm.farm.resolved_cards(),
     };
     if args
@@ -113,7 +113,10 @@ fn said(card: &Prepared, written: &Written<PathBuf>, voice: Voice) {
                 card.edits.len()
             );
             if let Some(sha256) = sha256 {
-                note_line!("sha256 {sha256}");
+                // What the card will hold; `flash --sha256` compares the file, which is another one where it is packed.
+                let packed = Packing::of(&written.done).is_ok_and(|packing| packing != Packing::Raw);
+                let of = if packed { " of the unpacked image" } else { "" };
+                note_line!("sha256 {sha256}{of}");
             }
         }
     }

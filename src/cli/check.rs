@@ -4,6 +4,7 @@ use super::args::Check;
 use super::say::{answer, complaint, event, note_line};
 use super::{build as building, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::{self, LoadError, LoadedFarm};
+use palmfarm_spec::farm::ResolvedCard;
 
 /// Print the problems.
 ///
@@ -49,6 +50,17 @@ pub(super) fn load(path: &std::path::Path, voice: Voice) -> Result<LoadedFarm, F
         }
         Err(error) => Err(error).or_fail(Outcome::Refused),
     }
+}
+
+/// The card of that name, or the only one.
+///
+/// # Errors
+/// Refused, where there is none, or several.
+pub(super) fn card(farm: &LoadedFarm, name: Option<&str>) -> Result<ResolvedCard, Failure> {
+    farm.farm.card(name).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+    })
 }
 
 fn show(text: &farm::FarmText, problems: &palmfarm_spec::problem::Problems, voice: Voice) {

@@ -216,7 +216,7 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
         return Err(Failure::new(Outcome::Usage, error));
     }
     let farm = check::load(&args.source, voice)?;
-    let card = farm.farm.card(args.card.as_deref()).or_fail(Outcome::Refused)?;
+    let card = check::card(&farm, args.card.as_deref())?;
     let title = format!("{} of {}", card.name, args.source.display());
     let storage = farm.farm.lxd.as_ref().map(|lxd| lxd.storage.clone());
     let gathered = building::read(&farm)?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::args::Init;
 use super::say::note_line;
-use super::{Ended, OrFail, Outcome};
+use super::{Ended, Failure, OrFail, Outcome};
 
 /// The example, whole: what people read is what the tests build.
 const EXAMPLE: &str = include_str!("../../examples/farm.yaml");
@@ -22,8 +22,12 @@ pub fn run(args: &Init) -> Ended {
         .write(true)
         .create_new(true)
         .open(&args.file)
-        .with_context(|| format!("creating {file}"))
-        .or_fail(Outcome::Refused)?;
+        .map_err(|error| {
+            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+            let hint = exists.then_some("it is there already, and stays; name another: palmfarm init FILE");
+            let error = anyhow::Error::new(error).context(format!("creating {file}"));
+            Failure::new(Outcome::Refused, error).maybe_hint(hint)
+        })?;
     let written = out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
     written
         .with_context(|| format!("writing {file}"))

@@ -14,7 +14,7 @@ use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::{become_invoking_user, printable, size_text, ReadableCard};
 use crate::fs::READ_LIMIT;
-use crate::part::Layout;
+use crate::part::{Layout, LayoutError};
 use crate::source::{BaseImage, Expect, Sha256Sum};
 use crate::survey::{self, Volumes};
 use crate::tree::{CardPath, Volume};
@@ -38,7 +38,16 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
         cancel: &cancel,
     };
     let image = open(args, watch)?;
-    let layout = Layout::read(&image.bytes).map_err(|error| building::refused(error.into()))?;
+    let layout = Layout::read(&image.bytes).map_err(|error| {
+        let hint = match &error {
+            LayoutError::NotAnImage { .. } if image.sha256.is_none() => {
+                "an interrupted `palmfarm flash` leaves a card without a table: write it again"
+            }
+            other => other.hint(),
+        };
+        let context = format!("reading the partitions of {}", args.image.display());
+        Failure::new(Outcome::Refused, anyhow::Error::new(error).context(context)).hint(hint)
+    })?;
     let facts = survey::survey(&image.bytes, &layout).map_err(|error| building::refused(error.into()))?;
     let base = Inspected {
         layout,

@@ -1,8 +1,10 @@
 //! `palmfarm plan`: what a card would hold, and the addresses it will have.
 
+use anyhow::anyhow;
+
 use super::args::{Plan, PlanFormat};
 use super::progress::{Audience, Shown};
-use super::{build as building, check, surroundings, written, Ended, OrFail, Outcome, Voice};
+use super::{build as building, check, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::addresses::Prefix;
 use crate::build;
 use crate::farm::LoadedFarm;
@@ -17,7 +19,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
     let prefixes: Result<Vec<Prefix>, _> = args.prefix.iter().map(|prefix| prefix.parse()).collect();
     let prefixes = prefixes.or_fail(Outcome::Usage)?;
     let farm = check::load(&args.farm, voice)?;
-    let card = farm.farm.card(args.card.as_deref()).or_fail(Outcome::Refused)?;
+    let card = check::card(&farm, args.card.as_deref())?;
     let gathered = building::read(&farm)?;
     let plan = build::plan(&farm, &gathered, card, &prefixes, surroundings::ambient()?)
         .map_err(building::refused)?;
@@ -27,8 +29,8 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
         args.format
     };
     let text = match format {
-        PlanFormat::Zone => show::zone(&plan),
-        PlanFormat::Hosts => show::hosts(&plan),
+        PlanFormat::Zone => listed(show::zone(&plan))?,
+        PlanFormat::Hosts => listed(show::hosts(&plan))?,
         PlanFormat::Text | PlanFormat::Json | PlanFormat::Html => {
             let shown = Shown::new(audience);
             let cancel = surroundings::interruptible();
@@ -52,6 +54,15 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
         }
     };
     written(text.as_bytes())
+}
+
+/// Addresses, where there is one: an empty zone would take every name away.
+fn listed(text: String) -> Result<String, Failure> {
+    if text.is_empty() {
+        let error = anyhow!("there is no address to list");
+        return Err(Failure::new(Outcome::Usage, error).hint("give a /64 of the home network: --prefix P/64"));
+    }
+    Ok(text)
 }
 
 /// What `check` warns of, a sentence each.

@@ -28,7 +28,7 @@ pub const KNOWN: &[Known] = &[
         file: "ubuntu-18.04.5-preinstalled-server-armhf+raspi3.img.xz",
         folder: "18.04.5/release",
         sha256: None,
-        note: "the article's release; out of standard support; Pi 2 and 3",
+        note: "out of standard support; Pi 2 and 3",
     },
     Known {
         name: "ubuntu-18.04-arm64",

@@ -116,7 +116,7 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "paths in a farm file are relative to the farm file".into()
+                "check the path; one in a farm file is relative to that file".into()
             }
             Self::Open { .. } => "check that you may read it".into(),
             Self::NotAFile { .. } => "name the .img, .img.xz, .img.gz or .img.zst file itself".into(),
@@ -129,7 +129,9 @@ impl SourceError {
                 Foreign::Qcow2 => "convert it with `qemu-img convert -O raw`".into(),
             },
             Self::Sha256 { .. } => {
-                "fetch the file again; if it is the right one, correct `sha256:` in the farm file".into()
+                "fetch the file again; if it is the right one, correct what it was compared with: `sha256:` in the farm \
+                 file, or --sha256"
+                    .into()
             }
             Self::Read { .. } => "check the disk that the file is on".into(),
             Self::Xz { source, .. } => source.hint().into(),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::farm::{Container, Farm, Network};
 use crate::mac::Mac;
+use crate::suggest::closest;
 
 /// What `base:` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,18 @@ pub struct NoSuchCard {
     pub asked: Option<String>,
     /// The names there are.
     pub known: Vec<String>,
+}
+
+impl NoSuchCard {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let one = match &self.asked {
+            Some(asked) => closest(asked, self.known.iter().map(String::as_str))?,
+            None => self.known.first()?,
+        };
+        Some(format!("name one: --card {one}"))
+    }
 }
 
 impl fmt::Display for NoSuchCard {

@@ -7,31 +7,51 @@ use super::{has_agents, palmfarm, told};
 
 /// A copy of the examples in `dir`, so that nothing is written beside the real ones.
 fn copy_to(dir: &Path) -> Vec<String> {
-    let mut farms = Vec::new();
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        fs::copy(entry.path(), dir.join(&name)).unwrap();
-        if name.strip_suffix(".yaml").is_some() {
-            farms.push(name);
-        }
-    }
-    farms
+    let names = copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")), dir);
+    names
+        .into_iter()
+        .filter(|name| name.strip_suffix(".yaml").is_some())
+        .collect()
+}
+
+/// Copy what is in `from` into `to`; its names.
+fn copy(from: &Path, to: &Path) -> Vec<String> {
+    fs::read_dir(from)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let copied = to.join(&name);
+            if entry.file_type().unwrap().is_dir() {
+                fs::create_dir(&copied).unwrap();
+                copy(&entry.path(), &copied);
+            } else {
+                fs::copy(entry.path(), &copied).unwrap();
+            }
+            name
+        })
+        .collect()
 }
 
 #[test]
 fn every_example_is_a_sound_farm() {
     let dir = tempfile::tempdir().unwrap();
     let farms = copy_to(dir.path());
-    assert!(farms.len() >= 2, "{farms:?}");
+    assert!(farms.len() >= 3, "{farms:?}");
     for farm in farms {
         let out = palmfarm(dir.path(), &["check", &farm]);
         assert_eq!(out.status.code(), Some(0), "{farm}: {}", told(&out));
-        let zone = palmfarm(
-            dir.path(),
-            &["plan", &farm, "--prefix", "2001:db8::/64", "--format", "hosts"],
-        );
-        assert!(!zone.stdout.is_empty(), "{farm}: {}", told(&zone));
+        assert!(out.stderr.is_empty(), "{farm}: {}", told(&out));
+        let out = palmfarm(dir.path(), &["check", &farm, "--json"]);
+        let ok: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        for card in ok["cards"].as_array().unwrap() {
+            let plan = ["plan", &farm, "--card", card.as_str().unwrap(), "--prefix"];
+            let zone = palmfarm(
+                dir.path(),
+                &[&plan[..], &["2001:db8::/64", "--format", "hosts"]].concat(),
+            );
+            assert!(!zone.stdout.is_empty(), "{farm}: {}", told(&zone));
+        }
     }
 }
 
