@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::farm::LoadedFarm;
@@ -19,6 +20,8 @@ pub struct Gathered {
     pub sources: Sources,
     /// The farm's overlays, in its order.
     pub overlays: Vec<Overlay>,
+    /// Those of `sources` that only their owner may read.
+    pub private: BTreeSet<String>,
 }
 
 /// Why something could not be read.
@@ -43,7 +46,7 @@ pub enum GatherError {
 /// # Errors
 /// The first file that cannot be read, or is no part of a card.
 pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
-    let mut sources = Sources::new();
+    let (mut sources, mut private) = (Sources::new(), BTreeSet::new());
     let images: BTreeSet<&str> = loaded
         .farm
         .images
@@ -61,6 +64,9 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
             source,
         })?;
         sources.insert(name.into(), Arc::from(content));
+        if is_private(&loaded.path(name)) {
+            private.insert(name.into());
+        }
     }
     let overlays = loaded
         .farm
@@ -68,7 +74,16 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
         .iter()
         .map(|name| overlay_files::read(name, &loaded.path(name)))
         .collect::<Result<_, _>>()?;
-    Ok(Gathered { sources, overlays })
+    Ok(Gathered {
+        sources,
+        overlays,
+        private,
+    })
+}
+
+/// Whether neither group nor others may read the file.
+fn is_private(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|facts| facts.mode().trailing_zeros() >= 6)
 }
 
 /// The hash of every password on `card`, by login name. Hashing is meant to be slow: a tenth of a second each.

@@ -107,13 +107,43 @@ fn unpack(root: &Root, file: &Path) -> Result<Bundle, Trouble> {
         "--extract",
         "--no-same-owner",
         "--no-same-permissions",
+        // A colon in the name is no host.
+        "--force-local",
         "--file",
         &file.to_string_lossy(),
         "--directory",
         &bundle.0.to_string_lossy(),
     ];
     program::run(root, "tar", &words, UNPACKING)?;
-    Ok(bundle)
+    // A link among the folders would lead to files of the card, and a pipe would never end.
+    match stranger(&bundle.0) {
+        Ok(None) => Ok(bundle),
+        Ok(Some(path)) => {
+            let within = path.strip_prefix(&bundle.0).unwrap_or(&path);
+            Err(Trouble::new(format!(
+                "{} in it is neither a folder nor a plain file",
+                within.display()
+            )))
+        }
+        Err(error) => Err(Trouble::new(format!("looking at what is in it: {error}"))),
+    }
+}
+
+/// The first thing below `dir` that is neither a directory nor a regular file; no link is followed.
+fn stranger(dir: &Path) -> io::Result<Option<PathBuf>> {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                dirs.push(entry.path());
+            } else if !kind.is_file() {
+                return Ok(Some(entry.path()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether `tree` has a plain file at `path`, which it may bring.
@@ -222,6 +252,41 @@ mod tests {
         check(&edited(|new| new.network.vlan = Some(7)));
         check(&edited(|new| new.boot_mount = "/boot".into()));
         check(&edited(|new| new.packages = vec!["--purge".into()]));
+    }
+
+    /// A bundle of this document and of what `more` puts beside it is refused for naming `expect`.
+    fn no_bundle(name: &str, expect: &str, more: impl FnOnce(&Path)) {
+        let now = serde_json::to_string(&document()).unwrap();
+        let scratch = Scratch::new(name, &[(DOCUMENT, &now), ("/tmp/new/etc/palmfarm/x", "x")]);
+        let new = scratch.0.at("/tmp/new");
+        more(&new);
+        let file = scratch.0.at("/tmp/a:b.tar");
+        let tar = std::process::Command::new("tar")
+            .args(["--force-local", "-C"])
+            .arg(&new)
+            .arg("-cf")
+            .arg(&file)
+            .arg(".")
+            .status()
+            .unwrap();
+        assert!(tar.success());
+        let trouble = unpack(&scratch.0, &file).err().unwrap();
+        assert!(trouble.message.contains(expect), "{}", trouble.message);
+        assert!(scratch.0.names(UNPACKED).is_empty(), "it was left behind");
+    }
+
+    #[test]
+    fn a_bundle_holds_folders_and_plain_files_only() {
+        no_bundle("link", "var/lib/palmfarm/images in it", |new| {
+            fs::create_dir_all(new.join("var/lib/palmfarm")).unwrap();
+            std::os::unix::fs::symlink("/etc", new.join("var/lib/palmfarm/images")).unwrap();
+        });
+        no_bundle("pipe", "etc/palmfarm/firstboot.json in it", |new| {
+            let made = std::process::Command::new("mkfifo")
+                .arg(new.join("etc/palmfarm/firstboot.json"))
+                .status();
+            assert!(made.unwrap().success());
+        });
     }
 
     #[test]

@@ -136,6 +136,9 @@ pub fn plan(
 ) -> Result<CardPlan, BuildError> {
     let hashes = gather::hashes(farm, &card.name, ambient.environment)?;
     let mut plan = plan::card(&farm.farm, card, &gathered.sources, &hashes, prefixes)?;
+    for file in plan.files.iter_mut().chain(&mut plan.payload) {
+        file.private = gathered.private.contains(&file.source);
+    }
     plan.epoch = ambient.epoch;
     Ok(plan)
 }

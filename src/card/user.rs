@@ -34,16 +34,16 @@ pub enum Became {
 /// Root could not be given up; the program must end before it reads anything that others made.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// sudo's variables are there, but are no numbers.
-    #[error("SUDO_UID={uid:?} and SUDO_GID={gid:?} do not name the user who started sudo")]
+    /// sudo's variables, or those of pkexec or doas, are there, but name nobody.
+    #[error("user {uid:?} and group {gid:?}, of SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER, are not who became root")]
     BadVariables {
-        /// `SUDO_UID`.
+        /// The user's number.
         uid: String,
-        /// `SUDO_GID`.
+        /// Their group's number.
         gid: String,
     },
     /// The system refused.
-    #[error("becoming user {uid} after opening the card")]
+    #[error("becoming user {uid}, who asked root to run this")]
     Refused {
         /// The user's number.
         uid: u32,
@@ -59,7 +59,7 @@ pub enum UserError {
     },
 }
 
-/// If the program is root because of sudo, become the user who started sudo: call it when the card is open and
+/// If the program is root because of sudo, pkexec or doas, become the user who asked: call it when the card is open and
 /// before any image, farm or overlay is looked into. Every thread is changed, and there is no way back.
 pub fn become_invoking_user() -> Result<Became, UserError> {
     if !rustix::process::geteuid().is_root() {
@@ -68,13 +68,19 @@ pub fn become_invoking_user() -> Result<Became, UserError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let found = invoker(
-        variable("SUDO_UID").as_deref(),
-        variable("SUDO_GID").as_deref(),
-        variable("SUDO_USER"),
-        &groups,
-        &passwd,
-    )?;
+    let (uid, gid, name) = match (variable("PKEXEC_UID"), variable("DOAS_USER")) {
+        _ if variable("SUDO_UID").or(variable("SUDO_GID")).is_some() => {
+            (variable("SUDO_UID"), variable("SUDO_GID"), variable("SUDO_USER"))
+        }
+        // pkexec(1) and doas(1) say who asked, and /etc/passwd says the rest.
+        (None, None) => (None, None, None),
+        (uid, name) => {
+            let key = uid.or(name).unwrap_or_default();
+            let (uid, gid, name) = account(&key, &passwd).unwrap_or((key, String::new(), String::new()));
+            (Some(uid), Some(gid), Some(name))
+        }
+    };
+    let found = invoker(uid.as_deref(), gid.as_deref(), name, &groups, &passwd)?;
     let Some(user) = found else {
         return Ok(Became::Unchanged);
     };
@@ -96,8 +102,10 @@ pub fn invoker(
     group_file: &str,
     passwd_file: &str,
 ) -> Result<Option<Invoker>, UserError> {
-    let (Some(uid_text), Some(gid_text)) = (uid, gid) else {
-        return Ok(None);
+    let (uid_text, gid_text) = match (uid, gid) {
+        (None, None) => return Ok(None),
+        // Half an answer is none: to stay root then would be the worst of all guesses.
+        (uid, gid) => (uid.unwrap_or_default(), gid.unwrap_or_default()),
     };
     let bad = || UserError::BadVariables {
         uid: uid_text.to_owned(),
@@ -121,6 +129,15 @@ pub fn invoker(
         groups,
         home: passwd_file.lines().find_map(|line| home_of(line, uid)),
     }))
+}
+
+/// Number, group and name of the user whose name or number is `key`, as the text of /etc/passwd has them.
+fn account(key: &str, passwd_file: &str) -> Option<(String, String, String)> {
+    passwd_file.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        (name == key || uid == key).then(|| (uid.into(), gid.into(), name.into()))
+    })
 }
 
 /// The group of a line `NAME:PASSWORD:GID:MEMBER,MEMBER` (group(5)), if `user` is a member.
@@ -172,6 +189,26 @@ mod tests {
         check(Some("1001"), Some("100"), "eve", Some((1001, 100, &[100])));
         check(Some("0"), Some("0"), "root", None);
         check(None, None, "craig", None);
+    }
+
+    #[test]
+    fn pkexec_and_doas_say_a_number_or_a_name() {
+        const PASSWD: &str =
+            "root:x:0:0:root:/root:/bin/bash\ncraig:x:1000:100:Craig,,,:/home/craig:/bin/bash\n";
+        let found = Some(("1000".into(), "100".into(), "craig".into()));
+        assert_eq!(account("1000", PASSWD), found);
+        assert_eq!(account("craig", PASSWD), found);
+        assert_eq!(account("eve", PASSWD), None);
+    }
+
+    #[test]
+    fn half_an_answer_is_no_reason_to_stay_root() {
+        for (uid, gid) in [(Some("1000"), None), (None, Some("1000"))] {
+            assert!(matches!(
+                invoker(uid, gid, None, GROUPS, ""),
+                Err(UserError::BadVariables { .. })
+            ));
+        }
     }
 
     #[test]

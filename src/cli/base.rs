@@ -25,6 +25,7 @@ use crate::watch::Watch;
 /// # Errors
 /// Refused, where something is not what it should be; failed, where it cannot be had.
 pub fn run(args: &Base, voice: Voice, audience: Audience) -> Ended {
+    surroundings::as_invoker()?;
     match args {
         Base::List => list(voice),
         Base::Fetch(args) => fetch(args, voice, audience),
@@ -41,7 +42,7 @@ fn keys() -> Result<Vec<TrustedKey>, Failure> {
 
 fn list(voice: Voice) -> Ended {
     let keys = keys()?;
-    let bases = build::bases(&surroundings::cache()).ok();
+    let bases = build::bases(&surroundings::as_invoker()?).ok();
     let mut out = match voice {
         Voice::People => "NAME                HERE  DIGEST  FOR\nmini                yes   own     trying palmfarm; it boots nowhere\n".to_owned(),
         Voice::Json => format!(
@@ -119,7 +120,7 @@ fn fetch_known(name: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, S
             anyhow!("--sha256 is for URLs; for a name the digest is known"),
         ));
     }
-    let bases = build::bases(&surroundings::cache()).map_err(|error| broken(error, watch))?;
+    let bases = build::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
     let keys = keys()?;
     let client = surroundings::client()?;
     let mirror = args.mirror.as_deref().unwrap_or(RELEASES);
@@ -143,7 +144,7 @@ fn fetch_url(url: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha2
             Failure::new(Outcome::Refused, error).hint("give its digest with --sha256, or an https:// URL")
         );
     }
-    let bases = build::bases(&surroundings::cache()).map_err(|error| broken(error, watch))?;
+    let bases = build::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
     let path = bases.join(cached_name(&url));
     // Without a digest nothing tells whether the server has another one by now.
     if let Some(digest) = args.sha256 {
@@ -242,7 +243,7 @@ fn of_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Result<St
 /// What the file is by the catalogue.
 fn of_catalogue(name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Failure> {
     let keys = keys()?;
-    let bases = build::bases(&surroundings::cache()).ok();
+    let bases = build::bases(&surroundings::as_invoker()?).ok();
     let digest = |known: &Known| {
         let pinned = known.sha256.and_then(|sum| sum.parse::<Sha256Sum>().ok());
         pinned.or_else(|| download::remembered(known, &keys, bases.as_deref()?))

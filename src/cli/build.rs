@@ -28,6 +28,7 @@ use crate::watch::Watch;
 /// # Errors
 /// Refused, where farm or base will not do; failed, where the output cannot be written; interrupted.
 pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
+    let cache = surroundings::as_invoker()?;
     let farm = check::load(&args.farm, voice)?;
     let cards = match &args.card {
         Some(name) => vec![check::card(&farm, Some(name))?],
@@ -38,7 +39,7 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         .extension()
         .is_some_and(|extension| extension == "tar")
     {
-        return bundle::run(args, &farm, &cards, voice, audience);
+        return bundle::run(args, &farm, &cards, &cache, voice, audience);
     }
     let outputs = outputs(
         &args.output,
@@ -52,7 +53,7 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     };
     let gathered = read(&farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = open(&farm, &surroundings::cache(), client.as_ref(), watch)?;
+    let base = open(&farm, &cache, client.as_ref(), watch)?;
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
     for card in cards {

@@ -2,7 +2,7 @@
 
 use super::args::Check;
 use super::say::{answer, complaint, event, note_line};
-use super::{build as building, Ended, Failure, OrFail, Outcome, Voice};
+use super::{build as building, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::{self, LoadError, LoadedFarm};
 use palmfarm_spec::farm::ResolvedCard;
 
@@ -11,6 +11,7 @@ use palmfarm_spec::farm::ResolvedCard;
 /// # Errors
 /// Refused, where there is at least one error.
 pub fn run(args: &Check, voice: Voice) -> Ended {
+    surroundings::as_invoker()?;
     let loaded = load(&args.farm, voice)?;
     // Whether a file is there was asked; this is whether it can be put on a card.
     building::read(&loaded)?;

@@ -20,8 +20,7 @@ use super::{ask, build as building, check, devices, surroundings, Ended, Failure
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{
-    approve, become_invoking_user, candidates, refusals, shell_quote, target_of, Allowed, Became, FileRole,
-    OpenCard, Target,
+    approve, candidates, refusals, shell_quote, target_of, Allowed, FileRole, OpenCard, Target,
 };
 use crate::flash::{flash, Job};
 use crate::pool;
@@ -56,10 +55,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         return Err(Failure::new(Outcome::Refused, error).hint("add --yes if it may"));
     }
     let card = take(args, &facts, &target, &allowed, voice)?;
-    let cache = match become_invoking_user().or_fail(Outcome::Failed)? {
-        Became::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
-        Became::Unchanged => surroundings::cache(),
-    };
+    let cache = surroundings::as_invoker()?;
 
     let subject = prepare(args, voice, &cache, watch)?;
     shown.clear();

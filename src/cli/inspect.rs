@@ -12,7 +12,7 @@ use super::say::event;
 use super::{build as building, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::BaseFacts;
 use crate::block::ReadAt;
-use crate::card::{become_invoking_user, printable, size_text, ReadableCard};
+use crate::card::{printable, size_text, ReadableCard};
 use crate::fs::READ_LIMIT;
 use crate::part::{Layout, LayoutError};
 use crate::source::{BaseImage, Expect, Sha256Sum};
@@ -85,17 +85,17 @@ fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
         Failure::new(Outcome::Refused, error).maybe_hint(hint)
     })?;
     if let Some(card) = card {
-        become_invoking_user().or_fail(Outcome::Failed)?;
+        surroundings::as_invoker()?;
         return Ok(Image {
             bytes: Arc::new(card),
             sha256: None,
         });
     }
-    let image =
-        BaseImage::open(&args.image, Expect::Anything, &surroundings::cache(), watch).map_err(|error| {
-            let hint = error.hint();
-            building::not_opened(error, hint, watch)
-        })?;
+    let cache = surroundings::as_invoker()?;
+    let image = BaseImage::open(&args.image, Expect::Anything, &cache, watch).map_err(|error| {
+        let hint = error.hint();
+        building::not_opened(error, hint, watch)
+    })?;
     Ok(Image {
         sha256: Some(image.provenance().sha256),
         bytes: Arc::new(image),

@@ -97,9 +97,9 @@ impl Failure {
             let message = format!("{error:#}");
             match voice {
                 Voice::People => {
-                    complaint_line!("palmfarm: {message}");
+                    complaint_line!("palmfarm: {}", message);
                     if let Some(hint) = &self.hint {
-                        complaint_line!("hint: {hint}");
+                        complaint_line!("hint: {}", hint);
                     }
                 }
                 Voice::Json => {

@@ -4,6 +4,7 @@ use anyhow::anyhow;
 
 use super::args::{Plan, PlanFormat};
 use super::progress::{Audience, Shown};
+use super::say::harmless;
 use super::{build as building, check, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::addresses::Prefix;
 use crate::build;
@@ -18,6 +19,7 @@ use crate::watch::Watch;
 pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
     let prefixes: Result<Vec<Prefix>, _> = args.prefix.iter().map(|prefix| prefix.parse()).collect();
     let prefixes = prefixes.or_fail(Outcome::Usage)?;
+    let cache = surroundings::as_invoker()?;
     let farm = check::load(&args.farm, voice)?;
     let card = check::card(&farm, args.card.as_deref())?;
     let gathered = building::read(&farm)?;
@@ -36,7 +38,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
             let cancel = surroundings::interruptible();
             let base = building::open(
                 &farm,
-                &surroundings::cache(),
+                &cache,
                 // A plan is looked at; nobody expects a gigabyte of it.
                 None,
                 Watch {
@@ -49,7 +51,8 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
             match format {
                 PlanFormat::Json => format!("{}\n", show::json(&plan, &tree)),
                 PlanFormat::Html => html::page(&plan, &tree, &farm.farm.base, &warnings(&farm)),
-                _ => show::text(&plan, &tree),
+                // What lies in files may be anybody's.
+                _ => harmless(&show::text(&plan, &tree)),
             }
         }
     };

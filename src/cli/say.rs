@@ -7,6 +7,8 @@ use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::card::printable;
+
 /// Whether only errors are printed. Set once, from the command line, before anything is.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -24,14 +26,20 @@ pub fn note(line: Arguments<'_>) {
 
 /// A line for people about what went wrong, on standard error.
 pub fn complaint(line: Arguments<'_>) {
-    drop(writeln!(io::stderr(), "{line}"));
+    drop(writeln!(io::stderr(), "{}", harmless(&line.to_string())));
 }
 
 /// A line that is the answer to what was asked, on standard output; not with `--quiet`.
 pub fn answer(line: Arguments<'_>) {
     if !QUIET.load(Ordering::Relaxed) {
-        drop(writeln!(io::stdout(), "{line}"));
+        drop(writeln!(io::stdout(), "{}", harmless(&line.to_string())));
     }
+}
+
+/// `text` without what steers a terminal: names in it come from images, overlays, servers and devices.
+pub fn harmless(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 /// A piece of a line for the person who is asked something.

@@ -4,13 +4,15 @@
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Failure, OrFail, Outcome};
 use crate::build::Ambient;
+use crate::card::{become_invoking_user, Became};
 use crate::download::{Client, Limits};
 use crate::farm::read_regular;
 use crate::source::CacheDir;
@@ -19,10 +21,22 @@ use crate::watch::Cancel;
 /// The largest file of certificates, in bytes; Debian's has 220 KiB.
 const MOST_CERTIFICATES: u64 = 8 << 20;
 
-/// The user's cache.
-#[must_use]
-pub fn cache() -> CacheDir {
-    CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
+/// Give root up where somebody asked root to run this, and find the user's cache: before anything is looked into that
+/// others made. A stranger's farm must not read what only root may. Asked again, it says the same.
+///
+/// # Errors
+/// Failed, where root cannot be given up.
+pub fn as_invoker() -> Result<CacheDir, Failure> {
+    static CACHE: OnceLock<CacheDir> = OnceLock::new();
+    if let Some(cache) = CACHE.get() {
+        return Ok(cache.clone());
+    }
+    let cache = match become_invoking_user().or_fail(Outcome::Failed)? {
+        // The environment is root's.
+        Became::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
+        Became::Unchanged => CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
+    };
+    Ok(CACHE.get_or_init(|| cache).clone())
 }
 
 /// A client for downloads. `SSL_CERT_FILE` names certificates to trust in place of the ones that are built in, as

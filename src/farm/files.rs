@@ -12,6 +12,7 @@ use palmfarm_spec::problem::{Problem, Problems};
 use palmfarm_spec::suggest::{did_you_mean, quoted};
 
 use super::{open_regular, read_regular, LARGEST_FILE};
+use crate::card::shell_quote;
 use crate::download::catalogue::{self, KNOWN};
 use crate::secrets::{self, Environment, SecretError};
 
@@ -253,7 +254,7 @@ impl Look<'_> {
         }
         if let Password::File(file) = password {
             if open_to_others(&self.dir.join(file)) {
-                let hint = format!("chmod 600 {file}");
+                let hint = format!("chmod 600 {}", shell_quote(file));
                 self.warning(&place, "other users of this machine can read the password", &hint);
             }
         }

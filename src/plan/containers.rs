@@ -47,7 +47,8 @@ pub(super) fn plan(
         let run: Vec<_> = declared
             .run
             .iter()
-            .map(|run| step(run, sources))
+            .zip(1_usize..)
+            .map(|(run, number)| step(number, run, sources))
             .collect::<Result<_, _>>()?;
         let image = image(&declared.image);
         let container = firstboot::Container {
@@ -109,9 +110,13 @@ fn pushed(
     Ok(files)
 }
 
-fn step(run: &palmfarm_spec::farm::Run, sources: &Sources) -> Result<firstboot::Run, PlanError> {
+fn step(
+    number: usize,
+    run: &palmfarm_spec::farm::Run,
+    sources: &Sources,
+) -> Result<firstboot::Run, PlanError> {
     let (label, script) = match &run.what {
-        RunWhat::Command(line) => (line.clone(), line.clone()),
+        RunWhat::Command(line) => (command_label(number, line), line.clone()),
         RunWhat::Script(path) => {
             let content: Arc<[u8]> = read(path, sources)?;
             let text = std::str::from_utf8(&content).map_err(|_| PlanError::NoText(path.clone()))?;
@@ -127,12 +132,28 @@ fn step(run: &palmfarm_spec::farm::Run, sources: &Sources) -> Result<firstboot::
     })
 }
 
+/// What reports call the command `line`: the report lies on the FAT partition, where everybody reads it, and the
+/// arguments of a command may be secret.
+fn command_label(number: usize, line: &str) -> String {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte);
+    if word.is_empty() || word.len() > 64 || !word.bytes().all(is_plain) {
+        return format!("line {number} of run");
+    }
+    format!("line {number} of run, {word} …")
+}
+
 /// SHA-256 over what makes a container's content: the same for the same declaration, whatever the card is called and
 /// wherever on it the files lie.
 fn digest(image: &ImageRef, files: &[PushedFile], run: &[firstboot::Run], publish: Option<&str>) -> String {
     let files: Vec<_> = files
         .iter()
         .map(|file| json!([file.path, file.sha256, file.mode]))
+        .collect();
+    // Not the labels: what people are shown makes nothing.
+    let run: Vec<_> = run
+        .iter()
+        .map(|run| json!([run.script, run.retries, run.timeout_seconds]))
         .collect();
     let all = json!({"version": 1, "image": image, "files": files, "run": run, "publish": publish});
     sha256_hex(all.to_string().as_bytes())
@@ -160,4 +181,19 @@ fn in_order(
         }
     }
     Ok(ordered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_no_arguments() {
+        let check = |line: &str, expect: &str| assert_eq!(command_label(2, line), expect);
+        check("apk add nginx", "line 2 of run, apk …");
+        check("  mysql --password=hunter2", "line 2 of run, mysql …");
+        check("PASSWORD=hunter2 mysql", "line 2 of run");
+        check("\u{1b}[2J", "line 2 of run");
+        check("", "line 2 of run");
+    }
 }

@@ -221,6 +221,7 @@ fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) ->
         path: path.map_err(std::io::Error::other)?,
         content: Arc::from(content),
         source: format!("metadata for {}", found.source),
+        private: false,
     };
     let lxd = plan.firstboot.lxd.as_mut();
     let image = lxd.and_then(|lxd| lxd.images.iter_mut().find(|image| image.alias == found.alias));

@@ -5,6 +5,7 @@ mod containers;
 pub mod html;
 pub mod images;
 mod preseed;
+pub(crate) mod secret;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +93,8 @@ pub struct Carried {
     pub content: Arc<[u8]>,
     /// The path beside the farm file.
     pub source: String,
+    /// Whether only its owner may read it there: then only root may on the card, and nothing shows it.
+    pub private: bool,
 }
 
 /// What was read beforehand: the files that [`named_files`] lists, by the path that the farm gives.
@@ -293,6 +296,7 @@ fn carried(path: &str, source: &str, sources: &Sources) -> Result<Carried, PlanE
         path: card_path(path, source)?,
         content: read(source, sources)?,
         source: source.into(),
+        private: false,
     })
 }
 

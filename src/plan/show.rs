@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use palmfarm_spec::stack;
 use serde_json::{json, Value};
 
-use super::CardPlan;
+use super::{secret, CardPlan};
 use crate::tree::{Access, Node, Planned, Privacy, Tree};
 
 /// How much of a file is shown in the text form, in bytes; programs get all of it.
@@ -43,7 +43,7 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
             let keys = device
                 .value
                 .iter()
-                .map(|(key, value)| format!("{key}={value}"))
+                .map(|(key, value)| format!("{key}={}", one_line(value)))
                 .collect::<Vec<_>>()
                 .join(" ");
             out.push_str(&format!(
@@ -54,7 +54,7 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
         for (key, value) in &stack.config {
             out.push_str(&format!(
                 "    config {key}={}  (from {})\n",
-                value.value,
+                one_line(secret::shown(key, &value.value)),
                 whose(&value.from)
             ));
         }
@@ -81,6 +81,12 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
     out
 }
 
+/// `value` on the line that it is shown on.
+fn one_line(value: &str) -> String {
+    let visible = |char: char| if char.is_control() { '\u{fffd}' } else { char };
+    value.chars().map(visible).collect()
+}
+
 /// For programs.
 #[must_use]
 pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
@@ -94,10 +100,12 @@ pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
                 .devices
                 .iter()
                 .map(|(name, device)| (name.clone(), json!({"keys": device.value, "from": device.from})));
-            let config = stack
-                .config
-                .iter()
-                .map(|(key, value)| (key.clone(), json!({"value": value.value, "from": value.from})));
+            let config = stack.config.iter().map(|(key, value)| {
+                (
+                    key.clone(),
+                    json!({"value": secret::shown(key, &value.value), "from": value.from}),
+                )
+            });
             json!({
                 "name": container.name, "mac": container.mac, "addresses": container.predicted,
                 "profiles": container.profiles,

@@ -5,8 +5,10 @@ use minijinja::{context, Value};
 use serde_json::json;
 
 use super::build::{Build, Check, From};
+use super::host::privacy_of;
 use super::{Inputs, RenderError};
 use crate::base::{Arch, BaseFacts};
+use crate::plan::secret::is_often_secret;
 use crate::plan::CardPlan;
 use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 
@@ -62,10 +64,10 @@ pub(super) fn render(
     for file in &plan.payload {
         let node = Node::File {
             content: file.content.clone(),
-            access: Access::root(0o644),
+            access: Access::root(if file.private { 0o600 } else { 0o644 }),
         };
         let origin = format!("farm.yaml: {}", file.source);
-        add(build, file.path.as_str(), node, &origin, Privacy::Public)?;
+        add(build, file.path.as_str(), node, &origin, privacy_of(file))?;
     }
     build.dir("/var/lib/palmfarm", 0o755, "palmfarm-agent")
 }
@@ -105,7 +107,26 @@ fn preseed(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
         mode: 0o600,
     };
     let values = context! { preseed => Value::from(Serde(&lxd.preseed)) };
-    build.root(from, values, &Check::Yaml(expected))
+    let text = build.text(from, values, &Check::Yaml(expected))?;
+    let mut keys = lxd
+        .preseed
+        .profiles
+        .iter()
+        .flat_map(|profile| profile.config.keys());
+    let privacy = if keys.any(|key| is_often_secret(key)) {
+        Privacy::Secret
+    } else {
+        Privacy::Public
+    };
+    let origin = format!("templates/{}", from.template);
+    build.file(
+        Volume::Root,
+        from.path,
+        text.as_bytes(),
+        from.mode,
+        &origin,
+        privacy,
+    )
 }
 
 /// Whether `agent` is an executable for `arch`: the magic number and `e_machine` of its ELF header (elf(5)).

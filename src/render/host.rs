@@ -5,7 +5,7 @@ use minijinja::context;
 use super::build::{Build, Check, From, UNITS};
 use super::RenderError;
 use crate::base::BaseFacts;
-use crate::plan::CardPlan;
+use crate::plan::{CardPlan, Carried};
 use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 
 /// Plan what every card has.
@@ -55,15 +55,24 @@ pub(super) fn files(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Res
         let planned = Planned {
             node: Node::File {
                 content: file.content.clone(),
-                access: Access::root(0o644),
+                access: Access::root(if file.private { 0o600 } else { 0o644 }),
             },
             origin: format!("farm.yaml files: {}", file.source),
-            privacy: Privacy::Public,
+            privacy: privacy_of(file),
         };
         let (volume, path) = place(Volume::Root, &file.path, base)?;
         build.tree.replace(volume, path, planned);
     }
     Ok(())
+}
+
+/// What only its owner may read beside the farm file is nobody else's business in plans and manifests either.
+pub(super) fn privacy_of(file: &Carried) -> Privacy {
+    if file.private {
+        Privacy::Secret
+    } else {
+        Privacy::Public
+    }
 }
 
 /// Where a path of the running host lies on the card: what is below the mount point of the FAT partition would be hidden

@@ -222,7 +222,8 @@ pub struct PushedFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// What people see of it: the line, or the script's name.
+    /// What people see of it: the place and the first word of a line, or the script's name. Never the arguments, which
+    /// may be secret.
     pub label: String,
     /// Handed to `sh` in the container: a line or a whole script.
     pub script: String,

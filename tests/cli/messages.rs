@@ -1,6 +1,7 @@
 //! Exit codes and what stands on which channel.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::{command, farm_in, has_agents, palmfarm, told};
 
@@ -130,6 +131,83 @@ fn a_base_that_nobody_knows_is_a_problem_of_the_farm() {
     ] {
         assert!(said.contains(expect), "{expect}: {said}");
     }
+}
+
+#[test]
+fn names_do_not_steer_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        ["check", "bad\u{1b}[2J\u{1b}]0;x\u{7}.yaml"],
+        ["inspect", "bad\u{1b}[2J.img"],
+    ] {
+        let out = palmfarm(dir.path(), &args);
+        assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+        assert!(
+            !out.stderr.contains(&0x1b) && !out.stderr.contains(&7),
+            "{}",
+            told(&out)
+        );
+    }
+}
+
+#[test]
+fn what_may_be_secret_is_in_no_plan() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let farm = "farm: 1\nbase: mini\nhostname: palm\nfiles: {/etc/key.pem: key.pem}\n\
+                lxd: {profiles: {db: {config: {environment.DB_PASSWORD: planted-secret}}}}\n\
+                containers:\n  web:\n    image: images:alpine/3.20\n    profiles: [default, extbridge, db]\n\
+                \x20   config: {user.user-data: planted-secret}\n    run: [mysql --password=planted-secret]\n";
+    fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+    fs::write(dir.path().join("key.pem"), "planted-secret\n").unwrap();
+    fs::set_permissions(dir.path().join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    for format in ["text", "json", "html"] {
+        let out = palmfarm(dir.path(), &["plan", "farm.yaml", "--format", format]);
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+        assert!(!told(&out).contains("planted-secret"), "{format}: {}", told(&out));
+    }
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "x.img"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    let manifest = fs::read_to_string(dir.path().join("x.img.manifest.json")).unwrap();
+    assert!(!manifest.contains("planted-secret"), "{manifest}");
+    let key = palmfarm(dir.path(), &["inspect", "x.img", "root:/etc/key.pem"]);
+    assert_eq!(key.stdout, b"planted-secret\n");
+}
+
+#[test]
+fn root_reads_no_more_than_who_asked_for_it() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("only-root");
+    fs::write(&file, "x").unwrap();
+    if fs::metadata(&file).is_ok_and(|facts| std::os::unix::fs::MetadataExt::uid(&facts) != 0) {
+        println!("skipped: giving root up needs root");
+        return;
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        "farm: 1\nbase: mini\nhostname: palm\nfiles: {/etc/x: only-root}\n",
+    )
+    .unwrap();
+    let build: &[&str] = &["build", "farm.yaml", "-o", "x.img"];
+    for args in [&["check", "farm.yaml"], &["plan", "farm.yaml"], build] {
+        for gid in [Some("65534"), None] {
+            let mut command = command(dir.path());
+            command.args(args).env("SUDO_UID", "65534").env_remove("SUDO_GID");
+            command.envs(gid.map(|gid| ("SUDO_GID", gid)));
+            let out = command.output().unwrap();
+            // With half of an answer, nothing is done at all.
+            let expect = if gid.is_some() { 1 } else { 3 };
+            assert_eq!(out.status.code(), Some(expect), "{args:?}: {}", told(&out));
+        }
+    }
+    assert!(!dir.path().join("x.img").exists());
 }
 
 #[test]

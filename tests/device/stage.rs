@@ -4,7 +4,9 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use palmfarm::card::facts::{gather, look_up};
 use palmfarm::card::{approve, Allow, Allowed, ApprovedCard, Facts, FileRole, Refusal};
@@ -43,6 +45,20 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// How often something that is busy for a moment is tried again, and how long that moment is.
+const TRIES: u32 = 50;
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Run a program that may fail, and says so to nobody; whether it did not.
+fn quietly(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// A loop device over a sparse file of its own, and what was put on it.
 pub(crate) struct Disk {
     folder: TempDir,
@@ -65,6 +81,10 @@ impl Disk {
         File::create(&file).unwrap().set_len(size).unwrap();
         let arguments = [options, &["-f", "--show", file.to_str().unwrap()]].concat();
         let node = run("losetup", &arguments);
+        // A test that was killed leaves its partition to whoever gets the number next.
+        if Path::new(&format!("{node}p1")).exists() {
+            quietly("delpart", &[&node, "1"]);
+        }
         Self {
             folder,
             node,
@@ -85,11 +105,21 @@ impl Disk {
     pub(crate) fn partition(&mut self) -> String {
         let number = u32::try_from(self.partitions.len()).unwrap() + 1;
         let sectors = fs::metadata(self.file()).unwrap().len() / 512 - 2048;
-        run(
-            "addpart",
-            &[&self.node, &number.to_string(), "2048", &sectors.to_string()],
-        );
+        let number_text = number.to_string();
+        // The device's number was another test's before, and its partition may be one that would not go then.
+        for _ in 0..TRIES {
+            let added = quietly(
+                "addpart",
+                &[&self.node, &number_text, "2048", &sectors.to_string()],
+            );
+            if added {
+                break;
+            }
+            quietly("delpart", &[&self.node, &number_text]);
+            sleep(MOMENT);
+        }
         self.partitions.push(number);
+        assert!(Path::new(&format!("{}p{number}", self.node)).exists());
         format!("{}p{number}", self.node)
     }
 
@@ -163,9 +193,13 @@ impl Drop for Disk {
                 .status();
         }
         for number in &self.partitions {
-            let _ = Command::new("delpart")
-                .args([&self.node, &number.to_string()])
-                .status();
+            // Whoever looks at every device of the machine, as another test does, keeps it busy for a moment.
+            for _ in 0..TRIES {
+                if quietly("delpart", &[&self.node, &number.to_string()]) {
+                    break;
+                }
+                sleep(MOMENT);
+            }
         }
         let _ = Command::new("losetup").args(["-d", &self.node]).status();
     }

@@ -175,8 +175,9 @@ fn says_what_it_left(signal: &str) {
             break;
         }
     }
-    let status = Command::new("kill")
-        .args([signal, &child.id().to_string()])
+    // The shell's own: not every system has the program.
+    let status = Command::new("sh")
+        .args(["-c", "kill \"$0\" \"$1\"", signal, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(status.success());

@@ -202,7 +202,7 @@ fn a_command_that_fails_is_shown_with_its_output() {
         &ran,
         "container web",
         StepState::Failed,
-        "running \"set it up\" in web failed 1 time(s)",
+        "running set it up in web failed 1 time(s)",
     );
     says(&ran, "container web", StepState::Failed, "exit code 3");
     assert_eq!(ran.step("container web").output, ["one", "two"]);

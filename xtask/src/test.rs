@@ -113,6 +113,7 @@ const ORACLES: &[Package] = &[
     command("mount", "losetup"),
     command("iproute2", "ip"),
     command("bmap-tools", "bmaptool"),
+    command("btrfs-progs", "mkfs.btrfs"),
     command("gnupg", "gpg"),
     command("openssl", "openssl"),
 ];

@@ -268,7 +268,7 @@ fn attempt(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Res
         };
         if tries > step.retries {
             let message = format!(
-                "running \"{}\" in {name} failed {tries} time(s): {why}; mend it and run palmfarm-agent run, which \
+                "running {} in {name} failed {tries} time(s): {why}; mend it and run palmfarm-agent run, which \
                  starts again from a fresh container",
                 step.label
             );

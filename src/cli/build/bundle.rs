@@ -17,6 +17,7 @@ use crate::cli::say::{event, note_line};
 use crate::cli::{surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::LoadedFarm;
 use crate::newfile::{Durability, NewFile, Readers};
+use crate::source::CacheDir;
 use crate::tree::{CardPath, Node, Tree, Volume};
 use crate::watch::Watch;
 
@@ -31,6 +32,7 @@ pub(super) fn run(
     args: &Build,
     farm: &LoadedFarm,
     cards: &[ResolvedCard],
+    cache: &CacheDir,
     voice: Voice,
     audience: Audience,
 ) -> Ended {
@@ -51,7 +53,7 @@ pub(super) fn run(
     };
     let gathered = read(farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = open(farm, &surroundings::cache(), client.as_ref(), watch)?;
+    let base = open(farm, cache, client.as_ref(), watch)?;
     let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?).map_err(refused)?;
     let tree = build::render(farm, &gathered, &plan, &base).map_err(refused)?;
     shown.clear();

@@ -11,7 +11,7 @@ use palmfarm_spec::firstboot::{Container, ImageRef};
 use palmfarm_spec::stack::Stacked;
 
 use super::show::{kind, shown};
-use super::CardPlan;
+use super::{secret, CardPlan};
 use crate::tree::{Planned, Tree, Volume};
 
 const STYLE: &str = include_str!("style.css");
@@ -244,7 +244,7 @@ fn left_with(container: &Container, stack: &Stacked) -> String {
             key,
             format!(
                 "<span class=\"mono\">{}</span> {}",
-                esc(&value.value),
+                esc(secret::shown(key, &value.value)),
                 from(&value.from)
             ),
         );

@@ -138,7 +138,8 @@ impl Router {
         let pid = self.dir.join("dnsmasq.pid");
         let pid = fs::read_to_string(&pid).with_context(|| format!("reading {}", pid.display()))?;
         // Its number counts in the namespace, so it is ended from there.
-        sh::run(self.cmd("kill").arg(pid.trim())).context("ending dnsmasq")
+        // By the shell's own `kill`, which every system has.
+        sh::run(self.cmd("sh").args(["-c", "kill \"$0\"", pid.trim()])).context("ending dnsmasq")
     }
 
     /// Come back as it was.
