@@ -51,7 +51,22 @@ impl NewFile {
     /// [`io::ErrorKind::InvalidInput`] where `path` names no file, [`io::ErrorKind::AlreadyExists`] where a
     /// directory, device or the like stands there, else what the file system says.
     pub fn create(path: &Path, readers: Readers) -> io::Result<Self> {
-        let path = resolve(path)?;
+        Self::begin(resolve(path)?, readers)
+    }
+
+    /// As [`create`](Self::create), for a name that the user did not choose: a symlink there is replaced, and what it
+    /// leads to is left alone. In a folder that others write to, anybody could have put it there.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_unlinked(path: &Path, readers: Readers) -> io::Result<Self> {
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if there.is_symlink() => Self::begin(path.to_owned(), readers),
+            _ => Self::create(path, readers),
+        }
+    }
+
+    fn begin(path: PathBuf, readers: Readers) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         let parent = path
             .parent()
@@ -265,6 +280,14 @@ mod tests {
         }
         std::fs::write(dir.path().join("real"), "old").unwrap();
         symlink("real", dir.path().join("link")).unwrap();
+        let unlinked = dir.path().join("unlinked");
+        symlink("there", &unlinked).unwrap();
+        NewFile::create_unlinked(&unlinked, Readers::All)
+            .unwrap()
+            .commit(Durability::Cached)
+            .unwrap();
+        assert!(std::fs::symlink_metadata(&unlinked).unwrap().is_file());
+        assert!(!dir.path().join("there").exists());
         let new = NewFile::create(&dir.path().join("link"), Readers::All).unwrap();
         new.file().write_all(b"new").unwrap();
         new.commit(Durability::Cached).unwrap();

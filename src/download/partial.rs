@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
 use super::DownloadError;
+use crate::newfile::{Durability, NewFile, Readers};
 use crate::source::Sha256Sum;
 use crate::watch::{Phase, Watch};
 
@@ -135,7 +136,11 @@ impl Partial {
     pub(super) fn begin(&mut self, from: Origin) -> Result<(), DownloadError> {
         let path = self.origin_path();
         let text = format!("1\n{}\n{}\n{}\n", from.url, from.validator, from.total);
-        fs::write(&path, text).map_err(|source| DownloadError::Write { path, source })?;
+        let written = NewFile::create_unlinked(&path, Readers::Owner).and_then(|new| {
+            new.file().write_all(text.as_bytes())?;
+            new.commit(Durability::Cached)
+        });
+        written.map_err(|source| DownloadError::Write { path, source })?;
         self.from = from;
         Ok(())
     }

@@ -137,7 +137,7 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), DownloadError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    let new = NewFile::create(path, Readers::All).map_err(failed)?;
+    let new = NewFile::create_unlinked(path, Readers::All).map_err(failed)?;
     std::io::Write::write_all(&mut new.file(), bytes).map_err(failed)?;
     new.commit(Durability::Cached).map_err(failed)
 }

@@ -206,7 +206,7 @@ fn staged(path: &Path, text: &str) -> Result<NewFile, SinkError> {
     let target = path.display().to_string();
     let write = || {
         // The digests in it are of an image with password hashes in it; who may not read that needs none.
-        let new = NewFile::create(path, Readers::Owner)?;
+        let new = NewFile::create_unlinked(path, Readers::Owner)?;
         new.file().write_all(text.as_bytes())?;
         new.file().sync_all()?;
         Ok(new)

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::digest::{recall, remember, sha256, write_small};
+use super::digest::{own_text, recall, remember, sha256, write_small};
 use super::file::{FileAt, Identity};
 use super::unpack::{unpack, Packing};
 use super::{Sha256Sum, SourceError};
@@ -124,9 +124,7 @@ impl CacheDir {
         name: &str,
         watch: Watch<'_>,
     ) -> Result<Option<(FileAt, Identity)>, SourceError> {
-        let expect = std::fs::read_to_string(digest)
-            .ok()
-            .and_then(|text| text.parse::<Sha256Sum>().ok());
+        let expect = own_text(digest).and_then(|text| text.parse::<Sha256Sum>().ok());
         let file = File::open(image).and_then(FileAt::new).ok();
         let Some((expect, file)) = expect.zip(file) else {
             return Ok(None);

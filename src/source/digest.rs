@@ -1,10 +1,12 @@
 //! SHA-256 of a file as downloaded, and where such digests are remembered.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::file::Identity;
@@ -95,7 +97,7 @@ pub(super) fn sha256(
 
 /// The digest that was remembered for the file with this identity.
 pub(super) fn recall(cache: &CacheDir, identity: &Identity) -> Option<Sha256Sum> {
-    let text = std::fs::read_to_string(cache.hash_of(identity)?).ok()?;
+    let text = own_text(&cache.hash_of(identity)?)?;
     let (line, sum) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     (line == fingerprint(identity)).then(|| sum.parse().ok())?
 }
@@ -131,11 +133,23 @@ fn fingerprint(identity: &Identity) -> String {
     )
 }
 
+/// A small file that this user wrote and nobody else can: what a cache says is believed, so that it must be ours.
+pub(super) fn own_text(path: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let facts = file.metadata().ok()?;
+    let ours = facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o022 == 0;
+    let mut text = String::new();
+    (ours && facts.is_file()).then_some(())?;
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, 4096), &mut text).ok()?;
+    Some(text)
+}
+
 pub(super) fn write_small(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let new = NewFile::create(path, Readers::Owner)?;
+    let new = NewFile::create_unlinked(path, Readers::Owner)?;
     std::io::Write::write_all(&mut new.file(), bytes)?;
     new.commit(Durability::Cached)
 }

@@ -45,7 +45,7 @@ pub(super) fn unpack(
         path: image.into(),
         source,
     };
-    let new = NewFile::create(image, Readers::Owner).map_err(failed)?;
+    let new = NewFile::create_unlinked(image, Readers::Owner).map_err(failed)?;
     let dir = image.parent().unwrap_or(image);
     let free = rustix::fs::statvfs(dir).map_err(|error| failed(error.into()))?;
     let room = free

@@ -38,6 +38,13 @@ fn base_and_hash() {
     "#]],
     );
     check(
+        "base: \"https://craig:hunter2@images.example.net/x.img.xz\"\n",
+        &expect![[r#"
+            1:7 error: a user name or password in the URL of a base would stand in plans and manifests (download it yourself, and name the file)
+            1:7 warning: nothing says what this download must be (write its `sha256`, which the server lists beside it)
+        "#]],
+    );
+    check(
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
             1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3

@@ -16,6 +16,11 @@ pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
         BaseRef::Url(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
             p.push(bad("http and https are the schemes of URLs".into()));
         }
+        BaseRef::Url(url) if names_a_user(url) => {
+            let message = "a user name or password in the URL of a base would stand in plans and manifests";
+            let problem = Problem::error(node.span, message);
+            p.push(problem.hint("download it yourself, and name the file"));
+        }
         BaseRef::Name(name) => {
             if let Err(why) = names::object(name) {
                 p.push(
@@ -27,6 +32,13 @@ pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
         BaseRef::Url(_) | BaseRef::Path(_) => {}
     }
     Some(text)
+}
+
+/// Whether there is user information in the authority of `url` (RFC 3986, section 3.2.1).
+fn names_a_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.contains('@')
 }
 
 pub(super) fn sha256(node: &Node, p: &mut Problems) -> Option<String> {
