@@ -91,7 +91,12 @@ fn variable(name: &str) -> Option<OsString> {
 #[must_use]
 pub fn interruptible() -> Cancel {
     let cancel = Cancel::new();
+    let ignored = ignored();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // nohup(1), and shells for what runs in the background, want it to have no effect.
+        if ignored.contains(&signal) {
+            continue;
+        }
         let flag = cancel.flag();
         // Where no handler can be set, the signal ends the program, and a file without a name vanishes with it.
         drop(signal_hook::flag::register_conditional_shutdown(
@@ -102,4 +107,32 @@ pub fn interruptible() -> Cancel {
         drop(signal_hook::flag::register(signal, flag));
     }
     cancel
+}
+
+/// The signals that this process was started to ignore.
+fn ignored() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_in(&status)
+}
+
+/// From `SigIgn:` of /proc/PID/status: a mask, where signal 1 is the lowest bit (proc(5)).
+fn ignored_in(status: &str) -> Vec<i32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    (1..=64).filter(|signal| mask >> (signal - 1) & 1 == 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let check = |status: &str, expect: &[i32]| assert_eq!(ignored_in(status), expect);
+        check("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n", &[1, 13]);
+        check("SigIgn:\t8000000000000000\n", &[64]);
+        check("Name:\tx\n", &[]);
+    }
 }
