@@ -79,6 +79,14 @@ impl<'a> Progress<'a> {
 
     /// Everything was tried.
     pub(crate) fn finish(mut self, digest: &str) -> State {
+        if self
+            .report
+            .steps
+            .iter()
+            .any(|step| step.state == StepState::Changed)
+        {
+            report::settle(self.root, self.document);
+        }
         self.report.network = report::network_now(self.root, self.document);
         self.report.state = report::state(&self.report.steps);
         let state = self.report.state;

@@ -4,18 +4,27 @@
 //! a power cut while it is written can cost more than a report.
 
 use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use palmfarm_spec::farm::Ipv6;
 use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::mac::Mac;
 use palmfarm_spec::report::{Container, Network, Outcome, Report, State, Step, StepState, VERSION};
 
+use crate::ip::Address;
 use crate::root::Root;
-use crate::{ip, network, nic};
+use crate::{confirm, ip, network, nic};
 
 /// Where it lies on ext4, without `.json` for programs and `.txt` for people.
 pub const PATH: &str = "/var/lib/palmfarm/report";
 
 /// The one of the run that is at work, or was in this boot.
 pub const LIVE: &str = "/run/palmfarm/report";
+
+/// How long the host's own address may take once everything else is done. A router answers a solicitation within half a
+/// second, and the kernel sends three, four seconds apart (RFC 4861, 6.3.7 and 10).
+const SETTLING: Duration = Duration::from_secs(16);
 
 /// Its name in the root of the FAT partition.
 const NAME: &str = "palmfarm-report";
@@ -56,6 +65,39 @@ pub fn network_now(root: &Root, document: &FirstBoot) -> Network {
         addresses,
         outcome,
     }
+}
+
+/// Wait until the host has the address that follows from its MAC, where the LAN has IPv6 and the farm lets it speak: it
+/// comes a few seconds after a bridge has changed hands, and it is the one that people were told.
+pub(crate) fn settle(root: &Root, document: &FirstBoot) {
+    let network = &document.network;
+    let declared = network.ipv6 == Ipv6::Auto && network::outcome(root, network) != Outcome::RolledBack;
+    let interface = network.addressed();
+    let Some(mac) = nic::look(root, &interface).and_then(|nic| nic.mac) else {
+        return;
+    };
+    let end = Instant::now() + SETTLING;
+    while declared && is_forming(mac, &ip::addresses(&interface), &ip::gateways(&interface)) {
+        if Instant::now() > end {
+            return;
+        }
+        sleep(confirm::PAUSE);
+    }
+}
+
+/// Whether the address that follows from `mac` is to be expected, and is not there yet or not usable yet.
+fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
+    let global = || {
+        addresses
+            .iter()
+            .filter(|address| address.global && address.ip.is_ipv6())
+    };
+    let formed = |address: &Address| match address.ip {
+        IpAddr::V6(ip) => address.usable && mac.address_in(ip) == ip,
+        IpAddr::V4(_) => false,
+    };
+    let lan_has_ipv6 = global().next().is_some() || gateways.iter().any(IpAddr::is_ipv6);
+    lan_has_ipv6 && !global().any(formed)
 }
 
 /// How a card with these steps stands.
@@ -246,6 +288,29 @@ mod tests {
         "22 1 179:2 / / rw shared:1 - ext4 /dev/mmcblk0p2 rw\n\
          40 22 179:1 / /boot/firmware rw,relatime shared:20 - vfat /dev/mmcblk0p1 rw\n",
     );
+
+    #[test]
+    fn the_address_of_the_mac_is_waited_for_where_there_is_ipv6() {
+        let mac: Mac = "b8:27:eb:12:34:56".parse().unwrap();
+        let check = |addresses: &[(&str, bool)], gateways: &[&str], expect: bool| {
+            let addresses: Vec<Address> = addresses
+                .iter()
+                .map(|(ip, usable)| Address {
+                    ip: ip.parse().unwrap(),
+                    global: !ip.starts_with("fe80"),
+                    usable: *usable,
+                })
+                .collect();
+            let gateways: Vec<IpAddr> = gateways.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(is_forming(mac, &addresses, &gateways), expect, "{addresses:?}");
+        };
+        let (own, link) = ("2001:db8::ba27:ebff:fe12:3456", "fe80::ba27:ebff:fe12:3456");
+        check(&[("192.0.2.7", true), (link, true)], &["192.0.2.1"], false);
+        check(&[("192.0.2.7", true), ("2001:db8::1dca", true)], &[], true);
+        check(&[(link, true)], &["fe80::1"], true);
+        check(&[(own, false), ("2001:db8::1dca", true)], &["fe80::1"], true);
+        check(&[(own, true), ("2001:db8::1dca", true)], &["fe80::1"], false);
+    }
 
     #[test]
     fn a_mount_is_seen() {
