@@ -6,8 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// No text that the agent reads is larger, in bytes; the document with its scripts is the largest.
-const LARGEST: u64 = 16 << 20;
+use palmfarm_spec::firstboot::LARGEST;
 
 /// The top of the card's file tree.
 #[derive(Clone, Debug)]
@@ -135,17 +134,15 @@ impl Root {
     }
 }
 
-/// All of a text file of at most 16 MiB.
+/// All of a text file that is no larger than a document may be; no text that the agent reads is larger.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let file = File::open(path)?;
-    if file.take(LARGEST).read_to_string(&mut text).map(u64::try_from)? == Ok(LARGEST) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is larger than 16 MiB",
-        ));
+    File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length <= LARGEST) {
+        return Ok(text);
     }
-    Ok(text)
+    let why = format!("it is larger than {} MiB", LARGEST >> 20);
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 #[cfg(test)]
@@ -197,5 +194,16 @@ mod tests {
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(root.names("/nowhere"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_as_large_as_a_document_may_be_is_read() {
+        let most = usize::try_from(palmfarm_spec::firstboot::LARGEST).unwrap();
+        let scratch = Scratch::new("root-large", &[("/most", &"x".repeat(most))]);
+        let root = &scratch.0;
+        assert_eq!(root.read("/most").unwrap().len(), most);
+        root.write("/more", "x".repeat(most + 1).as_bytes()).unwrap();
+        let error = root.read("/more").unwrap_err().to_string();
+        assert_eq!(error, "it is larger than 16 MiB");
     }
 }

@@ -1,5 +1,5 @@
-//! The files that a farm names: each is there, is what it must be, and is no larger than it may be. Nothing is kept;
-//! whoever needs a file reads it again.
+//! The files that a farm names: each is there, is what it must be, and is no larger than it may be. Nothing is kept but
+//! how long each script is; whoever needs a file reads it again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,26 +11,30 @@ use palmfarm_spec::node::{Node, Step};
 use palmfarm_spec::problem::{Problem, Problems};
 use palmfarm_spec::suggest::{did_you_mean, quoted};
 
-use super::{open_regular, read_regular, LARGEST_FILE};
+use super::scripts::Scripts;
+use super::{open_regular, LARGEST_FILE};
 use crate::card::shell_quote;
 use crate::download::catalogue::{self, KNOWN};
 use crate::secrets::{self, Environment, SecretError};
 
-/// The largest script, in bytes: it travels in the first-boot document.
-const LARGEST_SCRIPT: u64 = 1 << 20;
-
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
 
-/// Look at every file that `farm`, read from `document`, names below `dir`.
+/// Look at every file that `farm`, read from `document`, names below `dir`. Returns how long each script is in the
+/// first-boot document.
 pub(super) fn check(
     farm: &Farm,
     document: &Node,
     dir: &Path,
     environment: Environment<'_>,
     p: &mut Problems,
-) {
-    let look = &mut Look { document, dir, p };
+) -> BTreeMap<String, u64> {
+    let look = &mut Look {
+        document,
+        dir,
+        p,
+        scripts: Scripts::default(),
+    };
     match BaseRef::new(&farm.base) {
         BaseRef::Path(path) => drop(look.regular(&["base".into()], path)),
         BaseRef::Name(name) => look.base(&["base".into()], name),
@@ -68,12 +72,14 @@ pub(super) fn check(
     for (index, overlay) in farm.overlays.iter().enumerate() {
         look.overlay(&["overlays".into(), index.into()], overlay);
     }
+    std::mem::take(&mut look.scripts).lengths()
 }
 
 struct Look<'a> {
     document: &'a Node,
     dir: &'a Path,
     p: &'a mut Problems,
+    scripts: Scripts,
 }
 
 /// What kind of archive is expected.
@@ -164,30 +170,18 @@ impl Look<'_> {
     }
 
     fn script(&mut self, place: &[Step<'_>], path: &str) {
-        let read = read_regular(&self.dir.join(path), LARGEST_SCRIPT);
-        let Some(bytes) = self.found(place, path, read) else {
-            return;
-        };
-        let Ok(text) = std::str::from_utf8(&bytes) else {
-            return self.error(place, format!("{} is no script: it is no UTF-8", quoted(path)));
-        };
-        if text.contains('\0') {
-            return self.error(
-                place,
-                format!("{} is no script: it holds a NUL byte", quoted(path)),
-            );
+        let mut scripts = std::mem::take(&mut self.scripts);
+        let looked = scripts.problems(path, &self.dir.join(path));
+        if let Some(problems) = self.found(place, path, looked) {
+            for problem in problems {
+                let span = self.document.locate(place);
+                self.p.push(Problem {
+                    span,
+                    ..problem.clone()
+                });
+            }
         }
-        if text.trim().is_empty() {
-            self.warning(place, "the script is empty", "it does nothing");
-        }
-        if text.contains("\r\n") {
-            let hint = "sed -i 's/\\r$//' takes the carriage returns away";
-            self.warning(
-                place,
-                "the script has the line ends of Windows, which a shell takes for part of the line",
-                hint,
-            );
-        }
+        self.scripts = scripts;
     }
 
     fn archive(&mut self, place: &[Step<'_>], path: &str, expected: Archive) {

@@ -4,6 +4,7 @@
 mod files;
 mod macs;
 mod schema;
+mod scripts;
 mod yaml;
 
 use std::fmt;
@@ -130,7 +131,8 @@ pub fn parse(
     let farm = decode::farm(&document, &mut problems);
     if let Some(farm) = &farm {
         check::farm(farm, &document, &mut problems);
-        files::check(farm, &document, dir, environment, &mut problems);
+        let scripts = files::check(farm, &document, dir, environment, &mut problems);
+        check::document_fits(farm, &document, &scripts, &mut problems);
         if problems.errors() == 0 {
             macs::check(farm, &document, &mut problems);
         }
@@ -192,7 +194,12 @@ impl LoadedFarm {
 /// # Errors
 /// It cannot be read, is no regular file, or is larger.
 pub fn read_regular(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
-    read_bounded(open_regular(path)?, largest)
+    let file = open_regular(path)?;
+    // What is too large by its own account is not read to see it.
+    if file.metadata()?.len() > largest {
+        return Err(too_large(largest));
+    }
+    read_bounded(file, largest)
 }
 
 /// A regular file: opening a pipe would wait for a writer, and a device has no end.
@@ -283,6 +290,10 @@ fn read_bounded(file: File, largest: u64) -> io::Result<Vec<u8>> {
     if u64::try_from(bytes.len()).is_ok_and(|len| len <= largest) {
         return Ok(bytes);
     }
+    Err(too_large(largest))
+}
+
+fn too_large(largest: u64) -> io::Error {
     let message = format!("it is larger than {} KiB", largest >> 10);
-    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }

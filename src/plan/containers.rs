@@ -30,6 +30,7 @@ pub(super) fn plan(
     let lxd = farm.lxd.clone().unwrap_or_default();
     let profiles = stack::profiles(&lxd, &card.network);
     let mut all = Vec::new();
+    let mut made: Option<(&Container, Content)> = None;
     for addressed in addresses::containers(farm, &card.name) {
         let declared = addressed.container;
         let names = declared.stacked(&card.network);
@@ -43,18 +44,15 @@ pub(super) fn plan(
                 .entry("security.nesting".into())
                 .or_insert_with(|| "true".into());
         }
-        let files = pushed(declared, sources, payload)?;
-        let run: Vec<_> = declared
-            .run
-            .iter()
-            .zip(1_usize..)
-            .map(|(run, number)| step(number, run, sources))
-            .collect::<Result<_, _>>()?;
-        let image = image(&declared.image);
+        // Replicas come one after the other and have one content, which may take long to hash.
+        let content = match made.take() {
+            Some((of, content)) if std::ptr::eq(of, declared) => content,
+            _ => content(declared, sources, payload)?,
+        };
         let container = firstboot::Container {
-            digest: digest(&image, &files, &run, declared.publish.as_deref()),
+            digest: content.digest.clone(),
             name: addressed.name,
-            image,
+            image: content.image.clone(),
             profiles: names,
             mac,
             predicted: if bridged {
@@ -64,13 +62,40 @@ pub(super) fn plan(
             },
             config,
             devices: declared.devices.clone(),
-            files,
-            run,
+            files: content.files.clone(),
+            run: content.run.clone(),
             publish: declared.publish.clone(),
         };
         all.push((container, stacked));
+        made = Some((declared, content));
     }
     Ok(in_order(all)?.into_iter().unzip())
+}
+
+/// What is the same in every replica.
+struct Content {
+    image: ImageRef,
+    files: Vec<PushedFile>,
+    run: Vec<firstboot::Run>,
+    digest: String,
+}
+
+fn content(
+    declared: &Container,
+    sources: &Sources,
+    payload: &mut Vec<Carried>,
+) -> Result<Content, PlanError> {
+    let image = image(&declared.image);
+    let files = pushed(declared, sources, payload)?;
+    let steps = declared.run.iter().zip(1_usize..);
+    let steps = steps.map(|(run, number)| step(number, run, sources));
+    let run: Vec<_> = steps.collect::<Result<_, _>>()?;
+    Ok(Content {
+        digest: digest(&image, &files, &run, declared.publish.as_deref()),
+        image,
+        files,
+        run,
+    })
 }
 
 fn own_mac(stacked: &Stacked) -> Option<Mac> {

@@ -2,6 +2,7 @@
 
 use minijinja::value::Serde;
 use minijinja::{context, Value};
+use palmfarm_spec::firstboot;
 use serde_json::json;
 
 use super::build::{Build, Check, From};
@@ -46,6 +47,13 @@ pub(super) fn render(
     let text = json!(document);
     // Scripts may hold what is secret to containers.
     let text = format!("{text:#}\n");
+    let bytes = crate::block::length(text.as_bytes());
+    if bytes > firstboot::LARGEST {
+        return Err(RenderError::Document {
+            bytes,
+            most: firstboot::LARGEST,
+        });
+    }
     build.file(
         Volume::Root,
         "/etc/palmfarm/firstboot.json",

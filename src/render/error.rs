@@ -97,6 +97,17 @@ pub enum RenderError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The agent's document is longer than the agent reads.
+    #[error(
+        "the first-boot document would have {bytes} bytes, and the agent reads {most} at most\n\
+         hint: push what is long with `files` and run it from there, or put it into an image"
+    )]
+    Document {
+        /// Bytes that it would have.
+        bytes: u64,
+        /// The most.
+        most: u64,
+    },
     /// The agent does not run on the base.
     #[error(
         "the agent for {arch} is {found}\nhint: `cargo xtask dist` builds the agents of all architectures"

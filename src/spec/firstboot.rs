@@ -15,6 +15,10 @@ use crate::mac::Mac;
 /// The version that this crate writes; the agent refuses any other.
 pub const VERSION: u32 = 1;
 
+/// The largest document, in bytes. The agent holds all of it, some times over, on a Pi that may have 512 MiB; a larger
+/// one is refused there, so the farm that leads to it is refused here.
+pub const LARGEST: u64 = 16 << 20;
+
 /// Everything the agent does, in the order in which it does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

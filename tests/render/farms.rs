@@ -14,7 +14,7 @@ use palmfarm::tree::{CardPath, Node, Tree, Volume};
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
 
 /// The farm in `yaml`, and what it names; `more` are files beside those of [`FILES`].
-fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
+pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);

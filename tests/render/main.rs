@@ -9,6 +9,7 @@
 
 mod bases;
 mod contents;
+mod document;
 mod farms;
 mod golden;
 mod images;

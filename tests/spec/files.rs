@@ -129,6 +129,51 @@ fn scripts_are_text() {
 }
 
 #[test]
+fn what_replicas_run_fits_into_the_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mebibyte = "\n".repeat(1 << 20);
+    fs::write(dir.join("s"), format!("true{}", &mebibyte[4..])).unwrap();
+    let scripts = ["{script: s}"; 100].join(", ");
+    check(
+        dir,
+        &format!("containers: {{a: {{image: \"images:a\"}}, b: {{image: \"images:a\", replicas: 1..999, run: [{scripts}]}}}}\n"),
+        &expect![[r#"
+            1:38 error: the first-boot document would have about 209522229923 bytes, and the agent reads 16777216 at most; the replicas of "b" are 999 times 209731953 of them (publish a container that has run it all, and make the replicas from its alias; or push what is long with `files`)
+        "#]],
+    );
+    let line = "x".repeat(900_000);
+    for (replicas, expect) in [
+        ("1..9", expect![[""]]),
+        (
+            "1..20",
+            expect![[r#"
+        1:14 error: the first-boot document would have about 36024563 bytes, and the agent reads 16777216 at most; the replicas of "w" are 20 times 1800817 of them (publish a container that has run it all, and make the replicas from its alias; or push what is long with `files`)
+    "#]],
+        ),
+    ] {
+        let farm = format!(
+            "containers: {{w: {{image: \"images:a\", replicas: {replicas}, run: [{{command: {line}}}]}}}}\n"
+        );
+        check(dir, &farm, &expect);
+    }
+    // As long without a single replica, and under names that are many for one file.
+    let scripts: Vec<_> = (0..99)
+        .map(|number| format!("{{script: {}s}}", "./".repeat(number)))
+        .collect();
+    check(
+        dir,
+        &format!(
+            "containers: {{a: {{image: \"images:a\", run: [{}]}}}}\n",
+            scripts.join(", ")
+        ),
+        &expect![[r#"
+            1:14 error: the first-boot document would have about 18909065 bytes, and the agent reads 16777216 at most; "a" is 18900842 of them (push what is long with `files` and run it from there, or put it into an image)
+        "#]],
+    );
+}
+
+#[test]
 fn passwords_can_be_had() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -2,15 +2,20 @@
 //! by itself has been judged by `decode`. Pure; what lies in files is judged by whoever can read them.
 
 mod containers;
+mod document;
 mod host;
 mod images;
 mod lxd;
 mod network;
 mod subnet;
 
+use std::collections::BTreeMap;
+
 use crate::farm::Farm;
 use crate::node::{Node, Span, Step};
 use crate::problem::Problems;
+
+pub use document::{bytes as document_bytes, json_length};
 
 /// More containers on one card than any Pi runs; beyond it nothing is expanded.
 pub const MOST_CONTAINERS: usize = 1000;
@@ -49,6 +54,12 @@ pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
     }
     containers::check(judged, p);
     images::check(judged, p);
+}
+
+/// Judge whether the first-boot document of `farm` becomes longer than the agent reads. `scripts` has the
+/// [`json_length`] of each script by the path that the farm gives, where it could be read.
+pub fn document_fits(farm: &Farm, document: &Node, scripts: &BTreeMap<String, u64>, p: &mut Problems) {
+    document::check(&Judged { farm, document }, scripts, p);
 }
 
 /// A farm and where its parts stand.
