@@ -33,5 +33,6 @@ pub mod secrets;
 pub mod sink;
 pub mod source;
 pub mod survey;
+mod tarball;
 pub mod tree;
 pub mod watch;

@@ -1,6 +1,10 @@
 //! The packings of image files, told by their first bytes, never by their names.
 
-use std::io::Read;
+use std::io::{self, Read};
+
+use xz2::stream::{Stream, CONCATENATED};
+
+use crate::source::{XZ_MEMORY, ZSTD_WINDOW};
 
 /// A packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +31,32 @@ pub(super) fn packing(bytes: &[u8]) -> Packing {
     found.map_or(Packing::None, |(_, packing)| *packing)
 }
 
-/// `bytes` unpacked; `None`, where this program has no reader for them.
-pub(super) fn unpacked<'a>(bytes: &'a [u8]) -> Option<Box<dyn Read + 'a>> {
-    Some(match packing(bytes) {
+/// `bytes` unpacked; `None`, where this program has no reader for them. The memory of the readers is bounded as it is
+/// for bases: a packed file says itself how much it needs.
+pub(super) fn unpacked<'a>(bytes: &'a [u8]) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    Ok(Some(match packing(bytes) {
         Packing::None => Box::new(bytes),
         Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        Packing::Xz => Box::new(xz2::read::XzDecoder::new_multi_decoder(bytes)),
-        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(bytes).ok()?),
-        Packing::Bzip2 | Packing::Squashfs => return None,
-    })
+        Packing::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            Box::new(xz2::read::XzDecoder::new_stream(bytes, stream))
+        }
+        Packing::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Box::new(decoder)
+        }
+        Packing::Bzip2 | Packing::Squashfs => return Ok(None),
+    }))
+}
+
+/// The memory in MiB that a reader refused to take, where `error` says that it did.
+pub(super) fn refused(error: &io::Error) -> Option<u64> {
+    let of_xz = error.get_ref()?.downcast_ref::<xz2::stream::Error>();
+    if of_xz == Some(&xz2::stream::Error::MemLimit) {
+        return Some(XZ_MEMORY >> 20);
+    }
+    // zstd has nothing but the text of its `ZSTD_error_frameParameter_windowTooLarge`.
+    let of_zstd = error.to_string().contains("too much memory");
+    of_zstd.then_some((1 << ZSTD_WINDOW) >> 20)
 }

@@ -4,11 +4,16 @@
 use std::io::{self, Read};
 
 use super::elf::HEADER;
-use super::packed::{packing, unpacked, Packing};
+use super::packed::{packing, refused, unpacked, Packing};
 use super::{Machine, METADATA};
+use crate::tarball::{Excess, Tarball};
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.
 const LONGEST: u64 = 256 << 10;
+
+/// The most that an image may unpack to, in bytes. Those of images.linuxcontainers.org unpack to 1 GiB at most, and a
+/// card of 16 GB has no room for a container of 8; of zeros as many take some seconds.
+pub(super) const LARGEST: u64 = 8 << 30;
 
 /// What an image file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,15 @@ pub enum ImageError {
     /// It is no tarball, or a damaged one.
     #[error("it is no tarball{0} that can be read to its end")]
     Tar(&'static str, #[source] io::Error),
+    /// It is larger than an image may be once it is unpacked, or its headers are.
+    #[error("{0}")]
+    TooMuch(String),
+    /// It cannot be unpacked in as little memory as there is for it.
+    #[error(
+        "unpacking it takes more than {0} MiB of memory, and that is the most\n\
+         hint: unpack it and pack it anew with `xz -9` or `zstd -19`"
+    )]
+    Memory(u64, #[source] io::Error),
     /// It has neither metadata nor anything that a root filesystem has.
     #[error(
         "it is a tarball with neither metadata.yaml nor a root filesystem at its top\n\
@@ -65,6 +79,11 @@ pub enum ImageError {
 /// # Errors
 /// [`ImageError`].
 pub fn look(bytes: &[u8]) -> Result<Shape, ImageError> {
+    look_within(bytes, LARGEST)
+}
+
+/// The same, where the image may unpack to `most` bytes.
+pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> {
     let packed = match packing(bytes) {
         Packing::Squashfs => return Ok(Shape::Squashfs),
         Packing::Bzip2 => return Err(ImageError::Bzip2),
@@ -73,10 +92,15 @@ pub fn look(bytes: &[u8]) -> Result<Shape, ImageError> {
         Packing::Xz => " in xz",
         Packing::Zstd => " in zstd",
     };
-    let Some(bytes) = unpacked(bytes) else {
+    let broken = |error: io::Error| match (Excess::of(&error), refused(&error)) {
+        (Some(excess), _) => ImageError::TooMuch(excess.to_string()),
+        (None, Some(mebibytes)) => ImageError::Memory(mebibytes, error),
+        (None, None) => ImageError::Tar(packed, error),
+    };
+    let Some(bytes) = unpacked(bytes).map_err(broken)? else {
         return Err(ImageError::Bzip2);
     };
-    let seen = Seen::of(bytes, packed)?;
+    let seen = Seen::of(bytes, most).map_err(broken)?;
     let Some(metadata) = seen.metadata else {
         if !seen.is_root {
             return Err(ImageError::Neither);
@@ -107,22 +131,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(bytes: Box<dyn Read + '_>, packed: &'static str) -> Result<Self, ImageError> {
-        let broken = |error| ImageError::Tar(packed, error);
+    fn of(bytes: Box<dyn Read + '_>, most: u64) -> io::Result<Self> {
         let mut seen = Self::default();
-        let mut archive = tar::Archive::new(bytes);
-        for entry in archive.entries().map_err(broken)? {
-            let mut entry = entry.map_err(broken)?;
+        let mut tarball = Tarball::new(bytes, most);
+        for entry in tarball.members()? {
+            let mut entry = entry?;
             let path = entry.path_bytes().into_owned();
             let path = String::from_utf8_lossy(&path);
             let path = path.trim_start_matches("./").trim_matches('/');
             let is_file = entry.header().entry_type().is_file();
             if path == METADATA && is_file {
                 let mut text = Vec::new();
-                entry.take(LONGEST).read_to_end(&mut text).map_err(broken)?;
+                entry.take(LONGEST).read_to_end(&mut text)?;
                 seen.metadata = Some(text);
             } else {
-                seen.meet(path, is_file, &mut entry).map_err(broken)?;
+                seen.meet(path, is_file, &mut entry)?;
             }
             // LXD's own tarballs begin with the metadata; the rest need not be unpacked.
             if seen.metadata.is_some() && seen.has_rootfs && seen.machine.is_some() {

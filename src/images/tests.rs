@@ -119,6 +119,78 @@ fn what_is_no_image_is_told() {
     );
 }
 
+/// The head of a tarball with one member that is said to have 3 GiB, and the first MiB of it.
+fn bomb(kind: u8) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_size(3 << 30);
+    header.set_cksum();
+    [&header.as_bytes()[..], &vec![0; 1 << 20]].concat()
+}
+
+#[test]
+fn names_without_end_are_not_held() {
+    for kind in *b"LKx" {
+        let plain = bomb(kind);
+        for bytes in [zstd::encode_all(&plain[..], 1).unwrap(), plain] {
+            let error = look(&bytes).unwrap_err();
+            assert!(matches!(error, ImageError::TooMuch(_)), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("more than 262144 bytes stand before"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_image_is_unpacked_to_so_many_bytes_and_no_further() {
+    let plain = tar(&[("bin/sh", ARMHF), ("srv/zeros", &vec![0; 1 << 20])]);
+    assert!(shape::look_within(&plain, 2 << 20).is_ok());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    for bytes in [plain, gzip.finish().unwrap()] {
+        let error = shape::look_within(&bytes, 1 << 20).unwrap_err().to_string();
+        assert!(
+            error.starts_with("unpacked it has more than 1048576 bytes"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn memory_that_a_packing_asks_for_is_bounded() {
+    let plain = tar(&[META, ("rootfs/bin/sh", ARMHF)]);
+    let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(&plain).unwrap();
+    let mut xz = xz.finish().unwrap();
+    assert!(look(&xz).is_ok());
+    // The header of the first block: its size in units of 4 bytes, less one; flags; LZMA2, one byte of properties, the
+    // size of the dictionary (.xz file format 1.2.1, sections 3.1 and 5.3.1).
+    let end = 12 + (usize::from(xz[12]) + 1) * 4;
+    assert_eq!(xz[14..16], [0x21, 1]);
+    xz[16] = 40;
+    let check = crc32fast::hash(&xz[12..end - 4]).to_le_bytes();
+    xz[end - 4..end].copy_from_slice(&check);
+    // A frame with a window of 1 GiB and one raw block (RFC 8878, sections 3.1.1.1.2 and 3.1.1.2).
+    let mut zstd = b"\x28\xb5\x2f\xfd\x00\xa0".to_vec();
+    let block = (u32::try_from(plain.len()).unwrap() << 3) | 1;
+    zstd.extend(&block.to_le_bytes()[..3]);
+    zstd.extend(&plain);
+    for (bytes, most) in [(xz, 72), (zstd.clone(), 128)] {
+        let error = look(&bytes).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Memory(found, _) if found == most),
+            "{error}"
+        );
+    }
+    // 128 MiB, which `zstd --ultra -22` takes.
+    zstd[5] = 0x88;
+    assert!(look(&zstd).is_ok());
+}
+
 #[test]
 fn metadata_is_the_same_every_time_and_read_again() {
     let made = metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000).unwrap();

@@ -5,10 +5,15 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
-use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
+use super::{Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
 use crate::farm::LARGEST_FILE;
+use crate::tarball::{Excess, Tarball};
+
+/// The most bytes of a tar file that are read: twice those of its files. The most entries that an overlay may have take
+/// less than the other half for their headers.
+const LARGEST: u64 = 2 * BYTES;
 
 /// Magic numbers of what tar files come packed in.
 const PACKED: [(&[u8], &str); 4] = [
@@ -24,6 +29,10 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         source,
     };
     let whole = contents.overlay.clone();
+    let broken = |source: std::io::Error, contents: &Contents| match Excess::of(&source) {
+        Some(excess) => contents.refuse(&whole, excess.to_string()),
+        None => lost(source),
+    };
     let mut file = File::open(path).map_err(lost)?;
     if !file.metadata().map_err(lost)?.is_file() {
         return Err(contents.refuse(&whole, "it is neither a folder nor a file"));
@@ -36,10 +45,10 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         return Err(contents.refuse(&whole, why));
     }
     file.seek(SeekFrom::Start(0)).map_err(lost)?;
-    let mut archive = Archive::new(BufReader::new(file));
+    let mut tarball = Tarball::new(BufReader::new(file), LARGEST);
     let mut any = false;
-    for entry in archive.entries().map_err(lost)? {
-        let mut entry = entry.map_err(lost)?;
+    for entry in tarball.members().map_err(lost)? {
+        let mut entry = entry.map_err(|error| broken(error, contents))?;
         any = true;
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XGlobalHeader) {
@@ -61,11 +70,8 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
                 }
                 let mut content = Vec::new();
                 let room = contents.room();
-                entry
-                    .by_ref()
-                    .take(room)
-                    .read_to_end(&mut content)
-                    .map_err(lost)?;
+                let read = entry.by_ref().take(room).read_to_end(&mut content);
+                read.map_err(|error| broken(error, contents))?;
                 Found::File(content)
             }
             EntryType::Link => {

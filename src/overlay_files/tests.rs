@@ -172,6 +172,32 @@ fn archives_that_are_refused() {
 }
 
 #[test]
+fn what_a_sparse_file_is_said_to_hold_is_not_read() {
+    let check = |kinds: &[u8], size: u64, why: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (kind, at) in kinds.iter().zip(0..) {
+            let mut header = Header::new_gnu();
+            name(&mut header, "root/b");
+            header.set_entry_type(EntryType::new(*kind));
+            header.set_mode(0o755);
+            header.set_size(size);
+            header.set_cksum();
+            let at = at * (size + 512);
+            std::os::unix::fs::FileExt::write_all_at(file.as_file(), header.as_bytes(), at).unwrap();
+            file.as_file().set_len(at + 512 + size).unwrap();
+        }
+        let error = read("extra.tar", file.path()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    for kind in [b"L", b"K", b"x"] {
+        check(kind, 64 << 20, "more than 262144 bytes stand before");
+    }
+    check(b"gL", 300 << 10, "more than 262144 bytes stand before");
+    // Folders have no content, so that none is counted.
+    check(b"555", 100 << 20, "unpacked it has more than 268435456 bytes");
+}
+
+#[test]
 fn what_is_no_archive() {
     let check = |content: &[u8], why: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -35,6 +35,7 @@ use crate::block::ReadAt;
 use crate::watch::{Phase, Watch};
 use file::{FileAt, Identity};
 use unpack::Packing;
+pub(crate) use unpack::{XZ_MEMORY, ZSTD_WINDOW};
 use xz::Index;
 pub(crate) use xz::XzImage;
 

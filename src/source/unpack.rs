@@ -17,10 +17,10 @@ use crate::newfile::{Durability, NewFile, Readers};
 use crate::watch::{Phase, Watch};
 
 /// Memory that the .xz decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
-const XZ_MEMORY: u64 = 72 << 20;
+pub(crate) const XZ_MEMORY: u64 = 72 << 20;
 
 /// The largest zstd window, as a power of two: 128 MiB, which is what `zstd -d` allows without `--memory`.
-const ZSTD_WINDOW: u32 = 27;
+pub(crate) const ZSTD_WINDOW: u32 = 27;
 
 /// Room that is left on the cache's file system, in bytes.
 const RESERVE: u64 = 64 << 20;
