@@ -7,11 +7,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::farm::LoadedFarm;
+use crate::block::length;
+use crate::farm::{LoadedFarm, LARGEST_FILE, LARGEST_IMAGE};
 use crate::overlay_files::{self, OverlayError};
 use crate::plan::{self, Sources};
 use crate::render::Overlay;
 use crate::secrets::{self, CryptHash, Environment, SecretError};
+use crate::tree::Node;
+
+/// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
+/// and a workstation has 8 GiB. That is four of the largest images, or some twenty of Ubuntu's.
+const MOST: u64 = 4 * LARGEST_IMAGE;
+
+/// About what a file or folder of an overlay takes in memory beside its content and path, in bytes.
+const NODE: u64 = 256;
 
 /// What was read.
 #[derive(Clone, Debug)]
@@ -39,13 +48,62 @@ pub enum GatherError {
     /// An overlay.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
+    /// All of it together is too much.
+    #[error(
+        "reading {path}: with it the files, images and overlays of the farm have {total} bytes, {over} more than the \
+         {most} that are held while cards are made\n\
+         hint: name an image server in place of images on the card, or let a container fetch what is large",
+        path = path.display(),
+        over = total.saturating_sub(*most)
+    )]
+    TooMuch {
+        /// What passed the limit.
+        path: PathBuf,
+        /// Bytes with it.
+        total: u64,
+        /// The limit.
+        most: u64,
+    },
+}
+
+/// How much has been read.
+struct Total {
+    bytes: u64,
+    most: u64,
+}
+
+impl Total {
+    /// Whether there is room for `bytes` of what lies at `path`; returns how many there are with them.
+    fn room(&self, path: &Path, bytes: u64) -> Result<u64, GatherError> {
+        let total = self.bytes.saturating_add(bytes);
+        if total <= self.most {
+            return Ok(total);
+        }
+        Err(GatherError::TooMuch {
+            path: path.into(),
+            total,
+            most: self.most,
+        })
+    }
+
+    /// Count them.
+    fn add(&mut self, path: &Path, bytes: u64) -> Result<(), GatherError> {
+        self.bytes = self.room(path, bytes)?;
+        Ok(())
+    }
 }
 
 /// Read what `loaded` names.
 ///
 /// # Errors
-/// The first file that cannot be read, or is no part of a card.
+/// The first file that cannot be read, or is no part of a card, or is too much with those before it.
 pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
+    gather_within(loaded, MOST)
+}
+
+/// The same, where all of it may have `most` bytes.
+fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError> {
+    let mut total = Total { bytes: 0, most };
     let (mut sources, mut private) = (Sources::new(), BTreeSet::new());
     let images: BTreeSet<&str> = loaded
         .farm
@@ -53,27 +111,27 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
         .values()
         .map(|image| image.file.as_str())
         .collect();
+    // `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
+    let mut read: BTreeMap<(PathBuf, bool), Arc<[u8]>> = BTreeMap::new();
     for name in plan::named_files(&loaded.farm) {
-        let content = if images.contains(name) {
-            loaded.read_image(name)
-        } else {
-            loaded.read_file(name)
+        let key = (loaded.path(name), images.contains(name));
+        let content = match read.get(&key) {
+            Some(content) => Arc::clone(content),
+            None => one(loaded, name, key.1, &mut total)?,
         };
-        let content = content.map_err(|source| GatherError::Read {
-            path: loaded.path(name),
-            source,
-        })?;
-        sources.insert(name.into(), Arc::from(content));
-        if is_private(&loaded.path(name)) {
+        if is_private(&key.0) {
             private.insert(name.into());
         }
+        read.insert(key, Arc::clone(&content));
+        sources.insert(name.into(), content);
     }
-    let overlays = loaded
-        .farm
-        .overlays
-        .iter()
-        .map(|name| overlay_files::read(name, &loaded.path(name)))
-        .collect::<Result<_, _>>()?;
+    let mut overlays = Vec::new();
+    for name in &loaded.farm.overlays {
+        let path = loaded.path(name);
+        let overlay = overlay_files::read(name, &path)?;
+        total.add(&path, held(&overlay))?;
+        overlays.push(overlay);
+    }
     Ok(Gathered {
         sources,
         overlays,
@@ -84,6 +142,44 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
 /// Whether neither group nor others may read the file.
 fn is_private(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|facts| facts.mode().trailing_zeros() >= 6)
+}
+
+/// All of the file that the farm calls `name`.
+fn one(loaded: &LoadedFarm, name: &str, is_image: bool, total: &mut Total) -> Result<Arc<[u8]>, GatherError> {
+    let path = loaded.path(name);
+    let failed = |source| GatherError::Read {
+        path: path.clone(),
+        source,
+    };
+    // What is too much by its own account is not read to see it.
+    let announced = loaded.open_file(name).and_then(|file| file.metadata());
+    let announced = announced.map_err(failed)?.len();
+    let largest = if is_image { LARGEST_IMAGE } else { LARGEST_FILE };
+    if announced <= largest {
+        total.room(&path, announced)?;
+    }
+    let content = if is_image {
+        loaded.read_image(name)
+    } else {
+        loaded.read_file(name)
+    };
+    let content = content.map_err(failed)?;
+    total.add(&path, length(&content))?;
+    Ok(content.into())
+}
+
+/// The bytes that `overlay` takes in memory.
+fn held(overlay: &Overlay) -> u64 {
+    let bytes = overlay.nodes.iter().map(|(_, path, planned)| {
+        let content = match &planned.node {
+            Node::File { content, .. } => length(content),
+            _ => 0,
+        };
+        content
+            .saturating_add(length(path.as_str().as_bytes()))
+            .saturating_add(NODE)
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// The hash of every password on `card`, by login name. Hashing is meant to be slow: a tenth of a second each.
@@ -102,4 +198,72 @@ pub fn hashes(
         }
     }
     Ok(hashes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What is gathered for the farm with `lines`, in `dir`, and the bytes for which there was room.
+    fn check(dir: &Path, lines: &str, most: u64) -> Result<Gathered, GatherError> {
+        let text = format!("farm: 1\nbase: mini\nhostname: palm\n{lines}\n");
+        let loaded = crate::farm::parse("farm.yaml", text.into_bytes(), dir, &|_| None)
+            .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
+        gather_within(&loaded, most)
+    }
+
+    #[test]
+    fn a_file_of_many_names_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("d/big"), [b'x'; 1000]).unwrap();
+        let lines = "files: {/a: d/big, /b: ./d/big, /c: ././d//big, /d: d/./big}";
+        let gathered = check(dir.path(), lines, 1000).unwrap();
+        let held: Vec<_> = gathered.sources.values().collect();
+        assert_eq!(held.len(), 4);
+        assert!(held.iter().all(|content| Arc::ptr_eq(content, held[0])));
+    }
+
+    #[test]
+    fn all_that_is_gathered_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.join(name), [b'x'; 1000]).unwrap();
+        }
+        fs::create_dir_all(dir.join("site/root")).unwrap();
+        fs::write(dir.join("site/root/x"), [b'x'; 1000]).unwrap();
+        let lines = "files: {/a: a, /b: b, /c: c}\noverlays: [site]";
+        assert!(check(dir, lines, 5000).is_ok());
+        let over = |most| check(dir, lines, most).unwrap_err().to_string();
+        let expect = format!(
+            "reading {}/c: with it the files, images and overlays of the farm have 3000 bytes, 100 more than the 2900",
+            dir.display()
+        );
+        assert!(over(2900).starts_with(&expect), "{}", over(2900));
+        assert!(over(4000).contains("/site: with it"), "{}", over(4000));
+    }
+
+    #[test]
+    fn what_is_too_much_by_its_own_account_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        // Sparse, and with the magic number of a squashfs.
+        let file = fs::File::create(dir.join("i")).unwrap();
+        std::io::Write::write_all(&mut &file, b"hsqs").unwrap();
+        file.set_len(LARGEST_IMAGE).unwrap();
+        let error = check(dir, "images: {i: {file: i}}", LARGEST_IMAGE - 1).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                GatherError::TooMuch {
+                    total: LARGEST_IMAGE,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }
