@@ -131,7 +131,7 @@ fn known_here(
     match (places.into_iter().find(|place| place.is_file()), digest, client) {
         (Some(path), Some(digest), _) => Ok((path, digest)),
         (Some(path), None, Some(client)) => {
-            let digest = download::listed(client, known, RELEASES, &keys, &bases?)?;
+            let digest = download::listed(client, known, RELEASES, &keys, &bases?, watch)?;
             Ok((path, digest))
         }
         (None, _, Some(client)) => {

@@ -161,7 +161,9 @@ fn fetch_url(url: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha2
 /// A download that did not come about.
 fn broken(error: DownloadError, watch: Watch<'_>) -> Failure {
     if watch.cancel.is_cancelled() || matches!(error, DownloadError::Cancelled) {
-        complaint_line!("interrupted; the same command goes on where this one stopped");
+        complaint_line!(
+            "interrupted; the same command goes on where this one stopped, unless the server knows no way to"
+        );
         return Failure::printed(Outcome::Interrupted);
     }
     let outcome = if error.is_refusal() {

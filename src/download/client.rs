@@ -3,17 +3,18 @@
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, Response};
+use ureq::http::Response;
 use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use super::answer::{number, resumed, text, validator, whole};
 use super::partial::{Origin, Partial};
 use super::url::Url;
 use super::DownloadError;
 use crate::source::Sha256Sum;
-use crate::watch::{Phase, Watch};
+use crate::watch::{Cancel, Phase, Watch};
 
 /// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
 pub const MOST_BYTES: u64 = 64 << 30;
@@ -31,6 +32,8 @@ pub struct Limits {
     pub connect: Duration,
     /// How long nothing may come.
     pub silence: Duration,
+    /// How long a list or a signature may take in all.
+    pub small: Duration,
     /// How long to wait before the first retry; each further one takes twice as long.
     pub pause: Duration,
 }
@@ -40,6 +43,8 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(30),
             silence: Duration::from_secs(60),
+            // Ubuntu's lists have a few KiB: that is a modem's time for a hundred times as much.
+            small: Duration::from_secs(120),
             pause: Duration::from_secs(1),
         }
     }
@@ -86,31 +91,46 @@ impl Client {
     ///
     /// # Errors
     /// [`DownloadError`].
-    pub fn small(&self, url: &Url, most: u64) -> Result<Vec<u8>, DownloadError> {
+    pub fn small(&self, url: &Url, most: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
+        let started = Instant::now();
         let (mut response, _) = self.ask(url, None)?;
         whole(url, response.status().as_u16())?;
         let mut bytes = Vec::new();
+        let mut buffer = vec![0; 16 << 10];
         let mut reader = response
             .body_mut()
             .with_config()
             .limit(most.saturating_add(1))
             .reader();
-        let read = reader
-            .by_ref()
-            .take(most.saturating_add(1))
-            .read_to_end(&mut bytes);
-        let done = crate::block::length(&bytes);
-        if done > most {
-            return Err(DownloadError::TooLarge {
+        let done = loop {
+            let done = crate::block::length(&bytes);
+            if done > most {
+                return Err(DownloadError::TooLarge {
+                    url: url.to_string(),
+                    most,
+                });
+            }
+            if cancel.is_cancelled() {
+                return Err(DownloadError::Cancelled);
+            }
+            // Who sends a byte now and then is never silent.
+            if started.elapsed() > self.limits.small {
+                return Err(DownloadError::Slow {
+                    url: url.to_string(),
+                    done,
+                    most: self.limits.small,
+                });
+            }
+            let read = reader.read(&mut buffer).map_err(|source| DownloadError::Broken {
                 url: url.to_string(),
-                most,
-            });
-        }
-        read.map_err(|source| DownloadError::Broken {
-            url: url.to_string(),
-            done,
-            source,
-        })?;
+                done,
+                source,
+            })?;
+            match buffer.get(..read) {
+                Some(piece) if !piece.is_empty() => bytes.extend_from_slice(piece),
+                _ => break done,
+            }
+        };
         if let Some(total) = number(response.headers(), "content-length").filter(|total| *total != done) {
             return Err(DownloadError::Short {
                 url: url.to_string(),
@@ -134,20 +154,16 @@ impl Client {
         watch: Watch<'_>,
     ) -> Result<Sha256Sum, DownloadError> {
         let mut partial = Partial::open(target, &url.to_string(), watch)?;
-        if let Err(error) = self.fill(url, &mut partial, watch) {
-            // What cannot be gone on from is not left lying about.
-            if partial.len() == 0 {
-                partial.discard();
+        let found = match self.all(url, &mut partial, expect, watch) {
+            Ok(found) => found,
+            Err(error) => {
+                // What cannot be gone on from is not left lying about, least of all on a full disk.
+                if partial.len() == 0 || partial.from().validator.is_empty() {
+                    partial.discard();
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        let mut found = partial.digest();
-        if expect.is_some_and(|expect| expect != found) && partial.kept() > 0 {
-            // What an earlier run left may be what is wrong.
-            partial.restart()?;
-            self.fill(url, &mut partial, watch)?;
-            found = partial.digest();
-        }
+        };
         match expect {
             Some(expected) if expected != found => {
                 partial.discard();
@@ -159,6 +175,23 @@ impl Client {
             }
             _ => partial.commit().map(|()| found),
         }
+    }
+
+    /// All of `url` into `partial`; its digest.
+    fn all(
+        &self,
+        url: &Url,
+        partial: &mut Partial,
+        expect: Option<Sha256Sum>,
+        watch: Watch<'_>,
+    ) -> Result<Sha256Sum, DownloadError> {
+        self.fill(url, partial, watch)?;
+        if expect.is_some_and(|expect| expect != partial.digest()) && partial.kept() > 0 {
+            // What an earlier run left may be what is wrong.
+            partial.restart()?;
+            self.fill(url, partial, watch)?;
+        }
+        Ok(partial.digest())
     }
 
     /// Until all of it is there.
@@ -349,44 +382,4 @@ fn room_for(url: &Url, partial: &Partial, total: u64) -> Result<(), DownloadErro
         }),
         _ => Ok(()),
     }
-}
-
-/// An answer that is the whole file.
-fn whole(url: &Url, status: u16) -> Result<(), DownloadError> {
-    if status == 200 {
-        return Ok(());
-    }
-    Err(DownloadError::Status {
-        url: url.to_string(),
-        status,
-    })
-}
-
-/// The size of the whole file, where the part that comes is the one that was asked for: `bytes 100-199/200`
-/// (RFC 9110, section 14.4).
-fn resumed(headers: &HeaderMap, start: u64, total: u64) -> Option<u64> {
-    let range = text(headers, "content-range")?.strip_prefix("bytes ")?;
-    let (span, size) = range.split_once('/')?;
-    let (first, last) = span.split_once('-')?;
-    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    let fits =
-        first == start && last.checked_add(1)? == size && start < size && (total == 0 || size == total);
-    fits.then_some(size)
-}
-
-/// What tells this version of the file from any other; empty where the server does not say.
-fn validator(headers: &HeaderMap) -> String {
-    let strong = text(headers, "etag").filter(|tag| tag.starts_with('"'));
-    strong
-        .or_else(|| text(headers, "last-modified"))
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    text(headers, name)?.parse().ok()
 }

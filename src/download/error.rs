@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::SignatureError;
 use crate::source::Sha256Sum;
@@ -70,6 +71,16 @@ pub enum DownloadError {
         done: u64,
         /// Bytes that the server promised.
         total: u64,
+    },
+    /// A small file that comes too slowly.
+    #[error("{url} has {done} bytes after {} s and no end, and {} s is the longest that a list may take", most.as_secs(), most.as_secs())]
+    Slow {
+        /// What was downloaded.
+        url: String,
+        /// Bytes that came.
+        done: u64,
+        /// The most time.
+        most: Duration,
     },
     /// The server's answer does not fit what was asked.
     #[error("the server's answer for {url} makes no sense: {what}")]
@@ -196,13 +207,15 @@ impl DownloadError {
             Self::Status {
                 status: 404 | 410, ..
             } => "it may have moved: look at the server with a browser, or give another with --mirror".into(),
-            Self::Status { .. } | Self::Answer { .. } | Self::Redirects { .. } => {
+            Self::Status { .. } | Self::Answer { .. } | Self::Redirects { .. } | Self::Slow { .. } => {
                 "try again later, or another server with --mirror".into()
             }
             Self::Ask { .. } => {
                 "check the network; HTTPS_PROXY names a proxy, SSL_CERT_FILE the certificates to trust".into()
             }
-            Self::Broken { .. } | Self::Short { .. } => "start again: it goes on where it stopped".into(),
+            Self::Broken { .. } | Self::Short { .. } => {
+                "start again: it goes on where it stopped, unless the server knows no way to".into()
+            }
             Self::NoRoom { .. } | Self::Write { .. } | Self::NoCache => {
                 "make room, or set XDG_CACHE_HOME to a place that has it".into()
             }

@@ -4,6 +4,7 @@
 //! Nothing that is downloaded is believed: sizes are bounded, lists are signed, and a file gets its name only when its
 //! digest is the expected one. Nothing here knows what is in an image.
 
+mod answer;
 pub mod boards;
 pub mod catalogue;
 mod client;

@@ -53,11 +53,12 @@ pub fn listed(
     mirror: &str,
     keys: &[TrustedKey],
     bases: &Path,
+    watch: Watch<'_>,
 ) -> Result<Sha256Sum, DownloadError> {
     let list_url = Url::parse(&known.beside(mirror, "SHA256SUMS"))?;
     let signature_url = Url::parse(&known.beside(mirror, "SHA256SUMS.gpg"))?;
-    let list = client.small(&list_url, MOST_SUMS)?;
-    let signature = client.small(&signature_url, MOST_SIGNATURE)?;
+    let list = client.small(&list_url, MOST_SUMS, watch.cancel)?;
+    let signature = client.small(&signature_url, MOST_SIGNATURE, watch.cancel)?;
     let sums = signed_sums(&list, &signature, keys).map_err(|source| DownloadError::Signature {
         url: signature_url.to_string(),
         source,
@@ -96,7 +97,7 @@ pub fn fetch(
     bases: &Path,
     watch: Watch<'_>,
 ) -> Result<Sha256Sum, DownloadError> {
-    let listed = listed(client, known, mirror, keys, bases)?;
+    let listed = listed(client, known, mirror, keys, bases, watch)?;
     let (url, path) = (Url::parse(&known.url(mirror))?, bases.join(known.file));
     if is_there(&path, &listed, watch)? {
         return Ok(listed);

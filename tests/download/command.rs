@@ -11,7 +11,7 @@ use palmfarm::source::Sha256Sum;
 use crate::server::{Served, Server};
 use crate::{names, noise};
 
-fn palmfarm(dir: &Path) -> Command {
+pub(crate) fn palmfarm(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palmfarm"));
     command.current_dir(dir).env("XDG_CACHE_HOME", dir.join("cache"));
     for proxy in [
@@ -29,7 +29,7 @@ fn palmfarm(dir: &Path) -> Command {
     command
 }
 
-fn told(out: &Output) -> String {
+pub(crate) fn told(out: &Output) -> String {
     format!(
         "{}\n{}\n{}",
         out.status,

@@ -6,6 +6,7 @@
 mod command;
 mod server;
 mod signed;
+mod slow;
 mod transfer;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ fn client() -> Client {
     let limits = Limits {
         connect: Duration::from_secs(10),
         silence: Duration::from_secs(10),
+        small: Duration::from_secs(10),
         pause: Duration::from_millis(1),
     };
     Client::new(limits, None)

@@ -17,6 +17,8 @@ pub(crate) struct Served {
     pub(crate) cuts: Vec<usize>,
     /// Nothing more comes after so many bytes of a body, and the connection stays open.
     pub(crate) hang_after: Option<usize>,
+    /// A byte at a time, so long apart.
+    pub(crate) drip: Option<std::time::Duration>,
     /// No Content-Length: chunked.
     pub(crate) chunked: bool,
     /// Headers beside the usual ones.
@@ -35,6 +37,7 @@ impl Served {
             ranges: true,
             cuts: Vec::new(),
             hang_after: None,
+            drip: None,
             chunked: false,
             headers: Vec::new(),
             statuses: Vec::new(),
@@ -233,7 +236,12 @@ fn send(stream: &TcpStream, request: &Request, file: &Served, ended: &AtomicBool
     write!(out, "Connection: close\r\n\r\n")?;
     let cut = file.cuts.first().copied().unwrap_or(usize::MAX).min(body.len());
     let sent = &body[..cut.min(file.hang_after.unwrap_or(usize::MAX))];
-    if file.chunked {
+    if let Some(pause) = file.drip {
+        for byte in sent {
+            out.write_all(&[*byte])?;
+            std::thread::sleep(pause);
+        }
+    } else if file.chunked {
         for piece in sent.chunks(1000) {
             write!(out, "{:x}\r\n", piece.len())?;
             out.write_all(piece)?;

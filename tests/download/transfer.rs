@@ -4,6 +4,7 @@ use std::fs;
 
 use palmfarm::download::{DownloadError, Url};
 use palmfarm::source::Sha256Sum;
+use palmfarm::watch::Cancel;
 
 use crate::server::{Served, Server};
 use crate::{client, download, names, noise};
@@ -268,8 +269,8 @@ fn what_was_not_asked_for_is_refused() {
     assert!(matches!(error, DownloadError::Answer { .. }), "{error}");
     server.serve("/b", Served::new(&noise(5000, 16)));
     let url = Url::parse(&server.url("/b")).unwrap();
-    assert_eq!(client().small(&url, 5000).unwrap().len(), 5000);
-    let error = client().small(&url, 4999).unwrap_err();
+    assert_eq!(client().small(&url, 5000, &Cancel::new()).unwrap().len(), 5000);
+    let error = client().small(&url, 4999, &Cancel::new()).unwrap_err();
     assert!(
         matches!(error, DownloadError::TooLarge { most: 4999, .. }),
         "{error}"
@@ -292,4 +293,26 @@ fn nobody_there_is_told_as_such() {
     let error = download(&gone, dir.path(), None).unwrap_err();
     assert!(matches!(error, DownloadError::Ask { .. }), "{error}");
     assert!(!error.is_refusal());
+}
+
+#[test]
+fn what_cannot_be_gone_on_from_is_not_left() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let bytes = noise(300_000, 18);
+    for etag in [None, Some("W/\"weak\""), Some("\"strong\"")] {
+        let file = Served {
+            etag,
+            chunked: true,
+            ranges: false,
+            cuts: vec![100_000; 9],
+            ..Served::new(&bytes)
+        };
+        server.serve("/a", file);
+        download(&server.url("/a"), dir.path(), None).unwrap_err();
+        let left: &[&str] = match etag {
+            Some("\"strong\"") => &["image.part", "image.part.from"],
+            _ => &[],
+        };
+        assert_eq!(names(dir.path()), left, "{etag:?}");
+    }
 }
