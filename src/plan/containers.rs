@@ -9,6 +9,7 @@ use palmfarm_spec::mac::Mac;
 use palmfarm_spec::stack::{self, Stacked};
 use serde_json::json;
 
+use super::seen::Seen;
 use super::{carried, read, sha256_hex, Carried, PlanError, Sources};
 use crate::addresses::{self, Prefix};
 
@@ -26,6 +27,7 @@ pub(super) fn plan(
     sources: &Sources,
     prefixes: &[Prefix],
     payload: &mut Vec<Carried>,
+    seen: &mut Seen,
 ) -> Result<(Vec<firstboot::Container>, Vec<Stacked>), PlanError> {
     let lxd = farm.lxd.clone().unwrap_or_default();
     let profiles = stack::profiles(&lxd, &card.network);
@@ -47,7 +49,7 @@ pub(super) fn plan(
         // Replicas come one after the other and have one content, which may take long to hash.
         let content = match made.take() {
             Some((of, content)) if std::ptr::eq(of, declared) => content,
-            _ => content(declared, sources, payload)?,
+            _ => content(declared, sources, payload, seen)?,
         };
         let container = firstboot::Container {
             digest: content.digest.clone(),
@@ -84,9 +86,10 @@ fn content(
     declared: &Container,
     sources: &Sources,
     payload: &mut Vec<Carried>,
+    seen: &mut Seen,
 ) -> Result<Content, PlanError> {
     let image = image(&declared.image);
-    let files = pushed(declared, sources, payload)?;
+    let files = pushed(declared, sources, payload, seen)?;
     let steps = declared.run.iter().zip(1_usize..);
     let steps = steps.map(|(run, number)| step(number, run, sources));
     let run: Vec<_> = steps.collect::<Result<_, _>>()?;
@@ -117,6 +120,7 @@ fn pushed(
     declared: &Container,
     sources: &Sources,
     payload: &mut Vec<Carried>,
+    seen: &mut Seen,
 ) -> Result<Vec<PushedFile>, PlanError> {
     let mut files = Vec::new();
     for (path, source) in &declared.files {
@@ -125,7 +129,7 @@ fn pushed(
         files.push(PushedFile {
             path: path.clone(),
             source: carried.path.as_str().into(),
-            sha256: sha256_hex(&carried.content),
+            sha256: seen.sha256(&carried.content),
             mode: MODE,
         });
         if !payload.iter().any(|there| there.path == carried.path) {

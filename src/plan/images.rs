@@ -6,6 +6,7 @@ use std::sync::Arc;
 use palmfarm_spec::farm::CarriedImage;
 use palmfarm_spec::firstboot::Image;
 
+use super::seen::Seen;
 use super::{card_path, carried, sha256_hex, Carried, PlanError, Sources};
 use crate::base::{Arch, BaseFacts};
 use crate::images::{self, Machine, Metadata, Shape};
@@ -86,6 +87,7 @@ pub(super) fn declared(
     image: &CarriedImage,
     sources: &Sources,
     payload: &mut Vec<Carried>,
+    seen: &mut Seen,
 ) -> Result<(Image, Found), PlanError> {
     let unreadable = |source_path: &str| {
         let (alias, source_path) = (alias.to_owned(), source_path.to_owned());
@@ -100,7 +102,7 @@ pub(super) fn declared(
         what,
     };
     let file = carried(&format!("{IMAGES}/{alias}"), &image.file, sources)?;
-    let shape = images::look(&file.content).map_err(unreadable(&image.file))?;
+    let shape = seen.shape(&file.content).map_err(unreadable(&image.file))?;
     let mut found = Found {
         alias: alias.into(),
         source: image.file.clone(),
@@ -112,7 +114,7 @@ pub(super) fn declared(
         alias: alias.into(),
         path: file.path.as_str().into(),
         rootfs: None,
-        fingerprint: sha256_hex(&file.content),
+        fingerprint: seen.sha256(&file.content),
     };
     let rootfs =
         match shape {
@@ -144,7 +146,7 @@ pub(super) fn declared(
         };
     if let (Some(rootfs), Some(path)) = (rootfs, &image.metadata) {
         let metadata = carried(&format!("{IMAGES}/{alias}.metadata"), path, sources)?;
-        match images::look(&metadata.content).map_err(unreadable(path))? {
+        match seen.shape(&metadata.content).map_err(unreadable(path))? {
             Shape::Metadata(of_file) => found.metadata = Some(of_file),
             _ => {
                 return Err(parts(

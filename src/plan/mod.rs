@@ -6,6 +6,7 @@ pub mod html;
 pub mod images;
 mod preseed;
 pub(crate) mod secret;
+mod seen;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::addresses::{self, Prefix};
 use crate::images::ImageError;
 use crate::secrets::CryptHash;
 use crate::tree::{BadPath, CardPath};
+use seen::Seen;
 
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
 const BOOT_MOUNT: &str = "/boot/firmware";
@@ -177,8 +179,9 @@ pub fn card(
     prefixes: &[Prefix],
 ) -> Result<CardPlan, PlanError> {
     let mut payload = Vec::new();
-    let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload)?;
-    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload)?;
+    let mut seen = Seen::default();
+    let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload, &mut seen)?;
+    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, &mut seen)?;
     let mut files = Vec::new();
     for (path, source) in &farm.files {
         files.push(carried(path, source, sources)?);

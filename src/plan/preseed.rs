@@ -10,6 +10,7 @@ use palmfarm_spec::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, StoragePoo
 use palmfarm_spec::stack;
 
 use super::images::Found;
+use super::seen::Seen;
 use super::{Carried, PlanError, Sources};
 
 /// What the agent is told of the daemon, and what is known of the images, whose files are added to `payload`.
@@ -18,6 +19,7 @@ pub(super) fn lxd(
     card: &ResolvedCard,
     sources: &Sources,
     payload: &mut Vec<Carried>,
+    seen: &mut Seen,
 ) -> Result<(Option<Lxd>, Vec<Found>), PlanError> {
     let Some(lxd) = &farm.lxd else {
         return Ok((None, Vec::new()));
@@ -25,7 +27,7 @@ pub(super) fn lxd(
     let mut images = Vec::new();
     let mut found = Vec::new();
     for (alias, image) in &farm.images {
-        let (image, what) = super::images::declared(alias, image, sources, payload)?;
+        let (image, what) = super::images::declared(alias, image, sources, payload, seen)?;
         images.push(image);
         found.push(what);
     }

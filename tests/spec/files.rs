@@ -129,6 +129,30 @@ fn scripts_are_text() {
 }
 
 #[test]
+fn a_card_carries_so_many_images() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), &["a.tar.xz"]);
+    for (count, expect) in [
+        (100, expect![[""]]),
+        (
+            101,
+            expect![[r#"
+        1:1 error: these are 101 images, and 100 is the most that a card carries (containers can have one image in common, and the rest from an image server)
+    "#]],
+        ),
+    ] {
+        let images: Vec<_> = (0..count)
+            .map(|number| format!("i{number}: {{file: a.tar.xz}}"))
+            .collect();
+        check(
+            dir.path(),
+            &format!("images: {{{}}}\n", images.join(", ")),
+            &expect,
+        );
+    }
+}
+
+#[test]
 fn what_replicas_run_fits_into_the_document() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

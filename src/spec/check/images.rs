@@ -3,12 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{steps, Judged};
+use super::{steps, Judged, MOST_IMAGES};
 use crate::farm::{Container, Flavour, Lxd};
 use crate::problem::{Problem, Problems};
 use crate::suggest::{did_you_mean, quoted};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
+    let count = judged.farm.images.len();
+    if count > MOST_IMAGES {
+        let message = format!("these are {count} images, and {MOST_IMAGES} is the most that a card carries");
+        let problem = Problem::error(judged.key(steps!["images"]), message);
+        p.push(problem.hint("containers can have one image in common, and the rest from an image server"));
+    }
     let publishers = publishers(judged, p);
     for container in &judged.farm.containers {
         if container.image.is_empty() {

@@ -23,6 +23,9 @@ pub const MOST_CONTAINERS: usize = 1000;
 /// The largest fleet.
 pub const MOST_CARDS: usize = 1000;
 
+/// More images than any card has room for: each is looked through and hashed while a card is made.
+pub const MOST_IMAGES: usize = 100;
+
 /// Judge `farm`, which was read from `document`.
 pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
     let judged = &Judged { farm, document };

@@ -1,0 +1,58 @@
+//! What the plan must know of a file's content, found out once for each file: hashing one may take a second and looking
+//! through an image more, and a farm can name one file thousands of times. Pure, as all of the plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::sha256_hex;
+use crate::images::{self, ImageError, Shape};
+
+/// Contents by where they lie in memory. Each is held, so that no other comes to lie there.
+#[derive(Default)]
+pub(super) struct Seen {
+    digests: BTreeMap<usize, (Arc<[u8]>, String)>,
+    shapes: BTreeMap<usize, (Arc<[u8]>, Shape)>,
+}
+
+impl Seen {
+    /// SHA-256 as 64 hexadecimal digits.
+    pub(super) fn sha256(&mut self, content: &Arc<[u8]>) -> String {
+        let digest = || (Arc::clone(content), sha256_hex(content));
+        let (_, digest) = self.digests.entry(place(content)).or_insert_with(digest);
+        digest.clone()
+    }
+
+    /// The shape of an image file.
+    pub(super) fn shape(&mut self, content: &Arc<[u8]>) -> Result<Shape, ImageError> {
+        if let Some((_, shape)) = self.shapes.get(&place(content)) {
+            return Ok(shape.clone());
+        }
+        let shape = images::look(content)?;
+        self.shapes
+            .insert(place(content), (Arc::clone(content), shape.clone()));
+        Ok(shape)
+    }
+}
+
+fn place(content: &Arc<[u8]>) -> usize {
+    content.as_ptr().addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_content_is_looked_at_once() {
+        let mut seen = Seen::default();
+        let image: Arc<[u8]> = b"hsqs"[..].into();
+        for content in [&image, &Arc::clone(&image), &b"hsqs"[..].into()] {
+            assert_eq!(seen.shape(content).unwrap(), Shape::Squashfs);
+            assert_eq!(seen.sha256(content), sha256_hex(b"hsqs"));
+        }
+        assert_eq!((seen.shapes.len(), seen.digests.len()), (2, 2));
+        let other: Arc<[u8]> = b"x"[..].into();
+        assert_eq!(seen.sha256(&other), sha256_hex(b"x"));
+        assert!(seen.shape(&other).is_err());
+    }
+}
