@@ -91,10 +91,9 @@ fn variable(name: &str) -> Option<OsString> {
 #[must_use]
 pub fn interruptible() -> Cancel {
     let cancel = Cancel::new();
-    let ignored = ignored();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
-        // nohup(1), and shells for what runs in the background, want it to have no effect.
-        if ignored.contains(&signal) {
+        // As nohup(1) wants it. Who sends one of the others to what runs in the background means it.
+        if signal == SIGHUP && ignored().contains(&signal) {
             continue;
         }
         let flag = cancel.flag();

@@ -26,7 +26,15 @@ fn start(dir: &Path, image: &Path, disk: &Disk) -> Child {
         "loop",
         "--json",
     ];
-    palmfarm(dir, &arguments)
+    // Whoever runs the tests under nohup has it ignore hang-ups.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(crate::PALMFARM);
+    command.args(arguments).current_dir(dir);
+    command.env("XDG_CACHE_HOME", dir.join("cache"));
+    for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
+        command.env_remove(variable);
+    }
+    command
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
