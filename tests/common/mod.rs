@@ -41,6 +41,18 @@ pub fn attempt(program: &str, args: &[&str]) -> (bool, String) {
     (done.status.success(), text)
 }
 
+/// Take a mount away. A program that another test starts at this moment has our open files until it is itself, and keeps
+/// the mount busy for that long.
+pub fn unmount(at: &Path) {
+    for _ in 0..250 {
+        let (gone, _) = attempt("umount", &[at.to_str().unwrap_or_default()]);
+        if gone {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Whether every one of `programs` is there; else a line that says what is skipped and why.
 pub fn have(programs: &[&str], what: &str) -> bool {
     let missing: Vec<&str> = programs

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::make::Image;
-use super::{attempt, run};
+use super::{attempt, run, unmount};
 
 /// Both filesystems of `image` are whole: the checkers exit with 0 and complain of nothing.
 pub fn assert_whole(image: &Image) {
@@ -161,7 +161,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if self.is_up {
-            attempt("umount", &[self.at.to_str().unwrap_or_default()]);
+            unmount(&self.at);
         }
         attempt("losetup", &["--detach", &self.device]);
     }

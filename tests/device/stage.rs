@@ -187,13 +187,19 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         for (command, argument) in self.undo.iter().rev() {
-            let mut words = command.split(' ').chain([argument.as_str()]);
-            let _ = Command::new(words.next().unwrap_or_default())
-                .args(words)
-                .status();
+            let words: Vec<&str> = command.split(' ').chain([argument.as_str()]).collect();
+            let Some((program, arguments)) = words.split_first() else {
+                continue;
+            };
+            for _ in 0..TRIES {
+                if quietly(program, arguments) {
+                    break;
+                }
+                sleep(MOMENT);
+            }
         }
         for number in &self.partitions {
-            // Whoever looks at every device of the machine, as another test does, keeps it busy for a moment.
+            // Whoever looks at every device, and a program that is being started, keep it busy for a moment.
             for _ in 0..TRIES {
                 if quietly("delpart", &[&self.node, &number.to_string()]) {
                     break;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use palmfarm::tree::{Access, Node, Tree};
 
 use crate::common::make::Image;
-use crate::common::{attempt, run};
+use crate::common::{attempt, run, unmount};
 use crate::TIME;
 
 /// A filesystem mounted for writing; it goes when this does.
@@ -48,7 +48,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        attempt("umount", &[self.at.to_str().unwrap_or_default()]);
+        unmount(&self.at);
         attempt("losetup", &["--detach", &self.device]);
     }
 }
