@@ -119,7 +119,8 @@ fn resolve(walk: &Walk, name: &str) -> String {
         }
         _ => parent,
     };
-    format!("{real}/{last}")
+    // Links lead to the root of the tree, too.
+    format!("{}/{last}", real.trim_end_matches('/'))
 }
 
 /// What the kernel must find after `tree` was applied to what it found before.
