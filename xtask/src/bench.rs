@@ -20,7 +20,7 @@ use crate::deps::{self, Package, Ready};
 use crate::{base, dist, target_dir};
 use timed::NEEDS;
 
-const USAGE: &str = "usage: cargo xtask bench [build|flash|slow]… [--rounds N] [IMAGE.img.xz]";
+const USAGE: &str = "usage: cargo xtask bench [build|flash|slow|slow-writes]… [--rounds N] [IMAGE.img.xz]";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ enum Part {
     Flash,
     /// The same on one that is throttled to the speed of a card.
     Slow,
+    /// The same on one that only writes as slowly.
+    SlowWrites,
 }
 
 /// What to measure, and how.
@@ -77,6 +79,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
                 "slow",
                 flash::measure(&image, &dir, options.rounds.min(2), card::Speed::Card),
             ),
+            Part::SlowWrites => (
+                "slow-writes",
+                flash::measure(&image, &dir, options.rounds.min(2), card::Speed::SlowWrites),
+            ),
         };
         let (table, values) = measured.with_context(|| format!("measuring {name}"))?;
         text.push_str(&table);
@@ -106,6 +112,7 @@ fn options(args: &[&str]) -> Result<Options> {
             "build" => options.parts.push(Part::Build),
             "flash" => options.parts.push(Part::Flash),
             "slow" => options.parts.push(Part::Slow),
+            "slow-writes" => options.parts.push(Part::SlowWrites),
             "--rounds" => {
                 let count = words.next().and_then(|count| count.parse().ok());
                 options.rounds = count.filter(|count| *count > 0).context(USAGE)?;
@@ -117,7 +124,7 @@ fn options(args: &[&str]) -> Result<Options> {
     if options.parts.is_empty() {
         options.parts = vec![Part::Build];
         match card::ready() {
-            Ready::Yes => options.parts.extend([Part::Flash, Part::Slow]),
+            Ready::Yes => options.parts.extend([Part::Flash, Part::Slow, Part::SlowWrites]),
             Ready::Skip(why) => println!("skipped: flashing: {why}"),
         }
     }

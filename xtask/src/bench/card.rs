@@ -26,6 +26,15 @@ pub(crate) enum Speed {
     Full,
     /// [`WRITE`] and [`READ`].
     Card,
+    /// [`WRITE`], and reading as the disk does: what writes slowly may be read fast.
+    SlowWrites,
+}
+
+impl Speed {
+    /// Bytes per second that are read at the most.
+    pub(crate) fn reading(self) -> Option<u64> {
+        (self == Self::Card).then_some(READ)
+    }
 }
 
 /// Whether there can be one here.
@@ -57,8 +66,8 @@ impl Card {
             node,
             throttle: None,
         };
-        if speed == Speed::Card {
-            card.throttle = Some(Throttle::new(&card.node)?);
+        if speed != Speed::Full {
+            card.throttle = Some(Throttle::new(&card.node, speed.reading())?);
         }
         Ok(card)
     }
@@ -92,7 +101,7 @@ struct Throttle {
 }
 
 impl Throttle {
-    fn new(node: &str) -> Result<Self> {
+    fn new(node: &str, reading: Option<u64>) -> Result<Self> {
         let number = sh::output(&mut sh::cmd(
             "lsblk",
             ["--noheadings", "--nodeps", "--output", "MAJ:MIN", node],
@@ -102,14 +111,14 @@ impl Throttle {
         let old = Path::new("/sys/fs/cgroup/blkio");
         let new = Path::new("/sys/fs/cgroup");
         let limits = if old.is_dir() {
-            vec![
-                ("blkio.throttle.write_bps_device", format!("{number} {WRITE}")),
-                ("blkio.throttle.read_bps_device", format!("{number} {READ}")),
-            ]
+            let read = reading.map(|rate| ("blkio.throttle.read_bps_device", format!("{number} {rate}")));
+            let write = ("blkio.throttle.write_bps_device", format!("{number} {WRITE}"));
+            std::iter::once(write).chain(read).collect()
         } else if new.join("cgroup.controllers").is_file() {
             // A controller must be handed down before a child has its files.
             fs::write(new.join("cgroup.subtree_control"), "+io").context("asking for the io controller")?;
-            vec![("io.max", format!("{number} wbps={WRITE} rbps={READ}"))]
+            let read = reading.map_or_else(String::new, |rate| format!(" rbps={rate}"));
+            vec![("io.max", format!("{number} wbps={WRITE}{read}"))]
         } else {
             bail!("there is no cgroup controller that slows a device down");
         };

@@ -47,7 +47,7 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
     let dd = peers::xzcat_dd();
     let mut others = peers::others();
     // Once before it counts: what does not get this image onto the device at all has no time to compare.
-    if speed == Speed::Card {
+    if speed != Speed::Full {
         // There the decoder does not matter, and every run takes a minute: one of each kind will do.
         others.retain(|peer| peer.name.starts_with("bmaptool"));
     }
@@ -173,6 +173,10 @@ fn table(columns: &[Column], speed: Speed, mounted: &Run) -> String {
             WRITE / 1_000_000,
             READ / 1_000_000
         ),
+        Speed::SlowWrites => format!(
+            "Flash: the same, throttled to {} MB/s of writing",
+            WRITE / 1_000_000
+        ),
     };
     let mut text = format!(
         "\n## {title}\n\nCustomize, write and read back, beside writing alone.\n\n{table}\n\
@@ -220,13 +224,19 @@ fn phases(event: &Value, speed: Speed) -> String {
         written / 1e6,
         verified / 1e6,
     );
-    if speed == Speed::Card {
-        let rate = |bytes: u64| f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+    let rate = |bytes: u64| f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+    if speed != Speed::Full {
         text.push_str(&format!(
-            "That is {:.2} times what the throttle needs for the writing, and {:.2} times for the reading.\n",
-            writing / (written / rate(WRITE)),
-            reading / (verified / rate(READ)),
+            "That is {:.2} times what the throttle needs for the writing",
+            writing / (written / rate(WRITE))
         ));
+        if let Some(read) = speed.reading() {
+            text.push_str(&format!(
+                ", and {:.2} times for the reading",
+                reading / (verified / rate(read))
+            ));
+        }
+        text.push_str(".\n");
     }
     text
 }
