@@ -193,7 +193,7 @@ pub fn hashes(
 ) -> Result<BTreeMap<String, CryptHash>, SecretError> {
     let mut hashes = BTreeMap::new();
     for user in &loaded.farm.users {
-        if let Some(hash) = secrets::hash(loaded, card, user, environment)? {
+        if let Some(hash) = secrets::hash(&loaded.dir, card, user, environment)? {
             hashes.insert(user.name.clone(), hash);
         }
     }

@@ -28,6 +28,7 @@ pub mod overlay_files;
 pub mod part;
 pub mod plan;
 pub mod pool;
+mod regular;
 pub mod render;
 pub mod secrets;
 pub mod sink;

@@ -11,7 +11,7 @@ use palmfarm_spec::farm::{Password, User};
 use sha2::{Digest, Sha256};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 
-use crate::farm::LoadedFarm;
+use crate::regular;
 
 /// Rounds of SHA-512-crypt: twenty times the 5000 of crypt(5), a tenth of a second here and well below one on a Pi.
 const ROUNDS: u32 = 100_000;
@@ -85,13 +85,13 @@ pub enum SecretError {
     Hash(String),
 }
 
-/// The hash of `user`'s password on `card`; `None`: no login by password. The salt comes from card and user, so that the same farm
-/// gives the same card.
+/// The hash of `user`'s password on `card`, of a farm in `dir`; `None`: no login by password. The salt comes from card
+/// and user, so that the same farm gives the same card.
 ///
 /// # Errors
 /// The password cannot be had, or is none.
 pub fn hash(
-    farm: &LoadedFarm,
+    dir: &Path,
     card: &str,
     user: &User,
     environment: Environment<'_>,
@@ -100,7 +100,7 @@ pub fn hash(
         None => Ok(None),
         Some(Password::Hash(hash)) => Ok(Some(CryptHash(hash.clone()))),
         Some(password) => {
-            let clear = clear_text(&farm.dir, &user.name, password, environment)?;
+            let clear = clear_text(dir, &user.name, password, environment)?;
             let hash = sha512_crypt(clear.as_bytes(), &salt(card, &user.name));
             hash.map(|hash| Some(CryptHash(hash)))
                 .ok_or_else(|| SecretError::Hash(user.name.clone()))
@@ -163,7 +163,7 @@ fn clear_text(
 }
 
 fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError> {
-    let bytes = crate::farm::read_regular(path, LARGEST_FILE).map_err(|source| SecretError::Read {
+    let bytes = regular::read(path, LARGEST_FILE).map_err(|source| SecretError::Read {
         user: user.into(),
         file: file.into(),
         source,

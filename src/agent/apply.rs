@@ -8,22 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::places::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_spec::sound;
 
 use crate::farm::Trouble;
 use crate::program;
 use crate::root::{read_text, Root};
-use crate::run::{self, Ending, DOCUMENT};
-
-/// The preseed for people; YAML takes JSON as it is.
-const PRESEED: &str = "/etc/palmfarm/lxd-preseed.yaml";
+use crate::run::{self, Ending};
 
 /// Where a tarball is unpacked, in a directory of each process's own: on the same filesystem as where its files go, so
 /// that they go there in one step.
 const UNPACKED: &str = "/var/lib/palmfarm/apply";
 
 /// Where a tarball may bring files: what is pushed into containers, and images.
-const BROUGHT: [&str; 2] = ["/usr/lib/palmfarm/farm/", "/var/lib/palmfarm/images/"];
+const BROUGHT: [&str; 2] = [FARM_FILES, IMAGES];
 
 /// How long unpacking may take: some hundred megabytes of images onto an SD card.
 const UNPACKING: Duration = Duration::from_secs(1800);
@@ -148,7 +146,8 @@ fn stranger(dir: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Whether `tree` has a plain file at `path`, which it may bring.
 fn brings(tree: &Root, path: &str) -> bool {
-    let may = BROUGHT.iter().any(|dir| path.starts_with(dir));
+    let below = |dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    let may = BROUGHT.iter().any(|dir| below(dir));
     may && fs::symlink_metadata(tree.at(path)).is_ok_and(|file| file.is_file())
 }
 

@@ -9,25 +9,17 @@ use std::time::{Duration, Instant};
 
 use palmfarm_spec::firstboot::Network;
 use palmfarm_spec::mac::Mac;
+use palmfarm_spec::places::{MAC_HERE, NETWORK};
 
 use crate::farm::{Change, Done, Trouble};
 use crate::nic;
 use crate::root::Root;
-
-/// Files for systemd-networkd in which [`PLACE`] stands.
-pub const TEMPLATES: &str = "/usr/lib/palmfarm/network";
-
-/// The same files without it: what works where the address cannot be had.
-pub const FALLBACK: &str = "/usr/lib/palmfarm/network-fallback";
 
 /// Where systemd-networkd looks beside `/etc` and `/usr/lib`.
 pub const RUNTIME: &str = "/run/systemd/network";
 
 /// Is there once ifupdown has taken over: then systemd-networkd must find nothing to do.
 pub const IFUPDOWN_ACTIVE: &str = "/var/lib/palmfarm/ifupdown-active";
-
-/// Stands for the hardware address.
-const PLACE: &str = "@MAC@";
 
 /// How long the uplink may take. It hangs on USB; its unit has waited for it already.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,11 +31,11 @@ pub fn fill(root: &Root, network: &Network) -> Done {
     }
     let mut mac = network.mac;
     let mut change = Change::Unchanged;
-    for name in root.names(TEMPLATES) {
-        let from = format!("{TEMPLATES}/{name}");
+    for name in root.names(NETWORK) {
+        let from = format!("{NETWORK}/{name}");
         let failed = |error: io::Error| Trouble::new(format!("filling {from}: {error}"));
         let mut text = root.read(&from).map_err(failed)?;
-        if text.contains(PLACE) {
+        if text.contains(MAC_HERE) {
             let known = match mac {
                 Some(known) => known,
                 None => uplink_mac(root, &network.uplink, PATIENCE)?,
@@ -63,7 +55,7 @@ pub fn fill(root: &Root, network: &Network) -> Done {
 /// `text` with the hardware address in its place.
 #[must_use]
 pub fn with_mac(text: &str, mac: Mac) -> String {
-    text.replace(PLACE, &mac.to_string())
+    text.replace(MAC_HERE, &mac.to_string())
 }
 
 /// The hardware address of the uplink once it is there.

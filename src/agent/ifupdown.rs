@@ -8,15 +8,13 @@ use std::io;
 use std::time::Duration;
 
 use palmfarm_spec::firstboot::Network;
+use palmfarm_spec::places::{IFUPDOWN_STANZA, NETWORK, NETWORK_FALLBACK};
 
-use crate::bridge::{self, FALLBACK, IFUPDOWN_ACTIVE, RUNTIME, TEMPLATES};
+use crate::bridge::{self, IFUPDOWN_ACTIVE, RUNTIME};
 use crate::confirm;
 use crate::farm::{Change, Done, Trouble};
 use crate::program::{ask, run};
 use crate::root::Root;
-
-/// What `/etc/network/interfaces` will say, with the place for the hardware address.
-const STANZA: &str = "/etc/palmfarm/ifupdown/interfaces";
 
 const INTERFACES: &str = "/etc/network/interfaces";
 
@@ -74,8 +72,8 @@ fn prepare(root: &Root, network: &Network) -> Result<(), Trouble> {
     root.write(DROP_IN, CONDITION.as_bytes())
         .map_err(writing(DROP_IN))?;
     let stanza = root
-        .read(STANZA)
-        .map_err(|error| Trouble::new(format!("reading {STANZA}: {error}")))?;
+        .read(IFUPDOWN_STANZA)
+        .map_err(|error| Trouble::new(format!("reading {IFUPDOWN_STANZA}: {error}")))?;
     let mac = match network.mac {
         Some(mac) => mac,
         None => bridge::uplink_mac(root, &network.uplink, Duration::ZERO)?,
@@ -88,7 +86,11 @@ fn prepare(root: &Root, network: &Network) -> Result<(), Trouble> {
 
 /// systemd-networkd first loses its files, so that it is out before dhclient is in.
 fn hand_over(root: &Root, network: &Network) -> Result<(), Trouble> {
-    for name in root.names(TEMPLATES).into_iter().chain(root.names(FALLBACK)) {
+    for name in root
+        .names(NETWORK)
+        .into_iter()
+        .chain(root.names(NETWORK_FALLBACK))
+    {
         let path = format!("{RUNTIME}/{name}");
         root.remove(&path).map_err(writing(&path))?;
     }

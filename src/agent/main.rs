@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use palmfarm_agent::apply;
 use palmfarm_agent::root::Root;
-use palmfarm_agent::run::{self, Ending, DOCUMENT};
+use palmfarm_agent::run::{self, Ending};
 use palmfarm_agent::status::{self, Form};
 use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::places::DOCUMENT;
 
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND

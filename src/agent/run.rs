@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use palmfarm_spec::farm::Renderer;
 use palmfarm_spec::firstboot::{FirstBoot, Lxd, VERSION};
+use palmfarm_spec::places::DOCUMENT;
 use palmfarm_spec::report::{Outcome, State};
 
 use crate::daemon::{find_socket, Daemon};
@@ -14,9 +15,6 @@ use crate::journal::{crc32, Entry, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
 use crate::{bridge, clock, ifupdown, lock, lxd, network, packages, report, seed};
-
-/// Where the document lies on a card.
-pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
 
 /// How long the container daemon may take to appear: a snap is still being seeded when the boot is over.
 const DAEMON: Duration = Duration::from_secs(600);

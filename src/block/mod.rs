@@ -122,11 +122,19 @@ pub(crate) fn beyond(kind: io::ErrorKind, offset: u64, len: usize, size: u64) ->
 }
 
 /// Whether `offset + len` lies within `size`, all in bytes.
-pub(crate) fn within(offset: u64, len: usize, size: u64) -> bool {
+fn within(offset: u64, len: usize, size: u64) -> bool {
     u64::try_from(len)
         .ok()
         .and_then(|len| offset.checked_add(len))
         .is_some_and(|end| end <= size)
+}
+
+/// Refuses a transfer of `len` bytes at `offset` that ends beyond `size`.
+pub(crate) fn check_within(kind: io::ErrorKind, offset: u64, len: usize, size: u64) -> io::Result<()> {
+    if within(offset, len, size) {
+        return Ok(());
+    }
+    Err(beyond(kind, offset, len, size))
 }
 
 /// A slice's length in the type that offsets have.

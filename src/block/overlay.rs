@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{PoisonError, RwLock};
 
-use super::{beyond, length, within, Edits, ReadAt, WriteAt, BLOCK, BLOCK_LEN};
+use super::{check_within, length, Edits, ReadAt, WriteAt, BLOCK, BLOCK_LEN};
 
 /// Writes go into memory, block by block; reads see them over the medium beneath.
 pub struct Overlay<M> {
@@ -61,14 +61,7 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if !within(offset, buf.len(), self.size()) {
-            return Err(beyond(
-                io::ErrorKind::UnexpectedEof,
-                offset,
-                buf.len(),
-                self.size(),
-            ));
-        }
+        check_within(io::ErrorKind::UnexpectedEof, offset, buf.len(), self.size())?;
         let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
         let mut at = offset;
         let mut rest = buf;
@@ -99,9 +92,7 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
 impl<M: ReadAt> WriteAt for Overlay<M> {
     fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         let size = self.size();
-        if !within(offset, buf.len(), size) {
-            return Err(beyond(io::ErrorKind::WriteZero, offset, buf.len(), size));
-        }
+        check_within(io::ErrorKind::WriteZero, offset, buf.len(), size)?;
         let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
         let mut at = offset;
         let mut rest = buf;

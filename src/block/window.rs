@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{beyond, within, ReadAt, WriteAt};
+use super::{beyond, check_within, ReadAt, WriteAt};
 
 /// A range of another medium, addressed from zero; nothing outside it can be reached.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +19,7 @@ impl<M: ReadAt> Window<M> {
     }
 
     fn absolute(&self, offset: u64, len: usize, kind: io::ErrorKind) -> io::Result<u64> {
-        if !within(offset, len, self.size) {
-            return Err(beyond(kind, offset, len, self.size));
-        }
+        check_within(kind, offset, len, self.size)?;
         self.start
             .checked_add(offset)
             .ok_or_else(|| beyond(kind, offset, len, self.size))

@@ -4,16 +4,16 @@
 //!
 //! Each step is a type that only the one before it gives: [`CardWriter`], [`Unverified`], [`Burnt`].
 
-use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
-use super::probe::{probe, ProbeError, Probed};
-use super::readback::{self, Wrong};
+use super::probe::{probe, Probed};
+use super::readback::{self, Step, Wrong};
 use crate::block::{length, ReadAt};
 
 /// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
@@ -22,9 +22,6 @@ pub const HEAD: u64 = 1 << 20;
 
 /// [`HEAD`] as a length in memory.
 pub(super) const HEAD_LEN: usize = 1 << 20;
-
-/// Told how many bytes are done of how many, before each piece; its answer can end the work.
-pub type Step<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// Whether anything was written to a card yet. Clones share the answer, so that it outlives the writer.
 #[derive(Clone, Debug, Default)]
@@ -39,90 +36,6 @@ impl Touched {
 
     fn touch(&self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Why a card was not written, or not proved. Whether it is spoiled, [`Touched`] knows.
-#[derive(Debug, thiserror::Error)]
-pub enum BurnError {
-    /// The image does not fit.
-    #[error("the image has {image} bytes, the card {size}")]
-    TooSmall {
-        /// Of the card, in bytes.
-        size: u64,
-        /// In bytes.
-        image: u64,
-    },
-    /// The card claims what it does not have, or failed while it was asked.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// A transfer failed, or the card was changed for another.
-    #[error(transparent)]
-    Transfer(#[from] TransferError),
-    /// The card does not hold what was written, also after it was written again.
-    #[error("the card does not hold what was written: the first difference is at offset {offset}, also after writing it again")]
-    Differs {
-        /// The first wrong byte.
-        offset: u64,
-    },
-    /// Too much of the card is wrong for writing it again.
-    #[error("the card does not hold what was written: {pieces} pieces differ, the first at offset {offset}")]
-    DiffersWidely {
-        /// The first wrong byte.
-        offset: u64,
-        /// How many pieces of at most 1 MiB differ so far.
-        pieces: usize,
-    },
-    /// The image could not be read a second time.
-    #[error("reading the image again at offset {offset}, to repair the card")]
-    Again {
-        /// In bytes.
-        offset: u64,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The image gives other bytes than the first time.
-    #[error("the image has other bytes at offset {offset} than when it was written")]
-    Changed {
-        /// In bytes.
-        offset: u64,
-    },
-    /// Somebody asked to stop.
-    #[error("interrupted")]
-    Cancelled,
-    /// The image did not come as an image does.
-    #[error("the image came out of order")]
-    OutOfOrder,
-}
-
-impl BurnError {
-    /// Where on the card, in bytes, where there is one place.
-    #[must_use]
-    pub fn offset(&self) -> Option<u64> {
-        match self {
-            Self::Differs { offset }
-            | Self::DiffersWidely { offset, .. }
-            | Self::Again { offset, .. }
-            | Self::Changed { offset }
-            | Self::Probe(ProbeError::Fake { offset, .. }) => Some(*offset),
-            Self::Transfer(error) | Self::Probe(ProbeError::Transfer(error)) => error.offset(),
-            Self::TooSmall { .. } | Self::Cancelled | Self::OutOfOrder => None,
-        }
-    }
-
-    /// What the user can do.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Probe(error) => error.hint(),
-            Self::Transfer(TransferError::Replaced(_)) => Some("leave the card in and start again"),
-            Self::Transfer(_) | Self::Differs { .. } | Self::DiffersWidely { .. } => {
-                Some("the card may be worn out, or its reader or cable loose: try another reader, then another card")
-            }
-            Self::Changed { .. } => Some("do not write to the image while it is flashed"),
-            Self::TooSmall { .. } | Self::Again { .. } | Self::Cancelled | Self::OutOfOrder => None,
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::open::Replaced;
 use crate::block::ReadAt;
 
 /// What every buffer, offset and length is a multiple of, in bytes: the largest logical sector of a card or
@@ -102,6 +101,16 @@ impl<M: Medium + ?Sized> Medium for &M {
     fn still_the_same(&self) -> Result<(), Replaced> {
         (**self).still_the_same()
     }
+}
+
+/// Another device, or another medium in it, than the one that was approved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} is no longer the disk that was checked: {what}")]
+pub struct Replaced {
+    /// The path under which it was approved.
+    pub path: String,
+    /// What differs, with both values.
+    pub what: String,
 }
 
 /// A transfer that did not happen, and where.

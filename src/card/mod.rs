@@ -2,10 +2,12 @@
 //! through which a card is written.
 //!
 //! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops
-//! anything for the user, and nothing outside `open` opens a block device.
+//! anything for the user, and nothing outside `open` and `look` opens a block device.
 
 mod burn;
+mod error;
 pub mod facts;
+mod look;
 mod medium;
 mod open;
 mod probe;
@@ -17,11 +19,14 @@ mod text;
 mod user;
 mod who;
 
-pub use burn::{leave_empty, BurnError, Burnt, CardWriter, Step, Touched, Unverified, HEAD};
+pub use burn::{leave_empty, Burnt, CardWriter, Touched, Unverified, HEAD};
+pub use error::{BurnError, OpenError};
 pub use facts::{Facts, FileRole, Snapshot, Target};
-pub use medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
-pub use open::{Ejected, OpenCard, OpenError, ReadableCard, Replaced};
+pub use look::ReadableCard;
+pub use medium::{AlignedBuf, CardIo, Medium, Replaced, TransferError, ALIGN, ALIGN_BYTES};
+pub use open::{Ejected, OpenCard};
 pub use probe::{probe, Fake, ProbeError, Probed};
+pub use readback::Step;
 pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
 pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, Identity, LARGE};
 pub use text::{printable, shell_quote, size_text};

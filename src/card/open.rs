@@ -1,19 +1,19 @@
-//! The only place that opens a block device: for writing once, exclusively, and with the device compared to the
-//! one that was approved; or for reading. No fallback: a card that cannot be had exclusively is not written.
+//! The only place that opens a block device for writing: once, exclusively, and with the device compared to the one
+//! that was approved. No fallback: a card that cannot be had exclusively is not written.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{fadvise, fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
-use super::facts::{dev_no, identify, DevNo};
-use super::medium::Medium;
+use super::error::OpenError;
+use super::facts::{identify, DevNo};
+use super::medium::{Medium, Replaced};
 use super::rules::{ApprovedCard, Identity};
 use super::{sys, who};
-use crate::block::ReadAt;
 
 /// A card that is ours alone until this value is dropped. Made by [`ApprovedCard::open`] only.
 #[derive(Debug)]
@@ -40,85 +40,6 @@ pub enum Ejected {
     Yes,
     /// The reader knows no such request; with everything flushed the card can be taken out as it is.
     NotNeeded,
-}
-
-/// Another device, or another medium in it, than the one that was approved.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} is no longer the disk that was checked: {what}")]
-pub struct Replaced {
-    /// The path under which it was approved.
-    pub path: String,
-    /// What differs, with both values.
-    pub what: String,
-}
-
-/// The card was not opened; nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Somebody else has it.
-    #[error("{path} is in use{}", list(by))]
-    Busy {
-        /// The path.
-        path: String,
-        /// By whom, as far as can be seen.
-        by: Vec<String>,
-    },
-    /// The user may not write it.
-    #[error("no permission to write {path}")]
-    Denied {
-        /// The path.
-        path: String,
-    },
-    /// The user may not read it.
-    #[error("no permission to read {path}")]
-    Unreadable {
-        /// The path.
-        path: String,
-    },
-    /// It was taken out after the check.
-    #[error("{path} was taken out after it was checked")]
-    Gone {
-        /// The path.
-        path: String,
-    },
-    /// The device refuses writes.
-    #[error("{path} is read-only")]
-    ReadOnly {
-        /// The path.
-        path: String,
-    },
-    /// It is not the one that was approved.
-    #[error(transparent)]
-    Replaced(#[from] Replaced),
-    /// Anything else.
-    #[error("opening {path}")]
-    Open {
-        /// The path.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    /// What the user can do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Denied { .. } | Self::Unreadable { .. } => Some(
-                "start the same command with sudo: root is given up as soon as the card is open".to_owned(),
-            ),
-            Self::Busy { .. } => {
-                Some("close what uses it; nothing is unmounted or stopped for you".to_owned())
-            }
-            Self::ReadOnly { .. } => {
-                Some("is the write-protect tab of the card or of its adapter in the way?".to_owned())
-            }
-            Self::Gone { .. } | Self::Replaced(_) => Some("leave the card in and start again".to_owned()),
-            Self::Open { .. } => None,
-        }
-    }
 }
 
 impl ApprovedCard {
@@ -232,7 +153,7 @@ impl Medium for OpenCard {
             return Err(self.replaced("it is no block device any more".to_owned()));
         }
         let descriptor = Identity {
-            dev: dev_no(meta.rdev()),
+            dev: DevNo::of(meta.rdev()),
             diskseq: sys::diskseq(self.file.as_fd()).map_err(unknown)?,
             serial: self.identity.serial.clone(),
             size: sys::size(self.file.as_fd()).map_err(unknown)?,
@@ -247,69 +168,6 @@ impl Medium for OpenCard {
         }
         Ok(())
     }
-}
-
-/// A device that is looked at; nothing can be written through it.
-#[derive(Debug)]
-pub struct ReadableCard {
-    file: File,
-    size: u64,
-}
-
-impl ReadableCard {
-    /// The block device at `path`; `None` where something else stands there.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(path: &Path) -> Result<Option<Self>, OpenError> {
-        let shown = path.to_string_lossy().into_owned();
-        let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::PermissionDenied => OpenError::Unreadable { path: shown.clone() },
-            _ => OpenError::Open {
-                path: shown.clone(),
-                source: error,
-            },
-        };
-        // Looked at before it is opened: opening a pipe would wait for a writer.
-        if !std::fs::metadata(path)
-            .map_err(fail)?
-            .file_type()
-            .is_block_device()
-        {
-            return Ok(None);
-        }
-        let file = File::open(path).map_err(fail)?;
-        let size = sys::size(file.as_fd()).map_err(fail)?;
-        Ok(Some(Self { file, size }))
-    }
-}
-
-impl ReadAt for ReadableCard {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
-    }
-}
-
-/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer where it is smaller. Does not
-/// wait for a drive to load a medium.
-pub(super) fn peek(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(node)
-        .ok()?;
-    let meta = file.metadata().ok()?;
-    if !meta.file_type().is_block_device() || dev_no(meta.rdev()) != dev {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(len).ok()?;
-    file.take(limit).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// The first thing in which two identities differ; what either does not know is no difference.
@@ -358,13 +216,6 @@ fn not_opened(path: String, card: &ApprovedCard, error: io::Error) -> OpenError 
         Some(libc::EROFS) => OpenError::ReadOnly { path },
         _ => OpenError::Open { path, source: error },
     }
-}
-
-fn list(by: &[String]) -> String {
-    if by.is_empty() {
-        return String::new();
-    }
-    format!(": {}", by.join("; "))
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! The second pass: read what was written and compare its digests, one thread reading and one hashing. Memory is
 //! bounded by a few pieces of 1 MiB whatever the size of the image. Writes nothing.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::{sync_channel, Receiver};
 
 use sha2::{Digest, Sha256};
 
-use super::burn::{BurnError, Step, HEAD, HEAD_LEN};
+use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
+
+/// What is read at once at most, in bytes; no range crosses a multiple of it.
+const PIECE: u64 = 1 << 20;
+
+/// [`PIECE`] as a length in memory.
+const PIECE_LEN: usize = 1 << 20;
 
 /// Ranges of the same piece that are no further apart are read in one transfer, in bytes: at a card's 90 MB/s,
 /// reading this much takes as long as asking once more.
@@ -18,6 +24,9 @@ const AHEAD: usize = 3;
 
 /// With more wrong pieces than that, a card is not worth writing again.
 pub(super) const MOST_WRONG: usize = 64;
+
+/// Told how many bytes are done of how many, before each piece; its answer can end the work.
+pub type Step<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// A range that does not have its digest.
 #[derive(Clone, Debug)]
@@ -61,7 +70,7 @@ pub(super) fn compare<M: Medium>(
                 break;
             }
             let (start, end) = bounds(ranges);
-            let buf = unused.try_recv().unwrap_or_else(|_| AlignedBuf::new(HEAD_LEN));
+            let buf = unused.try_recv().unwrap_or_else(|_| AlignedBuf::new(PIECE_LEN));
             let bytes = match read(io, start, end, buf) {
                 Ok(bytes) => Some(bytes),
                 Err(error) if is_bad_place(&error) => None,
@@ -145,7 +154,7 @@ fn read<M: Medium>(
 /// Split the ranges into groups that are read together: those of one MiB with small gaps.
 fn grouped(expect: &[(Range<u64>, [u8; 32])]) -> impl Iterator<Item = &[(Range<u64>, [u8; 32])]> {
     expect.chunk_by(|(one, _), (next, _)| {
-        one.start / HEAD == next.start / HEAD && next.start.saturating_sub(one.end) <= GAP
+        one.start / PIECE == next.start / PIECE && next.start.saturating_sub(one.end) <= GAP
     })
 }
 
@@ -177,7 +186,7 @@ mod tests {
         check(&[0..4096, 4096 + GAP..8192 + GAP], &[2]);
         check(&[0..4096, 8192 + GAP..12_288 + GAP], &[1, 1]);
         // Not across a multiple of 1 MiB, or pieces would grow without bound.
-        check(&[0..HEAD, HEAD..2 * HEAD], &[1, 1]);
+        check(&[0..PIECE, PIECE..2 * PIECE], &[1, 1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::facts::{dev_no, gather, mount_line, DevNo, Facts};
+use super::facts::{gather, mount_line, DevNo, Facts};
 use super::rules::{refusals, target_of};
 use super::text::printable;
 use super::Allow;
@@ -111,7 +111,7 @@ fn open_nodes<'a>(process: &Path, devices: &'a BTreeSet<DevNo>) -> impl Iterator
     entries.filter_map(|entry| {
         let entry = entry.ok()?;
         let meta = fs::metadata(entry.path()).ok()?;
-        let ours = meta.file_type().is_block_device() && devices.contains(&dev_no(meta.rdev()));
+        let ours = meta.file_type().is_block_device() && devices.contains(&DevNo::of(meta.rdev()));
         ours.then(|| entry.file_name())
     })
 }

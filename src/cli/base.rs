@@ -10,13 +10,13 @@ use serde_json::json;
 use super::args::{Base, Fetch, Suggest, Verify};
 use super::progress::{Audience, Shown};
 use super::say::{answer, complaint_line, event, note_line};
-use super::{surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::printable;
 use crate::download::boards::{self, Suggestion};
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS};
-use crate::farm::read_regular;
+use crate::regular;
 use crate::source::{file_digest, Sha256Sum};
 use crate::watch::Watch;
 
@@ -189,7 +189,7 @@ fn verify(args: &Verify, voice: Voice, audience: Audience) -> Ended {
     };
     let found = file_digest(&args.file, watch).map_err(|error| {
         let hint = error.hint();
-        super::build::not_opened(error, hint, watch)
+        from_farm::not_opened(error, hint, watch)
     })?;
     shown.clear();
     let name = args
@@ -213,7 +213,7 @@ fn verify(args: &Verify, voice: Voice, audience: Audience) -> Ended {
 
 fn given_sums(sums: &Path, signature: Option<&Path>) -> Result<Sums, Failure> {
     let read = |path: &Path, most| {
-        read_regular(path, most)
+        regular::read(path, most)
             .with_context(|| format!("reading {}", path.display()))
             .or_fail(Outcome::Refused)
     };

@@ -10,17 +10,13 @@ use anyhow::Context;
 use super::args::Build;
 use super::progress::{Audience, Shown};
 use super::say::{complaint_line, event, note_line};
-use super::{check, surroundings, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build::{self, BaseError, Prepared, Surveyed};
+use super::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::build::{self, Prepared};
 use crate::card::size_text;
-use crate::download::Client;
-use crate::farm::LoadedFarm;
-use crate::gather::{self, Gathered};
 use crate::sink::{
     write_fleet, write_output, FleetCard, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions,
     Written,
 };
-use crate::source::CacheDir;
 use crate::watch::Watch;
 
 /// Build.
@@ -29,9 +25,9 @@ use crate::watch::Watch;
 /// Refused, where farm or base will not do; failed, where the output cannot be written; interrupted.
 pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     let cache = surroundings::as_invoker()?;
-    let farm = check::load(&args.farm, voice)?;
+    let farm = from_farm::load(&args.farm, voice)?;
     let cards = match &args.card {
-        Some(name) => vec![check::card(&farm, Some(name))?],
+        Some(name) => vec![from_farm::card(&farm, Some(name))?],
         None => farm.farm.resolved_cards(),
     };
     if args
@@ -51,19 +47,23 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
         progress: &shown,
         cancel: &cancel,
     };
-    let gathered = read(&farm)?;
+    let gathered = from_farm::read(&farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = open(&farm, &cache, client.as_ref(), watch)?;
+    let base = from_farm::open(&farm, &cache, client.as_ref(), watch)?;
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
     for card in cards {
-        let plan = build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(refused)?;
-        let tree = build::render(&farm, &gathered, &plan, &base).map_err(refused)?;
-        prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(refused)?);
+        let plan =
+            build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(from_farm::refused)?;
+        let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+        prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?);
     }
     let mut maps = Vec::new();
     for card in &prepared {
-        maps.push(build::allocated(&base.image, &base.layout.partitions, &card.edits).map_err(refused)?);
+        maps.push(
+            build::allocated(&base.image, &base.layout.partitions, &card.edits)
+                .map_err(from_farm::refused)?,
+        );
     }
     make_folder(&args.output)?;
     let threads = args.threads.unwrap_or_else(surroundings::threads);
@@ -121,56 +121,6 @@ fn said(card: &Prepared, written: &Written<PathBuf>, voice: Voice) {
             }
         }
     }
-}
-
-/// Open and survey the farm's base; `client` downloads it where it is not here.
-///
-/// # Errors
-/// Refused, where it will not do; failed, where it cannot be downloaded; interrupted.
-pub(super) fn open(
-    farm: &LoadedFarm,
-    cache: &CacheDir,
-    client: Option<&Client>,
-    watch: Watch<'_>,
-) -> Result<Surveyed, Failure> {
-    let image = build::open_base(farm, cache, client, watch).map_err(|error| {
-        let hint = error.hint();
-        let outcome = match &error {
-            BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
-            _ => Outcome::Refused,
-        };
-        Failure {
-            outcome: if watch.cancel.is_cancelled() {
-                Outcome::Interrupted
-            } else {
-                outcome
-            },
-            ..not_opened(error, hint, watch)
-        }
-    })?;
-    build::survey(image).map_err(refused)
-}
-
-/// A base that was not opened, because it will not do or because somebody asked to stop.
-pub(super) fn not_opened(error: impl Into<anyhow::Error>, hint: Option<String>, watch: Watch<'_>) -> Failure {
-    if watch.cancel.is_cancelled() {
-        return Failure::printed(Outcome::Interrupted);
-    }
-    Failure::new(Outcome::Refused, error).maybe_hint(hint)
-}
-
-/// Read what the farm names.
-///
-/// # Errors
-/// Refused, where something cannot be read.
-pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
-    gather::gather(farm).map_err(|error| refused(error.into()))
-}
-
-/// A failure before anything was written.
-pub(super) fn refused(error: build::BuildError) -> Failure {
-    let hint = error.hint();
-    Failure::new(Outcome::Refused, error).maybe_hint(hint)
 }
 
 /// A failure while writing.

@@ -16,7 +16,7 @@ use palmfarm_spec::farm::StorageDriver;
 use super::args::Flash;
 use super::progress::{Audience, Shown};
 use super::say::complaint_line;
-use super::{ask, build as building, check, devices, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{
@@ -211,19 +211,19 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
         let error = anyhow!("--sha256 is for images; a farm says `sha256:` itself");
         return Err(Failure::new(Outcome::Usage, error));
     }
-    let farm = check::load(&args.source, voice)?;
-    let card = check::card(&farm, args.card.as_deref())?;
+    let farm = from_farm::load(&args.source, voice)?;
+    let card = from_farm::card(&farm, args.card.as_deref())?;
     let title = format!("{} of {}", card.name, args.source.display());
     let storage = farm.farm.lxd.as_ref().map(|lxd| lxd.storage.clone());
-    let gathered = building::read(&farm)?;
+    let gathered = from_farm::read(&farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = building::open(&farm, cache, client.as_ref(), watch)?;
+    let base = from_farm::open(&farm, cache, client.as_ref(), watch)?;
     let plan =
-        build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(building::refused)?;
-    let tree = build::render(&farm, &gathered, &plan, &base).map_err(building::refused)?;
-    let prepared = build::edit(plan, tree, &base, surroundings::ambient()?).map_err(building::refused)?;
+        build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(from_farm::refused)?;
+    let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+    let prepared = build::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?;
     Ok(Subject {
-        job: Job::card(&base, prepared).map_err(building::refused)?,
+        job: Job::card(&base, prepared).map_err(from_farm::refused)?,
         title,
         pool: storage
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
@@ -242,10 +242,10 @@ fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Fa
     };
     let image = BaseImage::open(&args.source, expect, cache, watch).map_err(|error| {
         let hint = error.hint();
-        building::not_opened(error, hint, watch)
+        from_farm::not_opened(error, hint, watch)
     })?;
     Ok(Subject {
-        job: Job::image(image).map_err(building::refused)?,
+        job: Job::image(image).map_err(from_farm::refused)?,
         title: args.source.display().to_string(),
         pool: None,
     })

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use palmfarm_spec::places::MANIFEST;
 use palmfarm_spec::report::Report;
 use serde_json::{json, Value};
 
 use super::args::Inspect;
 use super::progress::{Audience, Shown};
 use super::say::event;
-use super::{build as building, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::{printable, size_text, ReadableCard};
@@ -19,9 +20,6 @@ use crate::source::{BaseImage, Expect, Sha256Sum};
 use crate::survey::{self, Volumes};
 use crate::tree::{CardPath, Volume};
 use crate::watch::Watch;
-
-/// Where a card says what was put on it.
-const MANIFEST: &str = "/etc/palmfarm/manifest.json";
 
 /// Where a card's agent says how it went.
 const REPORT: &str = "/palmfarm-report.json";
@@ -48,7 +46,7 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
         let context = format!("reading the partitions of {}", args.image.display());
         Failure::new(Outcome::Refused, anyhow::Error::new(error).context(context)).hint(hint)
     })?;
-    let facts = survey::survey(&image.bytes, &layout).map_err(|error| building::refused(error.into()))?;
+    let facts = survey::survey(&image.bytes, &layout).map_err(|error| from_farm::refused(error.into()))?;
     let base = Inspected {
         layout,
         facts,
@@ -94,7 +92,7 @@ fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
     let cache = surroundings::as_invoker()?;
     let image = BaseImage::open(&args.image, Expect::Anything, &cache, watch).map_err(|error| {
         let hint = error.hint();
-        building::not_opened(error, hint, watch)
+        from_farm::not_opened(error, hint, watch)
     })?;
     Ok(Image {
         sha256: Some(image.provenance().sha256),

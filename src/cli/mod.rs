@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 pub mod devices;
 pub mod flash;
+mod from_farm;
 pub mod init;
 pub mod inspect;
 pub mod list;

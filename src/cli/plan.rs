@@ -5,7 +5,7 @@ use anyhow::anyhow;
 use super::args::{Plan, PlanFormat};
 use super::progress::{Audience, Shown};
 use super::say::harmless;
-use super::{build as building, check, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::addresses::Prefix;
 use crate::build;
 use crate::farm::LoadedFarm;
@@ -20,11 +20,11 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
     let prefixes: Result<Vec<Prefix>, _> = args.prefix.iter().map(|prefix| prefix.parse()).collect();
     let prefixes = prefixes.or_fail(Outcome::Usage)?;
     let cache = surroundings::as_invoker()?;
-    let farm = check::load(&args.farm, voice)?;
-    let card = check::card(&farm, args.card.as_deref())?;
-    let gathered = building::read(&farm)?;
+    let farm = from_farm::load(&args.farm, voice)?;
+    let card = from_farm::card(&farm, args.card.as_deref())?;
+    let gathered = from_farm::read(&farm)?;
     let plan = build::plan(&farm, &gathered, card, &prefixes, surroundings::ambient()?)
-        .map_err(building::refused)?;
+        .map_err(from_farm::refused)?;
     let format = if voice == Voice::Json {
         PlanFormat::Json
     } else {
@@ -36,7 +36,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
         PlanFormat::Text | PlanFormat::Json | PlanFormat::Html => {
             let shown = Shown::new(audience);
             let cancel = surroundings::interruptible();
-            let base = building::open(
+            let base = from_farm::open(
                 &farm,
                 &cache,
                 // A plan is looked at; nobody expects a gigabyte of it.
@@ -46,7 +46,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
                     cancel: &cancel,
                 },
             )?;
-            let tree = build::render(&farm, &gathered, &plan, &base).map_err(building::refused)?;
+            let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
             shown.clear();
             match format {
                 PlanFormat::Json => format!("{}\n", show::json(&plan, &tree)),

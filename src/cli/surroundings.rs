@@ -14,7 +14,7 @@ use super::{Failure, OrFail, Outcome};
 use crate::build::Ambient;
 use crate::card::{become_invoking_user, Became};
 use crate::download::{Client, Limits};
-use crate::farm::read_regular;
+use crate::regular;
 use crate::source::CacheDir;
 use crate::watch::Cancel;
 
@@ -48,7 +48,7 @@ pub fn client() -> Result<Client, Failure> {
     let certificates = match env::var_os("SSL_CERT_FILE") {
         None => None,
         Some(path) => Some(
-            read_regular(Path::new(&path), MOST_CERTIFICATES)
+            regular::read(Path::new(&path), MOST_CERTIFICATES)
                 .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
                 .or_fail(Outcome::Refused)?,
         ),

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::catalogue::Known;
 use super::openpgp;
 use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
-use crate::farm::read_regular;
 use crate::newfile::{Durability, NewFile, Readers};
+use crate::regular;
 use crate::source::{file_digest, Sha256Sum, SourceError};
 use crate::watch::Watch;
 
@@ -121,8 +121,8 @@ pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<boo
 /// The digest of `known` as a signed list says it that an earlier download left in `bases`.
 #[must_use]
 pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sha256Sum> {
-    let list = read_regular(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
-    let signature = read_regular(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
+    let list = regular::read(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
+    let signature = regular::read(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
     signed_sums(&list, &signature, keys).ok()?.find(known.file)
 }
 

@@ -12,9 +12,10 @@ use palmfarm_spec::problem::{Problem, Problems};
 use palmfarm_spec::suggest::{did_you_mean, quoted};
 
 use super::scripts::Scripts;
-use super::{open_regular, LARGEST_FILE};
+use super::LARGEST_FILE;
 use crate::card::shell_quote;
 use crate::download::catalogue::{self, KNOWN};
+use crate::regular;
 use crate::secrets::{self, Environment, SecretError};
 
 /// The most names of a folder that are looked through for what a person may have meant.
@@ -146,14 +147,14 @@ impl Look<'_> {
     }
 
     fn regular(&mut self, place: &[Step<'_>], path: &str) -> Option<File> {
-        let opened = open_regular(&self.dir.join(path));
+        let opened = regular::open(&self.dir.join(path));
         self.found(place, path, opened)
     }
 
     /// Files that go onto the card whole.
     fn contents(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
         for (target, path) in files {
-            let opened = open_regular(&self.dir.join(path)).and_then(|file| {
+            let opened = regular::open(&self.dir.join(path)).and_then(|file| {
                 let length = file.metadata()?.len();
                 if length <= LARGEST_FILE {
                     return Ok(());

@@ -9,7 +9,7 @@ mod yaml;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use palmfarm_spec::farm::Farm;
@@ -18,6 +18,7 @@ use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
 
 pub use schema::SCHEMA;
 
+use crate::regular;
 use crate::secrets::Environment;
 use palmfarm_spec::{check, decode};
 
@@ -81,7 +82,7 @@ pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
         source,
     };
     let bytes = File::open(path)
-        .and_then(|file| read_bounded(file, LARGEST))
+        .and_then(|file| regular::read_rest(file, LARGEST))
         .map_err(read)?;
     let dir = path
         .parent()
@@ -169,7 +170,7 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be read, is no regular file, or is larger.
     pub fn read_file(&self, relative: &str) -> io::Result<Vec<u8>> {
-        read_regular(&self.path(relative), LARGEST_FILE)
+        regular::read(&self.path(relative), LARGEST_FILE)
     }
 
     /// All of the image that the farm names as `relative`, at most [`LARGEST_IMAGE`] bytes.
@@ -177,7 +178,7 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be read, is no regular file, or is larger.
     pub fn read_image(&self, relative: &str) -> io::Result<Vec<u8>> {
-        read_regular(&self.path(relative), LARGEST_IMAGE)
+        regular::read(&self.path(relative), LARGEST_IMAGE)
     }
 
     /// The file that the farm names as `relative`, to be streamed.
@@ -185,33 +186,8 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be opened, or is no regular file.
     pub fn open_file(&self, relative: &str) -> io::Result<File> {
-        open_regular(&self.path(relative))
+        regular::open(&self.path(relative))
     }
-}
-
-/// All of a regular file that is at most `largest` bytes long.
-///
-/// # Errors
-/// It cannot be read, is no regular file, or is larger.
-pub fn read_regular(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    // What is too large by its own account is not read to see it.
-    if file.metadata()?.len() > largest {
-        return Err(too_large(largest));
-    }
-    read_bounded(file, largest)
-}
-
-/// A regular file: opening a pipe would wait for a writer, and a device has no end.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let regular = |is: bool| {
-        is.then_some(())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
-    };
-    regular(std::fs::metadata(path)?.is_file())?;
-    let file = File::open(path)?;
-    regular(file.metadata()?.is_file())?;
-    Ok(file)
 }
 
 impl FarmText {
@@ -281,19 +257,4 @@ fn suspects(text: &str) -> Vec<Span> {
         start = end;
     }
     found
-}
-
-/// All of `file`, which must end within `largest` bytes.
-fn read_bounded(file: File, largest: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len <= largest) {
-        return Ok(bytes);
-    }
-    Err(too_large(largest))
-}
-
-fn too_large(largest: u64) -> io::Error {
-    let message = format!("it is larger than {} KiB", largest >> 10);
-    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }

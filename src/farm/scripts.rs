@@ -11,7 +11,7 @@ use palmfarm_spec::node::Span;
 use palmfarm_spec::problem::Problem;
 use palmfarm_spec::suggest::quoted;
 
-use super::read_regular;
+use crate::regular;
 
 /// The largest script, in bytes: it travels in the first-boot document.
 const LARGEST: u64 = 1 << 20;
@@ -44,7 +44,7 @@ impl Scripts {
             if length > firstboot::LARGEST {
                 return Ok(&[]);
             }
-            let script = Script::of(path, &read_regular(file, LARGEST)?);
+            let script = Script::of(path, &regular::read(file, LARGEST)?);
             self.0.insert(path.into(), script);
         }
         Ok(self.0.get(path).map_or(&[], |script| &script.problems))

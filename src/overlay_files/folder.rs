@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
-use crate::farm::{read_regular, LARGEST_FILE};
+use crate::farm::LARGEST_FILE;
+use crate::regular;
 
 /// Folders below folders; paths of the card end at 4095 bytes, stacks earlier.
 const DEPTH: usize = 64;
@@ -46,7 +47,7 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             walk(&here, &format!("{entry}/"), depth.saturating_add(1), contents)?;
         } else if kind.is_file() {
             let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
-            let content = read_regular(&here, most.min(contents.room())).map_err(lost(&here))?;
+            let content = regular::read(&here, most.min(contents.room())).map_err(lost(&here))?;
             contents.add(&entry, Found::File(content), None)?;
         } else {
             return Err(contents.refuse(&entry, "it is a device, a pipe or a socket"));

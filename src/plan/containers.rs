@@ -6,15 +6,13 @@ use std::sync::Arc;
 use palmfarm_spec::farm::{Container, Farm, ResolvedCard, RunWhat};
 use palmfarm_spec::firstboot::{self, ImageRef, PushedFile};
 use palmfarm_spec::mac::Mac;
+use palmfarm_spec::places::FARM_FILES;
 use palmfarm_spec::stack::{self, Stacked};
 use serde_json::json;
 
 use super::seen::Seen;
 use super::{carried, read, sha256_hex, Carried, PlanError, Sources};
 use crate::addresses::{self, Prefix};
-
-/// Where the files that are pushed into containers lie on the card.
-const PUSHED: &str = "/usr/lib/palmfarm/farm";
 
 /// What a step that names no mode gives a pushed file.
 const MODE: u16 = 0o644;
@@ -125,7 +123,7 @@ fn pushed(
     let mut files = Vec::new();
     for (path, source) in &declared.files {
         // Under the name that declares them: replicas share their files.
-        let carried = carried(&format!("{PUSHED}/{}{path}", declared.name), source, sources)?;
+        let carried = carried(&format!("{FARM_FILES}/{}{path}", declared.name), source, sources)?;
         files.push(PushedFile {
             path: path.clone(),
             source: carried.path.as_str().into(),

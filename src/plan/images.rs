@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use palmfarm_spec::farm::CarriedImage;
 use palmfarm_spec::firstboot::Image;
+use palmfarm_spec::places::IMAGES;
 
 use super::seen::Seen;
 use super::{card_path, carried, sha256_hex, Carried, PlanError, Sources};
 use crate::base::{Arch, BaseFacts};
 use crate::images::{self, Machine, Metadata, Shape};
-
-/// Where carried images lie on the card.
-const IMAGES: &str = "/var/lib/palmfarm/images";
 
 /// What is known of a carried image before its base is.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use minijinja::value::Serde;
 use minijinja::{context, Value};
 use palmfarm_spec::firstboot;
+use palmfarm_spec::places::{DOCUMENT, PRESEED};
 use serde_json::json;
 
 use super::build::{Build, Check, From};
@@ -56,7 +57,7 @@ pub(super) fn render(
     }
     build.file(
         Volume::Root,
-        "/etc/palmfarm/firstboot.json",
+        DOCUMENT,
         text.as_bytes(),
         0o600,
         "farm.yaml",
@@ -111,7 +112,7 @@ fn preseed(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
     }
     let from = From {
         template: "lxd/preseed.yaml",
-        path: "/etc/palmfarm/lxd-preseed.yaml",
+        path: PRESEED,
         mode: 0o600,
     };
     let values = context! { preseed => Value::from(Serde(&lxd.preseed)) };

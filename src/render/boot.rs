@@ -7,7 +7,7 @@ use super::build::{Build, Check, From};
 use super::RenderError;
 use crate::base::{Arch, BaseFacts};
 use crate::plan::CardPlan;
-use crate::tree::{Privacy, Volume};
+use crate::tree::Volume;
 
 /// Keys that say something more each time they appear (kernel-parameters.txt; systemd's kernel-command-line(7)).
 const REPEATED: [&str; 8] = [
@@ -56,14 +56,7 @@ fn cmdline(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), R
         return Err(RenderError::CmdlineLength { bytes, most });
     }
     let path = cmdline.path.as_str();
-    build.file(
-        Volume::Boot,
-        path,
-        text.as_bytes(),
-        0o644,
-        "farm.yaml boot",
-        Privacy::Public,
-    )
+    build.public(Volume::Boot, path, &text, "farm.yaml boot")
 }
 
 /// The declared words, after those without which `limits.memory` does nothing on a Pi.
@@ -182,14 +175,7 @@ fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), Re
         "\n"
     };
     let text = format!("{}{gap}{ours}", there.text);
-    build.file(
-        Volume::Boot,
-        path,
-        text.as_bytes(),
-        0o644,
-        "farm.yaml boot",
-        Privacy::Public,
-    )
+    build.public(Volume::Boot, path, &text, "farm.yaml boot")
 }
 
 #[cfg(test)]

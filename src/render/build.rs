@@ -108,6 +108,17 @@ impl Build {
         self.add(volume, path, node, origin, privacy)
     }
 
+    /// A file that anybody may read, 0644.
+    pub(super) fn public(
+        &mut self,
+        volume: Volume,
+        path: &str,
+        text: &str,
+        origin: &str,
+    ) -> Result<(), RenderError> {
+        self.file(volume, path, text.as_bytes(), 0o644, origin, Privacy::Public)
+    }
+
     pub(super) fn dir(&mut self, path: &str, mode: u16, origin: &str) -> Result<(), RenderError> {
         let access = Access::root(mode);
         self.add(Volume::Root, path, Node::Dir { access }, origin, Privacy::Public)

@@ -2,7 +2,7 @@
 
 use super::build::Build;
 use super::RenderError;
-use crate::tree::{Privacy, Volume};
+use crate::tree::Volume;
 
 /// A file of a built-in overlay: overlay, path on the root filesystem, content.
 pub const FILES: &[(&str, &str, &str)] = &[
@@ -22,14 +22,7 @@ pub const FILES: &[(&str, &str, &str)] = &[
 pub(super) fn add(build: &mut Build, name: &str) -> Result<(), RenderError> {
     for (overlay, path, text) in FILES.iter().filter(|(overlay, ..)| *overlay == name) {
         let origin = format!("overlays/{overlay}");
-        build.file(
-            Volume::Root,
-            path,
-            text.as_bytes(),
-            0o644,
-            &origin,
-            Privacy::Public,
-        )?;
+        build.public(Volume::Root, path, text, &origin)?;
     }
     Ok(())
 }

@@ -158,14 +158,7 @@ fn stock(build: &mut Build, base: &BaseFacts, instance: &str) -> Result<(), Rend
         };
         let text = build.text(from, context! { instance }, &Check::Yaml(expected))?;
         let origin = format!("templates/{template}");
-        build.file(
-            Volume::Boot,
-            path,
-            text.as_bytes(),
-            0o644,
-            &origin,
-            Privacy::Public,
-        )?;
+        build.public(Volume::Boot, path, &text, &origin)?;
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 
 use minijinja::context;
 use palmfarm_spec::farm::{Ipv4, Ipv6};
+use palmfarm_spec::places::{IFUPDOWN_STANZA, MAC_HERE};
 
 use super::build::{Build, Check, From};
-use super::network::MAC;
 use super::RenderError;
 use crate::plan::CardPlan;
 
@@ -13,7 +13,7 @@ use crate::plan::CardPlan;
 pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let interface = network.addressed();
-    let mac = network.mac.map_or_else(|| MAC.into(), |mac| mac.to_string());
+    let mac = network.mac.map_or_else(|| MAC_HERE.into(), |mac| mac.to_string());
     let mut address = None;
     let mut gateway = None;
     let mut dns4 = Vec::new();
@@ -63,7 +63,7 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderErr
     }
     let from = From {
         template: "ifupdown/interfaces",
-        path: "/etc/palmfarm/ifupdown/interfaces",
+        path: IFUPDOWN_STANZA,
         mode: 0o644,
     };
     let values = context! {

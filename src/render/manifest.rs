@@ -1,6 +1,7 @@
 //! `/etc/palmfarm/manifest.json`: what was put on the card, for `inspect` and for whoever wants to compare.
 
 use palmfarm_spec::manifest::{self, Base, Entry, Kind, Manifest};
+use palmfarm_spec::places::MANIFEST;
 use serde_json::json;
 
 use super::build::Build;
@@ -8,9 +9,6 @@ use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
 use crate::plan::{sha256_hex, CardPlan};
 use crate::tree::{Node, Planned, Privacy, Tree, Volume};
-
-/// Where it lies.
-const PATH: &str = "/etc/palmfarm/manifest.json";
 
 /// Plan the manifest of all that is planned so far; it is the one file that it does not list.
 pub(super) fn render(
@@ -33,14 +31,7 @@ pub(super) fn render(
         files: entries(&build.tree),
     };
     let text = format!("{:#}\n", json!(manifest));
-    build.file(
-        Volume::Root,
-        PATH,
-        text.as_bytes(),
-        0o644,
-        "palmfarm",
-        Privacy::Public,
-    )
+    build.public(Volume::Root, MANIFEST, &text, "palmfarm")
 }
 
 fn entries(tree: &Tree) -> Vec<Entry> {

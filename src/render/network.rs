@@ -9,6 +9,7 @@
 
 use minijinja::context;
 use palmfarm_spec::farm::{Ipv4, Ipv6, Renderer};
+use palmfarm_spec::places::{MAC_HERE, NETWORK, NETWORK_FALLBACK};
 
 use super::build::{Build, Check, From, UNITS};
 use super::{ifupdown, RenderError};
@@ -16,17 +17,8 @@ use crate::base::BaseFacts;
 use crate::plan::CardPlan;
 use crate::tree::{CardPath, Node, Planned, Privacy, Volume};
 
-/// What the agent fills in.
-pub(super) const MAC: &str = "@MAC@";
-
 /// Where systemd-networkd looks; `05` sorts before netplan's `10`.
 const NETWORKD: &str = "/etc/systemd/network";
-
-/// What the agent copies to /run/systemd/network with [`MAC`] filled in.
-const FOR_THE_AGENT: &str = "/usr/lib/palmfarm/network";
-
-/// The same without an address for the bridge, copied first: it stays should the agent fail.
-const FALLBACK: &str = "/usr/lib/palmfarm/network-fallback";
 
 /// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
 const DHCPV4_SECTION: u32 = 243;
@@ -60,13 +52,13 @@ pub(super) fn render(
 ) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let ifupdown = network.renderer == Renderer::Ifupdown;
-    let placeholder = MAC.to_owned();
+    let placeholder = MAC_HERE.to_owned();
     let known = network.mac.map(|mac| mac.to_string());
     let files = files(build, plan, systemd, Some(known.as_ref().unwrap_or(&placeholder)))?;
     let fallback = files.iter().any(|file| file.filled == Filled::OnThePi);
     for file in &files {
         let dir = if ifupdown || file.filled == Filled::OnThePi {
-            FOR_THE_AGENT
+            NETWORK
         } else {
             NETWORKD
         };
@@ -76,7 +68,7 @@ pub(super) fn render(
         for file in self::files(build, plan, systemd, known.as_ref())? {
             let provisional = ifupdown || file.template == "networkd/bridge.netdev";
             if provisional {
-                place(build, FALLBACK, &file)?;
+                place(build, NETWORK_FALLBACK, &file)?;
             }
         }
     }
@@ -99,14 +91,7 @@ pub(super) fn render(
 fn place(build: &mut Build, dir: &str, file: &NetFile) -> Result<(), RenderError> {
     let path = format!("{dir}/{}", file.name);
     let origin = format!("templates/{}", file.template);
-    build.file(
-        Volume::Root,
-        &path,
-        file.text.as_bytes(),
-        0o644,
-        &origin,
-        Privacy::Public,
-    )
+    build.public(Volume::Root, &path, &file.text, &origin)
 }
 
 /// Every file for systemd-networkd; `mac` for the bridge, `None` for one of its own.
@@ -166,7 +151,7 @@ fn files(
             context! { port, bridge },
             &[("Match", "Name", port), ("Network", "Bridge", bridge)],
         )?;
-        let filled = if mac.is_some_and(|mac| mac == MAC) {
+        let filled = if mac.is_some_and(|mac| mac == MAC_HERE) {
             Filled::OnThePi
         } else {
             Filled::Here

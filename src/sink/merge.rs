@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use super::write::{FreeSpace, Mapped, Target};
+use super::job::{FreeSpace, Mapped, Target};
 use super::{Sink, SinkError, Zeroes};
 use crate::block::{length, Edits, BLOCK, BLOCK_LEN};
 use crate::map::Extents;

@@ -6,6 +6,7 @@
 mod card;
 mod error;
 mod file;
+mod job;
 mod merge;
 mod output;
 mod packed;
@@ -14,9 +15,10 @@ mod write;
 pub use card::{write_card, CardFailure, CardOptions, CardWritten};
 pub use error::SinkError;
 pub use file::FileSink;
+pub use job::{FreeSpace, ImageDigest, Mapped, Target, WriteOptions, Written};
 pub use output::{write_fleet, write_output, FleetCard, Output, Packing};
 pub use packed::{XzSink, ZstdSink};
-pub use write::{write_image, write_images, FreeSpace, ImageDigest, Mapped, Target, WriteOptions, Written};
+pub use write::{write_image, write_images};
 
 use crate::watch::Watch;
 

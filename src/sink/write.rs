@@ -3,89 +3,20 @@
 //! Workers decode and do what [`super::merge`] says; this thread writes. The digest of the
 //! whole image, where it is asked for, has a thread of its own: SHA-256 cannot be split.
 
-use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::job::{ImageDigest, Mapped, Target, WriteOptions, Written};
 use super::merge::{needed_by_any, pieces, Kind, Merge, Piece};
 use super::{Sink, SinkError};
 use crate::block::{Edits, ReadAt};
-use crate::map::Extents;
 use crate::source::{BaseImage, Order, PassError, Pool, Sha256Sum, SourceError, Verified};
 use crate::watch::{Phase, Watch};
 
 /// Cells that may wait for the thread that hashes the whole image.
 const WAITING: usize = 8;
-
-/// What becomes of blocks that no file system uses. Edited blocks never count as such.
-#[derive(Clone, Copy, Debug)]
-pub enum FreeSpace<'a> {
-    /// They are not told from others.
-    Written,
-    /// They are written, but only these bytes of the image are [`Written::mapped`].
-    Mapped(&'a Extents),
-    /// They are left out, and not even decoded: only these bytes of the image matter.
-    Skipped(&'a Extents),
-}
-
-/// Whether the digest of the whole image is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageDigest {
-    /// Yes; free space that is skipped counts as zeroes.
-    Sha256,
-    /// No: only those of the mapped ranges.
-    None,
-}
-
-/// How to write an image.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteOptions<'a> {
-    /// Threads that decode. What is written does not depend on it.
-    pub threads: NonZeroUsize,
-    /// What to do with free space.
-    pub free: FreeSpace<'a>,
-    /// Whether to hash the whole.
-    pub digest: ImageDigest,
-}
-
-/// A range of the image that must be on a card, in bytes, with the digest of what is there. Never crosses a multiple
-/// of 1 MiB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapped {
-    /// Where; a multiple of 4096 but for the end of the image.
-    pub range: Range<u64>,
-    /// What.
-    pub sha256: Sha256Sum,
-}
-
-/// An image that was written to its end, and made to last.
-#[derive(Debug)]
-pub struct Written<D> {
-    /// Bytes of image.
-    pub size: u64,
-    /// Digest of the image, where it was asked for.
-    pub sha256: Option<Sha256Sum>,
-    /// Everything that is not free, in order.
-    pub mapped: Vec<Mapped>,
-    /// Bytes of image that are free and were skipped.
-    pub skipped: u64,
-    /// What the sink says.
-    pub done: D,
-}
-
-/// A card of a fleet: what makes it differ from the base, and where it goes.
-#[derive(Debug)]
-pub struct Target<'a, S> {
-    /// In what it differs.
-    pub edits: &'a Edits,
-    /// What to do with free space.
-    pub free: FreeSpace<'a>,
-    /// Where it goes.
-    pub sink: S,
-}
 
 /// Write the card that `edits` make of `base` into `sink`.
 ///

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::block::{beyond, within, ReadAt};
+use crate::block::{check_within, ReadAt};
 
 /// An open file that is read at any offset, through the one descriptor it was opened with.
 #[derive(Debug)]
@@ -30,9 +30,7 @@ impl ReadAt for FileAt {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if !within(offset, buf.len(), self.size) {
-            return Err(beyond(io::ErrorKind::UnexpectedEof, offset, buf.len(), self.size));
-        }
+        check_within(io::ErrorKind::UnexpectedEof, offset, buf.len(), self.size)?;
         self.file.read_exact_at(buf, offset)
     }
 }

@@ -14,6 +14,7 @@ pub mod mac;
 pub mod manifest;
 pub mod names;
 pub mod node;
+pub mod places;
 pub mod problem;
 pub mod report;
 mod resolve;

@@ -5,6 +5,7 @@
 //! Nothing of the host's own cargo configuration (`RUSTFLAGS`, wrappers) reaches the build.
 
 mod debian;
+mod script;
 mod toolchain;
 
 use std::fs;

@@ -35,6 +35,9 @@ use qemu::Board;
 const USAGE: &str =
     "usage: cargo xtask boot [--renderer networkd|ifupdown] [--lxd | --stock | --rollback | --power-cuts] [--base LAYOUT] [--machine virt|raspi2b] [--tool PALMFARM]";
 
+/// The card's name and host name in every farm that is booted.
+const HOST: &str = "palm";
+
 /// Set where what is mounted is seen by nobody else, and goes when the process does.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 

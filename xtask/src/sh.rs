@@ -46,6 +46,11 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// `path` as one word for sh.
+pub(crate) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
 /// Run to the end; the output is shown only when it failed.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     output(command).map(drop)
@@ -141,4 +146,14 @@ fn last_lines(text: &[u8]) -> String {
         .get(lines.len().saturating_sub(25)..)
         .unwrap_or_default()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word() {
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use palmfarm_spec::firstboot::Image;
 use serde_json::{json, Value};
 
-use super::publish::point;
+use super::alias::point;
 use super::{text, Change, Done, Standing, Trouble};
 use crate::daemon::{encoded, Daemon, Upload, Why};
 
@@ -139,9 +139,4 @@ fn open(root: &Path, path: &str, alias: &str) -> Result<(File, u64), Trouble> {
     let file = File::open(&path).map_err(lost)?;
     let length = file.metadata().map_err(lost)?.len();
     Ok((file, length))
-}
-
-/// The body that makes or moves an alias.
-pub(super) fn alias_body(alias: &str, fingerprint: &str, description: &str) -> serde_json::Value {
-    json!({"name": alias, "target": fingerprint, "description": description, "type": "container"})
 }

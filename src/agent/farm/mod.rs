@@ -5,6 +5,7 @@
 //! somebody else and is never changed, so a clash of names ends in a message and not in a surprise.
 
 pub mod address;
+mod alias;
 mod container;
 mod image;
 mod preseed;

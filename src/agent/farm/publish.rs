@@ -6,7 +6,8 @@ use std::time::Duration;
 use palmfarm_spec::firstboot::Container;
 use serde_json::{json, Value};
 
-use super::image::{alias_body, delete, listed};
+use super::alias::point;
+use super::image::{delete, listed};
 use super::{mark, text, Change, Done, Trouble};
 use crate::daemon::{encoded, Daemon};
 
@@ -46,40 +47,6 @@ pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Do
         change = Change::Changed;
     }
     Ok(change)
-}
-
-/// See that `alias` points to `fingerprint`. An alias that points to an image of somebody else is left alone.
-pub(super) fn point(daemon: &Daemon, alias: &str, fingerprint: &str, description: &str) -> Done {
-    let path = format!("/1.0/images/aliases/{}", encoded(alias));
-    let body = alias_body(alias, fingerprint, description);
-    let Some(now) = daemon.look(&format!("looking for the alias {alias}"), &path)? else {
-        daemon.change(
-            &format!("naming an image {alias}"),
-            "POST",
-            "/1.0/images/aliases",
-            &body,
-            PATIENCE,
-        )?;
-        return Ok(Change::Changed);
-    };
-    if text(&now, &["target"]) == Some(fingerprint) {
-        return Ok(Change::Unchanged);
-    }
-    let theirs = text(&now, &["description"]).unwrap_or_default();
-    if theirs != description {
-        return Err(Trouble::new(format!(
-            "the alias {alias} names another image, which palmfarm did not put there; rename it (lxc image alias \
-             rename {alias} NEW), then run palmfarm-agent run"
-        )));
-    }
-    daemon.change(
-        &format!("moving the alias {alias}"),
-        "PUT",
-        &path,
-        &body,
-        PATIENCE,
-    )?;
-    Ok(Change::Changed)
 }
 
 fn pack(daemon: &Daemon, container: &Container) -> Result<String, Trouble> {

@@ -10,7 +10,7 @@ use super::device::{devices, Device};
 use super::mountinfo::{mount_line, swap_line};
 use super::snapshot::normalize;
 use super::{signature, DevNo, FileRole, Found, Snapshot, Target};
-use crate::card::open::peek;
+use crate::card::look::peek;
 
 /// More than any file read here has, in bytes, so that a file that does not end cannot fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -90,7 +90,7 @@ pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, Gath
 #[must_use]
 pub fn look_up(path: &Path) -> Target {
     let found = match fs::metadata(path) {
-        Ok(meta) if meta.file_type().is_block_device() => Found::Block(dev_no(meta.rdev())),
+        Ok(meta) if meta.file_type().is_block_device() => Found::Block(DevNo::of(meta.rdev())),
         Ok(meta) => Found::Other(kind_of_file(meta.file_type())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
         Err(error) => Found::Unreadable(error.to_string()),
@@ -111,14 +111,6 @@ pub fn identify(root: &Path, dev: DevNo) -> Option<Device> {
     let target = fs::read_link(reader.at(&format!("/sys/dev/block/{dev}"))).ok()?;
     reader.device(&target.file_name()?.to_string_lossy());
     devices(&reader.snapshot).ok()?.remove(&dev)
-}
-
-/// The number in the form the kernel shows, from the form that `stat` returns (makedev(3)).
-pub(crate) fn dev_no(number: u64) -> DevNo {
-    DevNo {
-        major: rustix::fs::major(number),
-        minor: rustix::fs::minor(number),
-    }
 }
 
 fn kind_of_file(kind: fs::FileType) -> &'static str {
@@ -325,7 +317,7 @@ impl Reader<'_> {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut said = format!("path: {}\n", real.to_string_lossy());
         if meta.file_type().is_block_device() {
-            said.push_str(&format!("rdev: {}\n", dev_no(meta.rdev())));
+            said.push_str(&format!("rdev: {}\n", DevNo::of(meta.rdev())));
         }
         let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let info = fs::read_to_string(info).unwrap_or_default();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::{mount_line, swap_line};
-use super::places::{Mounted, Names, Places};
+use super::places::{Mounted, Names, Places, Volume};
 use super::{BadFacts, DevNo, Device, FileRole, Kind, Snapshot};
 
 /// Something in use, and the devices it lies on directly.
@@ -174,13 +174,6 @@ fn lines<T>(
             })
         })
         .collect()
-}
-
-/// A filesystem over several disks.
-pub(super) struct Volume {
-    pub(super) fstype: &'static str,
-    pub(super) uuid: String,
-    pub(super) members: BTreeSet<DevNo>,
 }
 
 /// What the kernel itself lists as parts of btrfs and bcachefs volumes: mountinfo shows one disk of several.

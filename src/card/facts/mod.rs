@@ -16,7 +16,6 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use device::{Bus, Content, Device, Kind};
-pub(crate) use gather::dev_no;
 pub use gather::{gather, identify, look_up, GatherError};
 pub use links::{Use, What};
 pub use mountinfo::{mount_line, swap_line, unescape, MountLine, SwapLine};
@@ -32,6 +31,14 @@ pub struct DevNo {
 }
 
 impl DevNo {
+    /// The number from the form that `stat` returns (makedev(3)).
+    pub(crate) fn of(number: u64) -> Self {
+        Self {
+            major: rustix::fs::major(number),
+            minor: rustix::fs::minor(number),
+        }
+    }
+
     /// Whether this is the number of a block device, and not one made up for a filesystem without one.
     #[must_use]
     pub fn is_real(self) -> bool {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::links::Volume;
 use super::mountinfo::MountLine;
 use super::{DevNo, Device, Kind, Snapshot};
 
@@ -11,6 +10,13 @@ use super::{DevNo, Device, Kind, Snapshot};
 pub(super) struct Mounted {
     pub(super) line: MountLine,
     pub(super) ours: bool,
+}
+
+/// A filesystem over several disks.
+pub(super) struct Volume {
+    pub(super) fstype: &'static str,
+    pub(super) uuid: String,
+    pub(super) members: BTreeSet<DevNo>,
 }
 
 /// How a path below /dev leads to a device.

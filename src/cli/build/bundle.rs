@@ -7,22 +7,19 @@ use std::io::{self, BufWriter, Write};
 use anyhow::{anyhow, Context};
 use palmfarm_spec::farm::ResolvedCard;
 use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_spec::places::DOCUMENT;
 use palmfarm_spec::sound;
 
-use super::{open, read, refused};
 use crate::build;
 use crate::cli::args::Build;
 use crate::cli::progress::{Audience, Shown};
 use crate::cli::say::{event, note_line};
-use crate::cli::{surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::farm::LoadedFarm;
 use crate::newfile::{Durability, NewFile, Readers};
 use crate::source::CacheDir;
 use crate::tree::{CardPath, Node, Tree, Volume};
 use crate::watch::Watch;
-
-/// Where the document lies on a card.
-const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
 
 /// Write the bundle of the one card in `cards`.
 ///
@@ -51,11 +48,12 @@ pub(super) fn run(
         progress: &shown,
         cancel: &cancel,
     };
-    let gathered = read(farm)?;
+    let gathered = from_farm::read(farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = open(farm, cache, client.as_ref(), watch)?;
-    let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?).map_err(refused)?;
-    let tree = build::render(farm, &gathered, &plan, &base).map_err(refused)?;
+    let base = from_farm::open(farm, cache, client.as_ref(), watch)?;
+    let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?)
+        .map_err(from_farm::refused)?;
+    let tree = build::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
     shown.clear();
     NewFile::create(path, Readers::Owner)
         .and_then(|new| {

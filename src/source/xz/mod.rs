@@ -17,7 +17,7 @@ pub(crate) use block::BlockDecoder;
 pub use error::XzError;
 pub(crate) use index::{Block, Index};
 
-use crate::block::{beyond, length, within, ReadAt};
+use crate::block::{beyond, check_within, length, ReadAt};
 
 /// Decoded bytes that random access may keep, unless a single block is larger: 48 blocks of the 1 MiB that Ubuntu
 /// uses since 18.04.2, two of the 24 MiB from before.
@@ -82,14 +82,7 @@ impl ReadAt for XzImage {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        if !within(offset, buf.len(), self.size()) {
-            return Err(beyond(
-                io::ErrorKind::UnexpectedEof,
-                offset,
-                buf.len(),
-                self.size(),
-            ));
-        }
+        check_within(io::ErrorKind::UnexpectedEof, offset, buf.len(), self.size())?;
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {

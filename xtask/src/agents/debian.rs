@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use super::toolchain::{quoted, script};
+use super::script::script;
 use super::Arch;
 use crate::cache::{self, Key};
 use crate::{deps, sh};
@@ -36,7 +36,7 @@ pub(super) fn rustc(arch: Arch, tools: &Path) -> Result<PathBuf> {
     let text = format!(
         "#!/bin/sh\nfor word in \"$@\"; do\n    if [ \"$word\" = --target ]; then\n        \
          exec /usr/bin/rustc --sysroot {} \"$@\"\n    fi\ndone\nexec /usr/bin/rustc \"$@\"\n",
-        quoted(&sysroot)
+        sh::quoted(&sysroot)
     );
     script(&file, &text)?;
     Ok(file)

@@ -4,11 +4,11 @@
 //! the one of Debian's own compiler. `PALMFARM_AGENT_RUST=debian` takes the last straight away.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::script::script;
 use super::{debian, Arch};
 use crate::deps::{self, command, path, Package};
 use crate::sh;
@@ -58,24 +58,6 @@ pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
     })
 }
 
-/// Write an executable script.
-pub(crate) fn script(file: &Path, text: &str) -> Result<()> {
-    // cargo looks at a compiler's modification time.
-    if fs::read_to_string(file).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    let half = file.with_extension(std::process::id().to_string());
-    fs::write(&half, text)
-        .and_then(|()| fs::set_permissions(&half, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| fs::rename(&half, file))
-        .with_context(|| format!("writing {}", file.display()))
-}
-
-/// `path` as one word for sh.
-pub(crate) fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
 /// Whether `arch` is this machine's.
 fn native(arch: Arch) -> bool {
     let rust = match arch {
@@ -121,13 +103,13 @@ fn linker(arch: Arch, gcc: &str, tools: &Path) -> Result<PathBuf> {
         Arch::Arm64 | Arch::Amd64 => {
             let file = tools.join("no-unwind.ld");
             script(&file, NO_UNWIND)?;
-            format!(" -Wl,-T,{} -Wl,--no-eh-frame-hdr", quoted(&file))
+            format!(" -Wl,-T,{} -Wl,--no-eh-frame-hdr", sh::quoted(&file))
         }
     };
     let file = tools.join(format!("link-{}", arch.debian()));
     let text = format!(
         "#!/bin/sh\nexec {gcc} {} \"$@\" -fuse-ld=bfd{drop}\n",
-        quoted(&lean)
+        sh::quoted(&lean)
     );
     script(&file, &text)?;
     Ok(file)

@@ -144,7 +144,7 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
             .args(OPTIONS)
             .arg(format!("--architectures={}", arch.debian))
             .arg(format!("--include={}", PACKAGES.join(",")))
-            .arg(format!("--customize-hook=sh {} \"$1\"", quoted(&script)))
+            .arg(format!("--customize-hook=sh {} \"$1\"", sh::quoted(&script)))
             .env("OUT", dir)
             .env("KERNEL", arch.kernel)
             .arg(SUITE)
@@ -235,11 +235,6 @@ fn emulator(arch: &Arch) -> Result<()> {
     Ok(())
 }
 
-/// `path` as one word for sh.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,10 +260,5 @@ mod tests {
         );
         check(" release v=1,o=Other,n=bookworm\n", None);
         check("", None);
-    }
-
-    #[test]
-    fn a_path_is_one_word() {
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

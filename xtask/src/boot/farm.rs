@@ -21,8 +21,6 @@ use crate::sh;
 /// What making the card needs from the distribution, beside a base.
 pub(crate) const NEEDS: &[Package] = &[command("apt-utils", "apt-ftparchive")];
 
-/// The card's name and host name in the farm.
-pub(crate) const HOST: &str = "palm";
 /// The person in the farm.
 pub(crate) const USER: &str = "craig";
 

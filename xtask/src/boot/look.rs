@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::checks::{equal, nothing, Checks};
 use super::deadline::Deadline;
-use super::farm::HOST;
 use super::guest::Guest;
 use super::qemu::Machine;
 use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
 use super::Renderer;
+use super::HOST;
 
 /// Every file of everybody who could configure an interface.
 const NETWORK_FILES: &str =

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::checks::{equal, nothing, Checks};
 use super::disk;
-use super::farm::HOST;
 use super::lab::Lab;
+use super::HOST;
 use crate::sh;
 
 /// The report in the root of the FAT partition.

@@ -1,0 +1,116 @@
+//! What every command that takes a farm begins with: reading it and what it names, choosing the card, opening the
+//! base; and how a refusal of one of these reaches people. Writes nothing.
+
+use std::path::Path;
+
+use palmfarm_spec::farm::ResolvedCard;
+use palmfarm_spec::problem::Problems;
+
+use super::say::{complaint, event, note_line};
+use super::{Failure, OrFail, Outcome, Voice};
+use crate::build::{self, BaseError, Surveyed};
+use crate::download::Client;
+use crate::farm::{self, FarmText, LoadError, LoadedFarm};
+use crate::gather::{self, Gathered};
+use crate::source::CacheDir;
+use crate::watch::Watch;
+
+/// Read a farm for any command, printing its problems: warnings do not stop it.
+///
+/// # Errors
+/// Refused, where it cannot be read or has errors.
+pub(super) fn load(path: &Path, voice: Voice) -> Result<LoadedFarm, Failure> {
+    match farm::load(path) {
+        Ok(loaded) => {
+            show(&loaded.text, &loaded.warnings, voice);
+            Ok(loaded)
+        }
+        Err(LoadError::Refused(refused)) => {
+            show(refused.text(), refused.problems(), voice);
+            Err(Failure::printed(Outcome::Refused))
+        }
+        Err(error) => Err(error).or_fail(Outcome::Refused),
+    }
+}
+
+/// The card of that name, or the only one.
+///
+/// # Errors
+/// Refused, where there is none, or several.
+pub(super) fn card(farm: &LoadedFarm, name: Option<&str>) -> Result<ResolvedCard, Failure> {
+    farm.farm.card(name).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+    })
+}
+
+/// Open and survey the farm's base; `client` downloads it where it is not here.
+///
+/// # Errors
+/// Refused, where it will not do; failed, where it cannot be downloaded; interrupted.
+pub(super) fn open(
+    farm: &LoadedFarm,
+    cache: &CacheDir,
+    client: Option<&Client>,
+    watch: Watch<'_>,
+) -> Result<Surveyed, Failure> {
+    let image = build::open_base(farm, cache, client, watch).map_err(|error| {
+        let hint = error.hint();
+        let outcome = match &error {
+            BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
+            _ => Outcome::Refused,
+        };
+        Failure {
+            outcome: if watch.cancel.is_cancelled() {
+                Outcome::Interrupted
+            } else {
+                outcome
+            },
+            ..not_opened(error, hint, watch)
+        }
+    })?;
+    build::survey(image).map_err(refused)
+}
+
+/// A base that was not opened, because it will not do or because somebody asked to stop.
+pub(super) fn not_opened(error: impl Into<anyhow::Error>, hint: Option<String>, watch: Watch<'_>) -> Failure {
+    if watch.cancel.is_cancelled() {
+        return Failure::printed(Outcome::Interrupted);
+    }
+    Failure::new(Outcome::Refused, error).maybe_hint(hint)
+}
+
+/// Read what the farm names.
+///
+/// # Errors
+/// Refused, where something cannot be read.
+pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
+    gather::gather(farm).map_err(|error| refused(error.into()))
+}
+
+/// A failure before anything was written.
+pub(super) fn refused(error: build::BuildError) -> Failure {
+    let hint = error.hint();
+    Failure::new(Outcome::Refused, error).maybe_hint(hint)
+}
+
+fn show(text: &FarmText, problems: &Problems, voice: Voice) {
+    match voice {
+        Voice::People => {
+            let told = text.render(problems);
+            if problems.errors() > 0 {
+                complaint(format_args!("{}", told.trim_end()));
+            } else if !told.is_empty() {
+                note_line!("{}", told.trim_end());
+            }
+        }
+        Voice::Json => {
+            for line in text.lines(problems) {
+                // A problem is plain strings and numbers, so that it always has a JSON form.
+                if let Ok(line) = serde_json::to_value(&line) {
+                    event(&line);
+                }
+            }
+        }
+    }
+}
