@@ -1,7 +1,7 @@
 //! A plan as one page for a browser: the network drawn, addresses, what each container is left with, units, files.
 //!
 //! The page is complete in itself: no script, no font, no picture from anywhere, and a policy in its head that allows
-//! none. Whatever comes from a farm goes through [`Escaped`]; nothing secret is shown. Pure.
+//! none. Whatever comes from a farm goes through `Escaped`; nothing secret is shown. Pure.
 
 mod drawing;
 
