@@ -350,7 +350,7 @@ fn profiles() {
         "lxd: {profiles: {p: {devices: {x: {typ: nic}}, config: [a]}}}\n",
         &expect![[r#"
             1:32 error: the device has no `type` (a network port is a nic, a folder a disk)
-            1:56 error: `config` is a mapping, not a list
+            1:56 error: `config` is a mapping, not a list (write each as `NAME: …`, without `- `)
         "#]],
     );
 }

@@ -244,6 +244,28 @@ fn boot() {
 }
 
 #[test]
+fn lists_and_mappings_are_told_apart() {
+    check(
+        "users: craig\n",
+        &expect![[r#"
+            1:8 error: `users` takes a list, not a single value (write [{name: "craig"}])
+        "#]],
+    );
+    check(
+        "users: {name: craig}\n",
+        &expect![[r#"
+            1:8 error: `users` takes a list, not a mapping (begin each item with `- `, also where there is one only)
+        "#]],
+    );
+    check(
+        "containers: [{image: x}]\n",
+        &expect![[r#"
+            1:13 error: `containers` is a mapping, not a list (write each as `NAME: …`, without `- `)
+        "#]],
+    );
+}
+
+#[test]
 fn lxd() {
     check(
         "lxd: {flavor: lxd}\n",
@@ -321,8 +343,8 @@ fn containers() {
     check(
         "containers: [web]\n",
         &expect![[r#"
-        1:13 error: `containers` is a mapping, not a list
-    "#]],
+            1:13 error: `containers` is a mapping, not a list (write each as `NAME: …`, without `- `)
+        "#]],
     );
     check(
         "containers: {web: {image: alpine/3.20}}\n",

@@ -124,7 +124,11 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
         Value::Scalar(scalar) if scalar.is_null() => &[],
         _ => {
             let message = format!("{} is a mapping, not {}", shown(&entry.key), entry.value.kind());
-            p.error(entry.value.span, message);
+            let problem = Problem::error(entry.value.span, message);
+            p.push(match entry.value.value {
+                Value::Seq(_) => problem.hint("write each as `NAME: …`, without `- `"),
+                _ => problem,
+            });
             &[]
         }
     };
@@ -135,21 +139,27 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
         .collect()
 }
 
-/// The items of a list.
+/// The items of a list of single values.
 pub(super) fn items<'n>(entry: &'n Entry, p: &mut Problems) -> &'n [Node] {
-    match &entry.value.value {
-        Value::Seq(items) => items,
-        Value::Scalar(scalar) if scalar.is_null() => &[],
-        _ => {
-            let message = format!("{} takes a list, not {}", shown(&entry.key), entry.value.kind());
-            let problem = Problem::error(entry.value.span, message);
-            p.push(match entry.value.scalar() {
-                Some(scalar) => problem.hint(format!("write [{}]", quoted(&scalar.text))),
-                None => problem,
-            });
-            &[]
-        }
-    }
+    list(entry, |text| format!("write [{text}]"), p)
+}
+
+/// The items of a list of mappings, of which `key` is the one that people mean when they write a single value.
+pub(super) fn mappings<'n>(entry: &'n Entry, key: &str, p: &mut Problems) -> &'n [Node] {
+    list(entry, |text| format!("write [{{{key}: {text}}}]"), p)
+}
+
+/// The items of a list; `meant` is what to write instead of a single value.
+fn list<'n>(entry: &'n Entry, meant: impl Fn(&str) -> String, p: &mut Problems) -> &'n [Node] {
+    let message = || format!("{} takes a list, not {}", shown(&entry.key), entry.value.kind());
+    let hint = match &entry.value.value {
+        Value::Seq(items) => return items,
+        Value::Scalar(scalar) if scalar.is_null() => return &[],
+        Value::Scalar(scalar) => meant(&quoted(&scalar.text)),
+        Value::Map(_) => "begin each item with `- `, also where there is one only".into(),
+    };
+    p.push(Problem::error(entry.value.span, message()).hint(hint));
+    &[]
 }
 
 /// The scalar of `node`, the value of `key`; nothing is an error.

@@ -67,7 +67,10 @@ pub(super) fn timezone(node: &Node, p: &mut Problems) -> Option<String> {
 }
 
 pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
-    fields::items(entry, p).iter().map(|item| user(item, p)).collect()
+    fields::mappings(entry, "name", p)
+        .iter()
+        .map(|item| user(item, p))
+        .collect()
 }
 
 /// A user whose name is wrong has none, so that the others keep their places in the list.
