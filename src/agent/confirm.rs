@@ -24,8 +24,8 @@ const DISCARD: u16 = 9;
 /// What the interface that carries the host's addresses is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether it exists and has carrier.
-    pub carrier: bool,
+    /// What keeps it from carrying anything; `None`: nothing does.
+    pub unlinked: Option<String>,
     /// Its addresses.
     pub addresses: Vec<Address>,
     /// Routers of its default routes.
@@ -39,7 +39,7 @@ pub struct Seen {
 pub fn look(root: &Root, network: &Network) -> Seen {
     let interface = network.addressed();
     Seen {
-        carrier: nic::look(root, &interface).is_some_and(|nic| nic.carrier),
+        unlinked: unlinked(root, network),
         addresses: ip::addresses(&interface),
         gateways: ip::gateways(&interface),
         reachable: ip::reachable(&interface),
@@ -48,21 +48,25 @@ pub fn look(root: &Root, network: &Network) -> Seen {
 
 /// What still keeps `network` from being confirmed; empty: it is.
 ///
-/// A gateway that the farm names must answer: the person meant that one. Of the families that configure themselves
-/// one is enough, since a LAN may have no IPv6, or nothing else. Where nothing can answer, the addresses and a carrier
-/// have to do.
+/// Every declared address must be there, and something must show that this is the LAN they are meant for. A gateway
+/// that the farm names must answer: the person meant that one. Where it names none, one router of those that DHCP and
+/// router advertisements tell of is enough, since a LAN may have no IPv6, or nothing else. A fixed IPv4 address without
+/// a gateway says that there need not be a router at all; then the addresses and a carrier have to do.
 #[must_use]
 pub fn missing(network: &Network, seen: &Seen) -> Vec<String> {
     let interface = network.addressed();
-    if !seen.carrier {
-        return vec![format!("{interface} has no carrier")];
+    if let Some(unlinked) = &seen.unlinked {
+        return vec![unlinked.clone()];
     }
     let mut must = Vec::new();
     let mut one_of = Vec::new();
+    // Whether one of those in `one_of` has to be there.
+    let mut by_itself = true;
     match &network.ipv4 {
         Ipv4::None => {}
         Ipv4::Dhcp => one_of.push(automatic(seen, &interface, "DHCPv4", IpAddr::is_ipv4)),
         Ipv4::Static { address, gateway, .. } => {
+            by_itself = false;
             must.push(fixed(
                 seen,
                 &interface,
@@ -78,6 +82,11 @@ pub fn missing(network: &Network, seen: &Seen) -> Vec<String> {
             one_of.push(automatic(seen, &interface, what, IpAddr::is_ipv6));
         }
         Ipv6::Static { address, gateway, .. } => {
+            match gateway {
+                Some(_) => by_itself = false,
+                // The route comes with the advertisements.
+                None => one_of.push(routed(seen, &interface, "router advertisements", IpAddr::is_ipv6)),
+            }
             must.push(fixed(
                 seen,
                 &interface,
@@ -86,11 +95,8 @@ pub fn missing(network: &Network, seen: &Seen) -> Vec<String> {
             ));
         }
     }
-    if must.is_empty() {
-        if one_of.iter().any(Result::is_ok) {
-            return Vec::new();
-        }
-        must = one_of;
+    if by_itself && !one_of.iter().any(Result::is_ok) {
+        must.extend(one_of);
     }
     must.into_iter().filter_map(Result::err).collect()
 }
@@ -147,12 +153,32 @@ pub fn digest(network: &Network) -> String {
     format!("{:08x}-{}", crc32(text.as_bytes()), text.len())
 }
 
+/// Why nothing can go through the interface that carries the addresses of `network`. A bridge says that it has a
+/// carrier while it has no port at all, so its port is looked at, too.
+fn unlinked(root: &Root, network: &Network) -> Option<String> {
+    let (interface, port) = (network.addressed(), network.port());
+    for name in [&port, &interface] {
+        match nic::look(root, name) {
+            None => return Some(format!("there is no interface {name}")),
+            Some(nic) if !nic.carrier => return Some(format!("{name} has no carrier")),
+            Some(_) => {}
+        }
+    }
+    let is_port = nic::bridge_of(root, &port).is_some_and(|bridge| bridge == interface);
+    (interface != port && !is_port).then(|| format!("{port} is no port of {interface}"))
+}
+
 /// A family whose addresses come from the LAN.
 fn automatic(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool) -> Result<(), String> {
     let ours = |address: &&Address| address.global && address.usable && family(&address.ip);
     if seen.addresses.iter().find(ours).is_none() {
         return Err(format!("{interface} has no address from {from}"));
     }
+    routed(seen, interface, from, family)
+}
+
+/// A router that the LAN names.
+fn routed(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool) -> Result<(), String> {
     let mut routers = seen.gateways.iter().filter(|gateway| family(gateway)).peekable();
     let Some(first) = routers.peek().copied() else {
         return Err(format!("{interface} has no default route from {from}"));
@@ -189,6 +215,7 @@ pub(crate) mod tests {
     use palmfarm_spec::farm::Renderer;
 
     use super::*;
+    use crate::root::scratch::Scratch;
 
     pub(crate) fn network(ipv4: Ipv4, ipv6: Ipv6) -> Network {
         Network {
@@ -209,10 +236,7 @@ pub(crate) mod tests {
 
     /// `seen` is words: addresses (`~` in front: not usable), `>` routers, `!` neighbours that answered.
     fn check(network: &Network, seen: &str, expect: &[&str]) {
-        let mut found = Seen {
-            carrier: true,
-            ..Seen::default()
-        };
+        let mut found = Seen::default();
         for word in seen.split_whitespace() {
             let global = !word.contains("fe80:");
             if let Some(gateway) = word.strip_prefix('>') {
@@ -280,6 +304,24 @@ pub(crate) mod tests {
         check(&wrong, &format!("192.0.2.10 >192.0.2.1 {auto}"), &[silent]);
         check(&wrong, "192.0.2.10 !192.0.2.1", &[]);
         check(&network(fixed(None), Ipv6::None), "192.0.2.10", &[]);
+        check(&network(fixed(None), Ipv6::Auto), "192.0.2.10", &[]);
+    }
+
+    #[test]
+    fn a_fixed_address_without_a_gateway_proves_nothing() {
+        let fixed = Ipv6::Static {
+            address: "2001:db8::10".parse().unwrap(),
+            prefix: 64,
+            gateway: None,
+            dns: Vec::new(),
+        };
+        let both = network(Ipv4::Dhcp, fixed.clone());
+        let v4 = "br0 has no address from DHCPv4";
+        let v6 = "br0 has no default route from router advertisements";
+        check(&both, "2001:db8::10", &[v4, v6]);
+        check(&both, "2001:db8::10 192.0.2.7 >192.0.2.1 !192.0.2.1", &[]);
+        check(&both, "2001:db8::10 >fe80::1 !fe80::1", &[]);
+        check(&network(Ipv4::None, fixed), "2001:db8::10", &[v6]);
     }
 
     #[test]
@@ -303,9 +345,42 @@ pub(crate) mod tests {
     #[test]
     fn where_nothing_can_answer_a_carrier_is_enough() {
         check(&network(Ipv4::None, Ipv6::None), "", &[]);
-        let down = Seen::default();
+        let down = Seen {
+            unlinked: Some("br0 has no carrier".into()),
+            ..Seen::default()
+        };
         let missing = missing(&network(Ipv4::None, Ipv6::None), &down);
         assert_eq!(missing, ["br0 has no carrier"]);
+    }
+
+    #[test]
+    fn a_bridge_without_its_port_carries_nothing() {
+        const BR0: [(&str, &str); 2] = [
+            ("/sys/class/net/br0/address", "b8:27:eb:12:34:56\n"),
+            ("/sys/class/net/br0/carrier", "1\n"),
+        ];
+        const ETH0: [(&str, &str); 2] = [
+            ("/sys/class/net/eth0/address", "b8:27:eb:12:34:56\n"),
+            ("/sys/class/net/eth0/carrier", "1\n"),
+        ];
+        let check = |number: u8, files: &[(&str, &str)], bridge: Option<&str>, expect: Option<&str>| {
+            let scratch = Scratch::new(&format!("confirm-{number}"), files);
+            if let Some(bridge) = bridge {
+                let to = scratch.0.at("/sys/class/net/eth0/master");
+                std::os::unix::fs::symlink(format!("../{bridge}"), to).unwrap();
+            }
+            let found = unlinked(&scratch.0, &network(Ipv4::Dhcp, Ipv6::Auto));
+            assert_eq!(found.as_deref(), expect);
+        };
+        let both = [BR0, ETH0].concat();
+        check(1, &BR0, None, Some("there is no interface eth0"));
+        check(2, &ETH0, None, Some("there is no interface br0"));
+        check(3, &both, None, Some("eth0 is no port of br0"));
+        check(4, &both, Some("br1"), Some("eth0 is no port of br0"));
+        check(5, &both, Some("br0"), None);
+        let mut down = both;
+        down[3].1 = "0\n";
+        check(6, &down, Some("br0"), Some("eth0 has no carrier"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A network that reached its router once stays, whatever happens afterwards. One that never did is given up when the
 //! farm's time for that is over, and only time with a cable in counts: after a power cut the router may come minutes
-//! after the Pi.
+//! after the Pi. Where a switch keeps the cable alive and plain DHCP has no answer either, nothing speaks against the
+//! declared network: the two take turns until one of them reaches somebody.
 
 use std::io;
 use std::thread::sleep;
@@ -19,8 +20,8 @@ use crate::nic;
 use crate::rollback;
 use crate::root::Root;
 
-/// How long DHCP may take after a rollback before the person at the screen is told.
-const DHCP: Duration = Duration::from_secs(20);
+/// How long DHCP may take after a rollback: a client asks at 0, 2, 6, 14 and 30 s (RFC 2131, section 4.1).
+const DHCP: Duration = Duration::from_secs(45);
 
 /// How much longer than the farm's own limit a run waits for what the watch decides.
 const GRACE: Duration = Duration::from_secs(60);
@@ -46,7 +47,10 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
             rollback::wake_others(&network.uplink, &nics);
         }
         if patience.is_over(!targets.is_empty(), Instant::now()) {
-            return give_up(root, document, &targets, &missing);
+            if let Some(outcome) = give_up(root, document, &targets, &missing)? {
+                return Ok(outcome);
+            }
+            patience = Patience::new(network);
         }
         confirm::knock(root, network, &seen);
         sleep(PAUSE);
@@ -77,7 +81,8 @@ pub(crate) fn step(root: &Root, network: &Network) -> Done {
         }
         if Instant::now() > end {
             return Err(Trouble::new(format!(
-                "the network is not up: {}",
+                "the network is not up: {}. Where DHCP has no answer either, the two take turns until one of them \
+                 reaches a router",
                 missing.join("; ")
             )));
         }
@@ -99,12 +104,13 @@ pub fn outcome(root: &Root, network: &Network) -> Outcome {
     }
 }
 
+/// Go back to DHCP on `targets`. `None`: nobody answers there, and the declared network is back.
 fn give_up(
     root: &Root,
     document: &FirstBoot,
     targets: &[String],
     missing: &[String],
-) -> Result<Outcome, Trouble> {
+) -> Result<Option<Outcome>, Trouble> {
     let network = &document.network;
     root.console(&format!(
         "the declared network did not reach a router within {} s: {}; going back to DHCP on {}",
@@ -114,7 +120,14 @@ fn give_up(
     ));
     // Whatever fails on the way, that this boot gave up is true and must be known.
     let result = match rollback::act(root, network, targets) {
-        Ok(()) => rollback::result(targets, DHCP),
+        Ok(()) => {
+            let Some((target, address)) = rollback::answer(targets, DHCP) else {
+                root.console("DHCP has no answer either: back to the declared network");
+                rollback::undo(root, network, targets)?;
+                return Ok(None);
+            };
+            format!("{target} is on DHCP at {address}")
+        }
         Err(trouble) => format!("DHCP on {} was to stand in, but {trouble}", targets.join(", ")),
     };
     let why = format!(
@@ -126,7 +139,7 @@ fn give_up(
     root.console(&format!("rolled back: {result}"));
     let boot = boot(root);
     add(root, Entry::RolledBack { boot, why })?;
-    Ok(Outcome::RolledBack)
+    Ok(Some(Outcome::RolledBack))
 }
 
 /// What tells this boot from every other (random(4)).

@@ -46,6 +46,13 @@ pub fn all(root: &Root) -> Vec<Nic> {
     names.iter().filter_map(|name| look(root, name)).collect()
 }
 
+/// The bridge that `name` is a port of.
+#[must_use]
+pub fn bridge_of(root: &Root, name: &str) -> Option<String> {
+    let target = std::fs::read_link(root.at(&format!("{CLASS}/{name}/master"))).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
 /// The number that a link-local address is used with.
 #[must_use]
 pub fn index(root: &Root, name: &str) -> Option<u32> {

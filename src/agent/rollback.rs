@@ -2,6 +2,7 @@
 //!
 //! Everything written lies below `/run`, so the next boot tries the declared network again by itself.
 
+use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -59,6 +60,26 @@ pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<
         ask("ip", &["addr", "flush", "dev", &gone, "scope", "global"]);
         ask("ip", &["link", "set", "dev", &gone, "down"]);
     }
+    restart_networkd(root)
+}
+
+/// Undo what [`act`] did: the declared network once more.
+pub(crate) fn undo(root: &Root, network: &Network, targets: &[String]) -> Result<(), Trouble> {
+    for name in [PLAIN, OFF] {
+        let path = format!("{RUNTIME}/{name}");
+        root.remove(&path)
+            .map_err(|error| Trouble::new(format!("removing {path}: {error}")))?;
+    }
+    for target in targets {
+        ask("ip", &["addr", "flush", "dev", target, "scope", "global"]);
+    }
+    for back in discarded(network, targets) {
+        ask("ip", &["link", "set", "dev", &back, "up"]);
+    }
+    restart_networkd(root)
+}
+
+fn restart_networkd(root: &Root) -> Result<(), Trouble> {
     run(
         root,
         "systemctl",
@@ -67,18 +88,18 @@ pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<
     )
 }
 
-/// Wait until one of `targets` has an address, and say how the Pi can be reached now.
-pub(crate) fn result(targets: &[String], patience: Duration) -> String {
+/// Wait until one of `targets` has an address: which, and the address.
+pub(crate) fn answer(targets: &[String], patience: Duration) -> Option<(String, IpAddr)> {
     let mut left = patience;
     loop {
         for target in targets {
             let addresses = crate::ip::addresses(target);
             if let Some(address) = addresses.iter().find(|address| address.global && address.usable) {
-                return format!("{target} is on DHCP at {}", address.ip);
+                return Some((target.clone(), address.ip));
             }
         }
         if left.is_zero() {
-            return format!("{} asks for DHCP, so far without an answer", targets.join(", "));
+            return None;
         }
         let pause = Duration::from_secs(1).min(left);
         left = left.saturating_sub(pause);
