@@ -5,7 +5,7 @@
 //! what is named for it.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::farm::{Change, Done, Trouble};
 use crate::program::{ask, run};
@@ -17,6 +17,12 @@ const TRIES: [u64; 6] = [0, 10, 30, 60, 120, 240];
 /// How long one call of apt-get or dpkg may take: on a Pi 2 with a slow card an hour is no exaggeration.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
+/// How long another program may hold the lock: unattended-upgrades takes a Pi 2 the better part of an hour.
+const LOCKED: Duration = Duration::from_secs(3600);
+
+/// Between two looks at the lock.
+const BETWEEN_LOCKS: Duration = Duration::from_secs(10);
+
 /// Install those of `packages` that are missing.
 pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
     if missing(packages).is_empty() {
@@ -27,7 +33,11 @@ pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
         sleep(Duration::from_secs(pause));
         match try_install(root, &missing(packages)) {
             Ok(()) if missing(packages).is_empty() => return Ok(Change::Changed),
-            Ok(()) => trouble = Trouble::new("apt-get succeeded and did not install them"),
+            // It would say the same the next time.
+            Ok(()) => {
+                trouble = Trouble::new("apt-get succeeded and did not install them");
+                break;
+            }
             Err(failed) => trouble = failed,
         }
         say!("installing packages: {trouble}");
@@ -70,22 +80,44 @@ fn try_install(root: &Root, packages: &[String]) -> Result<(), Trouble> {
 
 /// `apt-get install` with these words, after all that may stand in its way.
 fn apt_install(root: &Root, words: &[&str]) -> Result<(), Trouble> {
-    run(
-        root,
-        "dpkg",
-        &["--configure", "--pending", "--force-confold"],
-        LIMIT,
-    )?;
+    unlocked(root, "dpkg", &["--configure", "--pending", "--force-confold"])?;
     // A source that is out of reach need not be the one that is needed.
-    if let Err(trouble) = run(root, "apt-get", &apt(&["update"]), LIMIT) {
+    if let Err(trouble) = unlocked(root, "apt-get", &apt(&["update"])) {
         say!("{trouble}");
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.extend(words);
-    run(root, "apt-get", &install, LIMIT)
+    unlocked(root, "apt-get", &install)
 }
 
-/// apt before 1.9.11 ignores the lock's timeout; for it there are the tries.
+/// Run `program` once nobody else holds its lock: dpkg never waits for it, nor does apt before 1.9.11, and on a first
+/// boot unattended-upgrades may have it for long.
+fn unlocked(root: &Root, program: &str, words: &[&str]) -> Result<(), Trouble> {
+    let end = Instant::now() + LOCKED;
+    let mut said = false;
+    loop {
+        match run(root, program, words, LIMIT) {
+            Err(trouble) if is_locked(&trouble.output) && Instant::now() < end => {
+                if !said {
+                    say!("waiting for {program}'s lock: {trouble}");
+                }
+                said = true;
+                sleep(BETWEEN_LOCKS);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether dpkg or apt says that another process has its lock (dpkg's `lib/dpkg/dbmodify.c`, apt's
+/// `apt-pkg/contrib/fileutl.cc`, in the C locale).
+fn is_locked(output: &[String]) -> bool {
+    let says = |words: &str| output.iter().any(|line| line.contains(words));
+    says("locked by another process")
+        || says("Could not get lock")
+        || says("Unable to acquire the dpkg frontend lock")
+}
+
 fn apt<'a>(words: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec![
         "--quiet",
@@ -102,21 +134,45 @@ fn missing(packages: &[String]) -> Vec<String> {
     if packages.is_empty() {
         return Vec::new();
     }
-    let format = "--showformat=${db:Status-Status} ${Package} ${Package}:${Architecture}\\n";
-    let mut query = vec!["--show", format];
-    query.extend(packages.iter().map(String::as_str));
-    not_in(&ask("dpkg-query", &query), packages)
+    // All of them, since only dpkg knows who provides what.
+    not_in(&ask("dpkg-query", &["--show", FORMAT]), packages)
 }
 
-/// `installed` has a line `STATUS NAME NAME:ARCHITECTURE` for each package that dpkg knows of.
+/// A line of what [`not_in`] reads, for dpkg-query(1).
+const FORMAT: &str =
+    "--showformat=${db:Status-Status}\\t${Package}\\t${Architecture}\\t${Version}\\t${Provides}\\n";
+
+/// Those of `packages` – `NAME[:ARCHITECTURE][=VERSION]` – that are not among the `installed`, of which there is a line
+/// each.
 fn not_in(installed: &str, packages: &[String]) -> Vec<String> {
+    let installed: Vec<[&str; 4]> = installed
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.strip_prefix("installed\t")?.splitn(4, '\t');
+            Some([fields.next()?, fields.next()?, fields.next()?, fields.next()?])
+        })
+        .collect();
     let has = |wanted: &str| {
-        installed.lines().any(|line| {
-            let mut words = line.split(' ');
-            words.next() == Some("installed") && words.any(|name| name == wanted)
+        let (rest, version) = wanted
+            .split_once('=')
+            .map_or((wanted, None), |(rest, version)| (rest, Some(version)));
+        let (name, architecture) = rest
+            .split_once(':')
+            .map_or((rest, None), |(name, architecture)| (name, Some(architecture)));
+        installed.iter().any(|[package, of, is, provides]| {
+            let fits = architecture.is_none_or(|wanted| wanted == *of || *of == "all");
+            // Whether another package stands in for a version is apt's business.
+            let named = *package == name && version.is_none_or(|wanted| wanted == *is);
+            let provided = version.is_none() && provides.split(", ").any(|one| virtual_name(one) == name);
+            fits && (named || provided)
         })
     };
     packages.iter().filter(|name| !has(name)).cloned().collect()
+}
+
+/// `NAME`, `NAME:ARCHITECTURE` or `NAME (= VERSION)` of a `Provides:` (Debian Policy, section 7.5).
+fn virtual_name(provided: &str) -> &str {
+    provided.split([' ', ':', '(']).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -124,9 +180,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_lock_is_told_from_other_trouble() {
+        let check = |line: &str, expect: bool| assert_eq!(is_locked(&[line.to_owned()]), expect, "{line}");
+        check(
+            "dpkg: error: dpkg frontend lock was locked by another process with pid 7",
+            true,
+        );
+        check(
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)",
+            true,
+        );
+        check("E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?", true);
+        check("E: Unable to locate package nginxx", false);
+    }
+
+    #[test]
     fn knows_what_is_missing() {
-        let text = "installed btrfs-progs btrfs-progs:armhf\nconfig-files ifupdown ifupdown:armhf\n\
-                    half-configured lxd lxd:armhf\n";
+        let text = "installed\tbtrfs-progs\tarmhf\t5.16.2-1\t\nconfig-files\tifupdown\tarmhf\t0.8\t\n\
+                    half-configured\tlxd\tarmhf\t5.0\t\ninstalled\tadduser\tall\t3.118\t\n\
+                    installed\tpostfix\tarmhf\t3.6\tdefault-mta, mail-transport-agent\n\
+                    installed\tlibc6\tarmhf\t2.35\tlibc6-armhf (= 2.35), libc6.1:any\n";
         let check = |wanted: &[&str], expect: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
             assert_eq!(not_in(text, &wanted), expect);
@@ -138,6 +211,13 @@ mod tests {
         );
         check(&["btrfs-progs:arm64"], &["btrfs-progs:arm64"]);
         check(&["btrfs"], &["btrfs"]);
+        check(&["adduser:armhf", "adduser=3.118", "adduser:armhf=3.118"], &[]);
+        check(&["adduser=3.119"], &["adduser=3.119"]);
+        check(
+            &["mail-transport-agent", "default-mta", "libc6-armhf", "libc6.1"],
+            &[],
+        );
+        check(&["default-mta=1", "agent"], &["default-mta=1", "agent"]);
         check(&[], &[]);
     }
 }

@@ -71,7 +71,13 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
 
 fn command(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(name);
-    command.args(args).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+        .args(args)
+        .env("LC_ALL", "C")
+        // Nobody is there to answer what a package's scripts may ask (debconf(7), needrestart(1)).
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("NEEDRESTART_MODE", "l")
+        .stdin(Stdio::null());
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
     }
