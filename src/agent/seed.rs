@@ -70,6 +70,11 @@ fn step_for(root: &Root, patience: Duration) -> Done {
     if root.has(DONE) {
         return Ok(Change::Unchanged);
     }
+    if let Some(what) = disabled(root) {
+        return Err(Trouble::new(format!(
+            "cloud-init, which makes the users and sets the host name, is disabled by {what}: nothing of that is done"
+        )));
+    }
     let end = Instant::now() + patience;
     while !root.has(RESULT) {
         if Instant::now() > end {
@@ -89,6 +94,19 @@ fn step_for(root: &Root, patience: Duration) -> Done {
         root.remove(&path).map_err(about(&path))?;
     }
     Ok(Change::Changed)
+}
+
+/// What keeps cloud-init from running at all, if anything does (cloud-init's documentation, "Boot stages").
+fn disabled(root: &Root) -> Option<&'static str> {
+    const FILE: &str = "/etc/cloud/cloud-init.disabled";
+    if root.has(FILE) {
+        return Some(FILE);
+    }
+    let line = root.line("/proc/cmdline").unwrap_or_default();
+    let mut words = line.split_whitespace();
+    words
+        .any(|word| word == "cloud-init=disabled")
+        .then_some("cloud-init=disabled on the kernel's command line")
 }
 
 /// Undo what a first run may have half done.
@@ -210,6 +228,18 @@ mod tests {
         prepare(root).unwrap();
         assert_eq!(root.read("/var/lib/palmfarm/accounts/passwd").unwrap(), "root\n");
         assert_eq!(root.read("/etc/passwd").unwrap(), "root\n");
+    }
+
+    #[test]
+    fn a_cloud_init_that_is_disabled_is_not_waited_for() {
+        for off in [
+            ("/etc/cloud/cloud-init.disabled", ""),
+            ("/proc/cmdline", "quiet cloud-init=disabled ro\n"),
+        ] {
+            let scratch = Scratch::new("seed-off", &[&IMAGE[..], &[off]].concat());
+            let trouble = step_for(&scratch.0, Duration::from_secs(600)).unwrap_err();
+            assert!(trouble.message.contains("is disabled by"), "{trouble}");
+        }
     }
 
     #[test]

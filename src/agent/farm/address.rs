@@ -1,15 +1,23 @@
 //! Addresses of containers: which bridge one hangs on, what was predicted for it there, and what it has. It computes;
 //! asking is for others.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use palmfarm_spec::firstboot::{Container, Lxd};
+use palmfarm_spec::stack;
 use serde_json::Value;
 
-/// The bridge that a container's `eth0` hangs on once its profiles are stacked and its own devices laid over them: a
-/// later device of the same name replaces an earlier one whole. `None`: it has no `eth0`.
+/// The interface whose network a container's `eth0` is in, if it has addresses of its own there ([`stack::joins`]).
 #[must_use]
 pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
+    stack::joins(eth0(lxd, container)?)
+}
+
+/// A container's `eth0` once its profiles are stacked and its own devices laid over them: a later device of the same
+/// name replaces an earlier one whole.
+#[must_use]
+pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<String, String>> {
     let own = container.devices.get("eth0");
     let stacked = container.profiles.iter().rev().find_map(|name| {
         let profile = lxd
@@ -19,11 +27,7 @@ pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
             .find(|profile| profile.name == *name)?;
         profile.devices.get("eth0")
     });
-    let device = own.or(stacked)?;
-    device
-        .get("parent")
-        .or_else(|| device.get("network"))
-        .map(String::as_str)
+    own.or(stacked)
 }
 
 /// The prefixes of 64 bits in which `interface` has a global address that is still preferred, each once, out of the

@@ -224,7 +224,7 @@ fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> 
 /// Wait until `container` has addresses. That it gets none is no failure by itself: what is run may need none, and
 /// says so if it does.
 fn await_addresses(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
-    if address::parent(lxd, container).is_none() {
+    if address::eth0(lxd, container).is_none() {
         return Ok(());
     }
     let begun = Instant::now();
@@ -268,8 +268,9 @@ fn attempt(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Res
         };
         if tries > step.retries {
             let message = format!(
-                "running {} in {name} failed {tries} time(s): {why}; mend it and run palmfarm-agent run, which \
-                 starts again from a fresh container",
+                "running {} in {name} failed {tries} time(s): {why}; mend the farm, or what it needs. The next boot, \
+                 and palmfarm-agent run, start again from a fresh {name}; to keep this one as it is: lxc config set \
+                 {name} {STATE} {READY}",
                 step.label
             );
             return Err(Trouble {

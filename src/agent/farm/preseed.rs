@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The value of [`MARK`] on what the preseed makes.
 const OURS: &str = "preseed";
 
+/// The key under which a profile says which of its devices the farm declared: others are its owner's.
+const DEVICES: &str = "user.palmfarm.devices";
+
 /// What of the preseed is not as declared, so that no container can be made with it.
 #[derive(Default)]
 pub(super) struct Unusable {
@@ -176,7 +179,10 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
     let path = format!("/1.0/profiles/{}", encoded(name));
     let mut config = declared.config.clone();
     config.insert(MARK.into(), OURS.into());
-    let whole = json!({"description": declared.description, "config": config, "devices": declared.devices});
+    let names: Vec<&str> = declared.devices.keys().map(String::as_str).collect();
+    config.insert(DEVICES.into(), names.join(","));
+    let mut whole =
+        json!({"description": declared.description, "config": config, "devices": declared.devices});
     let Some(now) = daemon.look(&format!("looking for the profile {name}"), &path)? else {
         let mut body = whole;
         body["name"] = json!(name);
@@ -189,6 +195,7 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
         )?;
         return Ok(Change::Changed);
     };
+    whole["devices"] = with_kept(declared, &now);
     let same_devices = now.get("devices") == whole.get("devices");
     if same_devices && differing(&declared.config, now.get("config")).is_empty() {
         return Ok(Change::Unchanged);
@@ -206,7 +213,7 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
              has, or another name, or delete it"
         )));
     }
-    // Keys that somebody added to our profile stay; devices are the farm's, since a stray one changes every container.
+    // Keys that somebody added to our profile stay, too.
     let mut body = whole;
     if let (Some(kept), Some(config)) = (
         now.get("config").and_then(Value::as_object),
@@ -226,6 +233,23 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
     Ok(Change::Changed)
 }
 
+/// The devices of `declared`, and those of the profile as it is `now` that its owner added: what an earlier declaration
+/// brought goes, where that can be told.
+fn with_kept(declared: &Profile, now: &Value) -> Value {
+    let mut devices = json!(declared.devices);
+    let brought = super::text(now, &["config", DEVICES]).unwrap_or_default();
+    let ours = |name: &str| brought.split(',').any(|one| one == name);
+    if let (Some(all), Some(there)) = (
+        devices.as_object_mut(),
+        now.get("devices").and_then(Value::as_object),
+    ) {
+        for (name, device) in there.iter().filter(|(name, _)| !ours(name)) {
+            all.entry(name).or_insert_with(|| device.clone());
+        }
+    }
+    devices
+}
+
 /// The declared keys whose value is another now.
 fn differing(declared: &BTreeMap<String, String>, now: Option<&Value>) -> BTreeMap<String, String> {
     let same = |key: &str, value: &str| match now.and_then(|now| now.get(key)) {
@@ -243,6 +267,28 @@ fn differing(declared: &BTreeMap<String, String>, now: Option<&Value>) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_of_its_owner_stay_on_a_profile() {
+        let nic = || BTreeMap::from([("type".to_owned(), "nic".to_owned())]);
+        let declared = Profile {
+            name: "default".into(),
+            description: String::new(),
+            config: BTreeMap::new(),
+            devices: [("eth0".to_owned(), nic())].into(),
+        };
+        let check = |now: Value, expect: Value| assert_eq!(with_kept(&declared, &now), expect);
+        let (eth0, data) = (json!({"type": "nic"}), json!({"type": "disk"}));
+        check(
+            json!({"devices": {"eth0": {"type": "none"}, "data": data}}),
+            json!({"eth0": eth0, "data": data}),
+        );
+        check(
+            json!({"config": {DEVICES: "data,eth0"}, "devices": {"data": data, "more": data}}),
+            json!({"eth0": eth0, "more": data}),
+        );
+        check(json!({"devices": {}}), json!({"eth0": eth0}));
+    }
 
     #[test]
     fn only_what_differs_is_changed() {
