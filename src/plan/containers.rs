@@ -37,7 +37,9 @@ pub(super) fn plan(
         let stacked = stack::stack(&profiles, &names, declared);
         // The daemon lets a device's own address win over the one that it keeps for the container.
         let mac = own_mac(&stacked).unwrap_or(addressed.mac);
-        let bridged = card.network.bridge.is_some() && stacked.parent() == card.network.bridge.as_deref();
+        // Without a bridge a container is on the LAN by macvlan.
+        let lan = card.network.bridge.clone().unwrap_or_else(|| card.network.port());
+        let on_lan = stacked.parent() == Some(&lan);
         let mut config = declared.config.clone();
         if declared.nesting {
             config
@@ -55,7 +57,7 @@ pub(super) fn plan(
             image: content.image.clone(),
             profiles: names,
             mac,
-            predicted: if bridged {
+            predicted: if on_lan {
                 addresses::predicted(mac, prefixes)
             } else {
                 Vec::new()

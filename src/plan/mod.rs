@@ -186,12 +186,18 @@ pub fn card(
     for (path, source) in &farm.files {
         files.push(carried(path, source, sources)?);
     }
-    let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
-    let users: Result<_, _> = farm.users.iter().map(|user| planned_user(user, hashes)).collect();
+    // Where the farm declares no daemon its groups are like any other.
+    let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour);
+    let brought = |group: &str| flavour.is_some_and(|flavour| is_daemon_group(flavour, group));
+    let users: Result<_, _> = farm
+        .users
+        .iter()
+        .map(|user| planned_user(user, hashes, &brought))
+        .collect();
     let daemon_users = farm
         .users
         .iter()
-        .filter(|user| user.groups.iter().any(|group| is_daemon_group(flavour, group)))
+        .filter(|user| user.groups.iter().any(|group| brought(group)))
         .map(|user| user.name.clone())
         .collect();
     let network = firstboot::Network {
@@ -266,9 +272,11 @@ fn is_daemon_group(flavour: Flavour, group: &str) -> bool {
     }
 }
 
+/// A user for cloud-init, without the groups that are `brought` by the daemon's package.
 fn planned_user(
     user: &palmfarm_spec::farm::User,
     hashes: &BTreeMap<String, CryptHash>,
+    brought: &dyn Fn(&str) -> bool,
 ) -> Result<PlannedUser, PlanError> {
     let password = match &user.password {
         None => None,
@@ -279,13 +287,12 @@ fn planned_user(
                 .ok_or_else(|| PlanError::NotHashed(user.name.clone()))?,
         ),
     };
-    let brought = ["lxd", "incus-admin"];
     Ok(PlannedUser {
         name: user.name.clone(),
         groups: user
             .groups
             .iter()
-            .filter(|group| !brought.contains(&group.as_str()))
+            .filter(|group| !brought(group))
             .cloned()
             .collect(),
         ssh_keys: user.ssh_keys.clone(),
@@ -330,10 +337,14 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 /// What is as declared and yet may surprise.
 fn notes(farm: &Farm, card: &ResolvedCard, document: &FirstBoot, stacks: &[Stacked]) -> Vec<String> {
     let mut notes = Vec::new();
-    for user in &document.daemon_users {
-        notes.push(format!(
-            "{user} is in the group of the container daemon, which is as good as root on this Pi"
-        ));
+    let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
+    for user in &farm.users {
+        if user.groups.iter().any(|group| is_daemon_group(flavour, group)) {
+            notes.push(format!(
+                "{} is in the group of the container daemon, which is as good as root on this Pi",
+                user.name
+            ));
+        }
     }
     let Some(bridge) = &card.network.bridge else {
         return notes;

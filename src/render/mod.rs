@@ -1,6 +1,7 @@
 //! From a plan to every path of the card: templates filled in, read again, and compared with what went in. Pure: it
 //! knows nothing of images or filesystems, and of the base only its facts.
 
+mod addressing;
 mod agent;
 mod boot;
 mod build;

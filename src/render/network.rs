@@ -8,9 +8,10 @@
 //! 237 would refuse both. With ifupdown every file goes that way, so that none is left once ifupdown has taken over.
 
 use minijinja::context;
-use palmfarm_spec::farm::{Ipv4, Ipv6, Renderer};
+use palmfarm_spec::farm::Renderer;
 use palmfarm_spec::places::{MAC_HERE, NETWORK, NETWORK_FALLBACK};
 
+use super::addressing::Addresses;
 use super::build::{Build, Check, From, UNITS};
 use super::{ifupdown, RenderError};
 use crate::base::BaseFacts;
@@ -19,12 +20,6 @@ use crate::tree::{CardPath, Node, Planned, Privacy, Volume};
 
 /// Where systemd-networkd looks; `05` sorts before netplan's `10`.
 const NETWORKD: &str = "/etc/systemd/network";
-
-/// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
-const DHCPV4_SECTION: u32 = 243;
-
-/// From this version on `UseAutonomousPrefix=` is known (systemd's NEWS of 242).
-const AUTONOMOUS_PREFIX: u32 = 242;
 
 /// Whether the address of the bridge is filled in on the Pi.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,101 +162,9 @@ fn files(
         )?;
     }
     let addresses = Addresses::new(&network.ipv4, &network.ipv6);
-    let dhcp4 = network.ipv4 == Ipv4::Dhcp;
-    let dhcp_section = dhcp4.then_some(if systemd < DHCPV4_SECTION {
-        "DHCP"
-    } else {
-        "DHCPv4"
-    });
-    let fixed_only = addresses.advertisements == Advertisements::NoAddress && AUTONOMOUS_PREFIX <= systemd;
-    let mut expected = vec![
-        ("Match", "Name", host.as_str()),
-        ("Network", "DHCP", addresses.dhcp),
-    ];
-    let lists = [
-        ("Address", &addresses.own),
-        ("Gateway", &addresses.gateways),
-        ("DNS", &addresses.dns),
-    ];
-    for (key, values) in lists {
-        expected.extend(values.iter().map(|value| ("Network", key, value.as_str())));
-    }
-    let values = context! {
-        interface => host,
-        dhcp => addresses.dhcp,
-        accept_ra => addresses.advertisements != Advertisements::Ignored,
-        addresses => addresses.own.clone(),
-        gateways => addresses.gateways.clone(),
-        dns => addresses.dns.clone(),
-        dhcp_section,
-        fixed_only,
-    };
+    let (values, expected) = (addresses.values(host, systemd), addresses.expected(host));
     add(host, "networkd/host.network", Filled::Here, values, &expected)?;
     Ok(files)
-}
-
-/// What is taken from router advertisements.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Advertisements {
-    /// Addresses, routes, resolvers.
-    All,
-    /// Routes and resolvers: the address is fixed.
-    NoAddress,
-    /// Nothing.
-    Ignored,
-}
-
-/// The host's addresses as systemd-networkd words them.
-struct Addresses {
-    dhcp: &'static str,
-    advertisements: Advertisements,
-    own: Vec<String>,
-    gateways: Vec<String>,
-    dns: Vec<String>,
-}
-
-impl Addresses {
-    fn new(ipv4: &Ipv4, ipv6: &Ipv6) -> Self {
-        let mut all = Self {
-            dhcp: match (ipv4, ipv6) {
-                (Ipv4::Dhcp, Ipv6::Auto) => "yes",
-                (Ipv4::Dhcp, _) => "ipv4",
-                (_, Ipv6::Auto) => "ipv6",
-                _ => "no",
-            },
-            advertisements: match ipv6 {
-                Ipv6::Auto => Advertisements::All,
-                Ipv6::Static { gateway: None, .. } => Advertisements::NoAddress,
-                Ipv6::Static { .. } | Ipv6::None => Advertisements::Ignored,
-            },
-            own: Vec::new(),
-            gateways: Vec::new(),
-            dns: Vec::new(),
-        };
-        if let Ipv4::Static {
-            address,
-            prefix,
-            gateway,
-            dns,
-        } = ipv4
-        {
-            all.own.push(format!("{address}/{prefix}"));
-            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
-            all.dns.extend(dns.iter().map(ToString::to_string));
-        }
-        if let Ipv6::Static {
-            address,
-            prefix,
-            gateway,
-            dns,
-        } = ipv6
-        {
-            all.own.push(format!("{address}/{prefix}"));
-            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
-            all.dns.extend(dns.iter().map(ToString::to_string));
-        }
-        all
-    }
 }
 
 fn bridge_unit(build: &mut Build, plan: &CardPlan, fallback: bool) -> Result<(), RenderError> {

@@ -131,6 +131,19 @@ impl Default for Network {
     }
 }
 
+impl Network {
+    /// The interface that is a port of the bridge, where there is one: the uplink, or its VLAN (`eth0.42`).
+    #[must_use]
+    pub fn port(&self) -> String {
+        tagged(&self.uplink, self.vlan)
+    }
+}
+
+/// The name of an interface, or of a VLAN on it.
+pub(crate) fn tagged(uplink: &str, vlan: Option<u16>) -> String {
+    vlan.map_or_else(|| uplink.to_owned(), |vlan| format!("{uplink}.{vlan}"))
+}
+
 /// Who configures the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::farm::{Flavour, Ipv4, Ipv6, Renderer};
+use crate::farm::{tagged, Flavour, Ipv4, Ipv6, Renderer};
 use crate::mac::Mac;
 
 /// The version that this crate writes; the agent refuses any other.
@@ -75,8 +75,7 @@ impl Network {
     /// The interface that is a port of the bridge: the uplink, or its VLAN (`eth0.42`).
     #[must_use]
     pub fn port(&self) -> String {
-        self.vlan
-            .map_or_else(|| self.uplink.clone(), |vlan| format!("{}.{vlan}", self.uplink))
+        tagged(&self.uplink, self.vlan)
     }
 }
 

@@ -72,13 +72,10 @@ pub fn stack(profiles: &BTreeMap<String, Profile>, names: &[String], container: 
 }
 
 impl Stacked {
-    /// The name of the bridge that the container's `eth0` is a port of.
+    /// The interface whose network the container's `eth0` is in; see [`joins`].
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
-        let eth0 = &self.devices.get("eth0")?.value;
-        eth0.get("parent")
-            .or_else(|| eth0.get("network"))
-            .map(String::as_str)
+        joins(&self.devices.get("eth0")?.value)
     }
 
     /// Whether one of its devices is the disk at `/`, without which no container starts.
@@ -91,6 +88,20 @@ impl Stacked {
             .values()
             .any(|device| is(&device.value, "type", "disk") && is(&device.value, "path", "/"))
     }
+}
+
+/// The interface of the host whose network a NIC with these `keys` is in, with an address of its own there: that is
+/// so for bridged ones and macvlan, where nothing tags their frames. `None`: it is none of these, and no address of it
+/// can be predicted.
+#[must_use]
+pub fn joins(keys: &BTreeMap<String, String>) -> Option<&str> {
+    let kind = keys.get("nictype").map(String::as_str);
+    if !matches!(kind, None | Some("bridged" | "macvlan")) || keys.contains_key("vlan") {
+        return None;
+    }
+    keys.get("parent")
+        .or_else(|| keys.get("network"))
+        .map(String::as_str)
 }
 
 fn lay(

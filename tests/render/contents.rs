@@ -55,6 +55,42 @@ fn dhcp_is_worded_for_the_systemd_there_is() {
 }
 
 #[test]
+fn a_group_of_the_daemon_is_the_agents_where_there_is_a_daemon() {
+    let check = |yaml: &str, groups: &[&str], daemon_users: &[&str]| {
+        let plan = plan(&format!("hostname: palm\n{yaml}"));
+        assert_eq!(plan.users[0].groups, groups, "{yaml}");
+        assert_eq!(plan.firstboot.daemon_users, daemon_users, "{yaml}");
+    };
+    let user = |groups: &str| format!("users: [{{name: craig, groups: [{groups}], ssh_keys: []}}]\n");
+    check(&user("sudo, lxd"), &["sudo", "lxd"], &[]);
+    check(&(user("sudo, lxd") + "lxd: {}\n"), &["sudo"], &["craig"]);
+    check(&(user("incus-admin") + "lxd: {}\n"), &["incus-admin"], &[]);
+    check(
+        &(user("incus-admin") + "lxd: {flavour: incus}\n"),
+        &[],
+        &["craig"],
+    );
+}
+
+#[test]
+fn only_what_joins_the_lan_is_predicted() {
+    let check = |network: &str, eth0: &str, expect: usize| {
+        let plan = plan(&format!(
+            "hostname: palm\nnetwork: {{{network}}}\nlxd: {{}}\ncontainers: {{a: {{image: \"images:a\", devices: {{eth0: \
+             {{type: nic, {eth0}}}}}}}}}\n"
+        ));
+        assert_eq!(plan.firstboot.containers[0].predicted.len(), expect, "{eth0}");
+    };
+    check("bridge: br0", "nictype: bridged, parent: br0", 1);
+    check("bridge: br0", "nictype: macvlan, parent: br0", 1);
+    check("bridge: br0", "nictype: bridged, parent: br0, vlan: \"7\"", 0);
+    check("bridge: br0", "nictype: routed, parent: br0", 0);
+    check("bridge: br0", "nictype: bridged, parent: lxdbr0", 0);
+    check("bridge: none", "nictype: macvlan, parent: eth0", 1);
+    check("bridge: none, vlan: 7", "nictype: macvlan, parent: eth0.7", 1);
+}
+
+#[test]
 fn only_units_of_the_base_are_linked() {
     let link = "/etc/systemd/system/sockets.target.wants/systemd-networkd-resolve-hook.socket";
     assert_eq!(node(&rendered("hostname: palm\n", &bases::jammy()), link), None);

@@ -158,10 +158,12 @@ fn every_shape_of_a_farm_is_drawn() {
         "hostname: palm\n",
         "hostname: palm\nnetwork: {bridge: none}\n",
         "hostname: palm\nnetwork: {bridge: none}\nlxd: {}\ncontainers: {a: {image: \"images:alpine/3.20\"}}\n",
+        "hostname: palm\nnetwork: {bridge: none}\nlxd: {}\ncontainers: {a: {image: \"images:a\", devices: \
+         {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n",
         "hostname: palm\nlxd: {nat: none}\ncontainers: {a: {image: \"images:alpine/3.20\"}}\n",
         "hostname: palm\nnetwork: {vlan: 42, ipv4: none, ipv6: {address: \"2001:db8::10/64\"}}\nlxd: {}\n",
         "hostname: palm\nlxd: {}\ncontainers: {a: {image: \"images:a\", profiles: [default]}, b: {image: \"images:a\", devices: \
-         {eth0: {type: nic, nictype: macvlan, parent: eth0}}}, c: {image: \"images:a\", devices: {eth0: {type: none}}}}\n",
+         {eth0: {type: nic, nictype: macvlan, parent: br0}}}, c: {image: \"images:a\", devices: {eth0: {type: none}}}}\n",
     ] {
         for prefixes in [&[][..], &["2001:db8:ebbd:2080::/64"], &["2001:db8::/64", "fd00:1::/64", "fd00:2::/64"]] {
             read(&page(&plan_card(yaml, None, prefixes)));

@@ -55,6 +55,13 @@ fn users_who_cannot_log_in() {
     check("base: ubuntu-18.04-armhf\nusers: [{name: a, ssh_keys: [ANY_KEY], password: {hash: $y$j9T$salt$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}]\n", &expect![[r#"
         2:143 error: 18.04 cannot verify a hash of this kind (make one that starts with $6$: openssl passwd -6)
     "#]]);
+    check(
+        "users: [{name: operator, ssh_keys: [ANY_KEY], groups: [incus-admin]}]\nlxd: {}\n",
+        &expect![[r#"
+            1:16 error: "operator" is a group of the system itself (useradd wants to make a group of the user's name, and would refuse)
+            1:142 warning: the group of LXD is another one (write lxd)
+        "#]],
+    );
     good("users: [{name: craig, ssh_keys: [ANY_KEY], groups: [sudo, lxd], sudo: nopasswd}]\n");
     good("users: [{name: craig, password: {hash: ANY_HASH}, groups: [sudo]}]\nssh: {password: true}\n");
 }
@@ -244,6 +251,32 @@ fn containers() {
             1:37 warning: "a" ends up behind NAT: of two profiles with an eth0 the last one wins (write [default, extbridge] for an address of its own on the LAN)
         "#]],
     );
+    check(
+        "containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n",
+        &expect![[r#"
+            1:91 error: "eth0" is a port of br0 and can be nothing else (write nictype: bridged and parent: br0)
+        "#]],
+    );
+    check(
+        "network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: eth0}}}}\n",
+        &expect![[r#"
+            2:91 error: "eth0" is no bridge (write nictype: macvlan, or declare a `bridge` under `network`)
+        "#]],
+    );
+    check(
+        "lxd: {nat: none}\ncontainers: {a: {image: \"images:a\", profiles: [default], mac: \"00:16:3e:00:00:07\", devices: {lan0: {type: nic, nictype: bridged, parent: br0}}}}\n",
+        &expect![[r#"
+            2:63 error: "a" has no network port eth0, whose address this is (call its nic eth0)
+        "#]],
+    );
+    check(
+        "containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: br0, name: wan}}}}\n",
+        &expect![[r#"
+            1:14 warning: eth0 of "a" is called "wan" inside it, and what has it is looked for at eth0 (leave out `name`)
+        "#]],
+    );
+    good("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n");
+    good("network: {vlan: 7}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n");
     check("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", profiles: [default, extbridge]}, b: {image: \"images:a\"}}\n", &expect![[r#"
         2:57 error: there is no profile extbridge where `bridge` is none (write `profiles: [default]`, or give the network a bridge)
     "#]]);

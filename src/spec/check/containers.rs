@@ -213,6 +213,7 @@ fn stacked(
         let message = format!("{} has no network", quoted(&container.name));
         p.push(Problem::warning(at, message));
     }
+    eth0(judged, container, &result, p);
     let both = ["default", "extbridge"]
         .iter()
         .all(|name| names.iter().any(|found| found == name));
@@ -228,6 +229,34 @@ fn stacked(
         p.push(
             Problem::warning(at, message)
                 .hint("write [default, extbridge] for an address of its own on the LAN"),
+        );
+    }
+}
+
+/// What is predicted, and what `mac` fixes, is the container's `eth0`.
+fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p: &mut Problems) {
+    let eth0 = stacked.devices.get("eth0").map(|eth0| &eth0.value);
+    let is_nic = eth0.is_some_and(|keys| keys.get("type").is_some_and(|kind| kind == "nic"));
+    let mac = steps!["containers", &container.name, "mac"];
+    if !is_nic && judged.has(mac) {
+        let message = format!(
+            "{} has no network port eth0, whose address this is",
+            quoted(&container.name)
+        );
+        p.push(Problem::error(judged.at(mac), message).hint("call its nic eth0"));
+    }
+    let other = eth0
+        .and_then(|keys| keys.get("name"))
+        .filter(|name| *name != "eth0");
+    if let Some(other) = other.filter(|_| is_nic) {
+        let message = format!(
+            "eth0 of {} is called {} inside it, and what has it is looked for at eth0",
+            quoted(&container.name),
+            quoted(other)
+        );
+        p.push(
+            Problem::warning(judged.key(steps!["containers", &container.name]), message)
+                .hint("leave out `name`"),
         );
     }
 }

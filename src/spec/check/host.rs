@@ -18,10 +18,11 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     once(judged, "overlays", &judged.farm.overlays, p);
     files(judged, steps!["files"], &judged.farm.files, HOST_MOUNTS, p);
     for path in judged.farm.files.keys() {
-        let own = OWN
-            .iter()
-            .any(|own| path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
-        if own {
+        let is_own = |own: &&str| {
+            path.strip_prefix(*own)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if OWN.iter().any(is_own) {
             let at = judged.key(steps!["files", path]);
             p.error(at, format!("palmfarm itself keeps {}", quoted(path)));
         }
@@ -127,6 +128,9 @@ fn users(judged: &Judged<'_>, p: &mut Problems) {
         }
         if SYSTEM.contains(&user.name.as_str()) || user.name.starts_with("systemd-") {
             p.error(at, format!("{name} is an account of the system itself"));
+        } else if SYSTEM_GROUPS.contains(&user.name.as_str()) {
+            let problem = Problem::error(at, format!("{name} is a group of the system itself"));
+            p.push(problem.hint("useradd wants to make a group of the user's name, and would refuse"));
         }
         rights(judged, index, user, p);
         if user.password.is_none()
@@ -154,6 +158,10 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
         if group == "lxd" && daemon == Some(Flavour::Incus) {
             let problem = Problem::warning(at, "the group of Incus is another one");
             p.push(problem.hint("write incus-admin"));
+        }
+        if group == "incus-admin" && daemon == Some(Flavour::Lxd) {
+            let problem = Problem::warning(at, "the group of LXD is another one");
+            p.push(problem.hint("write lxd"));
         }
     }
     let in_group = user
@@ -219,6 +227,13 @@ const SYSTEM: [&str; 29] = [
     "lxd",
     "_apt",
     "usbmux",
+];
+
+/// Groups without an account of their name: Debian's base-passwd and what Ubuntu's images add.
+const SYSTEM_GROUPS: [&str; 32] = [
+    "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape", "sudo", "audio",
+    "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff", "users", "nogroup",
+    "input", "sgx", "kvm", "render", "crontab", "netdev", "ssh", "_ssh", "rdma",
 ];
 
 /// Whether anyone can log in, since the stock login goes.

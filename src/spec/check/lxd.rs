@@ -123,18 +123,38 @@ fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, Strin
         return;
     };
     let mut known: Vec<String> = Vec::new();
+    let mut bridges: Vec<String> = Vec::new();
+    let mut port_of = None;
     for card in judged.farm.resolved_cards() {
         let network = card.network;
-        known.extend(network.vlan.map(|vlan| format!("{}.{vlan}", network.uplink)));
+        let port = network.port();
+        if let Some(bridge) = &network.bridge {
+            port_of = port_of.or_else(|| (port == *parent).then(|| bridge.clone()));
+            bridges.push(bridge.clone());
+        }
+        known.push(port);
         known.push(network.uplink);
-        known.extend(network.bridge);
     }
     let nat = judged.farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
-    known.extend(nat.map(|nat| nat.bridge.clone()));
+    bridges.extend(nat.map(|nat| nat.bridge.clone()));
+    let at = judged.at(&[place, steps![key]].concat());
+    if let Some(bridge) = port_of {
+        let problem = Problem::error(
+            at,
+            format!("{} is a port of {bridge} and can be nothing else", quoted(parent)),
+        );
+        p.push(problem.hint(format!("write nictype: bridged and parent: {bridge}")));
+        return;
+    }
+    if known.contains(parent) && keys.get("nictype").is_some_and(|kind| kind == "bridged") {
+        let problem = Problem::error(at, format!("{} is no bridge", quoted(parent)));
+        p.push(problem.hint("write nictype: macvlan, or declare a `bridge` under `network`"));
+        return;
+    }
+    known.extend(bridges);
     if known.contains(parent) {
         return;
     }
-    let at = judged.at(&[place, steps![key]].concat());
     let message = format!("the farm makes no interface {}", quoted(parent));
     // An overlay may bring interfaces that a farm cannot see.
     let problem = if judged.farm.overlays.is_empty() && judged.farm.files.is_empty() {

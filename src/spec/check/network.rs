@@ -126,8 +126,10 @@ fn ports(network: &Network, at: At<'_>, p: &mut Problems) {
         let message = format!("{} is the uplink, which cannot be its own bridge", quoted(uplink));
         p.error(at("bridge"), message);
     }
-    let Some(vlan) = network.vlan else { return };
-    let port = format!("{uplink}.{vlan}");
+    if network.vlan.is_none() {
+        return;
+    }
+    let port = network.port();
     if port.len() > 15 {
         let message =
             format!("the VLAN's interface would be {port}, and 15 bytes are the most that a name has");
@@ -236,8 +238,8 @@ fn nat(judged: &Judged<'_>, nat: &Nat, p: &mut Problems) {
 
 /// What the host has on the LAN against what is behind NAT.
 fn clashes(judged: &Judged<'_>, place: &[Step<'_>], network: &Network, nat: &Nat, p: &mut Problems) {
-    let port = network.vlan.map(|vlan| format!("{}.{vlan}", network.uplink));
-    let taken = [Some(&network.uplink), network.bridge.as_ref(), port.as_ref()];
+    let port = network.port();
+    let taken = [Some(&network.uplink), network.bridge.as_ref(), Some(&port)];
     if taken.contains(&Some(&nat.bridge)) {
         let at = judged.at(steps!["lxd", "nat", "bridge"]);
         p.error(

@@ -1,0 +1,115 @@
+//! The host's own addresses as systemd-networkd takes them, in the words of the version that the base has. Knows no
+//! interface but by name, and writes nothing.
+
+use minijinja::{context, Value};
+use palmfarm_spec::farm::{Ipv4, Ipv6};
+
+/// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
+const DHCPV4_SECTION: u32 = 243;
+
+/// From this version on `UseAutonomousPrefix=` is known (systemd's NEWS of 242).
+const AUTONOMOUS_PREFIX: u32 = 242;
+
+/// From this version on `DHCPv6Client=` is known (systemd's NEWS of 246).
+const DHCPV6_CLIENT: u32 = 246;
+
+/// What is taken from router advertisements.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Advertisements {
+    /// Addresses, routes, resolvers.
+    All,
+    /// Routes and resolvers: the address is fixed.
+    NoAddress,
+    /// Nothing.
+    Ignored,
+}
+
+/// The host's addresses as systemd-networkd words them.
+pub(super) struct Addresses {
+    dhcp4: bool,
+    dhcp: &'static str,
+    advertisements: Advertisements,
+    own: Vec<String>,
+    gateways: Vec<String>,
+    pub(super) dns: Vec<String>,
+}
+
+impl Addresses {
+    pub(super) fn new(ipv4: &Ipv4, ipv6: &Ipv6) -> Self {
+        let mut all = Self {
+            dhcp4: *ipv4 == Ipv4::Dhcp,
+            dhcp: match (ipv4, ipv6) {
+                (Ipv4::Dhcp, Ipv6::Auto) => "yes",
+                (Ipv4::Dhcp, _) => "ipv4",
+                // Advertisements start DHCPv6 where they ask for it, also with "no" (systemd.network(5), `DHCP=`). With
+                // "ipv6" the boot would wait for it on a LAN that has no IPv6.
+                _ => "no",
+            },
+            advertisements: match ipv6 {
+                Ipv6::Auto => Advertisements::All,
+                Ipv6::Static { gateway: None, .. } => Advertisements::NoAddress,
+                Ipv6::Static { .. } | Ipv6::None => Advertisements::Ignored,
+            },
+            own: Vec::new(),
+            gateways: Vec::new(),
+            dns: Vec::new(),
+        };
+        if let Ipv4::Static {
+            address,
+            prefix,
+            gateway,
+            dns,
+        } = ipv4
+        {
+            all.own.push(format!("{address}/{prefix}"));
+            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
+            all.dns.extend(dns.iter().map(ToString::to_string));
+        }
+        if let Ipv6::Static {
+            address,
+            prefix,
+            gateway,
+            dns,
+        } = ipv6
+        {
+            all.own.push(format!("{address}/{prefix}"));
+            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
+            all.dns.extend(dns.iter().map(ToString::to_string));
+        }
+        all
+    }
+
+    /// What the template of `host`, the interface that has them, is filled with, for this version of systemd.
+    pub(super) fn values(&self, host: &str, systemd: u32) -> Value {
+        let fixed = self.advertisements == Advertisements::NoAddress;
+        let dhcp_section = self.dhcp4.then_some(if systemd < DHCPV4_SECTION {
+            "DHCP"
+        } else {
+            "DHCPv4"
+        });
+        context! {
+            interface => host,
+            dhcp => self.dhcp,
+            accept_ra => self.advertisements != Advertisements::Ignored,
+            addresses => self.own.clone(),
+            gateways => self.gateways.clone(),
+            dns => self.dns.clone(),
+            dhcp_section,
+            fixed_only => fixed && AUTONOMOUS_PREFIX <= systemd,
+            no_client => fixed && DHCPV6_CLIENT <= systemd,
+        }
+    }
+
+    /// What the file must say, as section, key and value.
+    pub(super) fn expected<'a>(&'a self, host: &'a str) -> Vec<(&'static str, &'static str, &'a str)> {
+        let mut expected = vec![("Match", "Name", host), ("Network", "DHCP", self.dhcp)];
+        for (key, values) in [
+            ("Address", &self.own),
+            ("Gateway", &self.gateways),
+            ("DNS", &self.dns),
+        ] {
+            expected.extend(values.iter().map(|value| ("Network", key, value.as_str())));
+        }
+        expected
+    }
+}
