@@ -187,26 +187,42 @@ fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), Burn
     Ok(())
 }
 
-/// Write the first MiB and read it back; where it was wrong at first, if it was. A card on which it stays wrong is
-/// left without one.
+/// Write the first MiB and read it back; where it was wrong at first, if it was. Sector 0, without which nothing
+/// behind it is a partition table, comes last and by itself: a card writes one sector whole or not at all, and so a power
+/// cut leaves no table with half its entries. A card on which something stays wrong is left without one.
 fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, BurnError> {
-    let mut seen = AlignedBuf::new(head.len());
+    let sector = io.medium().sector();
+    let (table, rest) =
+        head.split_at(usize::try_from(sector).map_or(head.len(), |sector| sector.min(head.len())));
+    let done = write_part(io, sector.into(), rest).and_then(|wrong| {
+        let wrong_table = write_part(io, 0, table)?;
+        Ok(wrong_table.or(wrong))
+    });
+    if done.is_err() {
+        leave_empty(io);
+    }
+    done
+}
+
+/// Write `bytes` at `offset` and read them back, twice if need be; where they were wrong at first, if they were.
+fn write_part<M: Medium>(io: &CardIo<M>, offset: u64, bytes: &[u8]) -> Result<Option<u64>, BurnError> {
+    let mut seen = AlignedBuf::new(bytes.len());
     let mut first_wrong = None;
     for _ in 0..2 {
-        io.write_all(0, head)?;
+        io.write_all(offset, bytes)?;
         io.flush()?;
-        first_wrong = match io.read_exact(0, &mut seen) {
-            Ok(()) => match readback::first_difference(head, &seen) {
+        let wrong = match io.read_exact(offset, &mut seen) {
+            Ok(()) => match readback::first_difference(bytes, &seen) {
                 None => return Ok(first_wrong),
-                wrong => wrong,
+                Some(wrong) => wrong,
             },
             // What cannot be read is as wrong as can be.
-            Err(_) => Some(0),
+            Err(_) => 0,
         };
+        first_wrong = Some(offset.saturating_add(wrong));
     }
-    leave_empty(io);
     Err(BurnError::Differs {
-        offset: first_wrong.unwrap_or(0),
+        offset: first_wrong.unwrap_or(offset),
     })
 }
 
