@@ -56,6 +56,10 @@ impl FromStr for Allow {
 #[error("only `internal`, `large` and `loop` can be allowed")]
 pub struct NotAllowable;
 
+/// The sector in which the partition tables of images for a Pi count, in bytes: that of every SD card (SD Physical Layer
+/// Simplified Specification, section 4.3.2).
+pub(super) const SECTOR: u32 = 512;
+
 /// What the user has allowed.
 pub type Allowed = BTreeSet<Allow>;
 
@@ -162,6 +166,11 @@ pub enum Refusal {
         /// Of the image, in bytes.
         image: u64,
     },
+    /// Its sectors are not those in which the image's partition table counts.
+    SectorSize {
+        /// Of the device, in bytes.
+        sector: u32,
+    },
     /// The medium cannot be taken out.
     Internal {
         /// How it is attached.
@@ -203,6 +212,7 @@ impl Refusal {
             },
             Self::ReadOnly => "read-only",
             Self::TooSmall { .. } => "too-small",
+            Self::SectorSize { .. } => "sector-size",
             Self::Internal { .. } => "internal",
             Self::Large { .. } => "large",
             Self::Loop { .. } => "loop",
@@ -256,6 +266,9 @@ impl Refusal {
                 ..
             } => "copy the program to another disk and start it there".to_owned(),
             Self::Contains { .. } => "copy the file to another disk".to_owned(),
+            Self::SectorSize { .. } => {
+                "take another reader: cards themselves have sectors of 512 bytes".to_owned()
+            }
             Self::ReadOnly => "is the write-protect tab of the card or of its adapter in the way?".to_owned(),
             Self::Internal { .. } | Self::Large { .. } | Self::Loop { .. } => {
                 format!("if you are sure: --allow {}", self.allowed_by()?)
@@ -327,6 +340,11 @@ impl fmt::Display for Refusal {
                 "holds {size} bytes ({}), the image has {image} ({})",
                 size_text(*size),
                 size_text(*image)
+            ),
+            Self::SectorSize { sector } => write!(
+                f,
+                "has sectors of {sector} bytes, and a Pi's image counts in sectors of {SECTOR}: its partitions would not be \
+                 found"
             ),
             Self::Internal { bus } => write!(f, "is no removable medium but a fixed disk ({bus})"),
             Self::Large { size } => write!(

@@ -1,7 +1,7 @@
 //! Which devices may be written: pure functions over [`Facts`]. The only place that makes an [`ApprovedCard`].
 
 use super::facts::{DevNo, Device, Facts, Found, Kind, Reach, Target, Use, What};
-use super::refusal::{is_system, Allowed, Refusal, Via};
+use super::refusal::{is_system, Allowed, Refusal, Via, SECTOR};
 use super::text::shell_quote;
 
 /// The largest card that is written without `--allow large`, in bytes: 256 GiB, not 256·10⁹, since cards sold as
@@ -101,6 +101,9 @@ pub fn refusals(facts: &Facts, target: &Target, image_size: Option<u64>, allowed
         });
     }
     if whole {
+        found.extend((device.sector != SECTOR).then_some(Refusal::SectorSize {
+            sector: device.sector,
+        }));
         found.extend(unlike_a_card(device));
     }
     found.retain(|refusal| refusal.allowed_by().is_none_or(|allow| !allowed.contains(&allow)));

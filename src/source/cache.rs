@@ -18,6 +18,15 @@ use super::unpack::{unpack, Packing};
 use super::{Sha256Sum, SourceError};
 use crate::watch::{Phase, Watch};
 
+/// What a digest of an earlier time counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// It saves reading the file, where its filesystem's times can be trusted.
+    Trusted,
+    /// Nothing: the file is read.
+    Ignored,
+}
+
 /// Where the cache is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir(Option<PathBuf>);
@@ -59,11 +68,19 @@ impl CacheDir {
         Some(self.0.as_ref()?.join("hashes").join(file))
     }
 
+    /// Whether `path` lies in this cache.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let ours = self.0.as_deref().and_then(real);
+        ours.is_some_and(|ours| real(path).is_some_and(|path| path.starts_with(ours)))
+    }
+
     /// The digest of `file`, remembered or computed.
     pub(super) fn digest(
         &self,
         file: &FileAt,
         name: &str,
+        memory: Memory,
         watch: Watch<'_>,
     ) -> Result<(Sha256Sum, Identity), SourceError> {
         let identity = || {
@@ -73,7 +90,8 @@ impl CacheDir {
             })
         };
         let before = identity()?;
-        if let Some(sum) = recall(self, &before) {
+        let may = memory == Memory::Trusted && file.keeps_times();
+        if let Some(sum) = recall(self, &before).filter(|_| may) {
             return Ok((sum, before));
         }
         let sum = sha256(file, name, Phase::Hash, watch)?;
@@ -129,7 +147,7 @@ impl CacheDir {
         let Some((expect, file)) = expect.zip(file) else {
             return Ok(None);
         };
-        let (found, identity) = self.digest(&file, name, watch)?;
+        let (found, identity) = self.digest(&file, name, Memory::Trusted, watch)?;
         Ok((found == expect).then_some((file, identity)))
     }
 }

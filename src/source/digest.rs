@@ -119,7 +119,7 @@ fn settled(identity: &Identity) -> bool {
         .is_ok_and(|age| age > Duration::from_secs(2))
 }
 
-fn fingerprint(identity: &Identity) -> String {
+pub(super) fn fingerprint(identity: &Identity) -> String {
     let Identity {
         dev,
         inode,

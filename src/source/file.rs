@@ -19,6 +19,28 @@ impl FileAt {
         Ok(Self { file, size })
     }
 
+    /// Whether its filesystem keeps a time of change that no program can set, and is not of the kind that people carry
+    /// to another machine, where everything can be set. By the numbers of statfs(2).
+    pub(crate) fn keeps_times(&self) -> bool {
+        const KNOWN: [u64; 8] = [
+            0xef53,      // ext2, ext3, ext4
+            0x5846_5342, // XFS
+            0x9123_683e, // btrfs
+            0xf2f5_2010, // F2FS
+            0x2fc1_2fc1, // ZFS
+            0xca45_1a4e, // bcachefs
+            0x0102_1994, // tmpfs
+            0x794c_7630, // overlayfs
+        ];
+        let kind = rustix::fs::fstatfs(&self.file).map(|facts| facts.f_type);
+        // The field's type differs from one architecture to the next; the numbers have 32 bits.
+        kind.is_ok_and(|kind| {
+            KNOWN
+                .iter()
+                .any(|known| u64::try_from(kind).is_ok_and(|kind| kind & 0xffff_ffff == *known))
+        })
+    }
+
     pub(crate) fn identity(&self) -> io::Result<Identity> {
         Ok(Identity::of(&self.file.metadata()?))
     }

@@ -33,14 +33,19 @@ pub use xz::XzError;
 
 use crate::block::ReadAt;
 use crate::watch::{Phase, Watch};
+use cache::Memory;
 use file::{FileAt, Identity};
 use unpack::Packing;
 pub(crate) use unpack::{XZ_MEMORY, ZSTD_WINDOW};
 use xz::Index;
 pub(crate) use xz::XzImage;
 
-/// The most bytes that an image may have: twice the largest card that is common, and more than any Pi image.
+/// The most bytes that a packed image may have: more than any Pi image, and an end to what a few bytes unpack to.
 pub const MAX_IMAGE: u64 = 64 << 30;
+
+/// The most bytes that an image may have that is not packed: the copy of a card, and an SDXC card has at most 2 TiB (SD
+/// Physical Layer Simplified Specification, section 3.3.2).
+const MAX_RAW: u64 = 2 << 40;
 
 /// The unit in which an image is streamed, in bytes: what SD cards and file systems write at full speed, and one
 /// block of Ubuntu's own packing.
@@ -173,7 +178,15 @@ impl BaseImage {
             return Err(SourceError::NotAFile { name });
         }
         let file = Arc::new(File::open(path).and_then(FileAt::new).map_err(open)?);
-        let (sha256, identity) = cache.digest(&file, &name, watch)?;
+        if file.size() > MAX_RAW {
+            return Err(SourceError::TooLarge { name, limit: MAX_RAW });
+        }
+        let memory = match expect {
+            // Who names a digest wants these bytes, now.
+            Expect::Sha256(_) if !cache.holds(path) => Memory::Ignored,
+            Expect::Anything | Expect::Sha256(_) => Memory::Trusted,
+        };
+        let (sha256, identity) = cache.digest(&file, &name, memory, watch)?;
         let trust = match expect {
             Expect::Anything => Trust::Unchecked,
             Expect::Sha256(expected) if expected == sha256 => Trust::Matched,
@@ -316,12 +329,6 @@ fn medium(
         }
     }
     if format == Format::Raw {
-        if bytes.size() > MAX_IMAGE {
-            return Err(SourceError::TooLarge {
-                name: name.into(),
-                limit: MAX_IMAGE,
-            });
-        }
         return Ok((format, Medium::Raw(bytes), None));
     }
     let packing = Packing {

@@ -206,6 +206,32 @@ fn a_remembered_digest_counts_for_that_file_only() {
     assert_eq!(digest::recall(&cache, &old), None);
 }
 
+/// A medium that was changed elsewhere can come back with the same times.
+#[test]
+fn who_names_a_digest_has_the_file_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = CacheDir::new(dir.path().join("cache"));
+    let (outside, inside) = (dir.path().join("base.img"), dir.path().join("cache/base.img"));
+    std::fs::create_dir_all(dir.path().join("cache")).unwrap();
+    for (path, is_ours) in [(&outside, false), (&inside, true)] {
+        std::fs::write(path, [1; 5000]).unwrap();
+        let file = FileAt::new(File::open(path).unwrap()).unwrap();
+        assert_eq!(cache.holds(path), is_ours);
+        let identity = file.identity().unwrap();
+        let note = format!("{} {}\n", digest::fingerprint(&identity), Sha256Sum([9; 32]));
+        digest::write_small(&cache.hash_of(&identity).unwrap(), note.as_bytes()).unwrap();
+        let digest = |memory| {
+            unwatched(|watch| cache.digest(&file, "base.img", memory, watch))
+                .unwrap()
+                .0
+        };
+        if file.keeps_times() {
+            assert_eq!(digest(Memory::Trusted), Sha256Sum([9; 32]));
+        }
+        assert_eq!(digest(Memory::Ignored), Sha256Sum::of(&[1; 5000]));
+    }
+}
+
 #[test]
 fn a_base_that_changes_is_noticed() {
     let dir = tempfile::tempdir().unwrap();

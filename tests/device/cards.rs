@@ -155,26 +155,6 @@ fn a_device_gets_the_bytes_of_the_image() {
     assert!(kept, "nothing was skipped");
 }
 
-#[test]
-fn a_card_is_the_same_whatever_its_sector() {
-    if !can_loop() {
-        return;
-    }
-    let stage = stage();
-    let disk = Disk::with(128 * MIB, &["-b", "4096"]);
-    drop(
-        stage
-            .write(disk.approved().open().unwrap(), FreeSpace::Written)
-            .unwrap(),
-    );
-    let mut seen = vec![0; stage.bytes.len()];
-    File::open(disk.file())
-        .unwrap()
-        .read_exact_at(&mut seen, 0)
-        .unwrap();
-    assert!(seen == stage.bytes);
-}
-
 /// Whether the card was touched, where it failed, and what the first bytes are then.
 fn check(fault: Fault, size: u64, touched: bool, offset: Option<u64>) {
     let stage = stage();

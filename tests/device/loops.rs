@@ -61,6 +61,20 @@ fn a_free_loop_device_needs_its_word() {
 }
 
 #[test]
+fn sectors_that_no_card_has_are_refused() {
+    if !can_loop() {
+        return;
+    }
+    let disk = Disk::with(SIZE, &["-b", "4096"]);
+    let refused = check(&disk, None, SIZE, &Allow::ALL, &["sector-size"]);
+    assert!(
+        refused[0].to_string().contains("sectors of 4096 bytes"),
+        "{}",
+        refused[0]
+    );
+}
+
+#[test]
 fn a_mounted_partition_is_refused() {
     if !can_loop() {
         return;
@@ -348,41 +362,36 @@ fn what_is_written_is_on_the_device() {
     if !can_loop() {
         return;
     }
-    for sector in [512_u16, 4096] {
-        let disk = Disk::with(SIZE, &["-b", &sector.to_string()]);
-        let card = CardIo::new(disk.approved().open().unwrap());
-        let mut bytes = AlignedBuf::new(1 << 20);
-        for (byte, at) in bytes.iter_mut().zip(0_u32..) {
-            *byte = u8::try_from(at % 251).unwrap();
-        }
-        card.write_all(3 << 20, &bytes).unwrap();
-        card.write_all(SIZE - (1 << 20), &bytes).unwrap();
-        assert!(card.write_all(SIZE - 4096, &bytes).is_err(), "beyond the end");
-        assert!(
-            card.write_all(u64::from(sector) + 1, &bytes).is_err(),
-            "not aligned"
-        );
-        card.flush().unwrap();
-        let mut seen = AlignedBuf::new(1 << 20);
-        card.read_exact(3 << 20, &mut seen).unwrap();
-        assert!(seen[..] == bytes[..]);
-        // Read past the kernel's copy: what another way changed meanwhile is seen.
-        let behind = File::options().write(true).open(disk.file()).unwrap();
-        behind.write_all_at(&[0xee; 4096], 3 << 20).unwrap();
-        card.read_exact(3 << 20, &mut seen).unwrap();
-        assert!(seen[..4096] == [0xee; 4096]);
-        assert!(seen[4096..] == bytes[4096..]);
-        // And at any offset.
-        let mut some = [0; 1000];
-        card.read_exact_at((3 << 20) + 4000, &mut some).unwrap();
-        assert!(some[..96] == [0xee; 96] && some[96..] == bytes[4096..5000]);
-        card.still_the_same().unwrap();
-        assert_eq!(card.into_medium().eject().unwrap(), Ejected::NotNeeded);
-        let file = File::open(disk.file()).unwrap();
-        let mut seen = vec![0; 1 << 20];
-        file.read_exact_at(&mut seen, SIZE - (1 << 20)).unwrap();
-        assert!(seen[..] == bytes[..]);
+    let disk = Disk::new(SIZE);
+    let card = CardIo::new(disk.approved().open().unwrap());
+    let mut bytes = AlignedBuf::new(1 << 20);
+    for (byte, at) in bytes.iter_mut().zip(0_u32..) {
+        *byte = u8::try_from(at % 251).unwrap();
     }
+    card.write_all(3 << 20, &bytes).unwrap();
+    card.write_all(SIZE - (1 << 20), &bytes).unwrap();
+    assert!(card.write_all(SIZE - 4096, &bytes).is_err(), "beyond the end");
+    assert!(card.write_all(513, &bytes).is_err(), "not aligned");
+    card.flush().unwrap();
+    let mut seen = AlignedBuf::new(1 << 20);
+    card.read_exact(3 << 20, &mut seen).unwrap();
+    assert!(seen[..] == bytes[..]);
+    // Read past the kernel's copy: what another way changed meanwhile is seen.
+    let behind = File::options().write(true).open(disk.file()).unwrap();
+    behind.write_all_at(&[0xee; 4096], 3 << 20).unwrap();
+    card.read_exact(3 << 20, &mut seen).unwrap();
+    assert!(seen[..4096] == [0xee; 4096]);
+    assert!(seen[4096..] == bytes[4096..]);
+    // And at any offset.
+    let mut some = [0; 1000];
+    card.read_exact_at((3 << 20) + 4000, &mut some).unwrap();
+    assert!(some[..96] == [0xee; 96] && some[96..] == bytes[4096..5000]);
+    card.still_the_same().unwrap();
+    assert_eq!(card.into_medium().eject().unwrap(), Ejected::NotNeeded);
+    let file = File::open(disk.file()).unwrap();
+    let mut seen = vec![0; 1 << 20];
+    file.read_exact_at(&mut seen, SIZE - (1 << 20)).unwrap();
+    assert!(seen[..] == bytes[..]);
 }
 
 #[test]
