@@ -12,7 +12,7 @@ use palmfarm_spec::firstboot::FirstBoot;
 use palmfarm_spec::sound;
 use serde_json::Value;
 
-use crate::common::make::NOBLE;
+use crate::common::make::{Recipe, NOBLE};
 use crate::lab::{agent_program, Lab};
 use crate::sh;
 
@@ -34,6 +34,8 @@ const OF_A_BASE: &[&str] = &[
 /// A folder with a farm, and a base for this processor beside it.
 pub(crate) struct Workstation {
     dir: tempfile::TempDir,
+    /// Where the root partition begins, in bytes.
+    root: u64,
 }
 
 impl Workstation {
@@ -44,7 +46,13 @@ impl Workstation {
             "aarch64" => "lib/ld-linux-aarch64.so.1",
             _ => "lib/ld-linux-armhf.so.3",
         };
-        let base = NOBLE.make_with(|root| {
+        // A base has room for what its card carries.
+        let carried: usize = files.iter().map(|(_, content)| content.len()).sum();
+        let recipe = Recipe {
+            root_size: NOBLE.root_size + u64::try_from(carried).unwrap().next_multiple_of(1 << 20),
+            ..NOBLE
+        };
+        let base = recipe.make_with(|root| {
             let put = |path: &str, content: &[u8]| write(&root.join(path), content);
             put(loader, b"");
             for path in OF_A_BASE {
@@ -67,7 +75,10 @@ impl Workstation {
             &dir.path().join("agents").join(agent),
             &fs::read(agent_program()).unwrap(),
         );
-        let this = Self { dir };
+        let this = Self {
+            dir,
+            root: base.root.0,
+        };
         for (path, content) in files {
             this.put(path, content);
         }
@@ -100,7 +111,12 @@ impl Workstation {
         sh::run(&mut self.palmfarm(&["build", "farm.yaml", "-o", "palm.img"]));
         let take = |path: &str| {
             let from = format!("root:{path}");
-            let content = sh::ended(&mut self.palmfarm(&["inspect", "palm.img", &from])).stdout;
+            let shown = sh::ended(&mut self.palmfarm(&["inspect", "palm.img", &from]));
+            let content = if shown.status.success() {
+                shown.stdout
+            } else {
+                self.large(path)
+            };
             lab.put(path, &content);
             content
         };
@@ -113,6 +129,20 @@ impl Workstation {
         }
         assert_eq!(sound::flaws(&document), [""; 0]);
         document
+    }
+
+    /// A file of the image that `palmfarm inspect` does not print, since it is larger than 64 MiB.
+    fn large(&self, path: &str) -> Vec<u8> {
+        let to = self.dir.path().join("large");
+        let image = format!("palm.img?offset={}", self.root);
+        let mut debugfs = sh::cmd(
+            "debugfs",
+            ["-R", &format!("dump {path} {}", to.display()), &image],
+        );
+        sh::run(debugfs.current_dir(self.dir.path()));
+        let content = fs::read(&to).unwrap();
+        fs::remove_file(to).unwrap();
+        content
     }
 
     /// Build what `palmfarm-agent apply` takes, onto the card of `lab` as `/root/palm.tar`.

@@ -86,13 +86,100 @@ pub(crate) enum Client {
 
 /// A small Debian whose network is configured by `client`, with a web server. `Err` says why there is none.
 pub(crate) fn debian(client: Client) -> Result<Image, String> {
+    let base = bootstrapped(
+        "debian",
+        "--include=systemd-sysv,dbus,iproute2,busybox,ifupdown,isc-dhcp-client,dhcpcd,network-manager",
+    )?;
+    // One bootstrap for all: they differ in what is configured and enabled.
+    let name = format!("debian-{client:?}").to_lowercase();
+    let recipe = &include_bytes!("image.rs")[..];
+    Ok(made(&name, &[recipe, name.as_bytes()], |dir| {
+        let root = Unpacked::new(&base, &dir.join("rootfs"));
+        root.write("etc/machine-id", "");
+        root.write("var/www/index.html", "Debian\n");
+        root.write(
+            "etc/systemd/system/web.service",
+            "[Service]\nExecStart=/usr/bin/busybox httpd -f -p 80 -h /var/www\n[Install]\nWantedBy=multi-user.target\n",
+        );
+        root.systemctl("enable", "web");
+        for unit in ["dhcpcd", "NetworkManager", "systemd-networkd"] {
+            root.systemctl("disable", unit);
+        }
+        match client {
+            Client::Networkd => root.networkd(),
+            Client::Ifupdown => {
+                let stanza =
+                    "auto lo eth0\niface lo inet loopback\niface eth0 inet dhcp\niface eth0 inet6 auto\n";
+                root.write("etc/network/interfaces", stanza);
+            }
+            Client::Dhcpcd => root.systemctl("enable", "dhcpcd"),
+            Client::NetworkManager => root.systemctl("enable", "NetworkManager"),
+        }
+    }))
+}
+
+/// A small Debian in which Docker is installed and does not start yet. `Err` says why there is none.
+pub(crate) fn docker() -> Result<Image, String> {
+    // Where /sys can be written to, as here, networkd leaves a link alone until udev has seen it.
+    let base = bootstrapped("docker", "--include=systemd-sysv,udev,dbus,iproute2,docker.io")?;
+    let recipe = &include_bytes!("image.rs")[..];
+    let name = "debian-docker";
+    Ok(made(name, &[recipe, name.as_bytes()], |dir| {
+        let root = Unpacked::new(&base, &dir.join("rootfs"));
+        root.write("etc/machine-id", "");
+        // With the name of the machine that made it in there, every container would have that one.
+        fs::remove_file(root.0.join("etc/hostname")).unwrap();
+        root.networkd();
+        for unit in ["docker.service", "docker.socket", "containerd.service"] {
+            root.systemctl("disable", unit);
+        }
+    }))
+}
+
+/// A root filesystem below a directory.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    /// What is in `tar`, as `root`.
+    fn new(tar: &Path, root: &Path) -> Self {
+        fs::create_dir(root).unwrap();
+        let mut untar = sh::words("tar --extract --numeric-owner --exclude=./dev/* --file");
+        sh::run(untar.arg(tar).arg("--directory").arg(root));
+        Self(root.into())
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn systemctl(&self, order: &str, unit: &str) {
+        sh::run(
+            sh::words("systemctl --quiet")
+                .args([order, unit])
+                .arg(format!("--root={}", self.0.display())),
+        );
+    }
+
+    /// Let systemd-networkd configure `eth0`.
+    fn networkd(&self) {
+        self.write(
+            "etc/systemd/network/eth0.network",
+            "[Match]\nName=eth0\n[Network]\nDHCP=yes\n",
+        );
+        self.systemctl("enable", "systemd-networkd");
+    }
+}
+
+/// The tarball `name` of a small Debian with the packages that `include` names, from the cache or of mmdebstrap.
+fn bootstrapped(name: &str, include: &str) -> Result<PathBuf, String> {
     if !sh::exists("mmdebstrap") {
         return Err("there is no mmdebstrap".into());
     }
-    let recipe = &include_bytes!("image.rs")[..];
     let bootstrap = [
         "--mode=root --variant=minbase --quiet --format=tar",
-        "--include=systemd-sysv,dbus,iproute2,busybox,ifupdown,isc-dhcp-client,dhcpcd,network-manager",
+        include,
         "--aptopt=Apt::Install-Recommends \"false\"",
     ];
     let inputs: Vec<&[u8]> = bootstrap
@@ -100,8 +187,7 @@ pub(crate) fn debian(client: Client) -> Result<Image, String> {
         .chain([&SUITE])
         .map(|word| word.as_bytes())
         .collect();
-    // One bootstrap for all: they differ in what is configured and enabled.
-    let base = cached("debian", "tar", &inputs, |packed| {
+    Ok(cached(name, "tar", &inputs, |packed| {
         let mut mmdebstrap = sh::words("setpriv --pdeathsig TERM mmdebstrap");
         mmdebstrap
             .args(bootstrap[0].split(' '))
@@ -109,51 +195,6 @@ pub(crate) fn debian(client: Client) -> Result<Image, String> {
             .arg(packed)
             .args(sources());
         sh::run(&mut mmdebstrap);
-    });
-    let name = format!("debian-{client:?}").to_lowercase();
-    Ok(made(&name, &[recipe, name.as_bytes()], |dir| {
-        let root = dir.join("rootfs");
-        fs::create_dir(&root).unwrap();
-        let mut untar = sh::words("tar --extract --numeric-owner --exclude=./dev/* --file");
-        sh::run(untar.arg(&base).arg("--directory").arg(&root));
-        let write = |path: &str, text: &str| {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        let systemctl = |order: &str, unit: &str| {
-            sh::run(
-                sh::words("systemctl --quiet")
-                    .args([order, unit])
-                    .arg(format!("--root={}", root.display())),
-            );
-        };
-        write("etc/machine-id", "");
-        write("var/www/index.html", "Debian\n");
-        write(
-            "etc/systemd/system/web.service",
-            "[Service]\nExecStart=/usr/bin/busybox httpd -f -p 80 -h /var/www\n[Install]\nWantedBy=multi-user.target\n",
-        );
-        systemctl("enable", "web");
-        for unit in ["dhcpcd", "NetworkManager", "systemd-networkd"] {
-            systemctl("disable", unit);
-        }
-        match client {
-            Client::Networkd => {
-                write(
-                    "etc/systemd/network/eth0.network",
-                    "[Match]\nName=eth0\n[Network]\nDHCP=yes\n",
-                );
-                systemctl("enable", "systemd-networkd");
-            }
-            Client::Ifupdown => {
-                let stanza =
-                    "auto lo eth0\niface lo inet loopback\niface eth0 inet dhcp\niface eth0 inet6 auto\n";
-                write("etc/network/interfaces", stanza);
-            }
-            Client::Dhcpcd => systemctl("enable", "dhcpcd"),
-            Client::NetworkManager => systemctl("enable", "NetworkManager"),
-        }
     }))
 }
 

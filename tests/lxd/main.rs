@@ -16,6 +16,7 @@ mod cgroup;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod docker;
 mod document;
 mod image;
 mod incus;
