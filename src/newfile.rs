@@ -85,7 +85,7 @@ impl NewFile {
         let (file, hidden) = if let Some(file) = nameless(&directory, mode)? {
             (file, None)
         } else {
-            let (file, hidden) = named(&directory, &name, mode)?;
+            let (file, hidden) = named(&directory, mode)?;
             (file, Some(hidden))
         };
         let new = Self {
@@ -116,12 +116,7 @@ impl NewFile {
     /// # Errors
     /// What writing back or renaming says; then the old file is still there.
     pub fn commit(mut self, durability: Durability) -> io::Result<()> {
-        if durability == Durability::Synced {
-            self.file.sync_all()?;
-        }
-        if self.hidden.is_none() {
-            self.hidden = Some(self.link()?);
-        }
+        self.ready(durability)?;
         if let Some(hidden) = &self.hidden {
             rustix::fs::renameat(&self.directory, hidden, &self.directory, &self.name)?;
             self.hidden = None;
@@ -132,9 +127,23 @@ impl NewFile {
         Ok(())
     }
 
+    /// Do everything of [`commit`](Self::commit) that can fail for want of room, and leave the last step to it.
+    ///
+    /// # Errors
+    /// What writing back or linking says.
+    pub fn ready(&mut self, durability: Durability) -> io::Result<()> {
+        if durability == Durability::Synced {
+            self.file.sync_all()?;
+        }
+        if self.hidden.is_none() {
+            self.hidden = Some(self.link()?);
+        }
+        Ok(())
+    }
+
     /// Give a nameless file a hidden name: `linkat` replaces nothing, only `rename` does.
     fn link(&self) -> io::Result<OsString> {
-        unique(&self.name, |hidden| {
+        unique(|hidden| {
             rustix::fs::linkat(
                 CWD,
                 proc_path(&self.file),
@@ -159,7 +168,15 @@ impl Drop for NewFile {
 /// Refuse what is no file, and follow a symlink.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
-        Ok(there) if there.is_symlink() => resolve(&std::fs::canonicalize(path)?),
+        Ok(there) if there.is_symlink() => match std::fs::canonicalize(path) {
+            Ok(real) => resolve(&real),
+            // What it leads to is not there yet. A link that leads to itself is another error.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                resolve(&folder.join(std::fs::read_link(path)?))
+            }
+            Err(error) => Err(error),
+        },
         Ok(there) if !there.is_file() => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             format!("{} exists and is no regular file", path.display()),
@@ -180,20 +197,18 @@ fn nameless(directory: &OwnedFd, mode: Mode) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn named(directory: &OwnedFd, name: &OsStr, mode: Mode) -> io::Result<(OwnedFd, OsString)> {
+fn named(directory: &OwnedFd, mode: Mode) -> io::Result<(OwnedFd, OsString)> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let (hidden, file) = unique(name, |hidden| rustix::fs::openat(directory, hidden, flags, mode))?;
+    let (hidden, file) = unique(|hidden| rustix::fs::openat(directory, hidden, flags, mode))?;
     Ok((file, hidden))
 }
 
-/// Try hidden names until one is free.
-fn unique<T>(name: &OsStr, make: impl Fn(&OsStr) -> Result<T, Errno>) -> io::Result<(OsString, T)> {
+/// Try hidden names until one is free. They are short whatever the final name is: that may be as long as a name can be.
+fn unique<T>(make: impl Fn(&OsStr) -> Result<T, Errno>) -> io::Result<(OsString, T)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        hidden.push(format!(".{}-{number}.partial", std::process::id()));
+        let hidden = OsString::from(format!(".palmfarm-{}-{number}.partial", std::process::id()));
         match make(&hidden) {
             Err(Errno::EXIST) => {}
             done => return Ok((hidden, done?)),
@@ -252,7 +267,7 @@ mod tests {
         let directory = File::open(dir.path()).unwrap().into();
         let mode = Mode::from_raw_mode(0o600);
         let make = |directory: OwnedFd| {
-            let (file, hidden) = named(&directory, OsStr::new("out"), mode).unwrap();
+            let (file, hidden) = named(&directory, mode).unwrap();
             NewFile {
                 file: file.into(),
                 directory,
@@ -278,6 +293,14 @@ mod tests {
             let error = NewFile::create(path, Readers::All).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
         }
+        // A link to what is not there yet, and a name as long as a name can be.
+        let long = "x".repeat(255);
+        symlink(&long, dir.path().join("dangling")).unwrap();
+        let new = NewFile::create(&dir.path().join("dangling"), Readers::All).unwrap();
+        new.commit(Durability::Synced).unwrap();
+        assert!(dir.path().join(&long).is_file());
+        symlink("circle", dir.path().join("circle")).unwrap();
+        NewFile::create(&dir.path().join("circle"), Readers::All).unwrap_err();
         std::fs::write(dir.path().join("real"), "old").unwrap();
         symlink("real", dir.path().join("link")).unwrap();
         let unlinked = dir.path().join("unlinked");

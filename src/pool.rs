@@ -8,12 +8,18 @@ use crate::part::Span;
 /// `ext4/blockgroup.rst`), rounded up.
 const BITMAPS: u64 = 8192;
 
+/// What a pool must leave free, in bytes, for packages, snaps and logs: a pool of btrfs lies in a file without blocks of
+/// its own, and where the root filesystem has none left for it, everything in it is damaged.
+const SPARE: u64 = 1_000_000_000;
+
 /// A pool that would run out of card before it is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the storage pool is to have {}, but the root filesystem of this card will have only {} free, even when grown to its end",
+    "the storage pool is to have {}, but the root filesystem of this card will have only {} free, even when grown to its \
+     end, and {} of them are for the system itself",
     size_text(*.pool),
-    size_text(*.free)
+    size_text(*.free),
+    size_text(SPARE)
 )]
 pub struct PoolTooLarge {
     /// What the farm declares, in bytes.
@@ -26,7 +32,7 @@ impl PoolTooLarge {
     /// What the person can do.
     #[must_use]
     pub fn hint(&self) -> String {
-        let most = self.free / 1_000_000_000;
+        let most = self.free.saturating_sub(SPARE) / 1_000_000_000;
         if most == 0 {
             return "take a larger card, or `driver: dir`, which has no size of its own".to_owned();
         }
@@ -63,12 +69,12 @@ impl Room {
     }
 }
 
-/// Refuse a pool of `size` bytes where only `free` will be left for it.
+/// Refuse a pool of `size` bytes where only `free` will be left for it and for all else.
 ///
 /// # Errors
 /// [`PoolTooLarge`].
 pub fn fits(size: u64, free: u64) -> Result<(), PoolTooLarge> {
-    if size > free {
+    if size > free.saturating_sub(SPARE) {
         return Err(PoolTooLarge { pool: size, free });
     }
     Ok(())
@@ -101,13 +107,15 @@ mod tests {
 
     #[test]
     fn a_pool_must_fit() {
-        assert_eq!(fits(5 * GB, 5 * GB), Ok(()));
+        assert_eq!(fits(5 * GB, 6 * GB), Ok(()));
+        assert!(fits(5 * GB, 6 * GB - 1).is_err());
         let error = fits(15 * GB, 5_900_000_000).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the storage pool is to have 15.0 GB, but the root filesystem of this card will have only 5.9 GB free, even when grown to its end"
+            "the storage pool is to have 15.0 GB, but the root filesystem of this card will have only 5.9 GB free, even \
+             when grown to its end, and 1.0 GB of them are for the system itself"
         );
-        assert!(error.hint().contains("size: 5GB"));
+        assert!(error.hint().contains("size: 4GB"));
         assert!(fits(GB, 1000).unwrap_err().hint().contains("larger card"));
     }
 }

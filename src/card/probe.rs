@@ -11,6 +11,13 @@ use super::medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTE
 /// that claims 16 maps 8 GiB + 1 MiB onto 1 MiB: the stamps of all powers of two then meet at the first.
 const BASE: u64 = 1 << 20;
 
+/// How much of a card's end an image must not leave as it was, in bytes: ZFS has its last labels in the last 512 KiB
+/// (`vdev_impl.h`), md its oldest superblocks in the last 128 KiB (md(4)).
+const END: u64 = 1 << 20;
+
+/// [`END`] as a length in memory.
+const END_LEN: usize = 1 << 20;
+
 /// What a stamp starts with.
 const MAGIC: &[u8; 16] = b"palmfarm probe \n";
 
@@ -96,6 +103,7 @@ impl Probed {
         for offset in left {
             card.write_all(offset, &zeroes)?;
         }
+        forget_end(card, covers)?;
         Ok(())
     }
 
@@ -154,6 +162,28 @@ impl Probed {
             *to = *from;
         }
     }
+}
+
+/// Put zeroes over the last MiB, as far as no range of `covers` is there: RAID, ZFS and a backup GPT keep what they are
+/// known by at the end of a disk, and once the root filesystem has grown to it, the old one would still be found.
+fn forget_end<M: Medium>(card: &CardIo<M>, covers: &dyn Fn(u64) -> bool) -> Result<(), TransferError> {
+    let size = card.size();
+    let start = (size.saturating_sub(END) / ALIGN_BYTES * ALIGN_BYTES).max(BASE);
+    let zeroes = AlignedBuf::new(ALIGN.saturating_mul(2).saturating_add(END_LEN));
+    let mut at = start;
+    while at < size {
+        // One transfer for each run: a card takes a millisecond for any.
+        let mut end = at;
+        while end < size && !covers(end) {
+            end = end.saturating_add(ALIGN_BYTES).min(size);
+        }
+        let len = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+        if let Some(zeroes) = zeroes.get(..len).filter(|_| len > 0) {
+            card.write_all(at, zeroes)?;
+        }
+        at = end.saturating_add(ALIGN_BYTES);
+    }
+    Ok(())
 }
 
 /// Where to stamp a card of `size` bytes: at [`BASE`], at each power of two and half-way to the next plus

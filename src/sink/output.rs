@@ -67,10 +67,11 @@ pub struct Output<'a> {
     pub files: &'a [ListedFile],
 }
 
-/// Write image, block map and manifest. Until all three are whole and on the disk, what had their names keeps them.
+/// Write image, block map and manifest. Until all three are whole and on the disk, what had their names keeps them; no
+/// image is ever beside the block map or the manifest of another.
 ///
 /// # Errors
-/// [`SinkError`]; nothing was replaced, unless it is [`SinkError::Finish`] for one of the two smaller files.
+/// [`SinkError`]; an image that was there before is there still.
 pub fn write_output(
     base: &Verified<BaseImage>,
     edits: &Edits,
@@ -97,7 +98,8 @@ pub fn write_output(
             watch,
         )?,
     };
-    let written = stage(base, edits, output, packing, image)?;
+    let mut written = stage(base, edits, output, packing, image)?;
+    ready(&mut written)?;
     name(written)
 }
 
@@ -142,6 +144,9 @@ pub fn write_fleet(
     for (card, image) in cards.iter().zip(images) {
         staged.push(stage(base, card.edits, card.output, Packing::Raw, image)?);
     }
+    for card in &mut staged {
+        ready(card)?;
+    }
     staged.into_iter().map(name).collect()
 }
 
@@ -177,14 +182,35 @@ fn stage(
     })
 }
 
-/// Let the three have their names, the image first.
+/// Do all that may fail before the three have their names.
+fn ready(staged: &mut Staged) -> Result<(), SinkError> {
+    for new in &mut staged.done {
+        let target = new.path().display().to_string();
+        new.ready(Durability::Synced)
+            .map_err(|source| SinkError::Finish { target, source })?;
+    }
+    Ok(())
+}
+
+/// Let the three have their names, the image first. What lay beside an earlier image goes before.
 fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
     let [image, bmap, manifest] = staged.done;
     let done = image.path().to_owned();
+    let failed = |path: &Path| {
+        let target = path.display().to_string();
+        move |source| SinkError::Finish { target, source }
+    };
+    for small in [&bmap, &manifest] {
+        match std::fs::remove_file(small.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(small.path())(error))
+            }
+            _ => {}
+        }
+    }
     for new in [image, bmap, manifest] {
-        let target = new.path().display().to_string();
-        new.commit(Durability::Synced)
-            .map_err(|source| SinkError::Finish { target, source })?;
+        let failed = failed(new.path());
+        new.commit(Durability::Synced).map_err(failed)?;
     }
     Ok(Written {
         size: staged.size,

@@ -124,6 +124,7 @@ fn burn(fault: Fault) -> (Liar, Result<Vec<u64>, BurnError>, bool) {
     // What the card held before: another image, and old data everywhere.
     card.put(0, &image().bytes[..1 << 20]);
     card.put(FREE.start, &vec![0x77; 64 << 10]);
+    card.put(CARD - MIB - 8192, &vec![0x77; (1 << 20) + 8192]);
     let touched = Touched::default();
     let result = image().burn(&card, &touched);
     (card, result, touched.is_touched())
@@ -161,7 +162,11 @@ fn a_good_card_holds_the_image() {
         // What is free keeps what the card held.
         assert!(card.bytes(FREE.start, 64 << 10).iter().all(|byte| *byte == 0x77));
         // Nothing of the probe is left behind the image.
-        assert!(card.bytes(CARD - 4096, 4096).iter().all(|byte| *byte == 0));
+        assert!(card.bytes(CARD - MIB, 1 << 20).iter().all(|byte| *byte == 0));
+        assert!(card
+            .bytes(CARD - MIB - 8192, 4096)
+            .iter()
+            .all(|byte| *byte == 0x77));
         assert!(card.bytes(17 * MIB, 4096).iter().all(|byte| *byte == 0));
     }
 }
