@@ -109,8 +109,16 @@ pub(crate) fn powered<T>(
     card.is_as_declared(checks);
     card.has_its_network(checks);
     let kept = more(&card, checks)?;
+    let restarts = card.machine.restarts();
     card.guest.power_off();
     let off = machine.wait_off(lab.deadline.at_most(600));
+    checks.check(
+        "the kernel did not give up",
+        restarts.map(|count| match count {
+            0 => String::new(),
+            count => format!("it restarted {count} time(s)"),
+        }),
+    );
     checks.check("it powers off", off.map(|()| String::new()));
     off::file_systems(lab, checks);
     checks.check(

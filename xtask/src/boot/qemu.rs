@@ -114,20 +114,14 @@ impl Machine {
             // Four cores and a GiB are what it has.
             Board::Raspi2b => qemu.args(["-M", "raspi2b"]),
         };
-        qemu.args([
-            "-nodefaults",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-no-reboot",
-        ])
-        .args(["-serial", &format!("file:{}", parts.serial.display())])
-        .args(drive(parts.board, parts.card, parts.disk)?)
-        .args([
-            "-netdev",
-            &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
-        ]);
+        // A restart is a restart, as on a Pi: systemd-fsck asks for one after it has mended a mounted root.
+        qemu.args(["-nodefaults", "-display", "none", "-monitor", "none"])
+            .args(["-serial", &format!("file:{}", parts.serial.display())])
+            .args(drive(parts.board, parts.card, parts.disk)?)
+            .args([
+                "-netdev",
+                &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
+            ]);
         let mac = parts.board.mac();
         match parts.board {
             Board::Virt => qemu
@@ -209,6 +203,15 @@ impl Machine {
     /// Everything the serial line has shown so far.
     pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.serial).unwrap_or_default()).into_owned()
+    }
+
+    /// How often the system has restarted by itself; an error where its kernel gave up.
+    pub(crate) fn restarts(&self) -> Result<usize> {
+        let printed = self.printed();
+        match printed.lines().find(|line| line.contains("Kernel panic")) {
+            Some(line) => bail!("{line}"),
+            None => Ok(printed.matches("reboot: Restarting system").count()),
+        }
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
