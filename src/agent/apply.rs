@@ -28,6 +28,10 @@ const UNPACKING: Duration = Duration::from_secs(1800);
 
 /// Put the document in `file` in the place of the card's own, and make it true.
 pub fn apply(root: &Root, file: &Path) -> Ending {
+    if !root.has(DOCUMENT) {
+        let why = format!("this machine is no card that palmfarm made: it has no {DOCUMENT}");
+        return refused(file, &[why]);
+    }
     let bundle = match is_tar(file) {
         Ok(true) => match unpack(root, file) {
             Ok(bundle) => Some(bundle),
@@ -45,10 +49,9 @@ pub fn apply(root: &Root, file: &Path) -> Ending {
         Err(trouble) => return refused(file, &[trouble.message]),
     };
     let mut reasons = sound::flaws(&document);
-    match root.has(DOCUMENT).then(|| run::document(&root.at(DOCUMENT))) {
-        None => {}
-        Some(Ok((now, _))) => reasons.extend(other_card(&now, &document)),
-        Some(Err(trouble)) => reasons.push(trouble.message),
+    match run::document(&root.at(DOCUMENT)) {
+        Ok((now, _)) => reasons.extend(other_card(&now, &document)),
+        Err(trouble) => reasons.push(trouble.message),
     }
     let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
     for path in sound::files(&document) {
@@ -225,6 +228,14 @@ mod tests {
             containers: Vec::new(),
             boot_mount: "/boot/firmware".into(),
         }
+    }
+
+    #[test]
+    fn a_machine_that_is_no_card_is_left_alone() {
+        let new = serde_json::to_string(&document()).unwrap();
+        let scratch = Scratch::new("apply-elsewhere", &[("/tmp/new.json", &new)]);
+        assert_eq!(apply(&scratch.0, &scratch.0.at("/tmp/new.json")), Ending::Refused);
+        assert_eq!(scratch.0.names("/"), ["tmp"]);
     }
 
     #[test]

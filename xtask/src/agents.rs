@@ -126,6 +126,8 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
         features,
         "-Crelocation-model=static",
         "-Clink-arg=-Wl,-z,max-page-size=16384",
+        // See lean.S.
+        "-Clink-arg=-Wl,-z,muldefs",
     ];
     let mut cargo = cargo_build(&flags.map(str::to_owned));
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);
