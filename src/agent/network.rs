@@ -17,11 +17,15 @@ use crate::confirm::{self, PAUSE};
 use crate::farm::{Change, Done, Trouble};
 use crate::journal::{Entry, Journal};
 use crate::nic;
+use crate::program::ask;
 use crate::rollback;
 use crate::root::Root;
 
 /// How long DHCP may take after a rollback: a client asks at 0, 2, 6, 14 and 30 s (RFC 2131, section 4.1).
 const DHCP: Duration = Duration::from_secs(45);
+
+/// The unit that makes the farm true.
+const RUN: &str = "palmfarm-firstboot.service";
 
 /// How much longer than the farm's own limit a run waits for what the watch decides.
 const GRACE: Duration = Duration::from_secs(60);
@@ -34,11 +38,16 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
         return Ok(Outcome::Confirmed);
     }
     let mut patience = Patience::new(network);
+    let mut late = false;
     loop {
         let seen = confirm::look(root, network);
         let missing = confirm::missing(network, &seen);
         if missing.is_empty() {
             add(root, Entry::Confirmed { network: digest })?;
+            if late {
+                // A run that had no network has given up on what needs one; one that is at work goes on.
+                ask("systemctl", &["--no-block", "start", RUN]);
+            }
             return Ok(Outcome::Confirmed);
         }
         let nics = nic::all(root);
@@ -51,6 +60,7 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
                 return Ok(outcome);
             }
             patience = Patience::new(network);
+            late = true;
         }
         confirm::knock(root, network, &seen);
         sleep(PAUSE);

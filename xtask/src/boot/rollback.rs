@@ -44,7 +44,7 @@ const MISTAKES: [Mistake; 3] = [
     Mistake {
         name: "a wrong uplink",
         network: &["uplink: eth9", LIMIT],
-        why: "br0 has no carrier",
+        why: "there is no interface eth9",
         mended: None,
     },
     Mistake {
@@ -80,6 +80,7 @@ pub(crate) fn trials(base: &Base, tool: &Path, checks: &mut Checks) -> Result<()
             trial(lab, base, tool, mistake, checks)
         })?;
     }
+    Lab::with("late", 5400, |lab| late(lab, base, tool, checks))?;
     Lab::with("absence", 5400, |lab| absence(lab, base, tool, checks))
 }
 
@@ -189,6 +190,39 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
         off::report(lab).and_then(|report| says_why(&report, mistake.why)),
     );
     Ok(boot)
+}
+
+/// A router that comes after the time for the network is over, while a switch keeps the cable alive: the network that was
+/// declared is taken up again, and the farm with it.
+fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
+    checks.note("a new card, and a router that comes late");
+    let declared = Declared {
+        network: &["uplink: eth0", LIMIT],
+        mac: Mac::FoundOnThePi,
+        more: "",
+    };
+    build(lab, base, tool, declared)?;
+    lab.router.fall_silent()?;
+    let mut machine = lab.power_on(base, Disk::Plain)?;
+    let back = machine.wait_for("back to the declared network", lab.deadline.at_most(1800));
+    checks.check(
+        "without a router the card goes back to its network",
+        back.map(|()| String::new()),
+    );
+    lab.router.speak()?;
+    let confirmed = lab.deadline.at_most(900).retry(|| {
+        machine.still_on()?;
+        at(lab, LINK_LOCAL).root("grep -o 'confirmed' /var/lib/palmfarm/journal")
+    });
+    checks.check("when the router is there, the bridge is confirmed", confirmed);
+    let report = settled(&at(lab, LINK_LOCAL), &mut machine, lab);
+    let confirmed = report.and_then(|report| {
+        equal(&text(&report, "/state"), "done")?;
+        equal(&text(&report, "/network/outcome"), "confirmed")
+    });
+    checks.check("the agent's last run is done", confirmed);
+    off(&at(lab, LINK_LOCAL), machine, lab, checks);
+    Ok(())
 }
 
 /// A network that was confirmed once stays, however long the router is away.
