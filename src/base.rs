@@ -100,6 +100,8 @@ pub struct BaseFacts {
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
     pub units: BTreeSet<String>,
+    /// Whether palmfarm has been at work on it: it is somebody's card, and no base.
+    pub customized: bool,
     /// Where fstab mounts the FAT partition.
     pub boot_mount: String,
     /// When the root filesystem was last written or made, whichever is later, in seconds since 1970: the time that

@@ -11,6 +11,7 @@ use crate::fs::fat::FatReader;
 use crate::fs::{FsError, Kind, VolumeReader};
 use crate::part::Layout;
 use crate::tree::{BadPath, CardPath, Volume};
+use palmfarm_spec::places::MANIFEST;
 
 /// The longest text that is a fact, in bytes: the kernel's command line, `config.txt`, os-release, fstab are far
 /// shorter.
@@ -174,6 +175,7 @@ where
         release: os_release(&release, "PRETTY_NAME").unwrap_or_else(|| "an unnamed system".into()),
         version_id: os_release(&release, "VERSION_ID").unwrap_or_default(),
         systemd: systemd(&volumes)?,
+        customized: volumes.has(MANIFEST.trim_start_matches('/'))?,
         seed,
         fat_seed,
         cmdline,

@@ -70,6 +70,9 @@ pub enum BuildError {
     /// The base is not an Ubuntu, or is damaged.
     #[error("looking at the base")]
     Survey(#[from] SurveyError),
+    /// The base is a card of palmfarm's.
+    #[error("the base is no stock image: palmfarm has put a farm on it already")]
+    Customized,
     /// A file or overlay that the farm names cannot be read, or cannot go onto a card.
     #[error("reading what the farm names")]
     Gather(#[from] GatherError),
@@ -100,6 +103,10 @@ impl BuildError {
         match self {
             Self::Layout(error) => Some(error.hint().into()),
             Self::Edit(error) => error.hint().map(Into::into),
+            Self::Customized => Some(
+                "take the image as Ubuntu publishes it: users and keys of the farm that is there would stay"
+                    .into(),
+            ),
             Self::Allocation(_) => Some("the image is damaged: get it again and compare its SHA-256".into()),
             _ => None,
         }
@@ -153,6 +160,9 @@ pub fn render(
     plan: &CardPlan,
     base: &Surveyed,
 ) -> Result<Tree, BuildError> {
+    if base.facts.customized {
+        return Err(BuildError::Customized);
+    }
     let agent = agents::agent(base.facts.arch)?;
     let inputs = Inputs {
         agent: agent.into_owned().into(),

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{anyhow, Context};
-use palmfarm_spec::farm::StorageDriver;
+use palmfarm_spec::farm::{Farm, StorageDriver, User};
 
 use super::args::Flash;
+use super::init::NOBODYS_KEY;
 use super::progress::{Audience, Shown};
-use super::say::complaint_line;
+use super::say::{complaint_line, note_line};
 use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
@@ -213,6 +214,11 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
     }
     let farm = from_farm::load(&args.source, voice)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
+    if voice == Voice::People {
+        for remark in remarks(&farm.farm) {
+            note_line!("note: {remark}");
+        }
+    }
     let title = format!("{} of {}", card.name, args.source.display());
     let storage = farm.farm.lxd.as_ref().map(|lxd| lxd.storage.clone());
     let gathered = from_farm::read(&farm)?;
@@ -229,6 +235,26 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
             .and_then(|storage| storage.size),
     })
+}
+
+/// What a farm may say that is right for trying, and not what anybody wants on a real card.
+fn remarks(farm: &Farm) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if farm.base == "mini" {
+        remarks.push("`mini` is for trying palmfarm out; no Pi starts from it".to_owned());
+    }
+    let is_nobodys = |user: &&User| {
+        user.password.is_none()
+            && !user.ssh_keys.is_empty()
+            && user.ssh_keys.iter().all(|key| key.contains(NOBODYS_KEY))
+    };
+    for user in farm.users.iter().filter(is_nobodys) {
+        remarks.push(format!(
+            "{} has the key of the example, whose other half nobody has: put your own into the farm",
+            user.name
+        ));
+    }
+    remarks
 }
 
 fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Failure> {

@@ -12,6 +12,9 @@ use super::{Ended, Failure, OrFail, Outcome};
 /// The example, whole: what people read is what the tests build.
 const EXAMPLE: &str = include_str!("../../examples/farm.yaml");
 
+/// The key in it: whoever declares no other cannot log in.
+pub(super) const NOBODYS_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV";
+
 /// Write it; never over a file that is there.
 ///
 /// # Errors
@@ -34,4 +37,14 @@ pub fn run(args: &Init) -> Ended {
         .or_fail(Outcome::Failed)?;
     note_line!("wrote {file}; edit it, then run: palmfarm check {file}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_key_is_known() {
+        assert!(EXAMPLE.contains(NOBODYS_KEY));
+    }
 }

@@ -149,6 +149,8 @@ pub struct BaseImage {
     name: String,
     /// The file whose bytes must not change while the image is in use, and what it was when it was hashed.
     watched: Option<Watched>,
+    /// Filesystem and inode of the file that was opened; a built-in base has none.
+    own: Option<(u64, u64)>,
 }
 
 enum Medium {
@@ -200,9 +202,11 @@ impl BaseImage {
         };
         let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&file);
         let (format, medium, unpacked) = medium(bytes, &name, &sha256, cache, watch)?;
+        let own = Some((identity.dev, identity.inode));
         Ok(Verified {
             inner: Self {
                 medium,
+                own,
                 name: name.clone(),
                 watched: Some(unpacked.unwrap_or((file, identity))),
             },
@@ -232,6 +236,7 @@ impl BaseImage {
                 medium,
                 name: name.into(),
                 watched: None,
+                own: None,
             },
             provenance: Provenance {
                 name: name.into(),
@@ -240,6 +245,14 @@ impl BaseImage {
                 format,
             },
         })
+    }
+
+    /// Whether the file that was opened is what stands at `path`, links followed.
+    #[must_use]
+    pub fn lies_at(&self, path: &Path) -> bool {
+        let there = std::fs::metadata(path).ok();
+        let there = there.as_ref().map(Identity::of);
+        self.own.is_some() && self.own == there.map(|there| (there.dev, there.inode))
     }
 
     /// Refuse a base whose file was written to since it was hashed.

@@ -84,6 +84,39 @@ fn a_build_that_fails_touches_nothing() {
 }
 
 #[test]
+fn a_base_is_neither_overwritten_nor_customized_twice() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let built = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "palm.img"]);
+    assert_eq!(built.status.code(), Some(0), "{}", told(&built));
+    let image = fs::read(dir.path().join("palm.img")).unwrap();
+    let again = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    let again = again.replace("base: mini", "base: palm.img");
+    fs::write(dir.path().join("again.yaml"), again).unwrap();
+    std::os::unix::fs::symlink("palm.img", dir.path().join("link.img")).unwrap();
+    for (output, why) in [
+        (
+            "palm.img",
+            "palm.img is the farm's base, and would be overwritten",
+        ),
+        (
+            "link.img",
+            "link.img is the farm's base, and would be overwritten",
+        ),
+        ("other.img", "palmfarm has put a farm on it already"),
+    ] {
+        let out = palmfarm(dir.path(), &["build", "again.yaml", "-o", output]);
+        assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+        assert!(told(&out).contains(why), "{}", told(&out));
+    }
+    assert!(fs::read(dir.path().join("palm.img")).unwrap() == image);
+    assert!(!dir.path().join("other.img").exists());
+}
+
+#[test]
 fn a_build_that_is_killed_leaves_no_half_image() {
     if !has_agents() {
         return;

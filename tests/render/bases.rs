@@ -39,6 +39,7 @@ pub(crate) fn bionic() -> BaseFacts {
         netplan: Vec::new(),
         units: units(&["rc-local.service"]),
         boot_mount: "/boot/firmware".into(),
+        customized: false,
         newest: 1_532_000_000,
     }
 }
