@@ -2,10 +2,10 @@
 //! the card's and the container's name goes into an address, so no edit of anything else moves one.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use palmfarm_spec::farm::{Container, Farm, Flavour, Ipv6, ResolvedCard};
+use palmfarm_spec::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
 use palmfarm_spec::mac::Mac;
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,8 @@ impl FromStr for Prefix {
             let text = text.trim().into();
             return Err(BadPrefix::Length { text, length });
         }
-        if address.is_multicast() || address.is_loopback() || address.segments()[..4] == [0; 4] {
+        let is_link_local = address.segments()[0] & 0xffc0 == 0xfe80;
+        if address.is_multicast() || is_link_local || address.segments()[..4] == [0; 4] {
             return Err(BadPrefix::Kind(text.trim().into()));
         }
         let [a, b, c, d, ..] = address.segments();
@@ -134,14 +135,28 @@ pub fn predicted(mac: Mac, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
         .collect()
 }
 
-/// The addresses of the host: its fixed one, or those that its MAC forms in `prefixes`. Empty where they are known
+/// The addresses of the host: its fixed ones, or those that its MAC forms in `prefixes`. Empty where they are known
 /// only at boot, or where it has none.
 #[must_use]
-pub fn host(card: &ResolvedCard, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
-    match &card.network.ipv6 {
+pub fn host(card: &ResolvedCard, prefixes: &[Prefix]) -> Vec<IpAddr> {
+    let six = match &card.network.ipv6 {
         Ipv6::Auto => card.mac.map(|mac| predicted(mac, prefixes)).unwrap_or_default(),
         Ipv6::Static { address, .. } => vec![*address],
         Ipv6::None => Vec::new(),
+    };
+    let four = match &card.network.ipv4 {
+        Ipv4::Static { address, .. } => Some(IpAddr::from(*address)),
+        Ipv4::Dhcp | Ipv4::None => None,
+    };
+    six.into_iter().map(IpAddr::from).chain(four).collect()
+}
+
+/// The prefix that the farm itself tells of: that of the host's fixed address.
+#[must_use]
+pub fn own_prefix(card: &ResolvedCard) -> Option<Prefix> {
+    match &card.network.ipv6 {
+        Ipv6::Static { address, prefix, .. } => format!("{address}/{prefix}").parse().ok(),
+        Ipv6::Auto | Ipv6::None => None,
     }
 }
 
@@ -187,6 +202,7 @@ mod tests {
             "::/64",
             "::1/64",
             "ff02::/64",
+            "fe80::/64",
             "192.0.2.0/24",
             "2001:db8::/129",
             "2001:db8::/+64",

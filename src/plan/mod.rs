@@ -10,7 +10,7 @@ mod seen;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use palmfarm_spec::farm::{
@@ -64,7 +64,7 @@ pub struct CardPlan {
     /// Prefixes of the LAN, as far as they were given.
     pub prefixes: Vec<Prefix>,
     /// The host's own addresses, where they can be known.
-    pub host_addresses: Vec<Ipv6Addr>,
+    pub host_addresses: Vec<IpAddr>,
     /// The zone that `plan --format zone` writes for.
     pub dns: Option<Dns>,
     /// What the card's owner should know, one sentence each.
@@ -178,6 +178,12 @@ pub fn card(
     hashes: &BTreeMap<String, CryptHash>,
     prefixes: &[Prefix],
 ) -> Result<CardPlan, PlanError> {
+    let own = addresses::own_prefix(&card);
+    let prefixes = if prefixes.is_empty() {
+        own.as_slice()
+    } else {
+        prefixes
+    };
     let mut payload = Vec::new();
     let mut seen = Seen::default();
     let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload, &mut seen)?;
@@ -223,7 +229,10 @@ pub fn card(
     };
     let host_addresses = addresses::host(&card, prefixes);
     Ok(CardPlan {
-        notes: notes(farm, &card, &firstboot, &stacks),
+        notes: notes(farm, &card, &firstboot, &stacks)
+            .into_iter()
+            .chain(elsewhere(own, prefixes))
+            .collect(),
         card,
         users: users?,
         ssh: farm.ssh,
@@ -332,6 +341,14 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
             text.push_str(&format!("{byte:02x}"));
             text
         })
+}
+
+/// A fixed address in another net than the one that predictions are asked for.
+fn elsewhere(own: Option<Prefix>, prefixes: &[Prefix]) -> Option<String> {
+    let own = own.filter(|own| !prefixes.contains(own))?;
+    Some(format!(
+        "the host's fixed address is in {own}, which is none of the prefixes that were given"
+    ))
 }
 
 /// What is as declared and yet may surprise.

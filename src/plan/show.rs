@@ -1,6 +1,6 @@
 //! A plan as people and programs read it. Nothing secret is ever shown: only that it is there, and how long it is.
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 
 use palmfarm_spec::stack;
 use serde_json::{json, Value};
@@ -21,12 +21,14 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
         network.addressed(),
         network.port()
     ));
-    match plan.card.mac {
-        Some(mac) => out.push_str(&format!(
-            "  {mac}  {}\n",
-            joined(&plan.host_addresses, "known with --prefix")
-        )),
-        None => out.push_str("  its MAC is known at boot; name it under `cards:` to predict its address\n"),
+    if let Some(mac) = plan.card.mac {
+        let known = joined(&plan.host_addresses, "known with --prefix");
+        out.push_str(&format!("  {mac}  {known}\n"));
+    } else {
+        if !plan.host_addresses.is_empty() {
+            out.push_str(&format!("  {}\n", joined(&plan.host_addresses, "")));
+        }
+        out.push_str("  its MAC is known at boot; name it under `cards:` to predict what follows from it\n");
     }
     if !plan.firstboot.containers.is_empty() {
         out.push_str("\ncontainers:\n");
@@ -137,8 +139,8 @@ pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
     })
 }
 
-/// A fragment to `$INCLUDE` in a zone file (RFC 1035, section 5): AAAA records, and an SOA only where the farm gives
-/// a serial.
+/// A fragment to `$INCLUDE` in a zone file (RFC 1035, section 5): AAAA records and A records of fixed addresses, and an SOA
+/// with its NS only where the farm gives a serial.
 #[must_use]
 pub fn zone(plan: &CardPlan) -> String {
     let mut out = String::new();
@@ -149,10 +151,13 @@ pub fn zone(plan: &CardPlan) -> String {
                 "$ORIGIN {zone}.\n@ 3600 IN SOA ns.{zone}. hostmaster.{zone}. ("
             ));
             out.push_str(&format!(" {serial} 7200 1800 1209600 3600 )\n"));
+            out.push_str(&format!("@ 3600 IN NS ns.{zone}.\n"));
+            out.push_str("; ns wants an address, too: that of the server which answers for this zone\n");
         }
     }
     for (name, address) in addressed(plan) {
-        out.push_str(&format!("{name} IN AAAA {address}\n"));
+        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+        out.push_str(&format!("{name} IN {kind} {address}\n"));
     }
     out
 }
@@ -171,14 +176,17 @@ pub fn hosts(plan: &CardPlan) -> String {
 }
 
 /// Every name with each address that is known.
-fn addressed(plan: &CardPlan) -> Vec<(&str, Ipv6Addr)> {
+fn addressed(plan: &CardPlan) -> Vec<(&str, IpAddr)> {
     let host = plan
         .host_addresses
         .iter()
         .map(|address| (plan.card.hostname.as_str(), *address));
     let containers = plan.firstboot.containers.iter();
-    let containers =
-        containers.flat_map(|one| one.predicted.iter().map(|address| (one.name.as_str(), *address)));
+    let containers = containers.flat_map(|one| {
+        one.predicted
+            .iter()
+            .map(|address| (one.name.as_str(), IpAddr::from(*address)))
+    });
     host.chain(containers).collect()
 }
 
@@ -191,15 +199,11 @@ fn whose(from: &str) -> &str {
     }
 }
 
-fn joined(addresses: &[Ipv6Addr], none: &str) -> String {
+fn joined<A: ToString>(addresses: &[A], none: &str) -> String {
     if addresses.is_empty() {
         return none.into();
     }
-    addresses
-        .iter()
-        .map(Ipv6Addr::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    addresses.iter().map(A::to_string).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn kind(planned: &Planned) -> String {

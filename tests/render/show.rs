@@ -68,6 +68,24 @@ fn zone_and_hosts() {
 }
 
 #[test]
+fn fixed_addresses_are_known_and_tell_the_prefix() {
+    let yaml = "dns: {zone: example.net, serial: 7}\nhostname: palm\nlxd: {}\n\
+                network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}, ipv6: {address: \"2001:db8:1:2::10/64\"}}\n\
+                containers: {web: {image: \"images:a\", mac: \"00:16:3e:94:7e:64\"}}\n";
+    let plan = plan_card(yaml, None, &[]);
+    assert_eq!(
+        show::zone(&plan),
+        "$ORIGIN example.net.\n@ 3600 IN SOA ns.example.net. hostmaster.example.net. ( 7 7200 1800 1209600 3600 )\n\
+         @ 3600 IN NS ns.example.net.\n; ns wants an address, too: that of the server which answers for this zone\n\
+         palm IN AAAA 2001:db8:1:2::10\npalm IN A 192.0.2.10\nweb IN AAAA 2001:db8:1:2:216:3eff:fe94:7e64\n"
+    );
+    assert!(show::hosts(&plan).contains("192.0.2.10 palm.example.net palm\n"));
+    let elsewhere = plan_card(yaml, None, &["2001:db8:9::/64"]).notes;
+    let told = "the host's fixed address is in 2001:db8:1:2::/64, which is none of the prefixes";
+    assert!(elsewhere.iter().any(|note| note.contains(told)), "{elsewhere:?}");
+}
+
+#[test]
 fn what_profiles_leave_a_container_with_is_shown() {
     let yaml = "hostname: palm\nlxd: {profiles: {small: {config: {limits.memory: 128MB}}}}\ncontainers:\n  \
                 web: {image: \"images:a\", profiles: [default, extbridge, small], config: {limits.cpu: \"1\"}, nesting: true}\n";

@@ -6,6 +6,7 @@
 mod drawing;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use palmfarm_spec::firstboot::{Container, ImageRef};
 use palmfarm_spec::stack::Stacked;
@@ -134,9 +135,9 @@ fn addresses(plan: &CardPlan) -> String {
     let mut out = String::from(
         "<h2 id=\"addresses\">Addresses</h2>\n<div class=\"panel scroll\">\n<table aria-labelledby=\"addresses\">\n\
          <thead><tr><th scope=\"col\">Name</th><th scope=\"col\">On</th><th scope=\"col\">MAC</th>\
-         <th scope=\"col\">IPv6</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">Addresses</th></tr></thead>\n<tbody>\n",
     );
-    let mut row = |name: &str, on: &str, mac: &str, addresses: &[std::net::Ipv6Addr], none: &str| {
+    let mut row = |name: &str, on: &str, mac: &str, addresses: &[IpAddr], none: &str| {
         let list: String = addresses
             .iter()
             .map(|address| format!("<li>{address}</li>"))
@@ -176,7 +177,12 @@ fn addresses(plan: &CardPlan) -> String {
             &container.name,
             parent,
             &container.mac.to_string(),
-            &container.predicted,
+            &container
+                .predicted
+                .iter()
+                .copied()
+                .map(IpAddr::from)
+                .collect::<Vec<_>>(),
             none,
         );
     }
