@@ -55,7 +55,7 @@ pub(super) fn check(
             look.archive(
                 &[&place[..], &["metadata".into()]].concat(),
                 metadata,
-                Archive::Tar,
+                Archive::Metadata,
             );
         }
     }
@@ -86,9 +86,11 @@ struct Look<'a> {
 /// What kind of archive is expected.
 #[derive(Clone, Copy)]
 enum Archive {
+    /// A tar as it is.
+    Overlay,
     /// A tar, perhaps compressed.
-    Tar,
-    /// A tar or a squashfs.
+    Metadata,
+    /// A tar, perhaps compressed, or a squashfs.
     Image,
 }
 
@@ -194,10 +196,15 @@ impl Look<'_> {
         if self.found(place, path, read).is_none() {
             return;
         }
-        let fine = is_tar(&head) || matches!(expected, Archive::Image) && head.starts_with(b"hsqs");
+        let fine = match expected {
+            Archive::Overlay => is_tar(&head),
+            Archive::Metadata => is_tar(&head) || is_packed(&head),
+            Archive::Image => is_tar(&head) || is_packed(&head) || head.starts_with(b"hsqs"),
+        };
         if !fine {
             let what = match expected {
-                Archive::Tar => "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
+                Archive::Overlay => "a folder or a tar archive that is not compressed",
+                Archive::Metadata => "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
                 Archive::Image => "a tar archive, perhaps compressed (gz, xz, zst, bz2), or a squashfs",
             };
             self.error(place, format!("{} is not {what}", quoted(path)));
@@ -211,7 +218,7 @@ impl Look<'_> {
                 let listed = fs::read_dir(self.dir.join(path)).map(drop);
                 self.found(place, path, listed);
             }
-            Ok(_) => self.archive(place, path, Archive::Tar),
+            Ok(_) => self.archive(place, path, Archive::Overlay),
             Err(error) => {
                 self.found::<()>(place, path, Err(error));
             }
@@ -262,15 +269,20 @@ fn open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|there| there.permissions().mode() & 0o044 != 0)
 }
 
-/// The head of a tar (`ustar` at 257, POSIX.1-2017, pax) or of what a tar is compressed with.
+/// The head of a tar: `ustar` at 257 (POSIX.1-2017, pax).
 fn is_tar(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar")
+}
+
+/// The head of what a tar is compressed with.
+fn is_packed(head: &[u8]) -> bool {
     let compressed: [&[u8]; 4] = [
         &[0x1f, 0x8b],
         &[0xfd, b'7', b'z', b'X', b'Z', 0],
         &[0x28, 0xb5, 0x2f, 0xfd],
         b"BZh",
     ];
-    head.get(257..262) == Some(b"ustar") || compressed.iter().any(|magic| head.starts_with(magic))
+    compressed.iter().any(|magic| head.starts_with(magic))
 }
 
 /// Why, without the number that Rust appends.

@@ -1,6 +1,7 @@
 //! An overlay that is a folder. No symbolic link in it is followed: it goes onto the card as it is.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
@@ -35,7 +36,8 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
     for name in names {
         let entry = format!("{prefix}{name}");
         let here = path.join(&name);
-        let kind = fs::symlink_metadata(&here).map_err(lost(&here))?.file_type();
+        let facts = fs::symlink_metadata(&here).map_err(lost(&here))?;
+        let kind = facts.file_type();
         if kind.is_symlink() {
             let target = fs::read_link(&here).map_err(lost(&here))?;
             let Some(target) = target.to_str() else {
@@ -48,7 +50,9 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
         } else if kind.is_file() {
             let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
             let content = regular::read(&here, most.min(contents.room())).map_err(lost(&here))?;
-            contents.add(&entry, Found::File(content), None)?;
+            // The one permission that git(1) keeps, too.
+            let runs = facts.permissions().mode() & 0o100 != 0;
+            contents.add(&entry, Found::File(content), runs.then_some(0o755))?;
         } else {
             return Err(contents.refuse(&entry, "it is a device, a pipe or a socket"));
         }

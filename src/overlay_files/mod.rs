@@ -1,8 +1,9 @@
 //! Overlays from disk: folders and tar files with `boot/` and `root/` in them, read into nodes of the card. What they
 //! hold is not trusted: every path is checked, nothing is followed, and everything has a limit.
 //!
-//! Who made a folder or an archive, and under which umask, does not matter: files are 0644, folders 0755 and all are
-//! root's, unless `overlay.toml` at the top says otherwise. An archive carries permission bits of its own.
+//! Who made a folder or an archive, and under which umask, does not matter: files are 0644, or 0755 where their owner may
+//! execute them, folders 0755 and all are root's, unless `overlay.toml` at the top says otherwise. An archive carries
+//! permission bits of its own.
 
 mod access;
 mod archive;

@@ -1,6 +1,7 @@
 //! Folders and archives as overlays: what becomes of good ones, and why bad ones are refused.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
@@ -40,6 +41,9 @@ fn a_folder() {
     put(dir.path(), "root/etc/motd", "hello\n");
     put(dir.path(), "root/etc/key", "s");
     put(dir.path(), "root/usr/local/bin/run", "#!/bin/sh\n");
+    put(dir.path(), "root/srv/run", "#!/bin/sh\n");
+    let runs = fs::Permissions::from_mode(0o4710);
+    fs::set_permissions(dir.path().join("root/srv/run"), runs).unwrap();
     put(dir.path(), "boot/overlays/x.dtbo", "x");
     fs::create_dir_all(dir.path().join("root/srv/empty")).unwrap();
     std::os::unix::fs::symlink("../motd", dir.path().join("root/etc/link")).unwrap();
@@ -54,6 +58,7 @@ fn a_folder() {
          root:/etc/motd 0644 0:0 Public \"hello\\n\"\n\
          root:/srv/ 2775 0:0\n\
          root:/srv/empty/ 0755 0:0\n\
+         root:/srv/run 0755 0:0 Public \"#!/bin/sh\\n\"\n\
          root:/usr/local/bin/run 0755 0:0 Public \"#!/bin/sh\\n\"\n"
     );
 }
