@@ -372,13 +372,13 @@ impl fmt::Display for Through<'_> {
 
 /// Whether the system runs from what is mounted at `target`: such a mount is not one to take away.
 pub(super) fn is_system(target: &str) -> bool {
-    // The Filesystem Hierarchy Standard's directories, the places of live and image based systems, and /home.
-    const WITH_ALL_BELOW: [&str; 12] = [
+    // The Filesystem Hierarchy Standard's directories, the places of live and image based systems, and /home. Below
+    // /home people mount their cards.
+    const WITH_ALL_BELOW: [&str; 11] = [
         "/boot",
         "/efi",
         "/etc",
         "/gnu",
-        "/home",
         "/nix",
         "/opt",
         "/root",
@@ -388,6 +388,7 @@ pub(super) fn is_system(target: &str) -> bool {
         "/writable",
     ];
     target == "/"
+        || target == "/home"
         || target == "/srv"
         || target == "/tmp"
         || WITH_ALL_BELOW.iter().any(|dir| {

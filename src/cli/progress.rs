@@ -135,15 +135,21 @@ impl Progress for Shown {
             // A phase that is over at once, or that counts nothing, is no news in a log.
             Audience::People if !fresh && total > 1 => {
                 let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-                note_line!(
-                    "{phase}: {percent} % of {}, {} MB/s",
-                    size_text(total),
-                    rate / 1_000_000
-                );
+                let rate = if moves_bytes(phase) {
+                    format!(" of {}, {} MB/s", size_text(total), rate / 1_000_000)
+                } else {
+                    String::new()
+                };
+                note_line!("{phase}: {percent} %{rate}");
             }
             _ => {}
         }
     }
+}
+
+/// Whether what is counted is bytes that move: a probe looks at a few places over the whole card.
+fn moves_bytes(phase: Phase) -> bool {
+    phase != Phase::Probe
 }
 
 /// Bytes per second.
@@ -154,7 +160,11 @@ fn rate(done: u64, elapsed: Duration) -> u64 {
 
 fn bar(phase: Phase, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
-    let line = "{prefix:>8} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left";
+    let line = if moves_bytes(phase) {
+        "{prefix:>8} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left"
+    } else {
+        "{prefix:>8} {wide_bar} {percent:>3} %"
+    };
     if let Ok(style) = ProgressStyle::with_template(line) {
         bar.set_style(style);
     }

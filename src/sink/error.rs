@@ -96,7 +96,11 @@ impl SinkError {
                 }
             }
             Self::UnknownPacking { .. } => {
-                Some("name it after what it shall be, such as palm.img or palm.img.xz".into())
+                Some(
+                    "name it after what it shall be: palm.img, palm.img.xz, palm.img.zst, a folder for the images of a \
+                     fleet, or palm.tar for `palmfarm-agent apply`"
+                        .into(),
+                )
             }
         }
     }
