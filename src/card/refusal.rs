@@ -240,12 +240,7 @@ impl Refusal {
             Self::NotBlockDevice {
                 what: "a regular file",
                 path,
-            } => {
-                format!(
-                    "to write an image into a file: palmfarm build FARM -o {}",
-                    shell_quote(path)
-                )
-            }
+            } => to_a_file(path),
             Self::NotWholeDisk { disk: Some(disk), .. } => format!("the whole disk is {disk}"),
             Self::NoMedium => "put a card into the reader".to_owned(),
             Self::Mounted { target, .. } if !is_system(target) => {
@@ -276,6 +271,25 @@ impl Refusal {
             _ => return None,
         })
     }
+}
+
+/// What somebody meant who named a file as the card.
+fn to_a_file(path: &str) -> String {
+    if path.ends_with(".yaml") || path.ends_with(".yml") {
+        return format!("the card comes last: palmfarm flash {} DEVICE", shell_quote(path));
+    }
+    let packed = [".img", ".img.xz", ".img.zst"]
+        .iter()
+        .any(|end| path.ends_with(end));
+    let image = if packed {
+        path.to_owned()
+    } else {
+        format!("{path}.img")
+    };
+    format!(
+        "to write an image into a file: palmfarm build FARM -o {}",
+        shell_quote(&image)
+    )
 }
 
 /// Each reason with what can be done about it: nothing where the device holds the running system, and no `--allow`
@@ -396,4 +410,26 @@ pub(super) fn is_system(target: &str) -> bool {
                 .strip_prefix(dir)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_place_of_a_card_has_its_cure() {
+        let check = |path: &str, expect: &str| assert_eq!(to_a_file(path), expect);
+        check(
+            "farm.yaml",
+            "the card comes last: palmfarm flash farm.yaml DEVICE",
+        );
+        check(
+            "my card",
+            "to write an image into a file: palmfarm build FARM -o 'my card.img'",
+        );
+        check(
+            "a.img.xz",
+            "to write an image into a file: palmfarm build FARM -o a.img.xz",
+        );
+    }
 }

@@ -111,7 +111,13 @@ fn ssh_key(node: &Node, p: &mut Problems) -> Option<String> {
     match credentials::ssh_key(scalar.text.trim_end()) {
         Ok(()) => Some(scalar.text.trim_end().into()),
         Err(why) => {
-            p.error(node.span, format!("this is no public SSH key: {why}"));
+            let problem = Problem::error(node.span, format!("this is no public SSH key: {why}"));
+            let is_file = !scalar.text.trim().contains(char::is_whitespace);
+            p.push(if is_file {
+                problem.hint("write the whole line that stands in the .pub file")
+            } else {
+                problem
+            });
             None
         }
     }

@@ -168,7 +168,12 @@ pub fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
         "disk" if root && !has("pool") => Some("`pool`"),
         "disk" if !root && !has("source") => Some("`source`"),
         "unix-char" | "unix-block" if !has("source") && !has("path") => Some("`source` or `path`"),
-        "proxy" if !has("listen") || !has("connect") => Some("`listen` and `connect`"),
+        "proxy" => match (has("listen"), has("connect")) {
+            (true, true) => None,
+            (true, false) => Some("`connect`"),
+            (false, true) => Some("`listen`"),
+            (false, false) => Some("`listen` and `connect`"),
+        },
         _ => None,
     };
     found.extend(lacks.map(|lacks| whole(format!("the {kind} lacks {lacks}"), None)));
@@ -314,6 +319,10 @@ mod tests {
         assert_eq!(
             device(&[("type", "proxy"), ("listen", "tcp:0.0.0.0:80")]),
             "the proxy lacks `listen` and `connect`"
+        );
+        assert_eq!(
+            device(&[("type", "proxy"), ("listen", "tcp:0.0.0.0:80")]),
+            "the proxy lacks `connect`"
         );
     }
 }
