@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::text::{printable, shell_quote, size_text};
@@ -275,7 +276,8 @@ impl Refusal {
 
 /// What somebody meant who named a file as the card.
 fn to_a_file(path: &str) -> String {
-    if path.ends_with(".yaml") || path.ends_with(".yml") {
+    let ending = Path::new(path).extension().unwrap_or_default();
+    if ending == "yaml" || ending == "yml" {
         return format!("the card comes last: palmfarm flash {} DEVICE", shell_quote(path));
     }
     let packed = [".img", ".img.xz", ".img.zst"]
