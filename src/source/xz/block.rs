@@ -6,7 +6,7 @@
 //! here.
 
 use sha2::{Digest, Sha256};
-use xz2::stream::{Action, Error, Stream, IGNORE_CHECK};
+use xz2::stream::{Action, Error, Status, Stream, IGNORE_CHECK};
 
 use super::index::{Block, Check};
 use super::{XzError, ZeroBlocks};
@@ -116,7 +116,13 @@ impl<'a> BlockDecoder<'a> {
             if self.input.rest()?.is_empty() {
                 return Err(current.wrong_length());
             }
-            done += decoder.step(current, &mut self.input, rest)?;
+            let left = self.input.len();
+            let made = decoder.step(current, &mut self.input, rest)?;
+            // What stands still once does so for ever.
+            if made == 0 && self.input.len() == left {
+                return Err(current.wrong_length());
+            }
+            done += made;
         }
         current.take(out);
         Ok(())
@@ -265,9 +271,14 @@ impl Decoder {
     fn step(&mut self, current: &Current, input: &mut Input<'_>, out: &mut [u8]) -> Result<usize, XzError> {
         let (read, wrote) = (self.stream.total_in(), self.stream.total_out());
         let rest = input.held.get(input.used..).unwrap_or_default();
-        self.stream
+        let status = self
+            .stream
             .process(rest, out, Action::Run)
             .map_err(|error| failure(&current.block, error))?;
+        // Blocks are all that it is given: an index and a footer can only lie where the block should go on.
+        if status == Status::StreamEnd {
+            return Err(current.wrong_length());
+        }
         let moved = |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(0);
         input.used = input.used.saturating_add(moved(self.stream.total_in(), read));
         Ok(moved(self.stream.total_out(), wrote))
