@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Extents, Fields};
+use super::{Extents, Fields, Free};
 use crate::block::ReadAt;
 
 /// Where the superblock lies, in bytes.
@@ -33,9 +33,9 @@ const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 /// `EXT4_BG_BLOCK_UNINIT`: the bitmap on disk is not initialised.
 const BLOCK_UNINIT: u16 = 0x2;
 
-/// The most groups that are looked at: 16 TiB of 4 KiB blocks, more than a card holds and few enough to keep
-/// descriptors in memory.
-const MOST_GROUPS: u64 = 1 << 17;
+/// The most groups that are looked at: 128 GiB of 1 KiB blocks, 2 TiB of 4 KiB blocks, more than an image may have and
+/// few enough to keep descriptors in memory.
+const MOST_GROUPS: u64 = 1 << 14;
 
 /// The superblock's fields that say where bitmaps are.
 struct Geometry {
@@ -61,9 +61,9 @@ struct Group {
     inode_table: u64,
 }
 
-/// The free bytes of the filesystem in `volume`; `None` where there is no ext4 or its layout is not one that this
-/// module knows.
-pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` where there is no ext4 or its layout is not one
+/// that this module knows.
+pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>> {
     let mut raw = [0; 1024];
     if volume.size() < SUPERBLOCK.saturating_add(1024) {
         return Ok(None);
@@ -83,7 +83,11 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
     let Some(groups) = geometry.descriptors(volume)? else {
         return Ok(None);
     };
-    let mut free = Extents::default();
+    let mut found = Found {
+        free,
+        block: geometry.block,
+        kept: geometry.metadata(&groups),
+    };
     let mut bitmap = vec![0; usize::try_from(geometry.block).unwrap_or(0)];
     for (number, group) in (0_u64..).zip(&groups) {
         let start = geometry
@@ -92,60 +96,60 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
         let end = start.saturating_add(geometry.per_group).min(geometry.blocks);
         if group.flags & BLOCK_UNINIT != 0 {
             let used = geometry.overhead(number);
-            free_blocks(&mut free, &geometry, start.saturating_add(used), end);
+            found.add(start.saturating_add(used), end);
             continue;
         }
         volume.read_exact_at(group.block_bitmap.saturating_mul(geometry.block), &mut bitmap)?;
-        from_bitmap(&mut free, &geometry, &bitmap, start, end);
+        found.add_clear(&bitmap, start, end);
     }
-    // Bitmaps and inode tables of an uninitialised group may lie in another, and some writers leave them out of an
-    // uninitialised group's count: they always matter.
-    let mut used = free.complement(volume.size());
-    for group in &groups {
-        for (block, count) in [
-            (group.block_bitmap, 1),
-            (group.inode_bitmap, 1),
-            (group.inode_table, geometry.inode_table),
-        ] {
-            let start = block.saturating_mul(geometry.block);
-            used.add(start, start.saturating_add(count.saturating_mul(geometry.block)));
+    Ok(Some(found.free))
+}
+
+/// What is free so far.
+struct Found {
+    free: Free,
+    /// Bytes of a block.
+    block: u64,
+    /// Bytes that are never free.
+    kept: Extents,
+}
+
+impl Found {
+    /// Add the blocks from `start` to before `end`.
+    fn add(&mut self, start: u64, end: u64) {
+        let mut at = start.saturating_mul(self.block);
+        let end = end.saturating_mul(self.block);
+        for (from, to) in self.kept.within(at, end) {
+            self.free.add(at, from);
+            at = to;
         }
+        self.free.add(at, end);
     }
-    Ok(Some(
-        used.complement(geometry.blocks.saturating_mul(geometry.block)),
-    ))
-}
 
-fn free_blocks(free: &mut Extents, geometry: &Geometry, start: u64, end: u64) {
-    free.add(
-        start.saturating_mul(geometry.block),
-        end.saturating_mul(geometry.block),
-    );
-}
-
-/// Add the runs of clear bits, of which the first stands for block `start`.
-fn from_bitmap(free: &mut Extents, geometry: &Geometry, bitmap: &[u8], start: u64, end: u64) {
-    let mut run = None;
-    let mut block = start;
-    for byte in bitmap {
-        for bit in 0..8 {
-            if block >= end {
-                break;
-            }
-            let clear = byte & (1 << bit) == 0;
-            match (clear, run) {
-                (true, None) => run = Some(block),
-                (false, Some(first)) => {
-                    free_blocks(free, geometry, first, block);
-                    run = None;
+    /// Add the runs of clear bits, of which the first stands for block `start`.
+    fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) {
+        let mut run = None;
+        let mut block = start;
+        for byte in bitmap {
+            for bit in 0..8 {
+                if block >= end {
+                    break;
                 }
-                _ => {}
+                let clear = byte & (1 << bit) == 0;
+                match (clear, run) {
+                    (true, None) => run = Some(block),
+                    (false, Some(first)) => {
+                        self.add(first, block);
+                        run = None;
+                    }
+                    _ => {}
+                }
+                block = block.saturating_add(1);
             }
-            block = block.saturating_add(1);
         }
-    }
-    if let Some(first) = run {
-        free_blocks(free, geometry, first, block.min(end));
+        if let Some(first) = run {
+            self.add(first, block.min(end));
+        }
     }
 }
 
@@ -224,6 +228,23 @@ impl Geometry {
             })
         };
         Ok(table.chunks_exact(self.descriptor).map(read).collect())
+    }
+
+    /// Bitmaps and inode tables, in bytes. Those of an uninitialised group may lie in another, and some writers leave
+    /// them out of an uninitialised group's count: they always matter.
+    fn metadata(&self, groups: &[Group]) -> Extents {
+        let mut kept = Extents::default();
+        for group in groups {
+            for (block, count) in [
+                (group.block_bitmap, 1),
+                (group.inode_bitmap, 1),
+                (group.inode_table, self.inode_table),
+            ] {
+                let start = block.saturating_mul(self.block);
+                kept.add(start, start.saturating_add(count.saturating_mul(self.block)));
+            }
+        }
+        kept
     }
 
     /// How many blocks at the start of group `number` hold copies of superblock and descriptors.

@@ -3,14 +3,14 @@
 
 use std::io;
 
-use super::{Extents, Fields};
+use super::{Fields, Free};
 use crate::block::ReadAt;
 
 /// The most clusters that FAT32 can number.
 const MOST_CLUSTERS: u64 = 0x0FFF_FFF5;
 
-/// The free bytes of the filesystem in `volume`; `None` where there is no FAT.
-pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` where there is no FAT.
+pub(super) fn free<R: ReadAt>(volume: &R, mut free: Free) -> io::Result<Option<Free>> {
     let mut raw = [0; 512];
     if volume.size() < 512 {
         return Ok(None);
@@ -20,7 +20,6 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
     else {
         return Ok(None);
     };
-    let mut free = Extents::default();
     let mut table = vec![0; 64 << 10];
     let mut cluster = 0_u64;
     let mut at = 0_u64;
