@@ -162,6 +162,55 @@ fn fat_is_as_fsck_counts_it() {
     check_fat(256 << 20, &["-s", "1", "-S", "512", "-F", "32"]);
 }
 
+/// A volume as `mkfs.vfat` makes it, with bytes changed, is used from end to end.
+fn check_refused_fat(image: &[u8], changes: &[(usize, &[u8])]) {
+    let size = u64::try_from(image.len()).unwrap();
+    let mut image = image.to_vec();
+    for (at, bytes) in changes {
+        image[*at..*at + bytes.len()].copy_from_slice(bytes);
+    }
+    let used = allocated(&image, &[Range { start: 0, size }]).unwrap();
+    assert_eq!(used, Extents::whole(size), "{changes:?}");
+}
+
+#[test]
+fn a_fat_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
+    for (bits, mib, table, clean) in [("16", 32, 2048_usize, 2), ("32", 64, 16_384, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
+        let name = path.display().to_string();
+        let sectors = (table / 512).to_string();
+        if tool("mkfs.vfat", &["-F", bits, "-s", "1", "-R", &sectors, &name]).is_none() {
+            return;
+        }
+        let image = fs::read(&path).unwrap();
+        assert!(free(&path).total() > mib << 19, "FAT{bits}");
+        let wide = bits == "32";
+        let narrow_sectors = u64::from(u16::from_le_bytes([image[22], image[23]]));
+        let wide_sectors = u64::from(u32::from_le_bytes(image[36..40].try_into().unwrap()));
+        let sectors = if wide { wide_sectors } else { narrow_sectors };
+        let second = table + usize::try_from(sectors).unwrap() * 512;
+        assert_eq!(image[table..table + 8], image[second..second + 8]);
+        // Left mounted, and with errors: in the first sector; in entry 1 of both tables.
+        let flags = if wide { 65 } else { 37 };
+        check_refused_fat(&image, &[(flags, &[1])]);
+        check_refused_fat(&image, &[(flags, &[2])]);
+        let top = 2 * clean - 1;
+        for byte in [image[table + top] & 0x37, image[table + top] & 0x3B | 0x80] {
+            check_refused_fat(&image, &[(table + top, &[byte]), (second + top, &[byte])]);
+        }
+        // Tables that differ, in their first and in a later piece.
+        check_refused_fat(&image, &[(second + 40, &[9])]);
+        check_refused_fat(&image, &[(table + 100_000, &[9])]);
+        if wide {
+            check_refused_fat(&image, &[(40, &[0x80])]);
+        }
+        // An ext4 that cannot be read, where there was a FAT before.
+        check_refused_fat(&image, &[(1024 + 0x38, &[0x53, 0xEF])]);
+    }
+}
+
 /// A FAT32 of 8 GiB of which every other cluster is free, but for the last hundred, which all are.
 struct Comb {
     boot: Vec<u8>,

@@ -61,6 +61,17 @@ struct Group {
     inode_table: u64,
 }
 
+/// Whether `volume` bears the magic number of an ext4, in whatever state that is.
+pub(super) fn is_there<R: ReadAt>(volume: &R) -> io::Result<bool> {
+    let mut magic = [0; 2];
+    let at = SUPERBLOCK.saturating_add(0x38);
+    if volume.size() < at.saturating_add(2) {
+        return Ok(false);
+    }
+    volume.read_exact_at(at, &mut magic)?;
+    Ok(u16::from_le_bytes(magic) == MAGIC)
+}
+
 /// Add the free bytes of the filesystem in `volume` to `free`; `None` where there is no ext4 or its layout is not one
 /// that this module knows.
 pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>> {

@@ -35,9 +35,12 @@ pub fn allocated<R: ReadAt>(image: &R, partitions: &[Range]) -> io::Result<Exten
         let Some(window) = Window::new(image, range.start, range.size) else {
             continue;
         };
-        let found = match ext4::free(&window, Free::within(image.size(), range.start))? {
-            Some(found) => Some(found),
-            None => fat::free(&window, Free::within(image.size(), range.start))?,
+        let free = Free::within(image.size(), range.start);
+        // Before an ext4 that is not to be relied on there may still be the first sector of a FAT that was there once.
+        let found = if ext4::is_there(&window)? {
+            ext4::free(&window, free)?
+        } else {
+            fat::free(&window, free)?
         };
         for (start, end) in found.map(Free::runs).iter().flat_map(Extents::iter) {
             all.add(start, end);
