@@ -162,15 +162,83 @@ fn fat_is_as_fsck_counts_it() {
     check_fat(256 << 20, &["-s", "1", "-S", "512", "-F", "32"]);
 }
 
-/// A volume as `mkfs.vfat` makes it, with bytes changed, is used from end to end.
-fn check_refused_fat(image: &[u8], changes: &[(usize, &[u8])]) {
+/// What is used of `image` with bytes changed.
+fn used_of(image: &[u8], changes: &[(usize, &[u8])]) -> Extents {
     let size = u64::try_from(image.len()).unwrap();
     let mut image = image.to_vec();
     for (at, bytes) in changes {
         image[*at..*at + bytes.len()].copy_from_slice(bytes);
     }
-    let used = allocated(&image, &[Range { start: 0, size }]).unwrap();
-    assert_eq!(used, Extents::whole(size), "{changes:?}");
+    allocated(&image, &[Range { start: 0, size }]).unwrap()
+}
+
+/// A volume that is so changed is used from end to end.
+fn check_whole(image: &[u8], changes: &[(usize, &[u8])]) {
+    let size = u64::try_from(image.len()).unwrap();
+    assert_eq!(used_of(image, changes), Extents::whole(size), "{changes:?}");
+}
+
+#[test]
+fn an_ext4_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
+    // What covers the bitmap and the descriptor of a group: all checksums, those of descriptors, the number of blocks.
+    for (features, bitmaps, descriptors) in [
+        ("metadata_csum,64bit", true, true),
+        ("metadata_csum,^64bit", true, true),
+        ("metadata_csum,64bit,metadata_csum_seed", true, true),
+        ("^metadata_csum,uninit_bg", false, true),
+        ("^metadata_csum,uninit_bg,64bit", false, true),
+        ("^metadata_csum,^uninit_bg", false, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, path) = (dir.path().join("root"), dir.path().join("image"));
+        content(&root);
+        fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        let (name, root) = (path.display().to_string(), root.display().to_string());
+        let args = [
+            "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features, "-d", &root, &name,
+        ];
+        if tool("mke2fs", &args).is_none() {
+            return;
+        }
+        let image = fs::read(&path).unwrap();
+        let good = used_of(&image, &[]);
+        assert!(good.total() < 32 << 20, "{features}");
+        // Not unmounted, with errors, being checked; errors counted; files to be deleted, on a list and in a file.
+        for state in [0, 3, 5] {
+            check_whole(&image, &[(1024 + 0x3A, &[state])]);
+        }
+        check_whole(&image, &[(1024 + 0x194, &[1])]);
+        check_whole(&image, &[(1024 + 0xE8, &[12])]);
+        check_whole(&image, &[(1024 + 0x66, &[image[1024 + 0x66] | 1])]);
+        check_whole(&image, &[(1024 + 0x60, &[image[1024 + 0x60] | 4])]);
+        check_whole(&image, &[(1024 + 0x63, &[1])]);
+        // The bitmap of the first group: a used block called free, then a free one called used as well.
+        let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+        let bitmap = usize::try_from(word(4096)).unwrap() * 4096;
+        assert_eq!(image[bitmap], 0xFF, "the superblock is used");
+        check_whole(&image, &[(bitmap, &[0xFE])]);
+        let clear = (bitmap..bitmap + 2048).find(|at| image[*at] == 0).unwrap();
+        let swapped: [(usize, &[u8]); 2] = [(bitmap, &[0xFE]), (clear, &[1])];
+        if bitmaps {
+            check_whole(&image, &swapped);
+        } else {
+            assert_ne!(used_of(&image, &swapped), good, "{features}");
+        }
+        // The number of directories of the first group, and that its bitmap was never written.
+        let directories: [(usize, &[u8]); 1] = [(4096 + 0x10, &[77])];
+        let unwritten: [(usize, &[u8]); 1] = [(4096 + 0x12, &[image[4096 + 0x12] | 2])];
+        for change in [&directories, &unwritten] {
+            if descriptors {
+                check_whole(&image, change);
+            } else {
+                assert_eq!(used_of(&image, change), good, "{features}");
+            }
+        }
+        if features.starts_with("metadata_csum") {
+            // The time of the last write, which nothing but the checksum covers.
+            check_whole(&image, &[(1024 + 0x30, &[0, 0])]);
+        }
+    }
 }
 
 #[test]
@@ -194,20 +262,20 @@ fn a_fat_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
         assert_eq!(image[table..table + 8], image[second..second + 8]);
         // Left mounted, and with errors: in the first sector; in entry 1 of both tables.
         let flags = if wide { 65 } else { 37 };
-        check_refused_fat(&image, &[(flags, &[1])]);
-        check_refused_fat(&image, &[(flags, &[2])]);
+        check_whole(&image, &[(flags, &[1])]);
+        check_whole(&image, &[(flags, &[2])]);
         let top = 2 * clean - 1;
         for byte in [image[table + top] & 0x37, image[table + top] & 0x3B | 0x80] {
-            check_refused_fat(&image, &[(table + top, &[byte]), (second + top, &[byte])]);
+            check_whole(&image, &[(table + top, &[byte]), (second + top, &[byte])]);
         }
         // Tables that differ, in their first and in a later piece.
-        check_refused_fat(&image, &[(second + 40, &[9])]);
-        check_refused_fat(&image, &[(table + 100_000, &[9])]);
+        check_whole(&image, &[(second + 40, &[9])]);
+        check_whole(&image, &[(table + 100_000, &[9])]);
         if wide {
-            check_refused_fat(&image, &[(40, &[0x80])]);
+            check_whole(&image, &[(40, &[0x80])]);
         }
         // An ext4 that cannot be read, where there was a FAT before.
-        check_refused_fat(&image, &[(1024 + 0x38, &[0x53, 0xEF])]);
+        check_whole(&image, &[(1024 + 0x38, &[0x53, 0xEF])]);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::checks::Checks;
 use super::{Extents, Fields, Free};
 use crate::block::ReadAt;
 
@@ -18,14 +19,12 @@ const RO_SPARSE_SUPER: u32 = 0x1;
 /// `RO_COMPAT_BIGALLOC`: a bit of the bitmap is a cluster, not a block.
 const RO_BIGALLOC: u32 = 0x200;
 
-/// `INCOMPAT_META_BG`: group descriptors lie elsewhere.
-const INCOMPAT_META_BG: u32 = 0x10;
-
 /// `INCOMPAT_64BIT`: descriptors have upper halves.
 const INCOMPAT_64BIT: u32 = 0x80;
 
-/// `INCOMPAT_RECOVER`: the journal may allocate more than the bitmaps say.
-const INCOMPAT_RECOVER: u32 = 0x4;
+/// Features that change nothing about where free blocks are: `filetype`, `extent`, `64bit`, `mmp`, `flex_bg`,
+/// `ea_inode`, `dirdata`, `metadata_csum_seed`, `large_dir`, `inline_data`, `encrypt`, `casefold`.
+const INCOMPAT_KNOWN: u32 = 0x3_F7C2;
 
 /// `COMPAT_SPARSE_SUPER2`: backups lie in the two groups of `s_backup_bgs`.
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
@@ -43,6 +42,8 @@ struct Geometry {
     blocks: u64,
     first: u64,
     per_group: u64,
+    /// Bytes of a bitmap that are used.
+    bitmap: usize,
     groups: u64,
     descriptor: usize,
     wide: bool,
@@ -56,6 +57,10 @@ struct Geometry {
 /// One group descriptor.
 struct Group {
     flags: u16,
+    /// `bg_free_blocks_count`.
+    free: u64,
+    /// `bg_block_bitmap_csum`, as `Checks` takes it.
+    checksum: (u16, Option<u16>),
     block_bitmap: u64,
     inode_bitmap: u64,
     inode_table: u64,
@@ -72,15 +77,15 @@ pub(super) fn is_there<R: ReadAt>(volume: &R) -> io::Result<bool> {
     Ok(u16::from_le_bytes(magic) == MAGIC)
 }
 
-/// Add the free bytes of the filesystem in `volume` to `free`; `None` where there is no ext4 or its layout is not one
-/// that this module knows.
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` where its layout is not one that this module
+/// knows, and where its bitmaps are not to be relied on.
 pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>> {
     let mut raw = [0; 1024];
     if volume.size() < SUPERBLOCK.saturating_add(1024) {
         return Ok(None);
     }
     volume.read_exact_at(SUPERBLOCK, &mut raw)?;
-    let Some(geometry) = Geometry::parse(Fields(&raw)) else {
+    let (Some(geometry), Some(checks)) = (Geometry::parse(Fields(&raw)), Checks::of(&raw)) else {
         return Ok(None);
     };
     // A filesystem longer than its partition is cut off: nothing it says can be relied on.
@@ -91,7 +96,7 @@ pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>
     {
         return Ok(None);
     }
-    let Some(groups) = geometry.descriptors(volume)? else {
+    let Some(groups) = geometry.descriptors(volume, checks)? else {
         return Ok(None);
     };
     let mut found = Found {
@@ -105,13 +110,18 @@ pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>
             .first
             .saturating_add(number.saturating_mul(geometry.per_group));
         let end = start.saturating_add(geometry.per_group).min(geometry.blocks);
-        if group.flags & BLOCK_UNINIT != 0 {
+        if group.flags & BLOCK_UNINIT != 0 && checks.cover_flags() {
             let used = geometry.overhead(number);
             found.add(start.saturating_add(used), end);
             continue;
         }
         volume.read_exact_at(group.block_bitmap.saturating_mul(geometry.block), &mut bitmap)?;
-        found.add_clear(&bitmap, start, end);
+        let described = bitmap.get(..geometry.bitmap).unwrap_or_default();
+        if !checks.fit_bitmap(group.checksum, described)
+            || found.add_clear(described, start, end) != group.free
+        {
+            return Ok(None);
+        }
     }
     Ok(Some(found.free))
 }
@@ -137,16 +147,18 @@ impl Found {
         self.free.add(at, end);
     }
 
-    /// Add the runs of clear bits, of which the first stands for block `start`.
-    fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) {
+    /// Add the runs of clear bits, of which the first stands for block `start`; how many are clear.
+    fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) -> u64 {
         let mut run = None;
         let mut block = start;
+        let mut count = 0_u64;
         for byte in bitmap {
             for bit in 0..8 {
                 if block >= end {
                     break;
                 }
                 let clear = byte & (1 << bit) == 0;
+                count = count.saturating_add(u64::from(clear));
                 match (clear, run) {
                     (true, None) => run = Some(block),
                     (false, Some(first)) => {
@@ -161,6 +173,7 @@ impl Found {
         if let Some(first) = run {
             self.add(first, block.min(end));
         }
+        count
     }
 }
 
@@ -170,7 +183,9 @@ impl Geometry {
             return None;
         }
         let (compat, incompat, ro_compat) = (sb.u32(0x5C)?, sb.u32(0x60)?, sb.u32(0x64)?);
-        if incompat & (INCOMPAT_META_BG | INCOMPAT_RECOVER) != 0 || ro_compat & RO_BIGALLOC != 0 {
+        // Not known are meta_bg, which puts group descriptors elsewhere, a journal to be replayed, which may allocate more
+        // than the bitmaps say, and what there will be.
+        if incompat & !INCOMPAT_KNOWN != 0 || ro_compat & RO_BIGALLOC != 0 {
             return None;
         }
         let log = sb.u32(0x18)?;
@@ -184,7 +199,12 @@ impl Geometry {
         let first = u64::from(sb.u32(0x14)?);
         let per_group = u64::from(sb.u32(0x20)?);
         // One block of bitmap describes one group.
-        if per_group == 0 || per_group > block.saturating_mul(8) || first > 1 || blocks <= first {
+        if per_group == 0
+            || !per_group.is_multiple_of(8)
+            || per_group > block.saturating_mul(8)
+            || first > 1
+            || blocks <= first
+        {
             return None;
         }
         let groups = blocks.saturating_sub(first).div_ceil(per_group);
@@ -201,6 +221,7 @@ impl Geometry {
             blocks,
             first,
             per_group,
+            bitmap: usize::try_from(per_group / 8).unwrap_or(0),
             groups,
             descriptor,
             wide,
@@ -212,16 +233,16 @@ impl Geometry {
         })
     }
 
-    /// Every group descriptor, or `None` where one points out of the filesystem.
-    fn descriptors<R: ReadAt>(&self, volume: &R) -> io::Result<Option<Vec<Group>>> {
+    /// Every group descriptor, or `None` where one points out of the filesystem, or is not what its checksum says.
+    fn descriptors<R: ReadAt>(&self, volume: &R, checks: Checks) -> io::Result<Option<Vec<Group>>> {
         let count = usize::try_from(self.groups).unwrap_or(0);
         let mut table = vec![0; count.saturating_mul(self.descriptor)];
         volume.read_exact_at(
             self.first.saturating_add(1).saturating_mul(self.block),
             &mut table,
         )?;
-        let read = |raw: &[u8]| {
-            let raw = Fields(raw);
+        let read = |(number, bytes): (u32, &[u8])| {
+            let raw = Fields(bytes);
             let wide = |low: usize, high: usize| {
                 let upper = if self.wide {
                     u64::from(raw.u32(high)?) << 32
@@ -231,14 +252,22 @@ impl Geometry {
                 let at = upper | u64::from(raw.u32(low)?);
                 (at > 0 && at < self.blocks).then_some(at)
             };
-            Some(Group {
+            let upper = if self.wide {
+                u64::from(raw.u16(0x2C)?) << 16
+            } else {
+                0
+            };
+            let group = Group {
                 flags: raw.u16(0x12)?,
+                free: upper | u64::from(raw.u16(0xC)?),
+                checksum: (raw.u16(0x18)?, raw.u16(0x38)),
                 block_bitmap: wide(0x0, 0x20)?,
                 inode_bitmap: wide(0x4, 0x24)?,
                 inode_table: wide(0x8, 0x28)?,
-            })
+            };
+            checks.fit_descriptor(number, bytes, self.wide).then_some(group)
         };
-        Ok(table.chunks_exact(self.descriptor).map(read).collect())
+        Ok((0..).zip(table.chunks_exact(self.descriptor)).map(read).collect())
     }
 
     /// Bitmaps and inode tables, in bytes. Those of an uninitialised group may lie in another, and some writers leave

@@ -3,6 +3,7 @@
 //! Free blocks need not be written to a card. It must never guess: a partition that is not understood, or whose
 //! metadata contradicts itself, counts as allocated from end to end.
 
+mod checks;
 mod ext4;
 mod extents;
 mod fat;
