@@ -125,18 +125,15 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         if size == 0 {
             return Ok(Some(Vec::new()));
         }
-        let mut left = usize::try_from(size).unwrap_or(0);
-        let chain = self.volume.chain(entry.first)?;
+        // What follows the last cluster that is needed is not looked at.
+        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
         let cluster = usize::try_from(self.volume.cluster_size).unwrap_or(0);
-        if left > chain.len().saturating_mul(cluster) {
-            return Err(damaged(format!(
-                "{path} has {size} bytes, more than its clusters"
-            )));
-        }
-        let mut content = vec![0; left];
-        for (part, number) in content.chunks_mut(cluster.max(1)).zip(chain) {
+        let mut chain = self.volume.chain(entry.first);
+        for part in content.chunks_mut(cluster.max(1)) {
+            let number = chain
+                .next()
+                .ok_or_else(|| damaged(format!("{path} has {size} bytes, more than its clusters")))??;
             self.volume.bytes(self.volume.start(number), part)?;
-            left = left.saturating_sub(part.len());
         }
         Ok(Some(content))
     }
