@@ -5,7 +5,7 @@ use super::time::seconds;
 use super::volume::FatVolume;
 use super::{damaged, FatRefusal};
 use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
+use crate::fs::{FsError, Kind, Stat, VolumeReader};
 use crate::tree::{CardPath, Volume};
 
 /// A FAT16 or FAT32, read only.
@@ -138,7 +138,7 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         Ok(Some(content))
     }
 
-    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError> {
+    fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError> {
         let dir = match path {
             None => Dir::Root,
             Some(path) => match self.find(path)? {
@@ -153,14 +153,8 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
             },
         };
         let bytes = dir::bytes_of(&self.volume, dir)?;
-        let mut listed: Vec<Listed> = dir::entries(&bytes)
-            .iter()
-            .map(|entry| Listed {
-                name: entry.name.clone(),
-                stat: Self::stat_of(entry),
-            })
-            .collect();
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listed)
+        let mut names: Vec<String> = dir::entries(&bytes).into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        Ok(names)
     }
 }

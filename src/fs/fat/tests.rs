@@ -95,7 +95,7 @@ fn a_directory_ends_within_its_limits() {
     let listed = |links: &[u16]| {
         FatReader::open(volume(512, links))
             .unwrap()
-            .list(Some(&path("/d")))
+            .names(Some(&path("/d")))
     };
     assert_eq!(listed(&row(4096, 0xFFFF)).unwrap().len(), 65_536);
     let error = listed(&row(4097, 0xFFFF)).unwrap_err().to_string();
