@@ -82,3 +82,25 @@ fn a_directory_is_read_once_however_many_names_it_has() {
     // 8000 entries take some 400 KiB.
     assert!(many < few + (4 << 20), "{few} and {many} bytes");
 }
+
+#[test]
+fn a_directory_that_claims_to_be_large_is_not_looked_into() {
+    if !common::have(TOOLS, "a_directory_that_claims_to_be_large_is_not_looked_into") {
+        return;
+    }
+    for dir in ["/usr/lib/systemd/system", "/usr/lib", "/"] {
+        let image = UNINDEXED.make_with(|top| units(top, 10));
+        image.debugfs(&format!("sif {dir} size 0x4001000"));
+        let base = Arc::new(FileBase::open(&image.path));
+        let layout = Layout::read(&*base).unwrap();
+        let error = survey(&base, &layout).unwrap_err();
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "the root filesystem is damaged: the directory {dir} has 67112960 bytes, more than the 67108864 that are \
+                 read"
+            )
+        );
+    }
+}

@@ -23,6 +23,10 @@ const LONGEST_TARGET: u64 = 4096;
 /// looked into.
 const MOST_ENTRIES: usize = 1 << 14;
 
+/// Bytes of a directory that is looked into: a million names. The library reads it to its end for a name that is not
+/// there, and blocks of it may all be one and the same.
+const LARGEST_DIRECTORY: u64 = 64 << 20;
+
 /// An ext4 filesystem, read only. A journal that was not replayed is taken into account.
 pub struct Ext4Reader(Ext4);
 
@@ -48,9 +52,10 @@ impl Ext4Reader {
                 partition: medium.size(),
             }));
         }
-        Ext4::load(Box::new(Source(medium)))
-            .map(Self)
-            .map_err(failed("opening", "/"))
+        let opened = Ext4::load(Box::new(Source(medium))).map_err(failed("opening", "/"))?;
+        let root = opened.symlink_metadata("/").map_err(failed("reading", "/"))?;
+        check_directory("/", &root)?;
+        Ok(Self(opened))
     }
 
     /// `path` without symlinks, and what is there; `None` where there is nothing. Whether a symlink at the very end
@@ -76,6 +81,7 @@ impl Ext4Reader {
                 Err(error) if is_absence(&error) => return Ok(None),
                 Err(error) => return Err(failed("reading", &next)(error)),
             };
+            check_directory(&next, &metadata)?;
             let follow = !todo.is_empty() || last == Last::Follow;
             if !(metadata.is_symlink() && follow) {
                 real = next;
@@ -213,6 +219,20 @@ impl VolumeReader for Ext4Reader {
         names.sort();
         Ok(names)
     }
+}
+
+/// Whether `path`, where it is a directory, is one that is looked into.
+fn check_directory(path: &str, metadata: &Metadata) -> Result<(), FsError> {
+    let size = metadata.len();
+    if metadata.is_dir() && size > LARGEST_DIRECTORY {
+        return Err(FsError::Damaged {
+            volume: Volume::Root,
+            what: format!(
+                "the directory {path} has {size} bytes, more than the {LARGEST_DIRECTORY} that are read"
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// The errors that mean that nothing is there.
