@@ -229,22 +229,23 @@ fn walk<M: ReadAt + Clone + 'static>(
     deep: u32,
     left: &mut u32,
 ) {
-    let Ok(list) = volumes.reader(volume).list(path) else {
+    let reader = volumes.reader(volume);
+    let Ok(names) = reader.names(path) else {
         return;
     };
-    for entry in list {
+    for name in names {
         if *left == 0 {
             return;
         }
         *left -= 1;
         let top = path.map_or("", CardPath::as_str);
-        let Ok(path) = CardPath::new(&format!("{top}/{}", entry.name)) else {
+        let Ok(path) = CardPath::new(&format!("{top}/{name}")) else {
             continue;
         };
-        match entry.stat.kind {
-            Kind::Dir if deep > 0 => walk(volumes, volume, Some(&path), deep - 1, left),
-            Kind::File => drop(volumes.reader(volume).read(&path, 1 << 20)),
-            _ => drop(volumes.reader(volume).stat_through(&path)),
+        match reader.stat(&path).ok().flatten().map(|stat| stat.kind) {
+            Some(Kind::Dir) if deep > 0 => walk(volumes, volume, Some(&path), deep - 1, left),
+            Some(Kind::File) => drop(reader.read(&path, 1 << 20)),
+            _ => drop(reader.stat_through(&path)),
         }
     }
 }

@@ -21,6 +21,7 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec(),
             b"\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00\x99\xe9\xd8\x51".to_vec(),
             [mini::MINI, &[0; 8]].concat(),
+            xz_that_ends_early(),
         ],
         // The boot sector, the FAT, a directory; the superblock, a group descriptor, an inode: a change of each.
         "fat" => (0..8_u8).map(|at| vec![at * 33, at, 0, 2, 0xff, at, 14, 0, 0, 1, at]).collect(),
@@ -155,4 +156,49 @@ fn tars() -> Vec<Vec<u8>> {
         one(&[entry("root/sparse", b'S', "", b"x")]),
         entry("root/cut", b'0', "", &[1; 600])[..700].to_vec(),
     ]
+}
+
+/// One .xz stream whose block is, by its index, 4 MiB long, and holds four bytes, then the end of a stream, then zeroes.
+pub fn xz_that_ends_early() -> Vec<u8> {
+    let mut file = b"\xfd7zXZ\0\0\0".to_vec();
+    file.extend(crc32(&file[6..8]));
+    let header = b"\x02\x00\x21\x01\x00\x00\x00\x00";
+    let block = [&header[..], &crc32(header), b"\x01\x00\x03palm\x00"].concat();
+    file.extend(&block);
+    file.extend(xz_end(block.len(), 4));
+    file.resize(4096, 0);
+    file.extend(xz_end(4096 - 12, 4 << 20));
+    file
+}
+
+/// The index of a stream of one block, and its footer.
+fn xz_end(packed: usize, unpacked: usize) -> Vec<u8> {
+    let mut index = vec![0, 1];
+    for mut number in [packed, unpacked] {
+        while number > 0x7f {
+            index.push(number.to_le_bytes()[0] | 0x80);
+            number >>= 7;
+        }
+        index.push(number.to_le_bytes()[0]);
+    }
+    index.resize(index.len().next_multiple_of(4), 0);
+    index.extend(crc32(&index));
+    let mut footer = u32::try_from(index.len() / 4 - 1).unwrap().to_le_bytes().to_vec();
+    footer.extend([0, 0]);
+    [&index[..], &crc32(&footer), &footer, b"YZ"].concat()
+}
+
+/// CRC-32 as .xz has it, bit by bit.
+fn crc32(bytes: &[u8]) -> [u8; 4] {
+    let bit = |crc: u32, _| {
+        if crc & 1 == 0 {
+            crc >> 1
+        } else {
+            crc >> 1 ^ 0xEDB8_8320
+        }
+    };
+    let crc = bytes
+        .iter()
+        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit));
+    (!crc).to_le_bytes()
 }

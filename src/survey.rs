@@ -8,7 +8,7 @@ use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};
 use crate::fs::ext4::{superblock_of, Ext4Reader, Superblock};
 use crate::fs::fat::FatReader;
-use crate::fs::{FsError, Kind, VolumeReader};
+use crate::fs::{FsError, VolumeReader};
 use crate::part::Layout;
 use crate::tree::{BadPath, CardPath, Volume};
 use palmfarm_spec::places::MANIFEST;
@@ -113,14 +113,10 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
 
     /// The names in a directory of the root filesystem; none where there is no such directory.
     fn names(&self, path: &str) -> Result<Vec<String>, SurveyError> {
-        let path = CardPath::new(path)?;
-        let fail = in_volume(Volume::Root);
-        match self.root.stat_through(&path).map_err(fail)? {
-            Some(stat) if stat.kind == Kind::Dir => {}
-            _ => return Ok(Vec::new()),
+        match self.root.names(Some(&CardPath::new(path)?)) {
+            Err(FsError::NotADirectory { .. }) => Ok(Vec::new()),
+            names => names.map_err(in_volume(Volume::Root)),
         }
-        let listed = self.root.list(Some(&path)).map_err(in_volume(Volume::Root))?;
-        Ok(listed.into_iter().map(|entry| entry.name).collect())
     }
 
     fn has(&self, path: &str) -> Result<bool, SurveyError> {

@@ -49,11 +49,12 @@ pub trait VolumeReader {
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError>;
 
     /// The names in a directory, sorted, without `.` and `..`; `None` for the root. Names that are no UTF-8 are
-    /// left out: nothing that is planned has one.
+    /// left out: nothing that is planned has one. What they name is not looked at, since that reads a directory without
+    /// an index once more for each of them.
     ///
     /// # Errors
     /// What is wrong with the filesystem, and [`FsError::NotADirectory`].
-    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError>;
+    fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError>;
 }
 
 /// The kind of a file.
@@ -80,13 +81,4 @@ pub struct Stat {
     pub access: Option<Access>,
     /// The last modification, in seconds since 1970.
     pub modified: i64,
-}
-
-/// One entry of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// What it is.
-    pub stat: Stat,
 }

@@ -49,14 +49,3 @@ pub(super) fn unpacked<'a>(bytes: &'a [u8]) -> io::Result<Option<Box<dyn Read + 
         Packing::Bzip2 | Packing::Squashfs => return Ok(None),
     }))
 }
-
-/// The memory in MiB that a reader refused to take, where `error` says that it did.
-pub(super) fn refused(error: &io::Error) -> Option<u64> {
-    let of_xz = error.get_ref()?.downcast_ref::<xz2::stream::Error>();
-    if of_xz == Some(&xz2::stream::Error::MemLimit) {
-        return Some(XZ_MEMORY >> 20);
-    }
-    // zstd has nothing but the text of its `ZSTD_error_frameParameter_windowTooLarge`.
-    let of_zstd = error.to_string().contains("too much memory");
-    of_zstd.then_some((1 << ZSTD_WINDOW) >> 20)
-}

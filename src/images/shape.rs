@@ -4,8 +4,9 @@
 use std::io::{self, Read};
 
 use super::elf::HEADER;
-use super::packed::{packing, refused, unpacked, Packing};
+use super::packed::{packing, unpacked, Packing};
 use super::{Machine, METADATA};
+use crate::source::memory_refused;
 use crate::tarball::{Excess, Tarball};
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.
@@ -92,9 +93,9 @@ pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> 
         Packing::Xz => " in xz",
         Packing::Zstd => " in zstd",
     };
-    let broken = |error: io::Error| match (Excess::of(&error), refused(&error)) {
+    let broken = |error: io::Error| match (Excess::of(&error), memory_refused(&error)) {
         (Some(excess), _) => ImageError::TooMuch(excess.to_string()),
-        (None, Some(mebibytes)) => ImageError::Memory(mebibytes, error),
+        (None, Some(bytes)) => ImageError::Memory(bytes >> 20, error),
         (None, None) => ImageError::Tar(packed, error),
     };
     let Some(bytes) = unpacked(bytes).map_err(broken)? else {

@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::{Extents, Fields};
+use super::checks::Checks;
+use super::{Extents, Fields, Free};
 use crate::block::ReadAt;
 
 /// Where the superblock lies, in bytes.
@@ -18,14 +19,12 @@ const RO_SPARSE_SUPER: u32 = 0x1;
 /// `RO_COMPAT_BIGALLOC`: a bit of the bitmap is a cluster, not a block.
 const RO_BIGALLOC: u32 = 0x200;
 
-/// `INCOMPAT_META_BG`: group descriptors lie elsewhere.
-const INCOMPAT_META_BG: u32 = 0x10;
-
 /// `INCOMPAT_64BIT`: descriptors have upper halves.
 const INCOMPAT_64BIT: u32 = 0x80;
 
-/// `INCOMPAT_RECOVER`: the journal may allocate more than the bitmaps say.
-const INCOMPAT_RECOVER: u32 = 0x4;
+/// Features that change nothing about where free blocks are: `filetype`, `extent`, `64bit`, `mmp`, `flex_bg`,
+/// `ea_inode`, `dirdata`, `metadata_csum_seed`, `large_dir`, `inline_data`, `encrypt`, `casefold`.
+const INCOMPAT_KNOWN: u32 = 0x3_F7C2;
 
 /// `COMPAT_SPARSE_SUPER2`: backups lie in the two groups of `s_backup_bgs`.
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
@@ -33,9 +32,9 @@ const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 /// `EXT4_BG_BLOCK_UNINIT`: the bitmap on disk is not initialised.
 const BLOCK_UNINIT: u16 = 0x2;
 
-/// The most groups that are looked at: 16 TiB of 4 KiB blocks, more than a card holds and few enough to keep
-/// descriptors in memory.
-const MOST_GROUPS: u64 = 1 << 17;
+/// The most groups that are looked at: 128 GiB of 1 KiB blocks, 2 TiB of 4 KiB blocks, more than an image may have and
+/// few enough to keep descriptors in memory.
+const MOST_GROUPS: u64 = 1 << 14;
 
 /// The superblock's fields that say where bitmaps are.
 struct Geometry {
@@ -43,6 +42,8 @@ struct Geometry {
     blocks: u64,
     first: u64,
     per_group: u64,
+    /// Bytes of a bitmap that are used.
+    bitmap: usize,
     groups: u64,
     descriptor: usize,
     wide: bool,
@@ -56,20 +57,35 @@ struct Geometry {
 /// One group descriptor.
 struct Group {
     flags: u16,
+    /// `bg_free_blocks_count`.
+    free: u64,
+    /// `bg_block_bitmap_csum`, as `Checks` takes it.
+    checksum: (u16, Option<u16>),
     block_bitmap: u64,
     inode_bitmap: u64,
     inode_table: u64,
 }
 
-/// The free bytes of the filesystem in `volume`; `None` where there is no ext4 or its layout is not one that this
-/// module knows.
-pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
+/// Whether `volume` bears the magic number of an ext4, in whatever state that is.
+pub(super) fn is_there<R: ReadAt>(volume: &R) -> io::Result<bool> {
+    let mut magic = [0; 2];
+    let at = SUPERBLOCK.saturating_add(0x38);
+    if volume.size() < at.saturating_add(2) {
+        return Ok(false);
+    }
+    volume.read_exact_at(at, &mut magic)?;
+    Ok(u16::from_le_bytes(magic) == MAGIC)
+}
+
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` where its layout is not one that this module
+/// knows, and where its bitmaps are not to be relied on.
+pub(super) fn free<R: ReadAt>(volume: &R, free: Free) -> io::Result<Option<Free>> {
     let mut raw = [0; 1024];
     if volume.size() < SUPERBLOCK.saturating_add(1024) {
         return Ok(None);
     }
     volume.read_exact_at(SUPERBLOCK, &mut raw)?;
-    let Some(geometry) = Geometry::parse(Fields(&raw)) else {
+    let (Some(geometry), Some(checks)) = (Geometry::parse(Fields(&raw)), Checks::of(&raw)) else {
         return Ok(None);
     };
     // A filesystem longer than its partition is cut off: nothing it says can be relied on.
@@ -80,72 +96,84 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
     {
         return Ok(None);
     }
-    let Some(groups) = geometry.descriptors(volume)? else {
+    let Some(groups) = geometry.descriptors(volume, checks)? else {
         return Ok(None);
     };
-    let mut free = Extents::default();
+    let mut found = Found {
+        free,
+        block: geometry.block,
+        kept: geometry.metadata(&groups),
+    };
     let mut bitmap = vec![0; usize::try_from(geometry.block).unwrap_or(0)];
     for (number, group) in (0_u64..).zip(&groups) {
         let start = geometry
             .first
             .saturating_add(number.saturating_mul(geometry.per_group));
         let end = start.saturating_add(geometry.per_group).min(geometry.blocks);
-        if group.flags & BLOCK_UNINIT != 0 {
+        if group.flags & BLOCK_UNINIT != 0 && checks.cover_flags() {
             let used = geometry.overhead(number);
-            free_blocks(&mut free, &geometry, start.saturating_add(used), end);
+            found.add(start.saturating_add(used), end);
             continue;
         }
         volume.read_exact_at(group.block_bitmap.saturating_mul(geometry.block), &mut bitmap)?;
-        from_bitmap(&mut free, &geometry, &bitmap, start, end);
-    }
-    // Bitmaps and inode tables of an uninitialised group may lie in another, and some writers leave them out of an
-    // uninitialised group's count: they always matter.
-    let mut used = free.complement(volume.size());
-    for group in &groups {
-        for (block, count) in [
-            (group.block_bitmap, 1),
-            (group.inode_bitmap, 1),
-            (group.inode_table, geometry.inode_table),
-        ] {
-            let start = block.saturating_mul(geometry.block);
-            used.add(start, start.saturating_add(count.saturating_mul(geometry.block)));
+        let described = bitmap.get(..geometry.bitmap).unwrap_or_default();
+        if !checks.fit_bitmap(group.checksum, described)
+            || found.add_clear(described, start, end) != group.free
+        {
+            return Ok(None);
         }
     }
-    Ok(Some(
-        used.complement(geometry.blocks.saturating_mul(geometry.block)),
-    ))
+    Ok(Some(found.free))
 }
 
-fn free_blocks(free: &mut Extents, geometry: &Geometry, start: u64, end: u64) {
-    free.add(
-        start.saturating_mul(geometry.block),
-        end.saturating_mul(geometry.block),
-    );
+/// What is free so far.
+struct Found {
+    free: Free,
+    /// Bytes of a block.
+    block: u64,
+    /// Bytes that are never free.
+    kept: Extents,
 }
 
-/// Add the runs of clear bits, of which the first stands for block `start`.
-fn from_bitmap(free: &mut Extents, geometry: &Geometry, bitmap: &[u8], start: u64, end: u64) {
-    let mut run = None;
-    let mut block = start;
-    for byte in bitmap {
-        for bit in 0..8 {
-            if block >= end {
-                break;
-            }
-            let clear = byte & (1 << bit) == 0;
-            match (clear, run) {
-                (true, None) => run = Some(block),
-                (false, Some(first)) => {
-                    free_blocks(free, geometry, first, block);
-                    run = None;
+impl Found {
+    /// Add the blocks from `start` to before `end`.
+    fn add(&mut self, start: u64, end: u64) {
+        let mut at = start.saturating_mul(self.block);
+        let end = end.saturating_mul(self.block);
+        for (from, to) in self.kept.within(at, end) {
+            self.free.add(at, from);
+            at = to;
+        }
+        self.free.add(at, end);
+    }
+
+    /// Add the runs of clear bits, of which the first stands for block `start`; how many are clear.
+    fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) -> u64 {
+        let mut run = None;
+        let mut block = start;
+        let mut count = 0_u64;
+        for byte in bitmap {
+            for bit in 0..8 {
+                if block >= end {
+                    break;
                 }
-                _ => {}
+                let clear = byte & (1 << bit) == 0;
+                count = count.saturating_add(u64::from(clear));
+                match (clear, run) {
+                    (true, None) => run = Some(block),
+                    (false, Some(first)) => {
+                        self.add(first, block);
+                        run = None;
+                    }
+                    _ => {}
+                }
+                block = block.saturating_add(1);
             }
-            block = block.saturating_add(1);
         }
-    }
-    if let Some(first) = run {
-        free_blocks(free, geometry, first, block.min(end));
+        if let Some(first) = run {
+            self.add(first, block.min(end));
+        }
+        count
     }
 }
 
@@ -155,7 +183,9 @@ impl Geometry {
             return None;
         }
         let (compat, incompat, ro_compat) = (sb.u32(0x5C)?, sb.u32(0x60)?, sb.u32(0x64)?);
-        if incompat & (INCOMPAT_META_BG | INCOMPAT_RECOVER) != 0 || ro_compat & RO_BIGALLOC != 0 {
+        // Not known are meta_bg, which puts group descriptors elsewhere, a journal to be replayed, which may allocate more
+        // than the bitmaps say, and what there will be.
+        if incompat & !INCOMPAT_KNOWN != 0 || ro_compat & RO_BIGALLOC != 0 {
             return None;
         }
         let log = sb.u32(0x18)?;
@@ -169,7 +199,12 @@ impl Geometry {
         let first = u64::from(sb.u32(0x14)?);
         let per_group = u64::from(sb.u32(0x20)?);
         // One block of bitmap describes one group.
-        if per_group == 0 || per_group > block.saturating_mul(8) || first > 1 || blocks <= first {
+        if per_group == 0
+            || !per_group.is_multiple_of(8)
+            || per_group > block.saturating_mul(8)
+            || first > 1
+            || blocks <= first
+        {
             return None;
         }
         let groups = blocks.saturating_sub(first).div_ceil(per_group);
@@ -186,6 +221,7 @@ impl Geometry {
             blocks,
             first,
             per_group,
+            bitmap: usize::try_from(per_group / 8).unwrap_or(0),
             groups,
             descriptor,
             wide,
@@ -197,16 +233,16 @@ impl Geometry {
         })
     }
 
-    /// Every group descriptor, or `None` where one points out of the filesystem.
-    fn descriptors<R: ReadAt>(&self, volume: &R) -> io::Result<Option<Vec<Group>>> {
+    /// Every group descriptor, or `None` where one points out of the filesystem, or is not what its checksum says.
+    fn descriptors<R: ReadAt>(&self, volume: &R, checks: Checks) -> io::Result<Option<Vec<Group>>> {
         let count = usize::try_from(self.groups).unwrap_or(0);
         let mut table = vec![0; count.saturating_mul(self.descriptor)];
         volume.read_exact_at(
             self.first.saturating_add(1).saturating_mul(self.block),
             &mut table,
         )?;
-        let read = |raw: &[u8]| {
-            let raw = Fields(raw);
+        let read = |(number, bytes): (u32, &[u8])| {
+            let raw = Fields(bytes);
             let wide = |low: usize, high: usize| {
                 let upper = if self.wide {
                     u64::from(raw.u32(high)?) << 32
@@ -216,14 +252,39 @@ impl Geometry {
                 let at = upper | u64::from(raw.u32(low)?);
                 (at > 0 && at < self.blocks).then_some(at)
             };
-            Some(Group {
+            let upper = if self.wide {
+                u64::from(raw.u16(0x2C)?) << 16
+            } else {
+                0
+            };
+            let group = Group {
                 flags: raw.u16(0x12)?,
+                free: upper | u64::from(raw.u16(0xC)?),
+                checksum: (raw.u16(0x18)?, raw.u16(0x38)),
                 block_bitmap: wide(0x0, 0x20)?,
                 inode_bitmap: wide(0x4, 0x24)?,
                 inode_table: wide(0x8, 0x28)?,
-            })
+            };
+            checks.fit_descriptor(number, bytes, self.wide).then_some(group)
         };
-        Ok(table.chunks_exact(self.descriptor).map(read).collect())
+        Ok((0..).zip(table.chunks_exact(self.descriptor)).map(read).collect())
+    }
+
+    /// Bitmaps and inode tables, in bytes. Those of an uninitialised group may lie in another, and some writers leave
+    /// them out of an uninitialised group's count: they always matter.
+    fn metadata(&self, groups: &[Group]) -> Extents {
+        let mut kept = Extents::default();
+        for group in groups {
+            for (block, count) in [
+                (group.block_bitmap, 1),
+                (group.inode_bitmap, 1),
+                (group.inode_table, self.inode_table),
+            ] {
+                let start = block.saturating_mul(self.block);
+                kept.add(start, start.saturating_add(count.saturating_mul(self.block)));
+            }
+        }
+        kept
     }
 
     /// How many blocks at the start of group `number` hold copies of superblock and descriptors.

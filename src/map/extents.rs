@@ -38,6 +38,12 @@ impl Extents {
         self.ranges.insert(from, to);
     }
 
+    /// Take out every range of fewer than `least` bytes.
+    pub(super) fn drop_shorter(&mut self, least: u64) {
+        self.ranges
+            .retain(|start, end| end.saturating_sub(*start) >= least);
+    }
+
     /// The ranges as (start, end), in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.ranges.iter().map(|(start, end)| (*start, *end))

@@ -3,14 +3,15 @@
 
 use std::io;
 
-use super::{Extents, Fields};
+use super::{Fields, Free};
 use crate::block::ReadAt;
 
 /// The most clusters that FAT32 can number.
 const MOST_CLUSTERS: u64 = 0x0FFF_FFF5;
 
-/// The free bytes of the filesystem in `volume`; `None` where there is no FAT.
-pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` where there is no FAT, or its table is not to be
+/// relied on: it was not unmounted, errors were seen, or its two tables differ.
+pub(super) fn free<R: ReadAt>(volume: &R, mut free: Free) -> io::Result<Option<Free>> {
     let mut raw = [0; 512];
     if volume.size() < 512 {
         return Ok(None);
@@ -20,8 +21,7 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
     else {
         return Ok(None);
     };
-    let mut free = Extents::default();
-    let mut table = vec![0; 64 << 10];
+    let (mut table, mut copy) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut cluster = 0_u64;
     let mut at = 0_u64;
     // Read in pieces that hold whole entries of every width: 64 KiB is no multiple of 3, so FAT12, which is at most
@@ -29,8 +29,18 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
     while at < geometry.table_size {
         let take = usize::try_from(geometry.table_size.saturating_sub(at))
             .map_or(table.len(), |n| n.min(table.len()));
-        let Some(piece) = table.get_mut(..take) else { break };
+        let (piece, _) = table.split_at_mut(take);
         volume.read_exact_at(geometry.table.saturating_add(at), piece)?;
+        if let Some(second) = geometry.second {
+            let (copy, _) = copy.split_at_mut(take);
+            volume.read_exact_at(second.saturating_add(at), copy)?;
+            if copy != piece {
+                return Ok(None);
+            }
+        }
+        if at == 0 && !is_clean(piece, geometry.bits) {
+            return Ok(None);
+        }
         for entry in entries(piece, geometry.bits) {
             // Entries 0 and 1 describe the table itself.
             if entry == 0 && (2..geometry.clusters.saturating_add(2)).contains(&cluster) {
@@ -45,6 +55,19 @@ pub(super) fn free<R: ReadAt>(volume: &R) -> io::Result<Option<Extents>> {
         at = at.saturating_add(u64::try_from(take).unwrap_or(u64::MAX));
     }
     Ok(Some(free))
+}
+
+/// Whether entry 1 of the table that begins with `piece` says that the volume was unmounted, and no error seen: its two
+/// highest bits, which FAT12 does not have (specification, "FAT Volume Dirty").
+fn is_clean(piece: &[u8], bits: u8) -> bool {
+    let clean = match bits {
+        32 => 0x0C00_0000,
+        16 => 0xC000,
+        _ => 0,
+    };
+    entries(piece, bits)
+        .nth(1)
+        .is_some_and(|entry| entry & clean == clean)
 }
 
 /// The entries of a piece of the table.
@@ -70,6 +93,8 @@ fn entries(piece: &[u8], bits: u8) -> Box<dyn Iterator<Item = u32> + '_> {
 /// Where things are, in bytes.
 struct Geometry {
     table: u64,
+    /// The second table, where there is one.
+    second: Option<u64>,
     table_size: u64,
     bits: u8,
     data: u64,
@@ -116,12 +141,26 @@ impl Geometry {
             _ => 32,
         };
         let needed = clusters.checked_add(2)?.checked_mul(u64::from(bits))?.div_ceil(8);
+        // Linux goes by the field, not by the count: where they differ, one of the two sees other clusters.
+        let wide = bpb.u16(22)? == 0;
+        if wide != (bits == 32) {
+            return None;
+        }
+        // That it was left mounted, as Linux and Windows note it; on FAT32 also which of the tables is the true one,
+        // where they are no copies of each other, and a version that nobody knows.
+        let dirty = bpb.u8(if wide { 65 } else { 37 })? & 3 != 0;
+        let odd = wide && (bpb.u16(40)? & 0x80 != 0 || bpb.u16(42)? != 0);
+        if dirty || odd {
+            return None;
+        }
         let table_size = table.checked_mul(sector)?;
         if clusters > MOST_CLUSTERS || needed > table_size {
             return None;
         }
+        let start = reserved.checked_mul(sector)?;
         Some(Self {
-            table: reserved.checked_mul(sector)?,
+            table: start,
+            second: (tables == 2).then_some(start.checked_add(table_size)?),
             table_size: if bits == 12 {
                 needed.next_multiple_of(3).min(table_size)
             } else {

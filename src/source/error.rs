@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::format::Foreign;
+use super::format::{Foreign, Format};
 use super::{Sha256Sum, XzError};
 
 /// Why a base image cannot be used. `name` is its path, or what it is called where it has none.
@@ -69,6 +69,16 @@ pub enum SourceError {
         done: u64,
         /// What is wrong.
         what: String,
+    },
+    /// The decoder would take more memory than it may.
+    #[error("unpacking the base image {name} needs over {limit} bytes of memory")]
+    Memory {
+        /// Which.
+        name: String,
+        /// How it is packed.
+        format: Format,
+        /// What a decoder may take.
+        limit: u64,
     },
     /// More bytes than any card has.
     #[error("the base image {name} is larger than {limit} bytes")]
@@ -138,6 +148,10 @@ impl SourceError {
             Self::Damaged { .. } => {
                 "compare the file's SHA-256 with the publisher's and fetch it again".into()
             }
+            Self::Memory { format, .. } => match format {
+                Format::Zstd => "unpack it with `zstd -d --long=31` and name the .img that comes out".into(),
+                _ => "unpack it with `xz -dk` and name the .img that comes out".into(),
+            },
             Self::TooLarge { .. } => "no card is that large: this is not the image you meant".into(),
             Self::NoRoom { .. } | Self::Cache { .. } => {
                 "make room there, or set XDG_CACHE_HOME to a place that has it".into()

@@ -36,7 +36,7 @@ use crate::watch::{Phase, Watch};
 use cache::Memory;
 use file::{FileAt, Identity};
 use unpack::Packing;
-pub(crate) use unpack::{XZ_MEMORY, ZSTD_WINDOW};
+pub(crate) use unpack::{memory_refused, XZ_MEMORY, ZSTD_WINDOW};
 use xz::Index;
 pub(crate) use xz::XzImage;
 

@@ -351,6 +351,41 @@ fn a_bomb_is_refused() {
 }
 
 #[test]
+fn a_packing_that_wants_too_much_memory_is_not_called_damaged() {
+    let image = image(100_000, 15);
+    let mut packed = xz(&image, 1 << 20, Check::Crc32);
+    // The size of the dictionary in the first block's header, whose CRC32 stands at its end (.xz file format 1.2.1,
+    // sections 3.1 and 5.3.1): over 2 GiB.
+    let end = 12 + (usize::from(packed[12]) + 1) * 4;
+    let lzma2 = packed[12..end].windows(2).position(|pair| pair == [0x21, 1]);
+    packed[12 + lzma2.unwrap() + 2] = 39;
+    let crc = crc32fast::hash(&packed[12..end - 4]).to_le_bytes();
+    packed[end - 4..end].copy_from_slice(&crc);
+    // A frame with a window of 1 GiB and a raw block of nothing (RFC 8878, sections 3.1.1.1.2 and 3.1.1.2).
+    let zstd = b"\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00".to_vec();
+    for (packed, format, most, tool) in [
+        (packed, Format::Xz, 72, "xz -dk"),
+        (zstd, Format::Zstd, 128, "--long=31"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let packing = Packing {
+            file: &packed,
+            format,
+            name: "large",
+            limit: MAX_IMAGE,
+        };
+        let path = dir.path().join("image");
+        let refused = unwatched(|watch| unpack::unpack(&packing, &path, watch)).unwrap_err();
+        let said = format!(
+            "unpacking the base image large needs over {} bytes of memory",
+            most << 20
+        );
+        assert_eq!(refused.to_string(), said);
+        assert!(refused.hint().unwrap().contains(tool));
+    }
+}
+
+#[test]
 fn a_built_in_base_needs_no_file() {
     let image = image(1_000_000, 11);
     let packed: &'static [u8] = xz(&image, 1 << 20, Check::Crc64).leak();

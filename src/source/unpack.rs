@@ -61,7 +61,7 @@ pub(super) fn unpack(
         if watch.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
-        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| damaged(packing, done, &error))?;
+        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| failure(packing, done, &error))?;
         let Some(piece) = buffer.get(..filled).filter(|piece| !piece.is_empty()) else {
             break;
         };
@@ -108,7 +108,15 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn damaged(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
+/// Why unpacking ended after `done` bytes.
+fn failure(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
+    if let Some(limit) = memory_refused(error) {
+        return SourceError::Memory {
+            name: packing.name.into(),
+            format: packing.format,
+            limit,
+        };
+    }
     let what = match error.kind() {
         io::ErrorKind::UnexpectedEof => "it is cut off".into(),
         _ => error.to_string(),
@@ -118,6 +126,17 @@ fn damaged(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
         done,
         what,
     }
+}
+
+/// The memory in bytes that a reader refused to take, where `error` says that it did.
+pub(crate) fn memory_refused(error: &io::Error) -> Option<u64> {
+    let of_xz = error.get_ref()?.downcast_ref::<xz2::stream::Error>();
+    if of_xz == Some(&xz2::stream::Error::MemLimit) {
+        return Some(XZ_MEMORY);
+    }
+    // zstd has nothing but the text of its `ZSTD_error_frameParameter_windowTooLarge`.
+    let of_zstd = error.to_string().contains("too much memory");
+    of_zstd.then_some(1 << ZSTD_WINDOW)
 }
 
 /// One reader for the three formats.
@@ -138,7 +157,7 @@ impl<'a> Reader<'a> {
                 at: 0,
             },
         );
-        let failed = |error: io::Error| damaged(packing, 0, &error);
+        let failed = |error: io::Error| failure(packing, 0, &error);
         Ok(match packing.format {
             Format::Xz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)

@@ -10,6 +10,9 @@
     reason = "files of the fuzzer, and a test fails by panicking"
 )]
 
+use palmfarm::block::ReadAt;
+use palmfarm::source::{BaseImage, CacheDir, Expect};
+
 #[path = "../../fuzz/entries.rs"]
 mod entries;
 #[path = "../../fuzz/seeds.rs"]
@@ -95,6 +98,31 @@ macro_rules! smoke {
             }
         }
     };
+}
+
+/// A stream that ends where its block should go on moves neither input nor output, which is to be noticed.
+#[test]
+fn a_block_that_ends_early_is_refused() {
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base.img.xz");
+        std::fs::write(&path, seeds::xz_that_ends_early()).unwrap();
+        let cancel = palmfarm::watch::Cancel::new();
+        let watch = palmfarm::watch::Watch {
+            progress: &palmfarm::watch::Silent,
+            cancel: &cancel,
+        };
+        let image = BaseImage::open(&path, Expect::Anything, &CacheDir::none(), watch).unwrap();
+        assert_eq!(image.size(), 4 << 20);
+        let error = image.read_exact_at(0, &mut [0; 512]).unwrap_err().to_string();
+        done.send(error).unwrap();
+    });
+    let error = waiting.recv_timeout(std::time::Duration::from_secs(60));
+    assert_eq!(
+        error.as_deref(),
+        Ok("the .xz block at 12 for byte 0 of the image is not as long as the index says")
+    );
 }
 
 smoke!(farm, table, xz, fat, ext4, overlay, firstboot, daemon, sums);

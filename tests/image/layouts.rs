@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use palmfarm::block::{ReadAt, Window};
+use palmfarm::fs::ext4::superblock_of;
+use palmfarm::map::{allocated, Range};
 use palmfarm::tree::{Access, Node, Tree, Volume};
 
-use crate::common::make::{self, Recipe};
+use crate::common;
+use crate::common::make::{self, FileBase, Image, Recipe};
 use crate::common::oracle::{self, Seen, SeenKind, Walk};
-use crate::common::{self, make::Image};
 use crate::{directory, edited, edits_of, file, link, root, tree, TIME, TOOLS};
 
 /// A plan with something of every kind.
@@ -206,6 +209,7 @@ fn check(recipe: &Recipe, tree: &Tree) {
     oracle::assert_whole(&image);
     let after = edited(&image, tree);
     oracle::assert_whole(&after);
+    assert_mapped(&after);
     assert_boot(&image, &after, tree);
     if !common::is_root() {
         println!("skipped: the kernel's view of {}: not root", recipe.name);
@@ -214,6 +218,25 @@ fn check(recipe: &Recipe, tree: &Tree) {
     let before = oracle::kernel_walk(&image);
     let found = oracle::kernel_walk(&after);
     assert_same(&found, &expected(&before, tree));
+}
+
+/// What was written left state and checksums as they must be for the map of free blocks to rely on them.
+fn assert_mapped(image: &Image) {
+    let base = FileBase::open(&image.path);
+    let free = |(start, size): (u64, u64)| {
+        let used = allocated(&base, &[Range { start, size }]).unwrap();
+        base.size() - used.total()
+    };
+    assert!(free(image.boot) > 1 << 20, "the FAT counts as used");
+    let window = Window::new(&base, image.root.0, image.root.1).unwrap();
+    let superblock = superblock_of(&window).unwrap();
+    let counted = superblock.free_blocks * u64::from(superblock.block_size);
+    let found = free(image.root);
+    // Where blocks are small, not all of those that are free make up 4 KiB.
+    assert!(
+        found <= counted && found > counted / 10 * 9,
+        "{found} bytes are free in the map, {counted} in the superblock"
+    );
 }
 
 /// What is on the FAT now is what was there, but for the plan.
@@ -298,6 +321,7 @@ fn a_large_filesystem_takes_large_files() {
     let after = image.copy();
     after.apply(&edits);
     oracle::assert_whole(&after);
+    assert_mapped(&after);
     let small = edits_of(&image, &plan_of_a_card()).unwrap();
     println!("a plan of a card is {} blocks", small.len());
 }

@@ -16,6 +16,7 @@ mod kernel;
 mod layouts;
 mod random;
 mod refused;
+mod surveyed;
 
 use std::sync::Arc;
 

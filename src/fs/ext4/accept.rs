@@ -161,6 +161,22 @@ impl Superblock {
                 partition,
             });
         }
+        self.check_state()?;
+        let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
+        unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
+        unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, "ro_compat"));
+        if !unknown.is_empty() {
+            return Err(Refusal::Features(FeatureNames(unknown)));
+        }
+        let lacking = names(!self.incompat & (EXTENTS | FILETYPE), &[], INCOMPAT, "incompat");
+        if !lacking.is_empty() {
+            return Err(Refusal::NoExt4(FeatureNames(lacking)));
+        }
+        self.check_sizes()
+    }
+
+    /// Whether what it says of itself is all there is: no journal to replay, no error, nothing left to delete.
+    pub(crate) fn check_state(&self) -> Result<(), Refusal> {
         if self.incompat & RECOVER != 0 {
             return Err(Refusal::NeedsRecovery);
         }
@@ -173,17 +189,7 @@ impl Superblock {
         if self.state != STATE_VALID {
             return Err(Refusal::NotClean(self.state));
         }
-        let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
-        unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
-        unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, "ro_compat"));
-        if !unknown.is_empty() {
-            return Err(Refusal::Features(FeatureNames(unknown)));
-        }
-        let lacking = names(!self.incompat & (EXTENTS | FILETYPE), &[], INCOMPAT, "incompat");
-        if !lacking.is_empty() {
-            return Err(Refusal::NoExt4(FeatureNames(lacking)));
-        }
-        self.check_sizes()
+        Ok(())
     }
 
     /// With checksums, blocks of 2 KiB get a wrong one in the second level of an extent tree, and inodes of 128

@@ -10,7 +10,7 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 use super::accept::Refusal;
 use super::superblock_of;
 use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
+use crate::fs::{FsError, Kind, Stat, VolumeReader};
 use crate::tree::{Access, CardPath, Volume};
 
 /// How many symlinks one path may lead through (`path_resolution(7)`).
@@ -19,8 +19,13 @@ const MOST_LINKS: u32 = 40;
 /// The longest target, in bytes (`PATH_MAX`).
 const LONGEST_TARGET: u64 = 4096;
 
-/// Entries of a directory that are listed.
-const MOST_ENTRIES: usize = 100_000;
+/// Entries of a directory that are listed: 4 MiB of the longest names, and many times what any directory has that is
+/// looked into.
+const MOST_ENTRIES: usize = 1 << 14;
+
+/// Bytes of a directory that is looked into: a million names. The library reads it to its end for a name that is not
+/// there, and blocks of it may all be one and the same.
+const LARGEST_DIRECTORY: u64 = 64 << 20;
 
 /// An ext4 filesystem, read only. A journal that was not replayed is taken into account.
 pub struct Ext4Reader(Ext4);
@@ -47,9 +52,10 @@ impl Ext4Reader {
                 partition: medium.size(),
             }));
         }
-        Ext4::load(Box::new(Source(medium)))
-            .map(Self)
-            .map_err(failed("opening", "/"))
+        let opened = Ext4::load(Box::new(Source(medium))).map_err(failed("opening", "/"))?;
+        let root = opened.symlink_metadata("/").map_err(failed("reading", "/"))?;
+        check_directory("/", &root)?;
+        Ok(Self(opened))
     }
 
     /// `path` without symlinks, and what is there; `None` where there is nothing. Whether a symlink at the very end
@@ -75,6 +81,7 @@ impl Ext4Reader {
                 Err(error) if is_absence(&error) => return Ok(None),
                 Err(error) => return Err(failed("reading", &next)(error)),
             };
+            check_directory(&next, &metadata)?;
             let follow = !todo.is_empty() || last == Last::Follow;
             if !(metadata.is_symlink() && follow) {
                 real = next;
@@ -182,7 +189,7 @@ impl VolumeReader for Ext4Reader {
             .map_err(failed("reading", &real))
     }
 
-    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError> {
+    fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError> {
         let real = match path {
             None => String::new(),
             Some(path) => match self.resolve(path, Last::Follow)? {
@@ -197,32 +204,35 @@ impl VolumeReader for Ext4Reader {
             },
         };
         let dir = if real.is_empty() { "/" } else { &real };
-        let mut listed = Vec::new();
-        for entry in self
-            .0
-            .read_dir(dir)
-            .map_err(failed("listing", dir))?
-            .take(MOST_ENTRIES)
-        {
+        let mut names = Vec::new();
+        let entries = self.0.read_dir(dir).map_err(failed("listing", dir))?;
+        for entry in entries.take(MOST_ENTRIES) {
             let entry = entry.map_err(failed("listing", dir))?;
             let name = entry.file_name();
-            let Ok(name) = name.as_str() else { continue };
-            if name == "." || name == ".." {
-                continue;
-            }
-            let full = format!("{real}/{name}");
-            let metadata = self
-                .0
-                .symlink_metadata(full.as_str())
-                .map_err(failed("reading", &full))?;
-            listed.push(Listed {
-                name: name.to_owned(),
-                stat: self.stat_of(&full, &metadata)?,
-            });
+            names.extend(
+                name.as_str()
+                    .ok()
+                    .filter(|name| !matches!(*name, "." | ".."))
+                    .map(str::to_owned),
+            );
         }
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listed)
+        names.sort();
+        Ok(names)
     }
+}
+
+/// Whether `path`, where it is a directory, is one that is looked into.
+fn check_directory(path: &str, metadata: &Metadata) -> Result<(), FsError> {
+    let size = metadata.len();
+    if metadata.is_dir() && size > LARGEST_DIRECTORY {
+        return Err(FsError::Damaged {
+            volume: Volume::Root,
+            what: format!(
+                "the directory {path} has {size} bytes, more than the {LARGEST_DIRECTORY} that are read"
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// The errors that mean that nothing is there.

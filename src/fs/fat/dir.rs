@@ -10,7 +10,7 @@ use crate::fs::FsError;
 pub(super) const ENTRY: usize = 32;
 
 /// Bytes that a directory may have (specification: 65,536 entries).
-const MOST_BYTES: usize = 65_536 * ENTRY;
+pub(super) const MOST_BYTES: usize = 65_536 * ENTRY;
 
 const DIRECTORY: u8 = 0x10;
 const VOLUME_ID: u8 = 0x08;
@@ -64,7 +64,8 @@ pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec
     };
     let cluster_size = usize::try_from(volume.cluster_size).unwrap_or(MOST_BYTES);
     let mut bytes = Vec::new();
-    for cluster in volume.chain(first)? {
+    for cluster in volume.chain(first) {
+        let cluster = cluster?;
         let from = bytes.len();
         if from >= MOST_BYTES {
             return Err(damaged("a directory has more than 65536 entries".into()));

@@ -57,3 +57,6 @@ fn damaged(what: String) -> super::FsError {
         what,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use super::time::seconds;
 use super::volume::FatVolume;
 use super::{damaged, FatRefusal};
 use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Listed, Stat, VolumeReader};
+use crate::fs::{FsError, Kind, Stat, VolumeReader};
 use crate::tree::{CardPath, Volume};
 
 /// A FAT16 or FAT32, read only.
@@ -125,23 +125,20 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         if size == 0 {
             return Ok(Some(Vec::new()));
         }
-        let mut left = usize::try_from(size).unwrap_or(0);
-        let chain = self.volume.chain(entry.first)?;
+        // What follows the last cluster that is needed is not looked at.
+        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
         let cluster = usize::try_from(self.volume.cluster_size).unwrap_or(0);
-        if left > chain.len().saturating_mul(cluster) {
-            return Err(damaged(format!(
-                "{path} has {size} bytes, more than its clusters"
-            )));
-        }
-        let mut content = vec![0; left];
-        for (part, number) in content.chunks_mut(cluster.max(1)).zip(chain) {
+        let mut chain = self.volume.chain(entry.first);
+        for part in content.chunks_mut(cluster.max(1)) {
+            let number = chain
+                .next()
+                .ok_or_else(|| damaged(format!("{path} has {size} bytes, more than its clusters")))??;
             self.volume.bytes(self.volume.start(number), part)?;
-            left = left.saturating_sub(part.len());
         }
         Ok(Some(content))
     }
 
-    fn list(&self, path: Option<&CardPath>) -> Result<Vec<Listed>, FsError> {
+    fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError> {
         let dir = match path {
             None => Dir::Root,
             Some(path) => match self.find(path)? {
@@ -156,14 +153,8 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
             },
         };
         let bytes = dir::bytes_of(&self.volume, dir)?;
-        let mut listed: Vec<Listed> = dir::entries(&bytes)
-            .iter()
-            .map(|entry| Listed {
-                name: entry.name.clone(),
-                stat: Self::stat_of(entry),
-            })
-            .collect();
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listed)
+        let mut names: Vec<String> = dir::entries(&bytes).into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        Ok(names)
     }
 }

@@ -223,27 +223,16 @@ impl<M: ReadAt> FatVolume<M> {
             .ok_or_else(|| damaged("its table ends within an entry".into()))
     }
 
-    /// The clusters of a chain, from `first` on.
-    pub(super) fn chain(&self, first: u32) -> Result<Vec<u32>, FsError> {
-        let mut chain = Vec::new();
-        let mut next = Some(first);
-        while let Some(cluster) = next {
-            if !self.has(cluster) {
-                return Err(damaged(format!(
-                    "a file starts at cluster {cluster}, which is none"
-                )));
-            }
-            if u32::try_from(chain.len()).is_ok_and(|len| len >= self.clusters) {
-                return Err(damaged(format!("the clusters from {first} on lead in a circle")));
-            }
-            chain.push(cluster);
-            next = match self.link(cluster)? {
-                Link::Next(cluster) => Some(cluster),
-                Link::End => None,
-                Link::Free => return Err(damaged(format!("cluster {cluster} is in use and free at once"))),
-            };
+    /// The clusters of a chain, from `first` on, as they are asked for: a chain may be as long as the table.
+    pub(super) fn chain(&self, first: u32) -> Chain<'_, M> {
+        Chain {
+            volume: self,
+            first,
+            next: Some(first),
+            seen: 0,
+            mark: None,
+            until: 1,
         }
-        Ok(chain)
     }
 
     /// Free clusters in the order in which they are taken, at most `most`.
@@ -259,6 +248,55 @@ impl<M: ReadAt> FatVolume<M> {
             }
         }
         Ok(free)
+    }
+}
+
+/// See [`FatVolume::chain`]. Ends after an error.
+pub(super) struct Chain<'a, M> {
+    volume: &'a FatVolume<M>,
+    first: u32,
+    next: Option<u32>,
+    seen: u64,
+    /// A cluster that was seen, kept until twice as many were: a circle comes back to one of them (Brent 1980).
+    mark: Option<u32>,
+    until: u64,
+}
+
+impl<M: ReadAt> Chain<'_, M> {
+    fn follow(&mut self, cluster: u32) -> Result<Option<u32>, FsError> {
+        if !self.volume.has(cluster) {
+            return Err(damaged(format!(
+                "a file starts at cluster {cluster}, which is none"
+            )));
+        }
+        if self.mark == Some(cluster) {
+            return Err(damaged(format!(
+                "the clusters from {} on lead in a circle",
+                self.first
+            )));
+        }
+        self.seen = self.seen.saturating_add(1);
+        if self.seen == self.until {
+            self.mark = Some(cluster);
+            self.until = self.until.saturating_mul(2);
+        }
+        match self.volume.link(cluster)? {
+            Link::Next(next) => Ok(Some(next)),
+            Link::End => Ok(None),
+            Link::Free => Err(damaged(format!("cluster {cluster} is in use and free at once"))),
+        }
+    }
+}
+
+impl<M: ReadAt> Iterator for Chain<'_, M> {
+    type Item = Result<u32, FsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let cluster = self.next.take()?;
+        Some(self.follow(cluster).map(|next| {
+            self.next = next;
+            cluster
+        }))
     }
 }
 

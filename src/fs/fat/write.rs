@@ -11,10 +11,11 @@ use std::io::{self, Write};
 
 use fatfs::{FileSystem, FsOptions};
 
-use super::dir;
+use super::damaged;
+use super::dir::{self, DirEntry};
 use super::read::{FatReader, Found};
 use super::time::Frozen;
-use super::volume::RootDir;
+use super::volume::{FatVolume, RootDir};
 use crate::block::{length, Cursor, WriteAt};
 use crate::fs::{FsError, RootfsWriter};
 use crate::tree::{CardPath, Node, Volume};
@@ -87,9 +88,7 @@ impl<M: WriteAt> FatWriter<M> {
                 }
                 Found::Entry(entry) => {
                     fits(path, node, entry.is_dir)?;
-                    if entry.first != 0 {
-                        reader.volume().chain(entry.first)?;
-                    }
+                    chain_ends(reader.volume(), path, &entry)?;
                 }
                 Found::Nothing => {
                     if let Node::Dir { .. } = node {
@@ -226,6 +225,31 @@ fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsE
         }
     }
     Ok(())
+}
+
+/// Whether the clusters of what is there have an end where they should: the library follows them to wherever that is.
+fn chain_ends<M: WriteAt>(volume: &FatVolume<&M>, path: &CardPath, entry: &DirEntry) -> Result<(), FsError> {
+    if entry.first == 0 {
+        return Ok(());
+    }
+    let bytes = if entry.is_dir {
+        u64::try_from(dir::MOST_BYTES).unwrap_or(u64::MAX)
+    } else {
+        u64::from(entry.size)
+    };
+    let most = bytes.div_ceil(volume.cluster_size);
+    let mut chain = volume.chain(entry.first);
+    for _ in 0..most {
+        if chain.next().transpose()?.is_none() {
+            return Ok(());
+        }
+    }
+    match chain.next().transpose()? {
+        None => Ok(()),
+        Some(_) => Err(damaged(format!(
+            "{path} has more clusters than {most}, which is what {bytes} bytes take"
+        ))),
+    }
 }
 
 /// Whether `node` can take the place of what is there.

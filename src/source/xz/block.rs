@@ -6,7 +6,7 @@
 //! here.
 
 use sha2::{Digest, Sha256};
-use xz2::stream::{Action, Error, Stream, IGNORE_CHECK};
+use xz2::stream::{Action, Error, Status, Stream, IGNORE_CHECK};
 
 use super::index::{Block, Check};
 use super::{XzError, ZeroBlocks};
@@ -61,8 +61,7 @@ impl<'a> BlockDecoder<'a> {
     /// Turn to `block`; `true` where it is known to hold nothing but zeroes, and need not be decoded.
     pub(crate) fn begin(&mut self, block: &Block) -> Result<bool, XzError> {
         if self.current.take().is_some() {
-            // Somewhere in the middle of the block before: of no use for the next.
-            self.decoder = None;
+            self.forget();
         }
         self.input.turn_to(block)?;
         let plausible = ZeroBlocks::plausible(block);
@@ -84,26 +83,53 @@ impl<'a> BlockDecoder<'a> {
 
     /// The next bytes of the block, exactly `out.len()` of them.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<(), XzError> {
-        let mut current = self.current.take();
-        if let Some(current) = &mut current {
-            let decoder = Decoder::for_block(&mut self.decoder, &current.block)?;
-            let mut done = 0;
-            while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-                if self.input.rest()?.is_empty() {
-                    return Err(current.wrong_length());
-                }
-                done += decoder.step(&current.block, &mut self.input, rest)?;
-            }
-            current.take(out);
+        let filled = self.decode(out);
+        if filled.is_err() {
+            self.forget();
         }
-        // Put back only now: after an error there is no block, and `begin` makes a new decoder.
-        self.current = current;
-        Ok(())
+        filled
     }
 
     /// Take what follows the last byte, and compare the block's check.
     pub(crate) fn end(&mut self) -> Result<(), XzError> {
-        let Some(mut current) = self.current.take() else {
+        let ended = self.verify();
+        self.current = None;
+        if ended.is_err() {
+            self.forget();
+        }
+        ended
+    }
+
+    /// Give up the block and the decoder, which stands somewhere in the middle of it: of no use for any other.
+    fn forget(&mut self) {
+        self.current = None;
+        self.decoder = None;
+    }
+
+    fn decode(&mut self, out: &mut [u8]) -> Result<(), XzError> {
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        let decoder = Decoder::for_block(&mut self.decoder, &current.block)?;
+        let mut done = 0;
+        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            if self.input.rest()?.is_empty() {
+                return Err(current.wrong_length());
+            }
+            let left = self.input.len();
+            let made = decoder.step(current, &mut self.input, rest)?;
+            // What stands still once does so for ever.
+            if made == 0 && self.input.len() == left {
+                return Err(current.wrong_length());
+            }
+            done += made;
+        }
+        current.take(out);
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<(), XzError> {
+        let Some(current) = &mut self.current else {
             return Ok(());
         };
         let decoder = Decoder::for_block(&mut self.decoder, &current.block)?;
@@ -111,13 +137,11 @@ impl<'a> BlockDecoder<'a> {
         let mut beyond = [0; 1];
         while !self.input.rest()?.is_empty() {
             let left = self.input.len();
-            if decoder.step(&current.block, &mut self.input, &mut beyond)? > 0 || self.input.len() == left {
-                self.decoder = None;
+            if decoder.step(current, &mut self.input, &mut beyond)? > 0 || self.input.len() == left {
                 return Err(current.wrong_length());
             }
         }
         if current.filled != current.block.unpacked() {
-            self.decoder = None;
             return Err(current.wrong_length());
         }
         let mut stored = [0; 32];
@@ -244,12 +268,17 @@ impl Decoder {
     }
 
     /// Decode from `input` into `out` as far as either reaches; how many bytes were decoded.
-    fn step(&mut self, block: &Block, input: &mut Input<'_>, out: &mut [u8]) -> Result<usize, XzError> {
+    fn step(&mut self, current: &Current, input: &mut Input<'_>, out: &mut [u8]) -> Result<usize, XzError> {
         let (read, wrote) = (self.stream.total_in(), self.stream.total_out());
         let rest = input.held.get(input.used..).unwrap_or_default();
-        self.stream
+        let status = self
+            .stream
             .process(rest, out, Action::Run)
-            .map_err(|error| failure(block, error))?;
+            .map_err(|error| failure(&current.block, error))?;
+        // Blocks are all that it is given: an index and a footer can only lie where the block should go on.
+        if status == Status::StreamEnd {
+            return Err(current.wrong_length());
+        }
         let moved = |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(0);
         input.used = input.used.saturating_add(moved(self.stream.total_in(), read));
         Ok(moved(self.stream.total_out(), wrote))
@@ -313,3 +342,7 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "block_tests.rs"]
+mod tests;

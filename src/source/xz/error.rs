@@ -75,6 +75,12 @@ pub enum XzError {
         /// How many there may be.
         limit: usize,
     },
+    /// More streams, one after the other, than are kept in memory.
+    #[error("the .xz file is made of over {limit} streams")]
+    TooManyStreams {
+        /// How many there may be.
+        limit: usize,
+    },
     /// More bytes than any card has.
     #[error("the .xz file unpacks to over {limit} bytes")]
     TooLarge {
@@ -129,9 +135,11 @@ impl XzError {
             Self::TrailingGarbage { .. } | Self::Padding { .. } => {
                 "something was appended to the file; fetch it again"
             }
-            Self::CheckKind(_) | Self::Memory { .. } | Self::TooManyBlocks { .. } | Self::TooLarge { .. } => {
-                "unpack it with `xz -dk` and name the .img that comes out"
-            }
+            Self::CheckKind(_)
+            | Self::Memory { .. }
+            | Self::TooManyBlocks { .. }
+            | Self::TooManyStreams { .. }
+            | Self::TooLarge { .. } => "unpack it with `xz -dk` and name the .img that comes out",
             _ => "the file is damaged; compare its SHA-256 with the publisher's and fetch it again",
         }
     }

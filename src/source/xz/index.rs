@@ -1,7 +1,7 @@
 //! The index of an .xz file: where every block lies, read from the end of the file without decoding any.
 //!
 //! The file is untrusted. Every length is checked against what is left of the file before it is used, the index is
-//! read piece by piece, and what is kept is bounded by [`MAX_BLOCKS`].
+//! read piece by piece, and what is kept is bounded by [`MAX_BLOCKS`] and [`MAX_STREAMS`].
 
 use std::ops::Range;
 
@@ -11,6 +11,10 @@ use crate::source::MAX_IMAGE;
 
 /// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;
+
+/// The most streams that are kept; an empty one takes 32 bytes of the file. An image of 64 GiB that was packed 1 MiB at
+/// a time into streams of their own has so many.
+const MAX_STREAMS: usize = 1 << 16;
 
 /// Stream header and stream footer are 12 bytes each (sections 2.1.1 and 2.1.2).
 const HEADER: u64 = 12;
@@ -163,6 +167,9 @@ impl Index {
         while end > 0 || found.is_empty() {
             let stream_end = strip_padding(file, end)?;
             let stream = read_stream(file, stream_end, MAX_BLOCKS - blocks)?;
+            if found.len() >= MAX_STREAMS {
+                return Err(XzError::TooManyStreams { limit: MAX_STREAMS });
+            }
             let padding = end.saturating_sub(stream_end);
             if !padding.is_multiple_of(4) {
                 return Err(XzError::Padding { len: padding });

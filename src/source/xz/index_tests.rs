@@ -174,3 +174,14 @@ fn no_flipped_bit_goes_unnoticed() {
         }
     }
 }
+
+#[test]
+fn streams_without_blocks_are_counted() {
+    let empty = xz(&[], 4096, Kind::None);
+    let most = empty.repeat(MAX_STREAMS);
+    let index = Index::read(&most).unwrap();
+    assert_eq!((index.len(), index.size()), (0, 0));
+    check(&[&most[..], &empty].concat(), |error| {
+        matches!(error, XzError::TooManyStreams { limit: MAX_STREAMS })
+    });
+}
