@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};
-use crate::fs::ext4::{superblock_of, Ext4Reader, Superblock};
+use crate::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
 use crate::fs::fat::FatReader;
 use crate::fs::{FsError, VolumeReader};
 use crate::part::Layout;
@@ -61,6 +61,20 @@ pub enum SurveyError {
     Path(#[from] BadPath),
 }
 
+/// The FAT partition of a base, open for reading: a card whose root filesystem is beyond reading still has its report
+/// there.
+///
+/// # Errors
+/// [`SurveyError::Outside`], [`SurveyError::Fs`].
+pub fn boot<M: ReadAt + Clone + 'static>(
+    image: &M,
+    layout: &Layout,
+) -> Result<FatReader<Window<M>>, SurveyError> {
+    let window = layout.boot.span.of(image.clone());
+    let window = window.ok_or(SurveyError::Outside(Volume::Boot))?;
+    FatReader::open(window).map_err(in_volume(Volume::Boot))
+}
+
 /// The two filesystems of a base, open for reading.
 pub struct Volumes<M: ReadAt> {
     boot: FatReader<Window<M>>,
@@ -73,20 +87,21 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
     /// # Errors
     /// [`SurveyError::Outside`], [`SurveyError::Fs`].
     pub fn open(image: &M, layout: &Layout) -> Result<Self, SurveyError> {
-        let boot = layout
-            .boot
-            .span
-            .of(image.clone())
-            .ok_or(SurveyError::Outside(Volume::Boot))?;
         let root = layout
             .root
             .span
             .of(image.clone())
             .ok_or(SurveyError::Outside(Volume::Root))?;
         Ok(Self {
-            boot: FatReader::open(boot).map_err(in_volume(Volume::Boot))?,
+            boot: boot(image, layout)?,
             root: Ext4Reader::open(root).map_err(in_volume(Volume::Root))?,
         })
+    }
+
+    /// What became of what stands in the root filesystem's journal only.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        self.root.journal()
     }
 
     /// The reader of `volume`.

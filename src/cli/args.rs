@@ -216,6 +216,6 @@ pub struct Flash {
 pub struct Inspect {
     /// An image (compressed or not) or a card
     pub image: PathBuf,
-    /// Print this file instead: `boot:PATH` or `root:PATH`
+    /// Print this file, or the names in this folder, instead: `boot:PATH` or `root:PATH`
     pub path: Option<String>,
 }

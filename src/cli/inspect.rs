@@ -9,12 +9,13 @@ use serde_json::{json, Value};
 
 use super::args::Inspect;
 use super::progress::{Audience, Shown};
-use super::say::event;
+use super::say::{event, note_line};
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::{printable, size_text, ReadableCard};
-use crate::fs::READ_LIMIT;
+use crate::fs::ext4::Journal;
+use crate::fs::{Kind, VolumeReader, READ_LIMIT};
 use crate::part::{Layout, LayoutError};
 use crate::source::{BaseImage, Expect, Sha256Sum};
 use crate::survey::{self, Volumes};
@@ -46,6 +47,11 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
         let context = format!("reading the partitions of {}", args.image.display());
         Failure::new(Outcome::Refused, anyhow::Error::new(error).context(context)).hint(hint)
     })?;
+    if let Some(path) = args.path.as_deref().and_then(|path| path.strip_prefix("boot:")) {
+        shown.clear();
+        let boot = survey::boot(&image.bytes, &layout).or_fail(Outcome::Refused)?;
+        return print_file(&boot, Volume::Boot, path);
+    }
     let facts = survey::survey(&image.bytes, &layout).map_err(|error| from_farm::refused(error.into()))?;
     let base = Inspected {
         layout,
@@ -54,10 +60,20 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
     };
     shown.clear();
     let volumes = Volumes::open(&image.bytes, &base.layout).or_fail(Outcome::Refused)?;
-    match &args.path {
-        Some(path) => print_file(&volumes, path),
-        None => summary(&base, &volumes, voice),
+    if volumes.journal() == Journal::PassedOver && voice == Voice::People {
+        note_line!(
+            "the root filesystem was not unmounted, and its journal cannot be read here: what was written last may be \
+             missing or half there. `e2fsck -p` on the partition replays it"
+        );
     }
+    let Some(path) = &args.path else {
+        return summary(&base, &volumes, voice);
+    };
+    let Some(("root", path)) = path.split_once(':') else {
+        let error = anyhow!("{path:?} does not say on which partition it lies");
+        return Err(Failure::new(Outcome::Usage, error).hint("begin it with boot: or root:"));
+    };
+    print_file(volumes.reader(Volume::Root), Volume::Root, path)
 }
 
 type Opened = Volumes<Arc<dyn ReadAt>>;
@@ -100,23 +116,29 @@ fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
     })
 }
 
-fn print_file(volumes: &Opened, path: &str) -> Ended {
-    let (volume, rest) = match path.split_once(':') {
-        Some(("boot", rest)) => (Volume::Boot, rest),
-        Some(("root", rest)) => (Volume::Root, rest),
-        _ => {
-            let error = anyhow!("{path:?} does not say on which partition it lies");
-            return Err(Failure::new(Outcome::Usage, error).hint("begin it with boot: or root:"));
-        }
+/// A file as it is, or the names in a folder.
+fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str) -> Ended {
+    let names = |path: Option<&CardPath>| {
+        let names = reader.names(path).or_fail(Outcome::Refused)?;
+        let lines: String = names
+            .iter()
+            .map(|name| format!("{}\n", printable(name)))
+            .collect();
+        written(lines.as_bytes())
     };
-    let path = CardPath::new(rest).or_fail(Outcome::Usage)?;
-    let content = volumes
-        .reader(volume)
-        .read(&path, READ_LIMIT)
-        .or_fail(Outcome::Refused)?;
-    let content =
-        content.ok_or_else(|| Failure::new(Outcome::Refused, anyhow!("there is no file {volume}:{path}")))?;
-    written(&content)
+    if path.trim_matches('/').is_empty() {
+        return names(None);
+    }
+    let path = CardPath::new(path).or_fail(Outcome::Usage)?;
+    if let Some(content) = reader.read(&path, READ_LIMIT).or_fail(Outcome::Refused)? {
+        return written(&content);
+    }
+    let error = match reader.stat_through(&path).or_fail(Outcome::Refused)? {
+        Some(stat) if stat.kind == Kind::Dir => return names(Some(&path)),
+        Some(_) => anyhow!("{volume}:{path} is no regular file"),
+        None => anyhow!("there is no file {volume}:{path}"),
+    };
+    Err(Failure::new(Outcome::Refused, error))
 }
 
 fn summary(base: &Inspected, volumes: &Opened, voice: Voice) -> Ended {

@@ -2,16 +2,13 @@
 //! Documentation/filesystems/ext4, "Checksums"). It must never trust what the kernel would not.
 
 use super::Fields;
-use crate::fs::ext4::{crc16, crc32c, Superblock};
+use crate::fs::ext4::{crc16, crc32c, Superblock, METADATA_CSUM};
 
 /// `INCOMPAT_CSUM_SEED`: the seed of checksums is in the superblock.
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 
 /// `RO_COMPAT_GDT_CSUM`: group descriptors have a CRC-16.
 const RO_GDT_CSUM: u32 = 0x10;
-
-/// `RO_COMPAT_METADATA_CSUM`: everything has a CRC-32C.
-const RO_METADATA_CSUM: u32 = 0x400;
 
 /// `bg_checksum`, and what comes after it in a descriptor.
 const CHECKSUM: usize = 0x1E;
@@ -33,7 +30,7 @@ impl Checks {
         let superblock = Superblock::parse(raw).ok()?;
         superblock.check_state().ok()?;
         let uuid = raw.get(0x68..0x78)?;
-        if superblock.ro_compat & RO_METADATA_CSUM == 0 {
+        if superblock.ro_compat & METADATA_CSUM == 0 {
             let of_descriptors = superblock.ro_compat & RO_GDT_CSUM != 0;
             return Some(if of_descriptors {
                 Self::Descriptors(crc16(u16::MAX, uuid))

@@ -17,6 +17,7 @@ mod layouts;
 mod random;
 mod refused;
 mod surveyed;
+mod unclean;
 
 use std::sync::Arc;
 

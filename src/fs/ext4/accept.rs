@@ -5,16 +5,14 @@
 
 use std::fmt;
 
-use super::superblock::Superblock;
+use super::superblock::{Superblock, METADATA_CSUM, RECOVER};
 
 /// `s_state`: cleanly unmounted; errors detected.
 const STATE_VALID: u16 = 0x1;
 const STATE_ERROR: u16 = 0x2;
 
-const METADATA_CSUM: u32 = 0x400;
 const EXTENTS: u32 = 0x40;
 const FILETYPE: u32 = 0x2;
-const RECOVER: u32 = 0x4;
 const ORPHAN_PRESENT: u32 = 0x1_0000;
 
 /// Why a filesystem is not edited. One variant per reason, since each has its own way out.

@@ -10,8 +10,9 @@ mod write;
 
 /// CRC-32C and CRC-16 as ext4 chains them: the register goes in and comes out as it is.
 pub(crate) use fs_ext4::checksum::{crc16, linux_crc32c as crc32c};
-pub use read::Ext4Reader;
+pub use read::{Ext4Reader, Journal};
 pub use superblock::Superblock;
+pub(crate) use superblock::METADATA_CSUM;
 pub use write::Ext4Writer;
 
 use crate::block::ReadAt;

@@ -4,10 +4,12 @@
 //! memory by them.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
 use super::accept::Refusal;
+use super::superblock::{METADATA_CSUM, OFFSET, RECOVER};
 use super::superblock_of;
 use crate::block::ReadAt;
 use crate::fs::{FsError, Kind, Stat, VolumeReader};
@@ -27,16 +29,47 @@ const MOST_ENTRIES: usize = 1 << 14;
 /// there, and blocks of it may all be one and the same.
 const LARGEST_DIRECTORY: u64 = 64 << 20;
 
-/// An ext4 filesystem, read only. A journal that was not replayed is taken into account.
-pub struct Ext4Reader(Ext4);
+/// An ext4 filesystem, read only. A journal that was not replayed is taken into account where the library can read it.
+pub struct Ext4Reader {
+    ext4: Ext4,
+    journal: Journal,
+}
 
-struct Source<M>(M);
+/// What became of what stands in the journal only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// It is taken into account, or there is nothing.
+    Read,
+    /// It is passed over: what was written last may be missing, or half there.
+    PassedOver,
+}
+
+struct Source<M> {
+    medium: Arc<M>,
+    journal: Journal,
+}
 
 impl<M: ReadAt> Ext4Read for Source<M> {
     fn read(&mut self, start_byte: u64, dst: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.read_exact_at(start_byte, dst)?)
+        self.medium.read_exact_at(start_byte, dst)?;
+        if self.journal == Journal::PassedOver {
+            // As if it had been unmounted: the library then looks into no journal.
+            let at = INCOMPAT
+                .checked_sub(start_byte)
+                .and_then(|at| usize::try_from(at).ok());
+            if let Some(byte) = at.and_then(|at| dst.get_mut(at)) {
+                *byte &= !RECOVER_LOW;
+            }
+        }
+        Ok(())
     }
 }
+
+/// Where the lowest byte of `s_feature_incompat` is, in bytes from the start of the filesystem.
+const INCOMPAT: u64 = OFFSET + 0x60;
+
+/// [`RECOVER`] in that byte.
+const RECOVER_LOW: u8 = 0x4;
 
 impl Ext4Reader {
     /// The filesystem on `medium`.
@@ -52,10 +85,28 @@ impl Ext4Reader {
                 partition: medium.size(),
             }));
         }
-        let opened = Ext4::load(Box::new(Source(medium))).map_err(failed("opening", "/"))?;
-        let root = opened.symlink_metadata("/").map_err(failed("reading", "/"))?;
+        let medium = Arc::new(medium);
+        let load = |journal| {
+            let medium = Arc::clone(&medium);
+            Ext4::load(Box::new(Source { medium, journal }))
+        };
+        // The library replays journals with checksums, which only filesystems with checksums have; only those have one
+        // of the superblock, too, which a changed bit would not fit.
+        let may_pass = superblock.incompat & RECOVER != 0 && superblock.ro_compat & METADATA_CSUM == 0;
+        let (ext4, journal) = match load(Journal::Read) {
+            Err(_) if may_pass => (load(Journal::PassedOver), Journal::PassedOver),
+            loaded => (loaded, Journal::Read),
+        };
+        let ext4 = ext4.map_err(failed("opening", "/"))?;
+        let root = ext4.symlink_metadata("/").map_err(failed("reading", "/"))?;
         check_directory("/", &root)?;
-        Ok(Self(opened))
+        Ok(Self { ext4, journal })
+    }
+
+    /// What became of what stands in the journal only.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        self.journal
     }
 
     /// `path` without symlinks, and what is there; `None` where there is nothing. Whether a symlink at the very end
@@ -76,7 +127,7 @@ impl Ext4Reader {
                 _ => {}
             }
             let next = format!("{real}/{part}");
-            let metadata = match self.0.symlink_metadata(next.as_str()) {
+            let metadata = match self.ext4.symlink_metadata(next.as_str()) {
                 Ok(metadata) => metadata,
                 Err(error) if is_absence(&error) => return Ok(None),
                 Err(error) => return Err(failed("reading", &next)(error)),
@@ -108,7 +159,7 @@ impl Ext4Reader {
             return Ok(Some((real, metadata)));
         }
         let dir = if real.is_empty() { "/" } else { &real };
-        let metadata = self.0.symlink_metadata(dir).map_err(failed("reading", dir))?;
+        let metadata = self.ext4.symlink_metadata(dir).map_err(failed("reading", dir))?;
         Ok(Some((real, metadata)))
     }
 
@@ -120,7 +171,7 @@ impl Ext4Reader {
             });
         }
         let target = self
-            .0
+            .ext4
             .read_link(path)
             .map_err(failed("reading the symlink", path))?;
         Ok(target.as_ref().to_vec())
@@ -183,7 +234,7 @@ impl VolumeReader for Ext4Reader {
                 limit,
             });
         }
-        self.0
+        self.ext4
             .read(real.as_str())
             .map(Some)
             .map_err(failed("reading", &real))
@@ -205,7 +256,7 @@ impl VolumeReader for Ext4Reader {
         };
         let dir = if real.is_empty() { "/" } else { &real };
         let mut names = Vec::new();
-        let entries = self.0.read_dir(dir).map_err(failed("listing", dir))?;
+        let entries = self.ext4.read_dir(dir).map_err(failed("listing", dir))?;
         for entry in entries.take(MOST_ENTRIES) {
             let entry = entry.map_err(failed("listing", dir))?;
             let name = entry.file_name();

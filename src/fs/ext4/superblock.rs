@@ -12,6 +12,12 @@ const MAGIC: u16 = 0xEF53;
 /// The bit of `s_feature_incompat` that makes numbers of blocks 64 bits wide.
 const BIT64: u32 = 0x80;
 
+/// `INCOMPAT_RECOVER`: it was not unmounted, and its journal is to be replayed.
+pub const RECOVER: u32 = 0x4;
+
+/// `RO_COMPAT_METADATA_CSUM`: all metadata has a CRC-32C.
+pub const METADATA_CSUM: u32 = 0x400;
+
 /// What an editor must know of a filesystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
