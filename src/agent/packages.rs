@@ -7,6 +7,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use palmfarm_spec::names::package_parts;
+
 use crate::farm::{Change, Done, Trouble};
 use crate::program::{ask, run};
 use crate::root::Root;
@@ -153,12 +155,7 @@ fn not_in(installed: &str, packages: &[String]) -> Vec<String> {
         })
         .collect();
     let has = |wanted: &str| {
-        let (rest, version) = wanted
-            .split_once('=')
-            .map_or((wanted, None), |(rest, version)| (rest, Some(version)));
-        let (name, architecture) = rest
-            .split_once(':')
-            .map_or((rest, None), |(name, architecture)| (name, Some(architecture)));
+        let (name, architecture, version) = package_parts(wanted);
         installed.iter().any(|[package, of, is, provides]| {
             let fits = architecture.is_none_or(|wanted| wanted == *of || *of == "all");
             // Whether another package stands in for a version is apt's business.

@@ -61,9 +61,7 @@ impl Addresses {
             dns,
         } = ipv4
         {
-            all.own.push(format!("{address}/{prefix}"));
-            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
-            all.dns.extend(dns.iter().map(ToString::to_string));
+            all.add(address, *prefix, gateway.as_ref(), dns);
         }
         if let Ipv6::Static {
             address,
@@ -72,11 +70,15 @@ impl Addresses {
             dns,
         } = ipv6
         {
-            all.own.push(format!("{address}/{prefix}"));
-            all.gateways.extend(gateway.map(|gateway| gateway.to_string()));
-            all.dns.extend(dns.iter().map(ToString::to_string));
+            all.add(address, *prefix, gateway.as_ref(), dns);
         }
         all
+    }
+
+    fn add<A: ToString>(&mut self, address: &A, prefix: u8, gateway: Option<&A>, dns: &[A]) {
+        self.own.push(format!("{}/{prefix}", address.to_string()));
+        self.gateways.extend(gateway.map(A::to_string));
+        self.dns.extend(dns.iter().map(A::to_string));
     }
 
     /// What the template of `host`, the interface that has them, is filled with, for this version of systemd.

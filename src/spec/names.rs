@@ -77,18 +77,25 @@ pub fn user(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Name, architecture and version of `NAME[:ARCHITECTURE][=VERSION]`, as apt-get(8) takes them.
+#[must_use]
+pub fn package_parts(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (rest, version) = text
+        .split_once('=')
+        .map_or((text, None), |(rest, version)| (rest, Some(version)));
+    let (name, architecture) = rest
+        .split_once(':')
+        .map_or((rest, None), |(name, architecture)| (name, Some(architecture)));
+    (name, architecture, version)
+}
+
 /// A Debian package, perhaps with an architecture or a version: `nginx`, `libc6:armhf`, `nginx=1.18.0-0ubuntu1`
 /// (Debian Policy, section 5.6.1). apt-get reads a hyphen at the end as "remove".
 ///
 /// # Errors
 /// Why not.
 pub fn package(text: &str) -> Result<(), String> {
-    let (rest, version) = text
-        .split_once('=')
-        .map_or((text, None), |(rest, v)| (rest, Some(v)));
-    let (name, architecture) = rest
-        .split_once(':')
-        .map_or((rest, None), |(name, a)| (name, Some(a)));
+    let (name, architecture, version) = package_parts(text);
     if name.len() < 2 {
         return Err("a package's name has two characters or more".into());
     }

@@ -55,7 +55,10 @@ fn image_manifest_and_map_come_together() {
     let out = palmfarm(dir.path(), &["inspect", "out/palm.img"]);
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
     for (path, expect) in [
-        ("root:/etc/palmfarm", "firstboot.json\nlxd-preseed.yaml\nmanifest.json\n"),
+        (
+            "root:/etc/palmfarm",
+            "firstboot.json\nlxd-preseed.yaml\nmanifest.json\n",
+        ),
         ("boot:", "cmdline.txt\n"),
         ("root:/etc/hostname", "palm\n"),
     ] {
