@@ -63,6 +63,16 @@ pub enum Base {
     Verify(Verify),
     /// Say which image suits a board
     Suggest(Suggest),
+    /// Make room: take away what can be made again
+    Clean(Clean),
+}
+
+/// `palmfarm base clean`
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// Downloads, too
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `palmfarm base fetch`

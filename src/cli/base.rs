@@ -1,5 +1,5 @@
-//! `palmfarm base`: which images there are, downloading one, comparing one with what Ubuntu published, and which one
-//! suits a board.
+//! `palmfarm base`: which images there are, downloading one, comparing one with what Ubuntu published, which one suits a
+//! board, and making room again.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use anyhow::{anyhow, Context};
 use palmfarm_spec::farm::BaseRef;
 use serde_json::json;
 
-use super::args::{Base, Fetch, Suggest, Verify};
+use super::args::{Base, Clean, Fetch, Suggest, Verify};
 use super::progress::{Audience, Shown};
 use super::say::{answer, complaint_line, event, note_line};
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
-use crate::card::printable;
+use crate::card::{printable, size_text};
 use crate::download::boards::{self, Suggestion};
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS};
 use crate::regular;
-use crate::source::{file_digest, Sha256Sum};
+use crate::source::{self, file_digest, Sha256Sum};
 use crate::watch::Watch;
 
 /// Run one of the commands.
@@ -31,7 +31,29 @@ pub fn run(args: &Base, voice: Voice, audience: Audience) -> Ended {
         Base::Fetch(args) => fetch(args, voice, audience),
         Base::Verify(args) => verify(args, voice, audience),
         Base::Suggest(args) => suggest(args, voice),
+        Base::Clean(args) => clean(args, voice),
     }
+}
+
+fn clean(args: &Clean, voice: Voice) -> Ended {
+    let what = if args.all {
+        source::Clean::All
+    } else {
+        source::Clean::Unpacked
+    };
+    let cleaned = surroundings::as_invoker()?
+        .clean(what)
+        .context("making room in the cache")
+        .or_fail(Outcome::Failed)?;
+    let total: u64 = cleaned.iter().map(|one| one.size).sum();
+    match voice {
+        Voice::People => note_line!("took away {} files with {}", cleaned.len(), size_text(total)),
+        Voice::Json => {
+            let files: Vec<_> = cleaned.iter().map(|one| &one.path).collect();
+            event(&json!({"event": "cleaned", "files": files, "size": total}));
+        }
+    }
+    Ok(())
 }
 
 fn keys() -> Result<Vec<TrustedKey>, Failure> {
