@@ -1,9 +1,8 @@
 //! Free runs of a filesystem as they are found, in bounded memory.
 //!
 //! Cards are written in whole blocks, so that only whole blocks of the image count as free, and what is left of one at its
-//! end. A filesystem can be in more
-//! pieces than there is memory for; then the shortest count as used. It must never call anything free that it was not
-//! given.
+//! end. A filesystem can be in more pieces than there is memory for; then the shortest count as used. It must never call
+//! anything free that it was not given.
 
 use super::Extents;
 use crate::block::BLOCK;
