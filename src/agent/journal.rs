@@ -5,7 +5,7 @@
 //! checksum – a line torn by a power cut, wherever it now stands – says nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 
 use palmfarm_spec::report::{State, StepState};
 use serde_json::{json, Value};
@@ -110,7 +110,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Leave behind what no question below is about, if there is a lot of it.
+    /// Leave behind what no question below is about, if there is a lot of it. Only where nobody else may add something
+    /// meanwhile: the watch over the network does until it is confirmed.
     pub fn shorten(&mut self, root: &Root) -> io::Result<()> {
         if self.bytes <= LARGE {
             return Ok(());
@@ -123,28 +124,10 @@ impl Journal {
             last(|entry| matches!(entry, Entry::Run { .. })),
         ];
         self.entries = kept.into_iter().flatten().collect();
-        let mut text: String = self.entries.iter().map(line).collect();
-        // The watch over the network may have added a line since this was read, or add it while this is written: the
-        // old file, which then has no name any more, is asked once more.
-        let mut old = File::open(root.at(PATH))?;
-        let mut seen = u64::try_from(self.bytes).unwrap_or(u64::MAX);
-        if self.torn {
-            text.push('\n');
-        }
-        loop {
-            root.write(PATH, text.as_bytes())?;
-            let more = old.metadata()?.len().saturating_sub(seen);
-            if more == 0 {
-                break;
-            }
-            let mut added = Vec::new();
-            old.seek(SeekFrom::Start(seen))?;
-            old.read_to_end(&mut added)?;
-            seen = seen.saturating_add(u64::try_from(added.len()).unwrap_or(u64::MAX));
-            text.push_str(&String::from_utf8_lossy(&added));
-        }
-        *self = Self::parse(text.as_bytes());
-        Ok(())
+        let text: String = self.entries.iter().map(line).collect();
+        self.torn = false;
+        self.bytes = text.len();
+        root.write(PATH, text.as_bytes())
     }
 
     /// How many runs there were.

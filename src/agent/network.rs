@@ -16,6 +16,7 @@ use crate::bridge::IFUPDOWN_ACTIVE;
 use crate::confirm::{self, PAUSE};
 use crate::farm::{Change, Done, Trouble};
 use crate::journal::{Entry, Journal};
+use crate::lock;
 use crate::nic;
 use crate::program::ask;
 use crate::rollback;
@@ -23,6 +24,9 @@ use crate::root::Root;
 
 /// How long DHCP may take after a rollback: a client asks at 0, 2, 6, 14 and 30 s (RFC 2131, section 4.1).
 const DHCP: Duration = Duration::from_secs(45);
+
+/// The longest turn that the declared network has, but for its first.
+const LONGEST_TURN: Duration = Duration::from_secs(1800);
 
 /// The unit that makes the farm true.
 const RUN: &str = "palmfarm-firstboot.service";
@@ -37,16 +41,15 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
     if root.has(IFUPDOWN_ACTIVE) || journal(root)?.confirmed(&digest) {
         return Ok(Outcome::Confirmed);
     }
-    let mut patience = Patience::new(network);
-    let mut late = false;
+    let mut turns = 0;
+    let mut patience = Patience::for_turn(network, turns);
     loop {
         let seen = confirm::look(root, network);
         let missing = confirm::missing(network, &seen);
         if missing.is_empty() {
             add(root, Entry::Confirmed { network: digest })?;
-            if late {
-                // A run that had no network has given up on what needs one; one that is at work goes on.
-                ask("systemctl", &["--no-block", "start", RUN]);
+            if turns > 0 {
+                run_again(root);
             }
             return Ok(Outcome::Confirmed);
         }
@@ -59,8 +62,8 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
             if let Some(outcome) = give_up(root, document, &targets, &missing)? {
                 return Ok(outcome);
             }
-            patience = Patience::new(network);
-            late = true;
+            turns = turns.saturating_add(1);
+            patience = Patience::for_turn(network, turns);
         }
         confirm::knock(root, network, &seen);
         sleep(PAUSE);
@@ -114,6 +117,15 @@ pub fn outcome(root: &Root, network: &Network) -> Outcome {
     }
 }
 
+/// Have the farm made true once more: a run that had no network has given up on what needs one, and one that is still at
+/// work does not begin anew.
+fn run_again(root: &Root) {
+    while lock::is_held(root) {
+        sleep(PAUSE);
+    }
+    ask("systemctl", &["--no-block", "start", RUN]);
+}
+
 /// Go back to DHCP on `targets`. `None`: nobody answers there, and the declared network is back.
 fn give_up(
     root: &Root,
@@ -133,7 +145,10 @@ fn give_up(
         Ok(()) => {
             let Some((target, address)) = rollback::answer(targets, DHCP) else {
                 root.console("DHCP has no answer either: back to the declared network");
-                rollback::undo(root, network, targets)?;
+                // The next turn tries again.
+                if let Err(trouble) = rollback::undo(root, network, targets) {
+                    root.console(&format!("that failed: {trouble}"));
+                }
                 return Ok(None);
             };
             format!("{target} is on DHCP at {address}")
@@ -178,10 +193,16 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(network: &Network) -> Self {
+    /// Each turn is twice as long as the one before: on a LAN where nobody ever answers, the bridge is left alone more
+    /// and more.
+    fn for_turn(network: &Network, turns: u32) -> Self {
         let seconds = Some(network.rollback_seconds).filter(|seconds| *seconds > 0);
+        let first = |seconds| Duration::from_secs(u64::from(seconds));
         Self {
-            left: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            left: seconds.map(|seconds| {
+                let longer = first(seconds).saturating_mul(2_u32.saturating_pow(turns));
+                longer.min(LONGEST_TURN.max(first(seconds)))
+            }),
             last: None,
         }
     }
@@ -213,12 +234,28 @@ mod tests {
     fn check(rollback_seconds: u32, story: &[(u64, bool)], over_at: Option<u64>) {
         let mut network = network(Ipv4::Dhcp, Ipv6::Auto);
         network.rollback_seconds = rollback_seconds;
-        let mut patience = Patience::new(&network);
+        let mut patience = Patience::for_turn(&network, 0);
         let start = Instant::now();
         let over = story
             .iter()
             .find(|(at, cable)| patience.is_over(*cable, start + Duration::from_secs(*at)));
         assert_eq!(over.map(|(at, _)| *at), over_at, "{story:?}");
+    }
+
+    #[test]
+    fn turns_become_longer() {
+        let check = |rollback_seconds: u32, turns: u32, expect: u64| {
+            let mut network = network(Ipv4::Dhcp, Ipv6::Auto);
+            network.rollback_seconds = rollback_seconds;
+            let left = Patience::for_turn(&network, turns).left;
+            assert_eq!(left, Some(Duration::from_secs(expect)));
+        };
+        check(120, 0, 120);
+        check(120, 2, 480);
+        check(120, 9, 1800);
+        check(120, u32::MAX, 1800);
+        check(3600, 0, 3600);
+        check(3600, 1, 3600);
     }
 
     #[test]

@@ -27,14 +27,15 @@ const BETWEEN_LOCKS: Duration = Duration::from_secs(10);
 
 /// Install those of `packages` that are missing.
 pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
-    if missing(packages).is_empty() {
+    if missing(root, packages).is_empty() {
         return Ok(Change::Unchanged);
     }
+    let until = Instant::now() + LOCKED;
     let mut trouble = Trouble::new("");
     for pause in TRIES {
         sleep(Duration::from_secs(pause));
-        match try_install(root, &missing(packages)) {
-            Ok(()) if missing(packages).is_empty() => return Ok(Change::Changed),
+        match try_install(root, &missing(root, packages), until) {
+            Ok(()) if missing(root, packages).is_empty() => return Ok(Change::Changed),
             // It would say the same the next time.
             Ok(()) => {
                 trouble = Trouble::new("apt-get succeeded and did not install them");
@@ -44,7 +45,7 @@ pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
         }
         say!("installing packages: {trouble}");
     }
-    let still = missing(packages).join(", ");
+    let still = missing(root, packages).join(", ");
     trouble.message = format!(
         "installing {still}: {}; it is tried again at the next boot and by `palmfarm-agent run`",
         trouble.message
@@ -60,12 +61,13 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
         ask("dpkg-query", &query)
     };
     let before = versions();
+    let until = Instant::now() + LOCKED;
     let mut trouble = Trouble::new("");
     for pause in TRIES {
         sleep(Duration::from_secs(pause));
         let mut words = vec!["--only-upgrade"];
         words.extend(packages);
-        match apt_install(root, &words) {
+        match apt_install(root, &words, until) {
             Ok(()) if versions() == before => return Ok(Change::Unchanged),
             Ok(()) => return Ok(Change::Changed),
             Err(failed) => trouble = failed,
@@ -75,31 +77,35 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
     Err(trouble)
 }
 
-fn try_install(root: &Root, packages: &[String]) -> Result<(), Trouble> {
+fn try_install(root: &Root, packages: &[String], until: Instant) -> Result<(), Trouble> {
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-    apt_install(root, &names)
+    apt_install(root, &names, until)
 }
 
-/// `apt-get install` with these words, after all that may stand in its way.
-fn apt_install(root: &Root, words: &[&str]) -> Result<(), Trouble> {
-    unlocked(root, "dpkg", &["--configure", "--pending", "--force-confold"])?;
+/// `apt-get install` with these words, after all that may stand in its way; a lock is waited for `until` then.
+fn apt_install(root: &Root, words: &[&str], until: Instant) -> Result<(), Trouble> {
+    unlocked(
+        root,
+        "dpkg",
+        &["--configure", "--pending", "--force-confold"],
+        until,
+    )?;
     // A source that is out of reach need not be the one that is needed.
-    if let Err(trouble) = unlocked(root, "apt-get", &apt(&["update"])) {
+    if let Err(trouble) = unlocked(root, "apt-get", &apt(&["update"]), until) {
         say!("{trouble}");
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.extend(words);
-    unlocked(root, "apt-get", &install)
+    unlocked(root, "apt-get", &install, until)
 }
 
 /// Run `program` once nobody else holds its lock: dpkg never waits for it, nor does apt before 1.9.11, and on a first
 /// boot unattended-upgrades may have it for long.
-fn unlocked(root: &Root, program: &str, words: &[&str]) -> Result<(), Trouble> {
-    let end = Instant::now() + LOCKED;
+fn unlocked(root: &Root, program: &str, words: &[&str], until: Instant) -> Result<(), Trouble> {
     let mut said = false;
     loop {
         match run(root, program, words, LIMIT) {
-            Err(trouble) if is_locked(&trouble.output) && Instant::now() < end => {
+            Err(trouble) if is_locked(&trouble.output) && Instant::now() < until => {
                 if !said {
                     say!("waiting for {program}'s lock: {trouble}");
                 }
@@ -132,21 +138,28 @@ fn apt<'a>(words: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Those of `packages` that are not installed.
-fn missing(packages: &[String]) -> Vec<String> {
+fn missing(root: &Root, packages: &[String]) -> Vec<String> {
     if packages.is_empty() {
         return Vec::new();
     }
     // All of them, since only dpkg knows who provides what.
-    not_in(&ask("dpkg-query", &["--show", FORMAT]), packages)
+    let reaches = |is: &str, wanted: &str| {
+        is == wanted || run(root, "dpkg", &["--compare-versions", is, "ge", wanted], COMPARING).is_ok()
+    };
+    not_in(&ask("dpkg-query", &["--show", FORMAT]), packages, &reaches)
 }
+
+/// How long dpkg may take to compare two versions on a Pi that is busy.
+const COMPARING: Duration = Duration::from_secs(60);
 
 /// A line of what [`not_in`] reads, for dpkg-query(1).
 const FORMAT: &str =
     "--showformat=${db:Status-Status}\\t${Package}\\t${Architecture}\\t${Version}\\t${Provides}\\n";
 
 /// Those of `packages` – `NAME[:ARCHITECTURE][=VERSION]` – that are not among the `installed`, of which there is a line
-/// each.
-fn not_in(installed: &str, packages: &[String]) -> Vec<String> {
+/// each. A version that `reaches` the wanted one will do: unattended-upgrades brings newer ones, and going back to the old
+/// one at each boot is not what anybody wants.
+fn not_in(installed: &str, packages: &[String], reaches: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
     let installed: Vec<[&str; 4]> = installed
         .lines()
         .filter_map(|line| {
@@ -159,7 +172,7 @@ fn not_in(installed: &str, packages: &[String]) -> Vec<String> {
         installed.iter().any(|[package, of, is, provides]| {
             let fits = architecture.is_none_or(|wanted| wanted == *of || *of == "all");
             // Whether another package stands in for a version is apt's business.
-            let named = *package == name && version.is_none_or(|wanted| wanted == *is);
+            let named = *package == name && version.is_none_or(|wanted| reaches(is, wanted));
             let provided = version.is_none() && provides.split(", ").any(|one| virtual_name(one) == name);
             fits && (named || provided)
         })
@@ -199,7 +212,8 @@ mod tests {
                     installed\tlibc6\tarmhf\t2.35\tlibc6-armhf (= 2.35), libc6.1:any\n";
         let check = |wanted: &[&str], expect: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(not_in(text, &wanted), expect);
+            // As good as dpkg's order for what stands here.
+            assert_eq!(not_in(text, &wanted, &|is, wanted| is >= wanted), expect);
         };
         check(&["btrfs-progs", "btrfs-progs:armhf"], &[]);
         check(
@@ -209,7 +223,7 @@ mod tests {
         check(&["btrfs-progs:arm64"], &["btrfs-progs:arm64"]);
         check(&["btrfs"], &["btrfs"]);
         check(&["adduser:armhf", "adduser=3.118", "adduser:armhf=3.118"], &[]);
-        check(&["adduser=3.119"], &["adduser=3.119"]);
+        check(&["adduser=3.117", "adduser=3.119"], &["adduser=3.119"]);
         check(
             &["mail-transport-agent", "default-mta", "libc6-armhf", "libc6.1"],
             &[],

@@ -14,7 +14,7 @@ use crate::farm::{self, Change, Trouble};
 use crate::journal::{crc32, Entry, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
-use crate::{bridge, clock, ifupdown, lock, lxd, network, packages, report, seed};
+use crate::{bridge, clock, confirm, ifupdown, lock, lxd, network, packages, report, seed};
 
 /// How long the container daemon may take to appear: a snap is still being seeded when the boot is over.
 const DAEMON: Duration = Duration::from_secs(600);
@@ -115,7 +115,9 @@ pub(crate) fn run_after(
         return ending(Err(trouble));
     }
     let journal = Journal::open(root).and_then(|mut journal| {
-        journal.shorten(root)?;
+        if journal.confirmed(&confirm::digest(&document.network)) {
+            journal.shorten(root)?;
+        }
         let number = journal.runs().saturating_add(1);
         journal.add(root, Entry::Run { number })?;
         Ok(journal)

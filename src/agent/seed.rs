@@ -99,14 +99,14 @@ fn step_for(root: &Root, patience: Duration) -> Done {
 /// What keeps cloud-init from running at all, if anything does (cloud-init's documentation, "Boot stages").
 fn disabled(root: &Root) -> Option<&'static str> {
     const FILE: &str = "/etc/cloud/cloud-init.disabled";
-    if root.has(FILE) {
-        return Some(FILE);
-    }
     let line = root.line("/proc/cmdline").unwrap_or_default();
-    let mut words = line.split_whitespace();
-    words
-        .any(|word| word == "cloud-init=disabled")
-        .then_some("cloud-init=disabled on the kernel's command line")
+    let mut said = line.split_whitespace().rev();
+    // The command line wins over the file.
+    match said.find_map(|word| word.strip_prefix("cloud-init=")) {
+        Some("enabled") => None,
+        Some("disabled") => Some("cloud-init=disabled on the kernel's command line"),
+        _ => root.has(FILE).then_some(FILE),
+    }
 }
 
 /// Undo what a first run may have half done.
@@ -240,6 +240,13 @@ mod tests {
             let trouble = step_for(&scratch.0, Duration::from_secs(600)).unwrap_err();
             assert!(trouble.message.contains("is disabled by"), "{trouble}");
         }
+        let enabled = [
+            ("/etc/cloud/cloud-init.disabled", ""),
+            ("/proc/cmdline", "cloud-init=enabled"),
+        ];
+        let scratch = Scratch::new("seed-on", &[&IMAGE[..], &enabled].concat());
+        let trouble = step_for(&scratch.0, Duration::ZERO).unwrap_err();
+        assert!(trouble.message.contains("is not through"), "{trouble}");
     }
 
     #[test]

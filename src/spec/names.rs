@@ -112,6 +112,9 @@ pub fn package(text: &str) -> Result<(), String> {
     if let Some(architecture) = architecture {
         length(architecture, 32)?;
         characters(architecture, |c| c.is_ascii_alphanumeric() || c == '-')?;
+        if matches!(architecture, "any" | "native" | "all") {
+            return Err(format!("{architecture} is no architecture; armhf and arm64 are"));
+        }
     }
     if let Some(version) = version {
         length(version, 200)?;
