@@ -17,7 +17,7 @@ use crate::download::boards::{self, Suggestion};
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS};
 use crate::regular;
-use crate::source::{self, file_digest, Sha256Sum};
+use crate::source::{file_digest, Sha256Sum};
 use crate::watch::Watch;
 
 /// Run one of the commands.
@@ -37,12 +37,11 @@ pub fn run(args: &Base, voice: Voice, audience: Audience) -> Ended {
 
 fn clean(args: &Clean, voice: Voice) -> Ended {
     let what = if args.all {
-        source::Clean::All
+        download::Clean::All
     } else {
-        source::Clean::Unpacked
+        download::Clean::Unpacked
     };
-    let cleaned = surroundings::as_invoker()?
-        .clean(what)
+    let cleaned = download::clean(&surroundings::as_invoker()?, what)
         .context("making room in the cache")
         .or_fail(Outcome::Failed)?;
     let total: u64 = cleaned.iter().map(|one| one.size).sum();

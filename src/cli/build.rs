@@ -50,10 +50,7 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     let gathered = from_farm::read(&farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
     let base = from_farm::open(&farm, &cache, client.as_ref(), watch)?;
-    if let Some(path) = outputs.iter().find(|path| base.image.lies_at(path)) {
-        let error = anyhow::anyhow!("{} is the farm's base, and would be overwritten", path.display());
-        return Err(Failure::new(Outcome::Refused, error).hint("name another file"));
-    }
+    from_farm::spare_inputs(&args.farm, &farm, &base.image, &outputs)?;
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
     for card in cards {

@@ -1,9 +1,11 @@
 //! What every command that takes a farm begins with: reading it and what it names, choosing the card, opening the
 //! base; and how a refusal of one of these reaches people. Writes nothing.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use palmfarm_spec::farm::ResolvedCard;
+use palmfarm_spec::farm::{Password, ResolvedCard};
 use palmfarm_spec::problem::Problems;
 
 use super::say::{complaint, event, note_line};
@@ -12,7 +14,8 @@ use crate::build::{self, BaseError, Surveyed};
 use crate::download::Client;
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
 use crate::gather::{self, Gathered};
-use crate::source::CacheDir;
+use crate::plan;
+use crate::source::{BaseImage, CacheDir};
 use crate::watch::Watch;
 
 /// Read a farm for any command, printing its problems: warnings do not stop it.
@@ -70,6 +73,56 @@ pub(super) fn open(
         }
     })?;
     build::survey(image).map_err(refused)
+}
+
+/// Refuse to write over what the farm is made of: its file, its base, and all that it names.
+///
+/// # Errors
+/// Refused, where one of `outputs`, or what comes beside it, is one of them.
+pub(super) fn spare_inputs(
+    file: &Path,
+    farm: &LoadedFarm,
+    base: &BaseImage,
+    outputs: &[PathBuf],
+) -> Result<(), Failure> {
+    let named = plan::named_files(&farm.farm)
+        .into_iter()
+        .map(|name| farm.path(name));
+    let overlays = farm.farm.overlays.iter().map(|name| farm.path(name));
+    let passwords = farm.farm.users.iter().filter_map(|user| match &user.password {
+        Some(Password::File(name)) => Some(farm.path(name)),
+        _ => None,
+    });
+    let place = |path: &Path| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|facts| (facts.dev(), facts.ino()))
+    };
+    let inputs: BTreeSet<(u64, u64)> = std::iter::once(file.to_owned())
+        .chain(named)
+        .chain(overlays)
+        .chain(passwords)
+        .filter_map(|path| place(&path))
+        .collect();
+    for output in outputs {
+        let beside = |end: &str| {
+            let mut path = output.clone().into_os_string();
+            path.push(end);
+            PathBuf::from(path)
+        };
+        for path in [output.clone(), beside(".bmap"), beside(".manifest.json")] {
+            let what = if base.lies_at(&path) {
+                "the farm's base"
+            } else if place(&path).is_some_and(|place| inputs.contains(&place)) {
+                "what the farm is made of"
+            } else {
+                continue;
+            };
+            let error = anyhow::anyhow!("{} is {what}, and would be overwritten", path.display());
+            return Err(Failure::new(Outcome::Refused, error).hint("name another file"));
+        }
+    }
+    Ok(())
 }
 
 /// A base that was not opened, because it will not do or because somebody asked to stop.

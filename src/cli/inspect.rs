@@ -60,11 +60,15 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
     };
     shown.clear();
     let volumes = Volumes::open(&image.bytes, &base.layout).or_fail(Outcome::Refused)?;
-    if volumes.journal() == Journal::PassedOver && voice == Voice::People {
-        note_line!(
-            "the root filesystem was not unmounted, and its journal cannot be read here: what was written last may be \
-             missing or half there. `e2fsck -p` on the partition replays it"
-        );
+    if volumes.journal() == Journal::PassedOver {
+        match voice {
+            Voice::People => note_line!(
+                "the root filesystem was not unmounted, and its journal cannot be read here: what was written last may be \
+                 missing or half there. `e2fsck -p` on the partition replays it"
+            ),
+            Voice::Json if args.path.is_none() => event(&json!({"event": "journal", "state": "passed_over"})),
+            Voice::Json => {}
+        }
     }
     let Some(path) = &args.path else {
         return summary(&base, &volumes, voice);

@@ -2,11 +2,12 @@
 //! known that what came is what Ubuntu published.
 //!
 //! Nothing that is downloaded is believed: sizes are bounded, lists are signed, and a file gets its name only when its
-//! digest is the expected one. Nothing here knows what is in an image.
+//! digest is the expected one. Nothing here knows what is in an image. What was downloaded can be taken away again.
 
 mod answer;
 pub mod boards;
 pub mod catalogue;
+mod clean;
 mod client;
 mod error;
 mod openpgp;
@@ -15,6 +16,7 @@ mod sums;
 mod ubuntu;
 mod url;
 
+pub use clean::{clean, Clean, Cleaned};
 pub use client::{Client, Limits, MOST_BYTES};
 pub use error::DownloadError;
 pub use openpgp::{SignatureError, TrustedKey};

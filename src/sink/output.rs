@@ -71,7 +71,8 @@ pub struct Output<'a> {
 /// image is ever beside the block map or the manifest of another.
 ///
 /// # Errors
-/// [`SinkError`]; an image that was there before is there still.
+/// [`SinkError`]; an image that was there before is there still, unless it is [`SinkError::Finish`] for one of the two
+/// smaller files.
 pub fn write_output(
     base: &Verified<BaseImage>,
     edits: &Edits,

@@ -9,7 +9,6 @@
 
 mod buffer;
 mod cache;
-mod clean;
 mod digest;
 mod error;
 mod file;
@@ -26,7 +25,6 @@ use std::sync::Arc;
 
 pub(crate) use buffer::{Buffer, Pool};
 pub use cache::CacheDir;
-pub use clean::{Clean, Cleaned};
 pub use digest::{BadSha256, Sha256Sum};
 pub use error::SourceError;
 pub use format::{Foreign, Format};

@@ -128,6 +128,31 @@ fn a_base_is_neither_overwritten_nor_customized_twice() {
 }
 
 #[test]
+fn what_a_farm_is_made_of_is_not_overwritten() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    fs::write(dir.path().join("motd.tar"), "welcome\n").unwrap();
+    fs::write(dir.path().join("farm.yaml"), farm.replace("motd.txt", "motd.tar")).unwrap();
+    fs::copy(dir.path().join("motd.tar"), dir.path().join("x.img.bmap")).unwrap();
+    fs::remove_file(dir.path().join("motd.tar")).unwrap();
+    fs::hard_link(dir.path().join("x.img.bmap"), dir.path().join("motd.tar")).unwrap();
+    for output in ["motd.tar", "x.img"] {
+        let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", output]);
+        assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+        let why = "is what the farm is made of, and would be overwritten";
+        assert!(told(&out).contains(why), "{}", told(&out));
+        assert_eq!(
+            fs::read_to_string(dir.path().join("motd.tar")).unwrap(),
+            "welcome\n"
+        );
+    }
+}
+
+#[test]
 fn a_build_that_is_killed_leaves_no_half_image() {
     if !has_agents() {
         return;

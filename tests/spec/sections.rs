@@ -276,6 +276,18 @@ fn containers() {
         "#]],
     );
     good("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n");
+    check(
+        "network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: physical, parent: eth0}}}}\n",
+        &expect![[r#"
+            2:92 error: the container would take "eth0" away from the Pi itself (write nictype: macvlan, or bridged on the bridge)
+        "#]],
+    );
+    check(
+        "network: {ipv4: none, ipv6: {address: \"2001:db8::10/64\", dns: [\"2001:db8::1\"]}}\n",
+        &expect![[r#"
+            1:23 warning: without a router that announces itself on this LAN, the network is never confirmed (write the `gateway` beside the address)
+        "#]],
+    );
     good("network: {vlan: 7}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n");
     check("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", profiles: [default, extbridge]}, b: {image: \"images:a\"}}\n", &expect![[r#"
         2:57 error: there is no profile extbridge where `bridge` is none (write `profiles: [default]`, or give the network a bridge)

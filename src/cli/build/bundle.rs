@@ -51,6 +51,7 @@ pub(super) fn run(
     let gathered = from_farm::read(farm)?;
     let client = (!args.offline).then(surroundings::client).transpose()?;
     let base = from_farm::open(farm, cache, client.as_ref(), watch)?;
+    from_farm::spare_inputs(&args.farm, farm, &base.image, std::slice::from_ref(path))?;
     let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?)
         .map_err(from_farm::refused)?;
     let tree = build::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;

@@ -146,7 +146,16 @@ fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, Strin
         p.push(problem.hint(format!("write nictype: bridged and parent: {bridge}")));
         return;
     }
-    if known.contains(parent) && keys.get("nictype").is_some_and(|kind| kind == "bridged") {
+    let is = |nictype: &str| keys.get("nictype").is_some_and(|kind| kind == nictype);
+    if is("physical") && (known.contains(parent) || bridges.contains(parent)) {
+        let message = format!(
+            "the container would take {} away from the Pi itself",
+            quoted(parent)
+        );
+        p.push(Problem::error(at, message).hint("write nictype: macvlan, or bridged on the bridge"));
+        return;
+    }
+    if known.contains(parent) && is("bridged") {
         let problem = Problem::error(at, format!("{} is no bridge", quoted(parent)));
         p.push(problem.hint("write nictype: macvlan, or declare a `bridge` under `network`"));
         return;

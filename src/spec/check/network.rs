@@ -146,6 +146,10 @@ fn reach(network: &Network, at: At<'_>, p: &mut Problems) {
         let problem = Problem::error(at("ipv6"), "with neither IPv4 nor IPv6 nobody reaches the Pi");
         p.push(problem.hint("write `ipv6: auto` or `ipv4: dhcp`"));
     }
+    if network.ipv4 == Ipv4::None && matches!(network.ipv6, Ipv6::Static { gateway: None, .. }) {
+        let message = "without a router that announces itself on this LAN, the network is never confirmed";
+        p.push(Problem::warning(at("ipv6"), message).hint("write the `gateway` beside the address"));
+    }
     let automatic = network.ipv4 == Ipv4::Dhcp || network.ipv6 == Ipv6::Auto;
     let fixed = fixed(network);
     if automatic || fixed.iter().any(|fixed| fixed.resolvers > 0) {

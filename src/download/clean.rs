@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{flock, FlockOperation};
 
-use super::CacheDir;
+use super::catalogue::KNOWN;
+use crate::source::CacheDir;
 
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,40 +29,46 @@ pub struct Cleaned {
     pub size: u64,
 }
 
-impl CacheDir {
-    /// Take away what `what` says, but nothing that is being downloaded now. What went, by path.
-    ///
-    /// # Errors
-    /// The first file that would not go; others may be gone.
-    pub fn clean(&self, what: Clean) -> io::Result<Vec<Cleaned>> {
-        let Some(cache) = self.path() else {
-            return Ok(Vec::new());
-        };
-        let mut cleaned = Vec::new();
-        for dir in ["bases", "hashes"] {
-            let mut files = files(&cache.join(dir))?;
-            files.sort();
-            for path in files {
-                let goes = dir == "hashes" || what == Clean::All || is_unpacked(&path);
-                if goes && !is_taken(&path) {
-                    let size = fs::symlink_metadata(&path)?.blocks().saturating_mul(512);
-                    fs::remove_file(&path)?;
-                    cleaned.push(Cleaned { path, size });
-                }
+/// Take away what `what` says of `cache`, but nothing that is being downloaded now. What went, by path.
+///
+/// # Errors
+/// The first file that would not go; others may be gone.
+pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
+    let Some(cache) = cache.path() else {
+        return Ok(Vec::new());
+    };
+    let mut cleaned = Vec::new();
+    for dir in ["bases", "hashes"] {
+        let mut files = files(&cache.join(dir))?;
+        files.sort();
+        for path in files {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let goes = match dir {
+                "hashes" => is_hash(name),
+                _ => is_unpacked(name) || what == Clean::All && is_download(name),
+            };
+            if goes && !is_taken(&path) {
+                let size = fs::symlink_metadata(&path)?.blocks().saturating_mul(512);
+                fs::remove_file(&path)?;
+                cleaned.push(Cleaned { path, size });
             }
         }
-        Ok(cleaned)
     }
+    Ok(cleaned)
 }
 
-/// The plain files in `dir`; none where there is no such folder.
+/// The plain files in `dir`; none where there is no such folder, or a link to one.
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+    match fs::symlink_metadata(dir) {
+        Ok(facts) if facts.is_dir() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => return Ok(Vec::new()),
+    }
     let mut files = Vec::new();
-    for entry in entries {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             files.push(entry.path());
@@ -70,14 +77,31 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// `DEV-INODE`.
+fn is_hash(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.split_once('-')
+        .is_some_and(|(dev, inode)| is_number(dev) && is_number(inode))
+}
+
 /// `SHA256.img` and `SHA256.sha256`.
-fn is_unpacked(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+fn is_unpacked(name: &str) -> bool {
     let stem = name.strip_suffix(".img").or_else(|| name.strip_suffix(".sha256"));
     stem.is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// An image of Ubuntu's or of a URL, what was begun of one, and the lists that came with it.
+fn is_download(name: &str) -> bool {
+    let whole = name.strip_suffix(".from").unwrap_or(name);
+    let ends = [".part", ".SHA256SUMS", ".SHA256SUMS.gpg"];
+    let whole = ends
+        .iter()
+        .find_map(|end| whole.strip_suffix(end))
+        .unwrap_or(whole);
+    whole.starts_with("url-")
+        || KNOWN
+            .iter()
+            .any(|known| known.file == whole || known.name == whole)
 }
 
 /// Whether another process is downloading it: that one has `NAME.part` locked, and `NAME.part.from` beside it.
@@ -101,9 +125,16 @@ mod tests {
         let cache = CacheDir::new(dir.path().to_owned());
         let sum = "0123456789abcdef".repeat(4);
         let unpacked = [format!("bases/{sum}.img"), format!("bases/{sum}.sha256")];
-        let part = "bases/ubuntu.img.xz.part";
-        let from = "bases/ubuntu.img.xz.part.from";
-        let others = ["bases/ubuntu.img.xz", part, from, "bases/short.img"];
+        let known = format!("bases/{}", KNOWN[0].file);
+        let (part, from) = (format!("{known}.part"), format!("{known}.part.from"));
+        let others = [
+            known.as_str(),
+            part.as_str(),
+            from.as_str(),
+            "bases/url-0011-x.img",
+            "bases/somebodys.img",
+            "hashes/somebodys",
+        ];
         let put = || {
             for dir_name in ["bases", "hashes", "bases/folder.img"] {
                 fs::create_dir_all(dir.path().join(dir_name)).unwrap();
@@ -118,7 +149,7 @@ mod tests {
             }
         };
         let clean = |what| -> Vec<String> {
-            let cleaned = cache.clean(what).unwrap();
+            let cleaned = super::clean(&cache, what).unwrap();
             assert!(cleaned.iter().all(|one| one.size >= 5000), "{cleaned:?}");
             let name = |one: &Cleaned| one.path.strip_prefix(dir.path()).unwrap().display().to_string();
             cleaned.iter().map(name).collect()
@@ -129,11 +160,13 @@ mod tests {
         assert_eq!(clean(Clean::Unpacked), expect);
         assert_eq!(clean(Clean::Unpacked), [""; 0]);
         put();
-        let taken = File::open(dir.path().join(part)).unwrap();
+        let taken = File::open(dir.path().join(&part)).unwrap();
         flock(&taken, FlockOperation::LockExclusive).unwrap();
         assert_eq!(clean(Clean::All).len(), 5);
-        assert!(dir.path().join(part).exists() && dir.path().join(from).exists());
+        for stays in [&part, &from, "bases/somebodys.img", "hashes/somebodys"] {
+            assert!(dir.path().join(stays).exists(), "{stays}");
+        }
         assert!(dir.path().join("bases/folder.img").exists());
-        assert_eq!(CacheDir::none().clean(Clean::All).unwrap(), []);
+        assert_eq!(super::clean(&CacheDir::none(), Clean::All).unwrap(), []);
     }
 }
