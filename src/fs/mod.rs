@@ -57,6 +57,9 @@ pub trait VolumeReader {
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError>;
 }
 
+/// The most names that are read of a directory of ext4.
+pub const MOST_NAMES: usize = 1 << 14;
+
 /// The kind of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -12,7 +12,7 @@ use super::accept::Refusal;
 use super::superblock::{METADATA_CSUM, OFFSET, RECOVER};
 use super::superblock_of;
 use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Stat, VolumeReader};
+use crate::fs::{FsError, Kind, Stat, VolumeReader, MOST_NAMES};
 use crate::tree::{Access, CardPath, Volume};
 
 /// How many symlinks one path may lead through (`path_resolution(7)`).
@@ -20,10 +20,6 @@ const MOST_LINKS: u32 = 40;
 
 /// The longest target, in bytes (`PATH_MAX`).
 const LONGEST_TARGET: u64 = 4096;
-
-/// Entries of a directory that are listed: 4 MiB of the longest names, and many times what any directory has that is
-/// looked into.
-const MOST_ENTRIES: usize = 1 << 14;
 
 /// Bytes of a directory that is looked into: a million names. The library reads it to its end for a name that is not
 /// there, and blocks of it may all be one and the same.
@@ -257,7 +253,7 @@ impl VolumeReader for Ext4Reader {
         let dir = if real.is_empty() { "/" } else { &real };
         let mut names = Vec::new();
         let entries = self.ext4.read_dir(dir).map_err(failed("listing", dir))?;
-        for entry in entries.take(MOST_ENTRIES) {
+        for entry in entries.take(MOST_NAMES) {
             let entry = entry.map_err(failed("listing", dir))?;
             let name = entry.file_name();
             names.extend(
