@@ -15,7 +15,7 @@ use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::{printable, size_text, ReadableCard};
 use crate::fs::ext4::Journal;
-use crate::fs::{Kind, VolumeReader, READ_LIMIT};
+use crate::fs::{Kind, VolumeReader, MOST_NAMES, READ_LIMIT};
 use crate::part::{Layout, LayoutError};
 use crate::source::{BaseImage, Expect, Sha256Sum};
 use crate::survey::{self, Volumes};
@@ -124,6 +124,9 @@ fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
 fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str) -> Ended {
     let names = |path: Option<&CardPath>| {
         let names = reader.names(path).or_fail(Outcome::Refused)?;
+        if names.len() >= MOST_NAMES {
+            note_line!("there may be more: {MOST_NAMES} names are read of a folder");
+        }
         let lines: String = names
             .iter()
             .map(|name| format!("{}\n", printable(name)))
