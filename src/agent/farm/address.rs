@@ -14,8 +14,8 @@ pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
     stack::joins(eth0(lxd, container)?)
 }
 
-/// A container's `eth0` once its profiles are stacked and its own devices laid over them: a later device of the same
-/// name replaces an earlier one whole.
+/// A container's network port `eth0` once its profiles are stacked and its own devices laid over them: a later device of
+/// the same name replaces an earlier one whole, also one of another type.
 #[must_use]
 pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<String, String>> {
     let own = container.devices.get("eth0");
@@ -27,7 +27,7 @@ pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<S
             .find(|profile| profile.name == *name)?;
         profile.devices.get("eth0")
     });
-    own.or(stacked)
+    own.or(stacked).filter(|keys| stack::is_nic(keys))
 }
 
 /// The prefixes of 64 bits in which `interface` has a global address that is still preferred, each once, out of the
@@ -136,6 +136,30 @@ fn global(address: &Value) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_without_eth0_has_none() {
+        let lxd = serde_json::json!({
+            "flavour": "lxd", "upgrade": false, "remotes": {}, "images": [],
+            "preseed": {
+                "config": {}, "storage_pools": [], "networks": [],
+                "profiles": [{"name": "default", "description": "", "config": {},
+                    "devices": {"eth0": {"type": "nic", "nictype": "bridged", "parent": "br0"}}}],
+            },
+        });
+        let lxd: Lxd = serde_json::from_value(lxd).unwrap();
+        let check = |own: serde_json::Value, expect: Option<&str>| {
+            let container = serde_json::json!({
+                "name": "web", "image": {"local": "x"}, "profiles": ["default"], "mac": "00:16:3e:94:7e:64",
+                "predicted": [], "config": {}, "devices": own, "files": [], "run": [], "publish": null, "digest": "",
+            });
+            let container: Container = serde_json::from_value(container).unwrap();
+            assert_eq!(eth0(&lxd, &container).is_some(), expect.is_some());
+            assert_eq!(parent(&lxd, &container), expect);
+        };
+        check(serde_json::json!({}), Some("br0"));
+        check(serde_json::json!({"eth0": {"type": "none"}}), None);
+    }
 
     #[test]
     fn prefixes_are_those_of_the_interface() {

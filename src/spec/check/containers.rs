@@ -206,10 +206,7 @@ fn stacked(
         let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
         p.push(Problem::error(at, message).hint("the profile default brings one: write it first"));
     }
-    let nic = |device: &stack::Declared<BTreeMap<String, String>>| {
-        device.value.get("type").is_some_and(|kind| kind == "nic")
-    };
-    if !result.devices.values().any(nic) {
+    if !result.devices.values().any(|device| stack::is_nic(&device.value)) {
         let message = format!("{} has no network", quoted(&container.name));
         p.push(Problem::warning(at, message));
     }
@@ -236,7 +233,7 @@ fn stacked(
 /// What is predicted, and what `mac` fixes, is the container's `eth0`.
 fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p: &mut Problems) {
     let eth0 = stacked.devices.get("eth0").map(|eth0| &eth0.value);
-    let is_nic = eth0.is_some_and(|keys| keys.get("type").is_some_and(|kind| kind == "nic"));
+    let is_nic = eth0.is_some_and(stack::is_nic);
     let mac = steps!["containers", &container.name, "mac"];
     if !is_nic && judged.has(mac) {
         let message = format!(
