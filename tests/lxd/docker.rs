@@ -66,7 +66,7 @@ fn setup() -> String {
 
 /// What `docker` with `line` prints in the container `name`.
 fn docker(lab: &Lab, name: &str, line: &str) -> String {
-    sh::output(&mut lab.pi.lxc(&format!("exec {name} -- docker {line}")))
+    lab.pi.printed(name, &format!("docker {line}"))
 }
 
 #[test]

@@ -117,6 +117,13 @@ impl Pi {
         lxc
     }
 
+    /// What `line` prints in the container `name`, which must be something: where the machine is busy, LXD's client now and
+    /// then loses what a short program has printed.
+    pub(crate) fn printed(&self, name: &str, line: &str) -> String {
+        let mut tries = (0..3).map(|_| sh::output(&mut self.lxc(&format!("exec {name} -- {line}"))));
+        tries.find(|text| !text.is_empty()).unwrap_or_default()
+    }
+
     /// A shell with `script`, in which `lxc` speaks to the daemon.
     pub(crate) fn shell(&self, script: &str) -> Command {
         let mut shell = sh::cmd("sh", ["-c", script]);

@@ -135,10 +135,7 @@ fn one_more(lab: &Lab, workstation: &Workstation) {
     applied.all_well();
     assert_eq!(applied.step("container mail").state, StepState::Changed);
     assert_eq!(applied.step("container w7").state, StepState::Unchanged);
-    assert_eq!(
-        sh::output(&mut lab.pi.lxc("exec mail -- cat /etc/motd")),
-        "mail\n"
-    );
+    assert_eq!(sh::output(&mut lab.pi.lxc("file pull mail/etc/motd -")), "mail\n");
     sh::run(&mut lab.pi.lxc("exec w7 -- test -e /root/mine"));
     assert_eq!(
         std::fs::read_dir(lab.card().join("var/lib/palmfarm/apply"))
