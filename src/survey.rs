@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use palmfarm_spec::places::MANIFEST;
+
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};
 use crate::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
@@ -11,7 +13,6 @@ use crate::fs::fat::FatReader;
 use crate::fs::{FsError, VolumeReader};
 use crate::part::Layout;
 use crate::tree::{BadPath, CardPath, Volume};
-use palmfarm_spec::places::MANIFEST;
 
 /// The longest text that is a fact, in bytes: the kernel's command line, `config.txt`, os-release, fstab are far
 /// shorter.

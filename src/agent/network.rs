@@ -59,7 +59,7 @@ pub fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, Trouble> {
             rollback::wake_others(&network.uplink, &nics);
         }
         if patience.is_over(!targets.is_empty(), Instant::now()) {
-            if let Some(outcome) = give_up(root, document, &targets, &missing)? {
+            if let Some(outcome) = give_up(root, document, patience.given, &targets, &missing)? {
                 return Ok(outcome);
             }
             turns = turns.saturating_add(1);
@@ -126,17 +126,19 @@ fn run_again(root: &Root) {
     ask("systemctl", &["--no-block", "start", RUN]);
 }
 
-/// Go back to DHCP on `targets`. `None`: nobody answers there, and the declared network is back.
+/// Go back to DHCP on `targets`, after the declared network was `given` its time. `None`: nobody answers there either, and
+/// the declared network is back.
 fn give_up(
     root: &Root,
     document: &FirstBoot,
+    given: Duration,
     targets: &[String],
     missing: &[String],
 ) -> Result<Option<Outcome>, Trouble> {
     let network = &document.network;
     root.console(&format!(
         "the declared network did not reach a router within {} s: {}; going back to DHCP on {}",
-        network.rollback_seconds,
+        given.as_secs(),
         missing.join("; "),
         targets.join(", ")
     ));
@@ -158,7 +160,7 @@ fn give_up(
     let why = format!(
         "the declared network did not reach a router within {} s: {}. Until the next boot, which tries it again, \
          {result}. Mend `network` in farm.yaml and write the card again",
-        network.rollback_seconds,
+        given.as_secs(),
         missing.join("; ")
     );
     root.console(&format!("rolled back: {result}"));
@@ -188,6 +190,8 @@ fn trouble(error: &io::Error) -> Trouble {
 
 /// How much time an unconfirmed network has left. Zero seconds in the farm: all the time there is.
 struct Patience {
+    /// What it had at first.
+    given: Duration,
     left: Option<Duration>,
     last: Option<Instant>,
 }
@@ -196,13 +200,12 @@ impl Patience {
     /// Each turn is twice as long as the one before: on a LAN where nobody ever answers, the bridge is left alone more
     /// and more.
     fn for_turn(network: &Network, turns: u32) -> Self {
-        let seconds = Some(network.rollback_seconds).filter(|seconds| *seconds > 0);
-        let first = |seconds| Duration::from_secs(u64::from(seconds));
+        let first = Duration::from_secs(u64::from(network.rollback_seconds));
+        let longer = first.saturating_mul(2_u32.saturating_pow(turns));
+        let given = longer.min(LONGEST_TURN.max(first));
         Self {
-            left: seconds.map(|seconds| {
-                let longer = first(seconds).saturating_mul(2_u32.saturating_pow(turns));
-                longer.min(LONGEST_TURN.max(first(seconds)))
-            }),
+            given,
+            left: Some(given).filter(|given| !given.is_zero()),
             last: None,
         }
     }

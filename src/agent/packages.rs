@@ -142,10 +142,10 @@ fn missing(root: &Root, packages: &[String]) -> Vec<String> {
     if packages.is_empty() {
         return Vec::new();
     }
-    // All of them, since only dpkg knows who provides what.
     let reaches = |is: &str, wanted: &str| {
         is == wanted || run(root, "dpkg", &["--compare-versions", is, "ge", wanted], COMPARING).is_ok()
     };
+    // All packages are asked for: only so is it known who provides what.
     not_in(&ask("dpkg-query", &["--show", FORMAT]), packages, &reaches)
 }
 

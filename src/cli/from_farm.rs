@@ -15,6 +15,7 @@ use crate::download::Client;
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
 use crate::gather::{self, Gathered};
 use crate::plan;
+use crate::sink::companions;
 use crate::source::{BaseImage, CacheDir};
 use crate::watch::Watch;
 
@@ -105,12 +106,7 @@ pub(super) fn spare_inputs(
         .filter_map(|path| place(&path))
         .collect();
     for output in outputs {
-        let beside = |end: &str| {
-            let mut path = output.clone().into_os_string();
-            path.push(end);
-            PathBuf::from(path)
-        };
-        for path in [output.clone(), beside(".bmap"), beside(".manifest.json")] {
+        for path in [output.clone()].into_iter().chain(companions(output)) {
             let what = if base.lies_at(&path) {
                 "the farm's base"
             } else if place(&path).is_some_and(|place| inputs.contains(&place)) {

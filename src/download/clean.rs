@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{flock, FlockOperation};
 
 use super::catalogue::KNOWN;
+use super::url::CACHED;
 use crate::source::CacheDir;
 
 /// How much goes.
@@ -98,10 +99,7 @@ fn is_download(name: &str) -> bool {
         .iter()
         .find_map(|end| whole.strip_suffix(end))
         .unwrap_or(whole);
-    whole.starts_with("url-")
-        || KNOWN
-            .iter()
-            .any(|known| known.file == whole || known.name == whole)
+    whole.starts_with(CACHED) || KNOWN.iter().any(|known| known.file == whole)
 }
 
 /// Whether another process is downloading it: that one has `NAME.part` locked, and `NAME.part.from` beside it.

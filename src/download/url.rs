@@ -108,6 +108,9 @@ impl std::fmt::Display for Url {
     }
 }
 
+/// What the names of files that came from a URL begin with.
+pub(super) const CACHED: &str = "url-";
+
 /// What a URL's file is called in the cache: a digest that keeps URLs apart, and the name for people.
 #[must_use]
 pub fn cached_name(url: &Url) -> String {
@@ -122,7 +125,7 @@ pub fn cached_name(url: &Url) -> String {
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+'))
         .take(100)
         .collect();
-    format!("url-{digest}-{}", name.trim_start_matches('.'))
+    format!("{CACHED}{digest}-{}", name.trim_start_matches('.'))
 }
 
 /// A URL as it may be shown: without the user and password that it may hold, and not endless.

@@ -16,7 +16,7 @@ pub use card::{write_card, CardFailure, CardOptions, CardWritten};
 pub use error::SinkError;
 pub use file::FileSink;
 pub use job::{FreeSpace, ImageDigest, Mapped, Target, WriteOptions, Written};
-pub use output::{write_fleet, write_output, FleetCard, Output, Packing};
+pub use output::{companions, write_fleet, write_output, FleetCard, Output, Packing};
 pub use packed::{XzSink, ZstdSink};
 pub use write::{write_image, write_images};
 

@@ -161,10 +161,8 @@ fn stage(
     packing: Packing,
     image: Written<NewFile>,
 ) -> Result<Staged, SinkError> {
-    let bmap = staged(
-        &beside(output.path, ".bmap"),
-        &crate::bmap::render(image.size, &image.mapped),
-    )?;
+    let [bmap, manifest] = companions(output.path);
+    let bmap = staged(&bmap, &crate::bmap::render(image.size, &image.mapped))?;
     let text = manifest::render(&manifest::Manifest {
         base: base.provenance(),
         size: image.size,
@@ -173,7 +171,7 @@ fn stage(
         edits: edits.digest(),
         files: output.files,
     });
-    let manifest = staged(&beside(output.path, ".manifest.json"), &text)?;
+    let manifest = staged(&manifest, &text)?;
     Ok(Written {
         size: image.size,
         sha256: image.sha256,
@@ -220,6 +218,12 @@ fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
         skipped: staged.skipped,
         done,
     })
+}
+
+/// The files that come beside the image at `path`: its block map and its manifest.
+#[must_use]
+pub fn companions(path: &Path) -> [PathBuf; 2] {
+    [beside(path, ".bmap"), beside(path, ".manifest.json")]
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

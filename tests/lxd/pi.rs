@@ -117,8 +117,8 @@ impl Pi {
         lxc
     }
 
-    /// What `line` prints in the container `name`, which must be something: where the machine is busy, LXD's client now and
-    /// then loses what a short program has printed.
+    /// What `line` prints in the container `name`, which must be something: LXD before 5.14 now and then loses what a short
+    /// program has printed where the machine is busy (canonical/lxd, issue 11890).
     pub(crate) fn printed(&self, name: &str, line: &str) -> String {
         let mut tries = (0..3).map(|_| sh::output(&mut self.lxc(&format!("exec {name} -- {line}"))));
         tries.find(|text| !text.is_empty()).unwrap_or_default()

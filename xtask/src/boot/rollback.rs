@@ -30,6 +30,13 @@ const ABSENCE: Duration = Duration::from_mins(10);
 /// The card's link-local address, formed from the MAC of `virt`: it answers whatever the router does.
 const LINK_LOCAL: &str = "fe80::ba27:ebff:fe12:3456%lan0";
 
+/// A farm that fits the LAN.
+const SOUND: Declared<'_> = Declared {
+    network: &["uplink: eth0", LIMIT],
+    mac: Mac::FoundOnThePi,
+    more: "",
+};
+
 /// A farm that does not fit the LAN.
 struct Mistake {
     name: &'static str,
@@ -196,12 +203,7 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
 /// declared is taken up again, and the farm with it.
 fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
     checks.note("a new card, and a router that comes late");
-    let declared = Declared {
-        network: &["uplink: eth0", LIMIT],
-        mac: Mac::FoundOnThePi,
-        more: "",
-    };
-    build(lab, base, tool, declared)?;
+    build(lab, base, tool, SOUND)?;
     lab.router.fall_silent()?;
     let mut machine = lab.power_on(base, Disk::Plain)?;
     let back = machine.wait_for("back to the declared network", lab.deadline.at_most(1800));
@@ -228,12 +230,7 @@ fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<
 /// A network that was confirmed once stays, however long the router is away.
 fn absence(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
     checks.note("a card that was confirmed, and a router that stays away");
-    let declared = Declared {
-        network: &["uplink: eth0", LIMIT],
-        mac: Mac::FoundOnThePi,
-        more: "",
-    };
-    build(lab, base, tool, declared)?;
+    build(lab, base, tool, SOUND)?;
     for visit in ["with", "without"] {
         let alone = visit == "without";
         if alone {
