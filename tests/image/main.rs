@@ -12,6 +12,7 @@
 mod common;
 
 mod drawn;
+mod fat;
 mod kernel;
 mod layouts;
 mod random;

@@ -1,0 +1,162 @@
+//! What FAT cannot hold, which FATs are not written, and root directories that are filled to their ends.
+
+use palmfarm::tree::{Node, Volume};
+
+use crate::common::make::{self, Image, Recipe};
+use crate::common::{self, oracle};
+use crate::refused::{refusal, small};
+use crate::{directory, edited, edits_of, file, link, tree, TOOLS};
+
+fn check_boot(image: &Image, nodes: &[(&str, Node)], expect: &str) {
+    let nodes = nodes
+        .iter()
+        .map(|(name, node)| (Volume::Boot, *name, node.clone()));
+    assert_eq!(refusal(image, &tree(nodes)), expect);
+}
+
+#[test]
+fn what_fat_cannot_hold() {
+    if !common::have(TOOLS, "what_fat_cannot_hold") {
+        return;
+    }
+    let image = small();
+    let any = || file(b"x", 0o644);
+    check_boot(
+        &image,
+        &[("/link", link("x"))],
+        "boot:/link cannot be a symlink: it lies on FAT, which has none",
+    );
+    check_boot(
+        &image,
+        &[("/cmdline.txt", link("x"))],
+        "boot:/cmdline.txt cannot be a symlink: it lies on FAT, which has none",
+    );
+    let no_dir = |path, missing| {
+        format!("boot:{path} needs the directory {missing}, which the base does not have, and palmfarm makes none on FAT")
+    };
+    check_boot(&image, &[("/new", directory(0o755))], &no_dir("/new", "/new"));
+    check_boot(&image, &[("/new/x", any())], &no_dir("/new/x", "/new"));
+    check_boot(
+        &image,
+        &[("/config.txt/x", any())],
+        "/config.txt/x cannot be: in the boot filesystem, /config.txt is no directory",
+    );
+    check_boot(
+        &image,
+        &[("/OVERLAYS", any())],
+        "boot:/OVERLAYS is a directory of the base, and the plan wants a file there",
+    );
+    check_boot(
+        &image,
+        &[("/config.txt", directory(0o755))],
+        "boot:/config.txt is no directory in the base, and the plan wants one there",
+    );
+    check_boot(
+        &image,
+        &[("/A.txt", any()), ("/a.TXT", any())],
+        "/A.txt and /a.TXT are one and the same place of the boot filesystem, and the plan wants different things there",
+    );
+    let bad = |path, why| format!("boot:{path} cannot be on FAT: {why}");
+    let character = "a part of it has a character that FAT does not allow";
+    let ends = "a part of it begins with a space, or ends with one or with a dot";
+    check_boot(&image, &[("/a:b", any())], &bad("/a:b", character));
+    check_boot(&image, &[("/a\tb", any())], &bad("/a\tb", character));
+    check_boot(&image, &[("/dot.", any())], &bad("/dot.", ends));
+    check_boot(&image, &[("/ space", any())], &bad("/ space", ends));
+    let text = refusal(
+        &image,
+        &tree([(Volume::Boot, "/huge", file(&vec![1; 50 << 20], 0o644))]),
+    );
+    assert!(
+        text.starts_with("the boot filesystem has ") && text.ends_with(" are needed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn fats_that_are_not_written() {
+    if !common::have(TOOLS, "fats_that_are_not_written") {
+        return;
+    }
+    let nodes = [("/x", file(b"", 0o644))];
+    let image = small();
+    image.patch(image.boot.0 + 65, &[1]);
+    check_boot(
+        &image,
+        &nodes,
+        "the boot filesystem is marked dirty: it was not cleanly unmounted",
+    );
+    let image = small();
+    image.patch(image.boot.0 + 35, &[0x7F]);
+    let text = refusal(&image, &tree([(Volume::Boot, "/x", file(b"", 0o644))]));
+    assert!(text.ends_with("bytes, its partition only 40960000"), "{text}");
+    let fat12 = Recipe {
+        boot: (2048, 4096),
+        mkfs_fat: &["-F", "12"],
+        ..make::JAMMY
+    };
+    let text = refusal(
+        &fat12.make_with(|_| {}),
+        &tree([(Volume::Boot, "/x", file(b"", 0o644))]),
+    );
+    assert!(text.starts_with("the boot filesystem is FAT12 ("), "{text}");
+}
+
+/// The root directory of FAT16 has 512 entries and never more.
+#[test]
+fn the_root_of_fat16_is_filled_to_the_last_entry() {
+    if !common::have(TOOLS, "the_root_of_fat16_is_filled_to_the_last_entry") {
+        return;
+    }
+    let image = make::BIONIC.make_with(|_| {});
+    let names: Vec<String> = (0..300).map(|nth| format!("/file-{nth}")).collect();
+    let plan = |count: usize| {
+        let nodes = names.iter().take(count);
+        tree(nodes.map(|name| (Volume::Boot, name.as_str(), file(name.as_bytes(), 0o644))))
+    };
+    let text = refusal(&image, &plan(300));
+    let free: usize = text
+        .strip_prefix("the root directory of the boot filesystem has ")
+        .and_then(|rest| rest.strip_suffix(" free entries, and 600 are needed"))
+        .unwrap_or_else(|| panic!("{text}"))
+        .parse()
+        .unwrap();
+    let after = edited(&image, &plan(free / 2));
+    oracle::assert_whole(&after);
+    assert!(edits_of(&image, &plan(free / 2 + 1)).is_err());
+}
+
+/// A cluster that the root directory of FAT32 grows by must not keep its old bytes: they would be entries.
+#[test]
+fn the_root_of_fat32_grows_into_used_clusters() {
+    if !common::have(TOOLS, "the_root_of_fat32_grows_into_used_clusters") {
+        return;
+    }
+    let image = small();
+    // What a file that was there once has left: all free clusters are full of letters.
+    let used = oracle::mtools_walk(&image);
+    let garbage = image.dir.path().join("garbage");
+    std::fs::write(&garbage, vec![b'G'; 30 << 20]).unwrap();
+    let drive = format!("{}@@{}", image.path.display(), image.boot.0);
+    common::run("mcopy", &["-i", &drive, garbage.to_str().unwrap(), "::garbage"]);
+    common::run("mdel", &["-i", &drive, "::garbage"]);
+    // And the next free cluster is the first one after what is in use, as after mkfs.
+    image.patch(image.boot.0 + 512 + 492, &[2, 0, 0, 0]);
+    assert!(oracle::mtools_walk(&image) == used);
+    let names: Vec<String> = (0..100).map(|nth| format!("/a-file-of-the-plan-{nth}")).collect();
+    let mut nodes: Vec<(Volume, &str, Node)> = names
+        .iter()
+        .map(|name| (Volume::Boot, name.as_str(), file(name.as_bytes(), 0o644)))
+        .collect();
+    nodes.push((Volume::Boot, "/vmlinuz", file(&make::noise(700_000), 0o644)));
+    nodes.push((Volume::Boot, "/config.txt", Node::Absent));
+    let after = edited(&image, &tree(nodes));
+    oracle::assert_whole(&after);
+    let mut expected = used;
+    for name in &names {
+        expected.insert(name.clone(), name.clone().into_bytes());
+    }
+    expected.insert("/vmlinuz".into(), make::noise(700_000));
+    expected.remove("/config.txt");
+    assert!(oracle::mtools_walk(&after) == expected);
+}
