@@ -126,9 +126,10 @@ fn pass(
     }
     let mut answer = Vec::new();
     if kill == Kill::Answered(count) {
-        to.read_to_end(&mut answer)?;
+        // However the answer ends, the agent does: a connection that was reset must not let it live.
+        let read = to.read_to_end(&mut answer);
         end(victim);
-        return Ok(());
+        return read.map(drop);
     }
     io::copy(&mut to, &mut agent)?;
     Ok(())
