@@ -118,16 +118,17 @@ fn pass(
         count = changes.len();
     }
     let mut to = UnixStream::connect(daemon)?;
-    to.write_all(head.as_bytes())?;
-    io::copy(&mut from.take(length), &mut to)?;
+    // A daemon may answer and hang up before it has read the body. Its answer is there all the same, and however the
+    // request or the answer ends, an agent that is to die does.
+    let sent = to
+        .write_all(head.as_bytes())
+        .and_then(|()| io::copy(&mut from.take(length), &mut to));
     if kill == Kill::Sent(count) {
         end(victim);
-        return Ok(());
+        return sent.map(drop);
     }
-    let mut answer = Vec::new();
     if kill == Kill::Answered(count) {
-        // However the answer ends, the agent does: a connection that was reset must not let it live.
-        let read = to.read_to_end(&mut answer);
+        let read = to.read_to_end(&mut Vec::new());
         end(victim);
         return read.map(drop);
     }

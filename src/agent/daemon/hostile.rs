@@ -194,3 +194,68 @@ fn a_daemon_that_dawdles_runs_out_of_time() {
     // Not that the line is too long, which it would be after a quarter of an hour.
     assert!(!broken.contains("line"), "{broken}");
 }
+
+/// A daemon that reads no more than the head, gives `answer` and hangs up.
+fn curt(answer: Vec<u8>) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("palmfarm-curt-{}-{}", std::process::id(), answer.len()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for mut agent in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && agent.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let _ = agent.write_all(&answer);
+        }
+    });
+    path
+}
+
+/// Send more than a socket holds to a daemon that hangs up after the head.
+fn interrupted(answer: &[u8]) -> Result<http::Answer, String> {
+    let request = Request {
+        method: "POST",
+        target: "/1.0/images",
+        headers: &[],
+        patience: PATIENCE,
+    };
+    let length = 16 << 20;
+    let body = Body {
+        length,
+        bytes: &mut std::io::repeat(0).take(length),
+    };
+    exchange(&curt(answer.into()), &request, Some(body)).map_err(|broken| broken.to_string())
+}
+
+#[test]
+fn an_answer_in_the_middle_of_a_request_is_heard() {
+    let answer = interrupted(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (403, &b"no"[..]));
+    // Without one, why the request did not go out is all that is known.
+    for nothing in [&b""[..], b"HTTP/1.1 200 OK\r\nConte"] {
+        let broken = interrupted(nothing).unwrap_err();
+        assert!(broken.starts_with("sending the request: "), "{broken}");
+    }
+}
+
+#[test]
+fn a_request_to_delete_has_no_body() {
+    let path = serve(|request| {
+        http(if request.starts_with("GET /1.0 ") {
+            r#"{"type":"sync","metadata":{"environment":{"server_version":"5.0"}}}"#
+        } else if request.starts_with("DELETE /1.0/x HTTP/1.1\r\n")
+            && request.ends_with("\r\n\r\n")
+            && !request.contains("Content-Length")
+        {
+            r#"{"type":"sync","metadata":"deleted"}"#
+        } else {
+            "{}"
+        })
+    });
+    let daemon = Daemon::connect(&path).unwrap();
+    let deleted = daemon.delete("deleting it", "/1.0/x", PATIENCE).unwrap();
+    assert_eq!(deleted, Value::from("deleted"));
+    assert_eq!(daemon.changes(), 1);
+}

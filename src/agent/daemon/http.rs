@@ -4,7 +4,7 @@
 //! microseconds, and no state can be left over from an exchange that a power cut or a timeout ended.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -75,8 +75,24 @@ pub(super) fn exchange(
         begun: Instant::now(),
         patience: request.patience,
     };
-    write_request(&mut timed, request, body).map_err(|error| Broken::Io("sending the request", error))?;
-    read_answer(&mut BufReader::new(timed))
+    let sent = write_request(&mut timed, request, body);
+    let mut from = BufReader::new(timed);
+    match sent {
+        Ok(()) => read_answer(&mut from),
+        // A daemon that wants no more of the request answers and hangs up in the middle of it (RFC 9112, section
+        // 9.5). What it did, and why, is in that answer; a broken pipe says neither.
+        Err(error) if hung_up(&error) => {
+            read_answer(&mut from).map_err(|_| Broken::Io("sending the request", error))
+        }
+        Err(error) => Err(Broken::Io("sending the request", error)),
+    }
+}
+
+fn hung_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// A connection that is over when its time is: a timeout of the socket alone would begin anew with each byte.
@@ -115,6 +131,8 @@ impl Write for Timed {
 }
 
 fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_>>) -> io::Result<()> {
+    // A head and a small body go in one piece: the daemon has read both before it can hang up on the second.
+    let mut stream = BufWriter::new(stream);
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n",
         request.method, request.target
@@ -128,7 +146,7 @@ fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_
     }
     stream.write_all(head.as_bytes())?;
     if let Some(body) = body {
-        let sent = io::copy(&mut body.bytes.take(body.length), stream)?;
+        let sent = io::copy(&mut body.bytes.take(body.length), &mut stream)?;
         if sent != body.length {
             let short = format!("the file ended after {sent} of {} bytes", body.length);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));

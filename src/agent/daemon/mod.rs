@@ -216,6 +216,17 @@ impl Daemon {
         self.settle(doing, answer, patience)
     }
 
+    /// Ask for the end of what is at `path` and wait as [`Daemon::change`] does. Such a request has no body: it would
+    /// mean nothing (RFC 9110, section 9.3.5), and the daemon does not read it.
+    ///
+    /// # Errors
+    /// All of [`Why`].
+    pub fn delete(&self, doing: &str, path: &str, patience: Duration) -> Asked<Value> {
+        self.count();
+        let answer = self.call_raw(doing, "DELETE", path, None)?;
+        self.settle(doing, answer, patience)
+    }
+
     /// Send `length` bytes as they are (an image, a file) and wait as [`Daemon::change`] does.
     ///
     /// # Errors

@@ -194,13 +194,7 @@ fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), Tr
             STARTING,
         )?;
     }
-    daemon.change(
-        &format!("deleting the unfinished {name}"),
-        "DELETE",
-        path,
-        &json!({}),
-        MAKING,
-    )?;
+    daemon.delete(&format!("deleting the unfinished {name}"), path, MAKING)?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_spec::firstboot::Image;
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use super::alias::point;
 use super::{text, Change, Done, Standing, Trouble};
@@ -62,7 +62,7 @@ pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, Trouble> {
 pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), Trouble> {
     if let Some(fingerprint) = text(image, &["fingerprint"]) {
         let path = format!("/1.0/images/{}", encoded(fingerprint));
-        daemon.change(doing, "DELETE", &path, &json!({}), PATIENCE)?;
+        daemon.delete(doing, &path, PATIENCE)?;
     }
     Ok(())
 }
