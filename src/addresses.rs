@@ -112,14 +112,14 @@ pub struct Addressed<'f> {
 
 /// Every container of `card`, replicas one by one, in the order in which they are declared.
 #[must_use]
-pub fn containers<'f>(farm: &'f Farm, card: &str) -> Vec<Addressed<'f>> {
+pub fn containers<'f>(farm: &'f Farm, card: &ResolvedCard) -> Vec<Addressed<'f>> {
     let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
     let mut all = Vec::new();
-    for container in &farm.containers {
+    for container in farm.containers.iter().filter(|one| card.has(one)) {
         for name in container.names() {
             let mac = container
                 .mac
-                .unwrap_or_else(|| container_mac(flavour, card, &name));
+                .unwrap_or_else(|| container_mac(flavour, &card.name, &name));
             all.push(Addressed { name, container, mac });
         }
     }

@@ -14,23 +14,38 @@ pub fn run(args: &Check, voice: Voice) -> Ended {
     // Whether a file is there was asked; this is whether it can be put on a card.
     from_farm::read(&loaded)?;
     let cards = loaded.farm.resolved_cards();
-    let first = cards.first().map(|card| card.name.as_str()).unwrap_or_default();
-    let containers = crate::addresses::containers(&loaded.farm, first).len();
+    let counts: Vec<usize> = cards
+        .iter()
+        .map(|card| crate::addresses::containers(&loaded.farm, card).len())
+        .collect();
     match voice {
         Voice::Json => {
             let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
+            // Of the card that has the most.
+            let containers = counts.iter().max();
             event(&serde_json::json!({"event": "ok", "cards": names, "containers": containers}));
         }
         Voice::People => {
-            let (card, container) = (counted(cards.len(), "card"), counted(containers, "container"));
-            let each = if cards.len() == 1 { "" } else { " each" };
             answer(format_args!(
-                "ok: {card} with {container}{each}, on {}",
+                "ok: {} with {}, on {}",
+                counted(cards.len(), "card"),
+                each(&counts),
                 loaded.farm.base
             ));
         }
     }
     Ok(())
+}
+
+/// How many containers each card has.
+fn each(counts: &[usize]) -> String {
+    let least = counts.iter().min().copied().unwrap_or_default();
+    let most = counts.iter().max().copied().unwrap_or_default();
+    match counts {
+        [] | [_] => counted(most, "container"),
+        _ if least == most => format!("{} each", counted(most, "container")),
+        _ => format!("{least} to {} each", counted(most, "container")),
+    }
 }
 
 /// A number with its noun.

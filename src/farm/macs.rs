@@ -19,7 +19,7 @@ pub(super) fn check(farm: &Farm, document: &Node, p: &mut Problems) {
         }
     }
     for card in farm.resolved_cards() {
-        for one in addresses::containers(farm, &card.name) {
+        for one in addresses::containers(farm, &card) {
             let computed = one.container.mac.is_none();
             let owner = format!("{} on card {}", quoted(&one.name), quoted(&card.name));
             let Some((other, other_computed)) = taken.get(&one.mac) else {

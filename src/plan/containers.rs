@@ -31,7 +31,7 @@ pub(super) fn plan(
     let profiles = stack::profiles(&lxd, &card.network);
     let mut all = Vec::new();
     let mut made: Option<(&Container, Content)> = None;
-    for addressed in addresses::containers(farm, &card.name) {
+    for addressed in addresses::containers(farm, card) {
         let declared = addressed.container;
         let names = declared.stacked(&card.network);
         let stacked = stack::stack(&profiles, &names, declared);

@@ -384,4 +384,6 @@ pub struct Card {
     pub hostname: Option<String>,
     /// The farm's network with the card's own keys laid over it; `None`: the farm's network.
     pub network: Option<Network>,
+    /// Those of the farm's containers that it has, by the names that declare them; `None`: all of them.
+    pub containers: Option<Vec<String>>,
 }

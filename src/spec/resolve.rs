@@ -1,5 +1,6 @@
 //! What a farm says only between its lines: which card is meant, what differs on it, what a container is called.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::farm::{Container, Farm, Network};
@@ -43,6 +44,17 @@ pub struct ResolvedCard {
     pub mac: Option<Mac>,
     /// Its network.
     pub network: Network,
+    /// The names that declare its containers; `None`: it has all of the farm's.
+    pub containers: Option<BTreeSet<String>>,
+}
+
+impl ResolvedCard {
+    /// Whether this card has what `container` declares.
+    #[must_use]
+    pub fn has(&self, container: &Container) -> bool {
+        let chosen = self.containers.as_ref();
+        chosen.is_none_or(|names| names.contains(&container.name))
+    }
 }
 
 /// No card of that name.
@@ -89,6 +101,7 @@ impl Farm {
                 name,
                 mac: None,
                 network: self.network.clone(),
+                containers: None,
             }];
         }
         self.cards
@@ -98,6 +111,10 @@ impl Farm {
                 hostname: card.hostname.clone().unwrap_or_else(|| name.clone()),
                 mac: card.mac,
                 network: card.network.clone().unwrap_or_else(|| self.network.clone()),
+                containers: card
+                    .containers
+                    .as_ref()
+                    .map(|names| names.iter().cloned().collect()),
             })
             .collect()
     }

@@ -80,3 +80,36 @@ fn docker_may_run_in_both_containers() {
         assert_eq!(one["devices"]["eth0"]["keys"]["parent"], "br0", "{one}");
     }
 }
+
+#[test]
+fn each_card_of_a_fleet_has_its_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_to(dir.path());
+    let out = palmfarm(dir.path(), &["check", "fleet.yaml"]);
+    assert_eq!(
+        String::from_utf8_lossy(&out.stdout),
+        "ok: 2 cards with 1 to 4 containers each, on mini\n"
+    );
+    let listed = |card| {
+        let plan = [
+            "plan",
+            "fleet.yaml",
+            "--card",
+            card,
+            "--prefix",
+            "2001:db8::/64",
+            "--format",
+            "zone",
+        ];
+        let out = palmfarm(dir.path(), &plan);
+        let zone = String::from_utf8(out.stdout).unwrap();
+        let names = zone.lines().filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("palm1"), ["palm1", "web", "w2", "w3", "w4"]);
+    assert_eq!(
+        listed("palm2"),
+        ["palm2", "palm2"],
+        "what is behind NAT has no address"
+    );
+}

@@ -11,7 +11,7 @@ fn macs(lines: &str) -> String {
     let farm = good(lines);
     let mut out = String::new();
     for card in farm.resolved_cards() {
-        for one in addresses::containers(&farm, &card.name) {
+        for one in addresses::containers(&farm, &card) {
             out.push_str(&format!("{} {} {}\n", card.name, one.name, one.mac));
         }
     }

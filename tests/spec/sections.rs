@@ -1,6 +1,7 @@
 //! What must fit together.
 
-use expect_test::expect;
+use expect_test::{expect, Expect};
+use palmfarm::addresses;
 
 use super::{check, good};
 
@@ -203,6 +204,52 @@ fn fleets() {
         farm.card(Some("c")).unwrap_err().to_string(),
         "the farm has no card \"c\"; its cards are a, b"
     );
+}
+
+#[test]
+fn containers_of_cards() {
+    const CONTAINERS: &str = "\
+containers:
+  web: {image: \"images:a\", publish: web_image}
+  w: {image: web_image, replicas: 2..4}
+  db: {image: \"images:a\", mac: \"00:16:3e:00:00:01\"}
+";
+    let check = |cards: &str, expect: &Expect| check(&format!("{CONTAINERS}cards: {cards}\n"), expect);
+    check(
+        "{a: {containers: [web, web, w2, dc]}, b: {containers: [w]}}",
+        &expect![[r#"
+            4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
+            5:31 error: container "web" stands here twice
+            5:36 error: there is no container "w2" (it is one of several: write "w")
+            5:40 error: there is no container "dc" (did you mean "db"?)
+            5:63 error: "w" is made from the image that "web" publishes, which card "b" does not have (name "web" here, too)
+        "#]],
+    );
+    check(
+        "{a: {containers: {web: {image: x}}}, b: {containers: web}}",
+        &expect![[r#"
+            4:32 warning: on each of 2 cards this container has the same MAC (on one LAN they take each other's address; leave `mac` out, and each card has its own)
+            5:25 error: `containers` of a card takes a list of names, not a mapping (declare containers at the top of the farm, and name here those that the card has)
+            5:61 error: `containers` takes a list, not a single value (write ["web"])
+        "#]],
+    );
+    check(
+        "{a: , b: {containers: [web]}, c: {containers: }}",
+        &expect![[r#"
+            4:32 warning: on each of 2 cards this container has the same MAC (on one LAN they take each other's address; leave `mac` out, and each card has its own)
+        "#]],
+    );
+    let farm = good(&format!(
+        "{CONTAINERS}cards: {{a: {{containers: [web, w]}}, b: {{containers: [db]}}, c: {{containers: []}}}}\n"
+    ));
+    let has = |card| {
+        let card = farm.card(Some(card)).unwrap();
+        let all = addresses::containers(&farm, &card);
+        all.into_iter().map(|one| one.name).collect::<Vec<_>>()
+    };
+    assert_eq!(has("a"), ["web", "w2", "w3", "w4"]);
+    assert_eq!(has("b"), ["db"]);
+    assert!(has("c").is_empty());
 }
 
 #[test]

@@ -439,7 +439,7 @@ fn dns_and_cards() {
             1:9 error: "palm_1" is no name of a card: it holds '_'
             1:34 error: "x" is no MAC address: six two-digit hexadecimal numbers with colons are
             1:47 error: "Ü" is no host name: it holds 'Ü'
-            1:50 error: unknown key "users" in card "palm2" (the keys here are mac, hostname, network)
+            1:50 error: unknown key "users" in card "palm2" (the keys here are mac, hostname, network, containers)
         "#]],
     );
     let farm = good("cards:\n  palm1:\n  palm2:\n");

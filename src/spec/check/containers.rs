@@ -97,6 +97,7 @@ fn macs(judged: &Judged<'_>, p: &mut Problems) {
             taken.insert(mac, format!("card {}", quoted(name)));
         }
     }
+    let cards = farm.resolved_cards();
     for container in &farm.containers {
         let Some(mac) = container.mac else { continue };
         let at = judged.at(steps!["containers", &container.name, "mac"]);
@@ -104,11 +105,9 @@ fn macs(judged: &Judged<'_>, p: &mut Problems) {
         if let Some(other) = taken.insert(mac, owner) {
             p.error(at, format!("{mac} is the MAC of {other} already"));
         }
-        if farm.cards.len() > 1 {
-            let message = format!(
-                "on each of the {} cards this container has the same MAC",
-                farm.cards.len()
-            );
+        let on = cards.iter().filter(|card| card.has(container)).count();
+        if on > 1 {
+            let message = format!("on each of {on} cards this container has the same MAC");
             let problem = Problem::warning(at, message);
             p.push(problem.hint(
                 "on one LAN they take each other's address; leave `mac` out, and each card has its own",

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{steps, Judged, MOST_IMAGES};
+use super::{cards, steps, Judged, MOST_IMAGES};
 use crate::farm::{Container, Flavour, Lxd};
 use crate::problem::{Problem, Problems};
 use crate::suggest::{did_you_mean, quoted};
@@ -26,6 +26,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         }
     }
     cycles(judged, &publishers, p);
+    cards::images(judged, &publishers, p);
 }
 
 /// Image servers that the daemons know by themselves (`lxc remote list` and `incus remote list`).

@@ -1,6 +1,7 @@
 //! What must fit together: names taken once, references that lead somewhere, subnets that do not clash. Each value
 //! by itself has been judged by `decode`. Pure; what lies in files is judged by whoever can read them.
 
+mod cards;
 mod containers;
 mod document;
 mod host;
@@ -55,6 +56,7 @@ pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
             return;
         }
     }
+    cards::check(judged, p);
     containers::check(judged, p);
     images::check(judged, p);
 }

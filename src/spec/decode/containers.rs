@@ -4,7 +4,7 @@ use super::fields::{self, Fields};
 use super::{host, lxd, mac, values};
 use crate::farm::{Container, Run, RunWhat};
 use crate::names;
-use crate::node::{Entry, Node};
+use crate::node::{Entry, Node, Value};
 use crate::problem::{Problem, Problems};
 use crate::suggest::quoted;
 
@@ -25,6 +25,23 @@ pub(super) fn containers(entry: &Entry, p: &mut Problems) -> Vec<Container> {
         .into_iter()
         .map(|entry| container(entry, p))
         .collect()
+}
+
+/// Those that one card has, by name; `None`: it says nothing of them.
+pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
+    if matches!(entry.value.value, Value::Map(_)) {
+        let message = "`containers` of a card takes a list of names, not a mapping";
+        p.push(
+            Problem::error(entry.value.span, message)
+                .hint("declare containers at the top of the farm, and name here those that the card has"),
+        );
+        return None;
+    }
+    let items = fields::items(entry, p).iter();
+    let names = items
+        .filter_map(|item| fields::named(item, "containers", "name of a container", names::container, p))
+        .collect();
+    matches!(entry.value.value, Value::Seq(_)).then_some(names)
 }
 
 fn container(entry: &Entry, p: &mut Problems) -> Container {

@@ -206,6 +206,9 @@ fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Ca
             network: fields
                 .take("network")
                 .map(|entry| network::over(farm, entry, &format!("the network of {what}"), p)),
+            containers: fields
+                .take("containers")
+                .and_then(|entry| containers::chosen(entry, p)),
         };
         fields.close(p);
         cards.insert(name, card);

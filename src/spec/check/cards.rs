@@ -1,0 +1,92 @@
+//! Which containers the cards of a fleet have: that they are declared, that each is had by somebody, and that what a
+//! container is made from is made on the same card.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{steps, Judged};
+use crate::farm::Container;
+use crate::problem::{Problem, Problems};
+use crate::suggest::{did_you_mean, quoted};
+
+pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
+    let farm = judged.farm;
+    if farm.cards.is_empty() {
+        return;
+    }
+    let declared = declared(judged);
+    let mut had: BTreeSet<&str> = BTreeSet::new();
+    for (card, own) in &farm.cards {
+        let Some(names) = &own.containers else {
+            had.extend(declared.keys());
+            continue;
+        };
+        let mut here: BTreeSet<&str> = BTreeSet::new();
+        for (index, name) in names.iter().enumerate() {
+            let is_again = !here.insert(name);
+            if !is_again && declared.contains_key(name.as_str()) {
+                continue;
+            }
+            // Looking for what was meant takes long.
+            if p.is_full() {
+                p.count();
+                continue;
+            }
+            let at = judged.at(steps!["cards", card, "containers", index]);
+            if is_again {
+                p.error(at, format!("container {} stands here twice", quoted(name)));
+                continue;
+            }
+            let problem = Problem::error(at, format!("there is no container {}", quoted(name)));
+            p.push(match meant(name, &declared) {
+                Some(hint) => problem.hint(hint),
+                None => problem.hint("name containers that are declared at the top of the farm"),
+            });
+        }
+        had.extend(here);
+    }
+    for name in declared.keys().filter(|name| !had.contains(*name)) {
+        let at = judged.key(steps!["containers", *name]);
+        let problem = Problem::warning(at, format!("no card has the container {}", quoted(name)));
+        p.push(problem.hint("name it in `containers` of a card, or take it out"));
+    }
+}
+
+/// A card that has a container has the one that publishes its image, too.
+pub(super) fn images(judged: &Judged<'_>, publishers: &BTreeMap<&str, &Container>, p: &mut Problems) {
+    let declared = declared(judged);
+    for (card, own) in &judged.farm.cards {
+        let Some(names) = &own.containers else { continue };
+        let here: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        for (index, name) in names.iter().enumerate() {
+            let container = declared.get(name.as_str());
+            let maker = container.and_then(|container| publishers.get(container.image.as_str()));
+            let Some(maker) = maker.filter(|maker| !here.contains(maker.name.as_str())) else {
+                continue;
+            };
+            let message = format!(
+                "{} is made from the image that {} publishes, which card {} does not have",
+                quoted(name),
+                quoted(&maker.name),
+                quoted(card)
+            );
+            let at = judged.at(steps!["cards", card, "containers", index]);
+            p.push(Problem::error(at, message).hint(format!("name {} here, too", quoted(&maker.name))));
+        }
+    }
+}
+
+fn declared<'f>(judged: &Judged<'f>) -> BTreeMap<&'f str, &'f Container> {
+    let all = judged.farm.containers.iter();
+    all.map(|one| (one.name.as_str(), one)).collect()
+}
+
+/// What was probably meant by `name`, which nothing declares: replicas are declared by the name without the number.
+fn meant(name: &str, declared: &BTreeMap<&str, &Container>) -> Option<String> {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    match declared.get(stem) {
+        Some(of) if of.names().iter().any(|one| one == name) => {
+            Some(format!("it is one of several: write {}", quoted(stem)))
+        }
+        _ => did_you_mean(name, declared.keys().copied()),
+    }
+}
