@@ -18,8 +18,9 @@ pub(super) fn check(farm: &Farm, document: &Node, p: &mut Problems) {
             taken.insert(mac, (format!("card {}", quoted(name)), false));
         }
     }
-    for card in farm.resolved_cards() {
-        for one in addresses::containers(farm, &card) {
+    let cards = farm.resolved_cards();
+    for card in &cards {
+        for one in addresses::containers(farm, card) {
             let computed = one.container.mac.is_none();
             let owner = format!("{} on card {}", quoted(&one.name), quoted(&card.name));
             let Some((other, other_computed)) = taken.get(&one.mac) else {
@@ -32,7 +33,7 @@ pub(super) fn check(farm: &Farm, document: &Node, p: &mut Problems) {
             }
             let at = document.locate(&["containers".into(), (&one.container.name).into()]);
             let message = format!("{owner} would have the MAC of {other}, {}", one.mac);
-            let hint = match farm.cards.len() {
+            let hint = match cards.iter().filter(|card| card.has(one.container)).count() {
                 0 | 1 => "give one of the two a `mac` of its own",
                 _ => "rename one of the two: addresses come from the names of card and container",
             };

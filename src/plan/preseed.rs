@@ -26,7 +26,18 @@ pub(super) fn lxd(
     };
     let mut images = Vec::new();
     let mut found = Vec::new();
+    let uses = |alias: &str, here: bool| {
+        let all = farm
+            .containers
+            .iter()
+            .filter(|container| container.image == alias);
+        all.filter(|container| card.has(container) == here).count() > 0
+    };
     for (alias, image) in &farm.images {
+        // An image that no container uses is for whoever works at the Pi; one that other cards' containers use is theirs.
+        if uses(alias, false) && !uses(alias, true) {
+            continue;
+        }
         let (image, what) = super::images::declared(alias, image, sources, payload, seen)?;
         images.push(image);
         found.push(what);

@@ -6,9 +6,14 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::node::Span;
+use crate::suggest;
 
 /// Problems beyond this number are counted, not kept: a megabyte of unknown keys is one mistake.
 const MOST: usize = 1000;
+
+/// For how many problems the word that was meant is looked for: that is a long search, and a farm in which it is worth
+/// making has few of them.
+const MOST_SEARCHES: usize = 30;
 
 /// Columns of a source line that are shown around the place.
 const WIDTH: usize = 160;
@@ -71,6 +76,7 @@ pub struct Problems {
     list: Vec<Problem>,
     more: usize,
     errors: usize,
+    searches: usize,
 }
 
 impl Problems {
@@ -98,6 +104,19 @@ impl Problems {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.list.len() >= MOST
+    }
+
+    /// [`suggest::did_you_mean`] for the first of many.
+    pub fn did_you_mean<'a>(
+        &mut self,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Option<String> {
+        self.searches = self.searches.saturating_add(1);
+        if self.searches > MOST_SEARCHES {
+            return None;
+        }
+        suggest::did_you_mean(word, known)
     }
 
     /// Count an error that nobody will read.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -123,6 +124,10 @@ fn pass(
     let sent = to
         .write_all(head.as_bytes())
         .and_then(|()| io::copy(&mut from.take(length), &mut to));
+    // Half a request would keep daemon and socket waiting for each other.
+    if !sent.as_ref().is_ok_and(|sent| *sent == length) {
+        let _ = to.shutdown(Shutdown::Write);
+    }
     if kill == Kill::Sent(count) {
         end(victim);
         return sent.map(drop);

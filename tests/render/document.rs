@@ -38,7 +38,7 @@ fn what_is_counted_beforehand_is_never_too_low_and_not_far_off() {
     ] {
         let (loaded, _) = load(&yaml, &[]);
         let scripts = BTreeMap::from([("web-setup.sh".into(), json_length("web-setup.sh\n"))]);
-        let counted = document_bytes(&loaded.farm, &scripts);
+        let counted = document_bytes(&loaded.farm, &loaded.farm.card(None).unwrap(), &scripts);
         let tree = rendered(&yaml, &bases::jammy());
         let document = root_file(&tree, "/etc/palmfarm/firstboot.json").unwrap();
         let length = u64::try_from(document.len()).unwrap();

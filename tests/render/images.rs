@@ -187,3 +187,14 @@ fn parts_that_do_not_go_together_are_refused() {
         "reading \"a.tar\", the image a",
     );
 }
+
+#[test]
+fn a_card_has_the_images_of_its_own_containers() {
+    let unified = tar(&[META, ("rootfs/bin/sh", ARMHF)]);
+    let farm = "images: {a: {file: a.tar}, b: {file: a.tar}, spare: {file: a.tar}}\n\
+                containers: {c: {image: a}, d: {image: b}}\ncards: {p: {containers: [d]}}\n";
+    let plan = plan(farm, &[("a.tar", &unified)]);
+    let images = plan.firstboot.lxd.unwrap().images;
+    let aliases: Vec<&str> = images.iter().map(|image| image.alias.as_str()).collect();
+    assert_eq!(aliases, ["b", "spare"]);
+}

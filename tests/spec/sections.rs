@@ -218,7 +218,6 @@ containers:
     check(
         "{a: {containers: [web, web, w2, dc]}, b: {containers: [w]}}",
         &expect![[r#"
-            4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
             5:31 error: container "web" stands here twice
             5:36 error: there is no container "w2" (it is one of several: write "w")
             5:40 error: there is no container "dc" (did you mean "db"?)
@@ -237,6 +236,17 @@ containers:
         "{a: , b: {containers: [web]}, c: {containers: }}",
         &expect![[r#"
             4:32 warning: on each of 2 cards this container has the same MAC (on one LAN they take each other's address; leave `mac` out, and each card has its own)
+            5:42 error: `containers` of a card names nothing (write [] for a card without any, or leave the key out for all of them)
+        "#]],
+    );
+    // Bad items keep their places, and a name that is none is told once.
+    check(
+        "{a: {containers: [~, web, we_b, \"$6$abc\", wbe]}, b: }",
+        &expect![[r#"
+            5:26 error: `containers` has no value (write one, or leave the key out)
+            5:34 error: "we_b" is no name of a container: it holds '_'
+            5:40 error: (not shown) is no name of a container: it holds '$'
+            5:50 error: there is no container "wbe" (did you mean "web"?)
         "#]],
     );
     let farm = good(&format!(
@@ -250,6 +260,16 @@ containers:
     assert_eq!(has("a"), ["web", "w2", "w3", "w4"]);
     assert_eq!(has("b"), ["db"]);
     assert!(has("c").is_empty());
+    // What a container needs is asked of the cards that have it.
+    good("network: {bridge: br0}\ncontainers: {web: {image: \"images:a\", profiles: [default, extbridge]}, db: {image: \"images:a\", profiles: [default], devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\ncards: {a: {containers: [web]}, b: {network: {bridge: none}, containers: [db]}}\n");
+    super::check(
+        "containers: {web: {image: \"images:a\", devices: {eth1: {type: nic, nictype: bridged, parent: br1}}}}\ncards: {a: {network: {bridge: br1}, containers: []}, b: {containers: [web]}}\n",
+        &expect![[r#"
+            1:93 error: the farm makes no interface "br1" (did you mean "br0"?)
+        "#]],
+    );
+    let long = "x".repeat(20_000);
+    good(&format!("containers: {{a: {{image: \"images:a\", replicas: 1..300, run: [{long}]}}, b: {{image: \"images:a\", replicas: 1..300, run: [{long}]}}}}\ncards: {{p: {{containers: [a]}}, q: {{containers: [b]}}}}\n"));
 }
 
 #[test]

@@ -79,11 +79,13 @@ pub(super) fn exchange(
     let mut from = BufReader::new(timed);
     match sent {
         Ok(()) => read_answer(&mut from),
-        // A daemon that wants no more of the request answers and hangs up in the middle of it (RFC 9112, section
-        // 9.5). What it did, and why, is in that answer; a broken pipe says neither.
-        Err(error) if hung_up(&error) => {
-            read_answer(&mut from).map_err(|_| Broken::Io("sending the request", error))
-        }
+        // A daemon that wants no more of the request refuses it and hangs up in the middle of it (RFC 9112, section
+        // 9.5). Why is in its answer; a broken pipe does not say. That it did what it was not told to the end is
+        // not believed.
+        Err(error) if hung_up(&error) => match read_answer(&mut from) {
+            Ok(answer) if answer.status >= 400 => Ok(answer),
+            _ => Err(Broken::Io("sending the request", error)),
+        },
         Err(error) => Err(Broken::Io("sending the request", error)),
     }
 }
@@ -131,7 +133,7 @@ impl Write for Timed {
 }
 
 fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_>>) -> io::Result<()> {
-    // A head and a small body go in one piece: the daemon has read both before it can hang up on the second.
+    // A head and a small body go in one piece, so that the daemon cannot hang up between them.
     let mut stream = BufWriter::new(stream);
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n",

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{steps, Judged};
 use crate::farm::Container;
+use crate::names;
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
@@ -15,6 +16,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     }
     let declared = declared(judged);
     let mut had: BTreeSet<&str> = BTreeSet::new();
+    let mut unknown = false;
     for (card, own) in &farm.cards {
         let Some(names) = &own.containers else {
             had.extend(declared.keys());
@@ -23,10 +25,16 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         let mut here: BTreeSet<&str> = BTreeSet::new();
         for (index, name) in names.iter().enumerate() {
             let is_again = !here.insert(name);
-            if !is_again && declared.contains_key(name.as_str()) {
+            let is_known = declared.contains_key(name.as_str());
+            // Of a name that is none it was told where it was read.
+            if !is_again && (is_known || names::container(name).is_err()) {
+                unknown |= !is_known;
                 continue;
             }
-            // Looking for what was meant takes long.
+            unknown |= !is_known;
+            if name.is_empty() {
+                continue;
+            }
             if p.is_full() {
                 p.count();
                 continue;
@@ -37,12 +45,16 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
                 continue;
             }
             let problem = Problem::error(at, format!("there is no container {}", quoted(name)));
-            p.push(match meant(name, &declared) {
-                Some(hint) => problem.hint(hint),
-                None => problem.hint("name containers that are declared at the top of the farm"),
-            });
+            let hint = meant(name, &declared, p);
+            p.push(problem.hint(
+                hint.unwrap_or_else(|| "name containers that are declared at the top of the farm".into()),
+            ));
         }
         had.extend(here);
+    }
+    // A container that nobody has may be the one that a misspelt name means.
+    if unknown {
+        return;
     }
     for name in declared.keys().filter(|name| !had.contains(*name)) {
         let at = judged.key(steps!["containers", *name]);
@@ -57,7 +69,11 @@ pub(super) fn images(judged: &Judged<'_>, publishers: &BTreeMap<&str, &Container
     for (card, own) in &judged.farm.cards {
         let Some(names) = &own.containers else { continue };
         let here: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let mut told: BTreeSet<&str> = BTreeSet::new();
         for (index, name) in names.iter().enumerate() {
+            if !told.insert(name) {
+                continue;
+            }
             let container = declared.get(name.as_str());
             let maker = container.and_then(|container| publishers.get(container.image.as_str()));
             let Some(maker) = maker.filter(|maker| !here.contains(maker.name.as_str())) else {
@@ -81,12 +97,12 @@ fn declared<'f>(judged: &Judged<'f>) -> BTreeMap<&'f str, &'f Container> {
 }
 
 /// What was probably meant by `name`, which nothing declares: replicas are declared by the name without the number.
-fn meant(name: &str, declared: &BTreeMap<&str, &Container>) -> Option<String> {
+fn meant(name: &str, declared: &BTreeMap<&str, &Container>, p: &mut Problems) -> Option<String> {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     match declared.get(stem) {
         Some(of) if of.names().iter().any(|one| one == name) => {
             Some(format!("it is one of several: write {}", quoted(stem)))
         }
-        _ => did_you_mean(name, declared.keys().copied()),
+        _ => p.did_you_mean(name, declared.keys().copied()),
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::host::{self, CONTAINER_MOUNTS};
 use super::{lxd, steps, Judged};
-use crate::farm::{Container, Network, Profile};
+use crate::farm::{Container, Network, Profile, ResolvedCard};
 use crate::lxd_keys::Daemon;
 use crate::mac::Mac;
 use crate::names;
 use crate::problem::{Problem, Problems};
 use crate::stack;
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
@@ -18,9 +18,16 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let daemon = Daemon::of(&farm.base, flavour);
     names(judged, p);
     macs(judged, p);
-    let by_network = profiles(judged);
+    let cards = farm.resolved_cards();
+    let by_network = profiles(judged, &cards);
     for container in &farm.containers {
         let name = &container.name;
+        let mut on: Vec<&ResolvedCard> = cards.iter().filter(|card| card.has(container)).collect();
+        // Then it is judged as if each had it: one will, once somebody has read the warning.
+        let nowhere = on.is_empty();
+        if nowhere {
+            on = cards.iter().collect();
+        }
         for (key, value) in &container.config {
             lxd::config(
                 judged,
@@ -31,7 +38,13 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             );
         }
         for (device, keys) in &container.devices {
-            lxd::device(judged, steps!["containers", name, "devices", device], keys, p);
+            lxd::device(
+                judged,
+                steps!["containers", name, "devices", device],
+                keys,
+                &on,
+                p,
+            );
         }
         host::files(
             judged,
@@ -42,8 +55,10 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         );
         nesting(judged, container, p);
         replicas(judged, container, p);
-        for (network, profiles) in &by_network {
-            stacked(judged, container, network, profiles, p);
+        for there in &by_network {
+            if nowhere || there.cards.iter().any(|card| card.has(container)) {
+                stacked(judged, container, there.network, &there.profiles, p);
+            }
         }
     }
 }
@@ -146,17 +161,26 @@ fn replicas(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
     }
 }
 
+/// Cards that have the same profiles.
+struct Alike<'c> {
+    cards: Vec<&'c ResolvedCard>,
+    network: &'c Network,
+    profiles: BTreeMap<String, Profile>,
+}
+
 /// Every profile there is on a card, by the card's network; cards with the same bridge have the same.
-fn profiles(judged: &Judged<'_>) -> Vec<(Network, BTreeMap<String, Profile>)> {
-    let mut found: Vec<(Network, BTreeMap<String, Profile>)> = Vec::new();
+fn profiles<'c>(judged: &Judged<'_>, cards: &'c [ResolvedCard]) -> Vec<Alike<'c>> {
+    let mut found: Vec<Alike<'c>> = Vec::new();
     let Some(lxd) = &judged.farm.lxd else { return found };
-    for card in judged.farm.resolved_cards() {
-        if !found
-            .iter()
-            .any(|(network, _)| network.bridge == card.network.bridge)
-        {
-            let profiles = stack::profiles(lxd, &card.network);
-            found.push((card.network, profiles));
+    for card in cards {
+        let same = |alike: &&mut Alike<'_>| alike.network.bridge == card.network.bridge;
+        match found.iter_mut().find(same) {
+            Some(alike) => alike.cards.push(card),
+            None => found.push(Alike {
+                cards: vec![card],
+                network: &card.network,
+                profiles: stack::profiles(lxd, &card.network),
+            }),
         }
     }
     found
@@ -189,7 +213,7 @@ fn stacked(
             continue;
         }
         let problem = Problem::error(at, format!("there is no profile {}", quoted(name)));
-        let hint = did_you_mean(name, profiles.keys().map(String::as_str));
+        let hint = p.did_you_mean(name, profiles.keys().map(String::as_str));
         p.push(match hint {
             Some(hint) => problem.hint(hint),
             None => problem.hint("profiles are declared under `lxd: profiles:`"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{steps, Judged};
-use crate::farm::{Container, Farm, RunWhat};
+use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
 use crate::firstboot::LARGEST;
 use crate::problem::{Problem, Problems};
 use crate::suggest::quoted;
@@ -30,16 +30,26 @@ const EMPTY: u64 = 8192;
 
 pub(super) fn check(judged: &Judged<'_>, scripts: &BTreeMap<String, u64>, p: &mut Problems) {
     let farm = judged.farm;
-    let total = bytes(farm, scripts);
+    let of_all = |container: &Container| times(one(container, scripts), container.count());
+    let costs: Vec<(&Container, u64)> = farm.containers.iter().map(|one| (one, of_all(one))).collect();
+    let on = |card: &ResolvedCard| {
+        let here = costs.iter().filter(|(container, _)| card.has(container));
+        sum(here.map(|(_, cost)| *cost))
+    };
+    let fullest = farm.resolved_cards().into_iter().map(|card| (on(&card), card));
+    let Some((containers, card)) = fullest.max_by_key(|(containers, _)| *containers) else {
+        return;
+    };
+    let total = containers.saturating_add(shared(farm));
     if total <= LARGEST {
         return;
     }
     let about = format!(
         "the first-boot document would have about {total} bytes, and the agent reads {LARGEST} at most"
     );
-    let of_all = |container: &Container| times(one(container, scripts), container.count());
-    let largest = farm.containers.iter().max_by_key(|container| of_all(container));
-    let Some(container) = largest.filter(|container| of_all(container) >= total / 4) else {
+    let here = costs.iter().filter(|(container, _)| card.has(container));
+    let largest = here.max_by_key(|(_, cost)| *cost);
+    let Some((container, _)) = largest.filter(|(_, cost)| *cost >= total / 4) else {
         let hint = "put what is long into files of an image or an overlay";
         p.push(Problem::error(judged.key(steps!["containers"]), about).hint(hint));
         return;
@@ -65,13 +75,14 @@ pub(super) fn check(judged: &Judged<'_>, scripts: &BTreeMap<String, u64>, p: &mu
     p.push(Problem::error(at, message).hint(hint));
 }
 
-/// About how many bytes the first-boot document of a card of `farm` has. `scripts` has the [`json_length`] of each
+/// About how many bytes the first-boot document of `card` of `farm` has. `scripts` has the [`json_length`] of each
 /// script by its path; one that is not there counts as empty.
 #[must_use]
-pub fn bytes(farm: &Farm, scripts: &BTreeMap<String, u64>) -> u64 {
+pub fn bytes(farm: &Farm, card: &ResolvedCard, scripts: &BTreeMap<String, u64>) -> u64 {
     let containers = farm
         .containers
         .iter()
+        .filter(|container| card.has(container))
         .map(|container| times(one(container, scripts), container.count()));
     sum(containers).saturating_add(shared(farm))
 }

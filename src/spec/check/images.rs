@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{cards, steps, Judged, MOST_IMAGES};
 use crate::farm::{Container, Flavour, Lxd};
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let count = judged.farm.images.len();
@@ -85,7 +85,7 @@ fn known_remote(judged: &Judged<'_>, container: &Container, remote: &str, p: &mu
     }
     let at = judged.at(steps!["containers", &container.name, "image"]);
     let problem = Problem::error(at, format!("there is no image server {}", quoted(remote)));
-    let hint = did_you_mean(remote, known);
+    let hint = p.did_you_mean(remote, known);
     p.push(problem.hint(hint.unwrap_or_else(|| "image servers are declared under `lxd: remotes:`".into())));
 }
 
@@ -126,7 +126,7 @@ fn known_alias(
         .keys()
         .map(String::as_str)
         .chain(publishers.keys().copied());
-    let hint = did_you_mean(alias, known);
+    let hint = p.did_you_mean(alias, known);
     p.push(Problem::error(at, message).hint(hint.unwrap_or_else(|| {
         "an image server's alias has the server in front (images:alpine/3.20), a carried image stands under `images:`".into()
     })));

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{steps, Judged};
-use crate::farm::Flavour;
+use crate::farm::{Flavour, ResolvedCard};
 use crate::lxd_keys::{self, Daemon};
 use crate::node::Step;
 use crate::problem::{Problem, Problems};
-use crate::suggest::{did_you_mean, quoted};
+use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let Some(lxd) = &judged.farm.lxd else { return };
@@ -31,6 +31,8 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         );
     }
     let daemon = Daemon::of(base, lxd.flavour);
+    let cards = judged.farm.resolved_cards();
+    let cards: Vec<&ResolvedCard> = cards.iter().collect();
     for (name, profile) in &lxd.profiles {
         for (key, value) in &profile.config {
             config(
@@ -46,6 +48,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
                 judged,
                 steps!["lxd", "profiles", name, "devices", device],
                 keys,
+                &cards,
                 p,
             );
         }
@@ -81,11 +84,12 @@ pub(super) fn config(
     }
 }
 
-/// One device, which stands at `place`.
+/// One device, which stands at `place` and is there on `cards`.
 pub(super) fn device(
     judged: &Judged<'_>,
     place: &[Step<'_>],
     keys: &BTreeMap<String, String>,
+    cards: &[&ResolvedCard],
     p: &mut Problems,
 ) {
     for wrong in lxd_keys::device(keys) {
@@ -104,12 +108,18 @@ pub(super) fn device(
             ),
         );
     }
-    parent(judged, place, keys, p);
+    parent(judged, place, keys, cards, p);
     pool(judged, place, keys, p);
 }
 
 /// The bridge of a nic must be one that the farm makes.
-fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>, p: &mut Problems) {
+fn parent(
+    judged: &Judged<'_>,
+    place: &[Step<'_>],
+    keys: &BTreeMap<String, String>,
+    cards: &[&ResolvedCard],
+    p: &mut Problems,
+) {
     let Some(key) = ["parent", "network"]
         .into_iter()
         .find(|key| keys.contains_key(*key))
@@ -125,15 +135,14 @@ fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, Strin
     let mut known: Vec<String> = Vec::new();
     let mut bridges: Vec<String> = Vec::new();
     let mut port_of = None;
-    for card in judged.farm.resolved_cards() {
-        let network = card.network;
+    for network in cards.iter().map(|card| &card.network) {
         let port = network.port();
         if let Some(bridge) = &network.bridge {
             port_of = port_of.or_else(|| (port == *parent).then(|| bridge.clone()));
             bridges.push(bridge.clone());
         }
         known.push(port);
-        known.push(network.uplink);
+        known.push(network.uplink.clone());
     }
     let nat = judged.farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
     bridges.extend(nat.map(|nat| nat.bridge.clone()));
@@ -173,7 +182,7 @@ fn parent(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, Strin
     };
     known.sort();
     known.dedup();
-    let hint = did_you_mean(parent, known.iter().map(String::as_str));
+    let hint = p.did_you_mean(parent, known.iter().map(String::as_str));
     tell(
         problem,
         Some(hint.unwrap_or_else(|| format!("there are {}", known.join(", ")))),

@@ -18,7 +18,7 @@ use crate::problem::Problems;
 
 pub use document::{bytes as document_bytes, json_length};
 
-/// More containers on one card than any Pi runs; beyond it nothing is expanded.
+/// More containers of one farm than any Pi runs; beyond it nothing is expanded.
 pub const MOST_CONTAINERS: usize = 1000;
 
 /// The largest fleet.

@@ -4,7 +4,7 @@ use super::fields::{self, Fields};
 use super::{host, lxd, mac, values};
 use crate::farm::{Container, Run, RunWhat};
 use crate::names;
-use crate::node::{Entry, Node, Value};
+use crate::node::{Entry, Node, Scalar, Value};
 use crate::problem::{Problem, Problems};
 use crate::suggest::quoted;
 
@@ -37,9 +37,17 @@ pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
         );
         return None;
     }
+    if entry.value.scalar().is_some_and(Scalar::is_null) {
+        let problem = Problem::error(entry.key_span, "`containers` of a card names nothing");
+        p.push(problem.hint("write [] for a card without any, or leave the key out for all of them"));
+        return None;
+    }
     let items = fields::items(entry, p).iter();
+    // What is no name keeps its place, so that what is said of the others points at them.
     let names = items
-        .filter_map(|item| fields::named(item, "containers", "name of a container", names::container, p))
+        .map(|item| {
+            fields::named(item, "containers", "name of a container", names::container, p).unwrap_or_default()
+        })
         .collect();
     matches!(entry.value.value, Value::Seq(_)).then_some(names)
 }

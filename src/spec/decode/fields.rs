@@ -83,11 +83,7 @@ impl<'n> Fields<'n> {
                 p.count();
                 continue;
             }
-            let key = if entry.key.starts_with('$') {
-                "(not shown)".into()
-            } else {
-                quoted(&entry.key)
-            };
+            let key = shown_name(&entry.key);
             let message = format!("unknown key {key} in {}", self.what);
             let close = closest(&entry.key, self.known.iter().copied());
             missing.retain(|key| Some(*key) != close);
@@ -239,7 +235,16 @@ pub(super) fn named_key(entry: &Entry, noun: &str, rule: Rule, p: &mut Problems)
 
 fn follows(text: &str, at: Span, noun: &str, rule: Rule, p: &mut Problems) {
     if let Err(why) = rule(text) {
-        p.error(at, format!("{} is no {noun}: {why}", quoted(text)));
+        p.error(at, format!("{} is no {noun}: {why}", shown_name(text)));
+    }
+}
+
+/// What stands where a name should: a hash of a password that has slipped there is not repeated.
+fn shown_name(text: &str) -> String {
+    if text.starts_with('$') {
+        "(not shown)".into()
+    } else {
+        quoted(text)
     }
 }
 
