@@ -226,7 +226,10 @@ fn interrupted(answer: &[u8]) -> Result<http::Answer, String> {
         length,
         bytes: &mut std::io::repeat(0).take(length),
     };
-    exchange(&curt(answer.into()), &request, Some(body)).map_err(|broken| broken.to_string())
+    let path = curt(answer.into());
+    let answer = exchange(&path, &request, Some(body));
+    std::fs::remove_file(&path).unwrap();
+    answer.map_err(|broken| broken.to_string())
 }
 
 #[test]
