@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Kill {
     /// By itself.
     Never,
-    /// The daemon has the whole of the `n`th request for a change (the first is 1) and may not have read it yet.
+    /// The daemon has the whole of the `n`th request for a change (the first is 1) and may not have read it yet, or has hung up on it.
     Sent(usize),
     /// The daemon has answered the `n`th request, and nobody has read that.
     Answered(usize),

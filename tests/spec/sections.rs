@@ -239,6 +239,13 @@ containers:
             5:42 error: `containers` of a card names nothing (write [] for a card without any, or leave the key out for all of them)
         "#]],
     );
+    check(
+        "{a: {containers: [web]}}",
+        &expect![[r#"
+        3:3 warning: no card has the container "w" (name it in `containers` of a card, or take it out)
+        4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
+    "#]],
+    );
     // Bad items keep their places, and a name that is none is told once.
     check(
         "{a: {containers: [~, web, we_b, \"$6$abc\", wbe]}, b: }",
@@ -265,7 +272,7 @@ containers:
     super::check(
         "containers: {web: {image: \"images:a\", devices: {eth1: {type: nic, nictype: bridged, parent: br1}}}}\ncards: {a: {network: {bridge: br1}, containers: []}, b: {containers: [web]}}\n",
         &expect![[r#"
-            1:93 error: the farm makes no interface "br1" (did you mean "br0"?)
+            1:93 error: no card that has this container makes the interface "br1" (did you mean "br0"?)
         "#]],
     );
     let long = "x".repeat(20_000);

@@ -26,13 +26,10 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         for (index, name) in names.iter().enumerate() {
             let is_again = !here.insert(name);
             let is_known = declared.contains_key(name.as_str());
-            // Of a name that is none it was told where it was read.
-            if !is_again && (is_known || names::container(name).is_err()) {
-                unknown |= !is_known;
-                continue;
-            }
             unknown |= !is_known;
-            if name.is_empty() {
+            // Of what is no name it was told where it was read.
+            let is_told = !is_known && names::container(name).is_err();
+            if is_told || (is_known && !is_again) {
                 continue;
             }
             if p.is_full() {

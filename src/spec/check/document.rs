@@ -30,13 +30,9 @@ const EMPTY: u64 = 8192;
 
 pub(super) fn check(judged: &Judged<'_>, scripts: &BTreeMap<String, u64>, p: &mut Problems) {
     let farm = judged.farm;
-    let of_all = |container: &Container| times(one(container, scripts), container.count());
-    let costs: Vec<(&Container, u64)> = farm.containers.iter().map(|one| (one, of_all(one))).collect();
-    let on = |card: &ResolvedCard| {
-        let here = costs.iter().filter(|(container, _)| card.has(container));
-        sum(here.map(|(_, cost)| *cost))
-    };
-    let fullest = farm.resolved_cards().into_iter().map(|card| (on(&card), card));
+    let costs = costs(farm, scripts);
+    let cards = farm.resolved_cards().into_iter();
+    let fullest = cards.map(|card| (on(&card, &costs), card));
     let Some((containers, card)) = fullest.max_by_key(|(containers, _)| *containers) else {
         return;
     };
@@ -79,12 +75,7 @@ pub(super) fn check(judged: &Judged<'_>, scripts: &BTreeMap<String, u64>, p: &mu
 /// script by its path; one that is not there counts as empty.
 #[must_use]
 pub fn bytes(farm: &Farm, card: &ResolvedCard, scripts: &BTreeMap<String, u64>) -> u64 {
-    let containers = farm
-        .containers
-        .iter()
-        .filter(|container| card.has(container))
-        .map(|container| times(one(container, scripts), container.count()));
-    sum(containers).saturating_add(shared(farm))
+    on(card, &costs(farm, scripts)).saturating_add(shared(farm))
 }
 
 /// How many bytes `text` has as a string of JSON, with its quotes (RFC 8259, section 7).
@@ -96,6 +87,19 @@ pub fn json_length(text: &str) -> u64 {
         _ => 1,
     });
     sum(escaped).saturating_add(2)
+}
+
+/// What each container of `farm` costs, with all its replicas.
+fn costs<'f>(farm: &'f Farm, scripts: &BTreeMap<String, u64>) -> Vec<(&'f Container, u64)> {
+    let all = farm.containers.iter();
+    all.map(|container| (container, times(one(container, scripts), container.count())))
+        .collect()
+}
+
+/// What those cost that `card` has.
+fn on(card: &ResolvedCard, costs: &[(&Container, u64)]) -> u64 {
+    let here = costs.iter().filter(|(container, _)| card.has(container));
+    sum(here.map(|(_, cost)| *cost))
 }
 
 /// What one container costs.

@@ -173,7 +173,12 @@ fn parent(
     if known.contains(parent) {
         return;
     }
-    let message = format!("the farm makes no interface {}", quoted(parent));
+    let maker = if cards.len() < judged.farm.cards.len() {
+        "no card that has this container makes the interface"
+    } else {
+        "the farm makes no interface"
+    };
+    let message = format!("{maker} {}", quoted(parent));
     // An overlay may bring interfaces that a farm cannot see.
     let problem = if judged.farm.overlays.is_empty() && judged.farm.files.is_empty() {
         Problem::error(at, message)
