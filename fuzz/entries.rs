@@ -20,8 +20,8 @@ use palmfarm::watch::{Cancel, Silent, Watch};
 use palmfarm::{edit, farm, gather, mini, overlay_files};
 use palmfarm_agent::daemon::Daemon;
 use palmfarm_agent::journal::Journal;
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::Report;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::report::Report;
 
 /// An entry point by name.
 pub type Entry = (&'static str, fn(&[u8]));

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use palmfarm_spec::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
-use palmfarm_spec::mac::Mac;
+use crate::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
+use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
 
 /// What keeps these hashes apart from any others. A change of it moves every address of every farm.

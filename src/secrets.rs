@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use palmfarm_spec::credentials;
-use palmfarm_spec::farm::{Password, User};
+use crate::farm::credentials;
+use crate::farm::{Password, User};
 use sha2::{Digest, Sha256};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 

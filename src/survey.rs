@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use palmfarm_spec::places::MANIFEST;
+use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};

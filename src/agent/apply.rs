@@ -7,9 +7,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::places::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
-use palmfarm_spec::sound;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
+use palmfarm_protocol::validate;
 
 use crate::farm::Trouble;
 use crate::program;
@@ -48,13 +48,13 @@ pub fn apply(root: &Root, file: &Path) -> Ending {
         Ok(read) => read,
         Err(trouble) => return refused(file, &[trouble.message]),
     };
-    let mut reasons = sound::flaws(&document);
+    let mut reasons = validate::flaws(&document);
     match run::document(&root.at(DOCUMENT)) {
         Ok((now, _)) => reasons.extend(other_card(&now, &document)),
         Err(trouble) => reasons.push(trouble.message),
     }
     let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
-    for path in sound::files(&document) {
+    for path in validate::files(&document) {
         if !brought(path) && !root.has(path) {
             reasons.push(format!(
                 "it names {path}, which neither came with it nor is on this card"
@@ -65,7 +65,7 @@ pub fn apply(root: &Root, file: &Path) -> Ending {
         return refused(file, &reasons);
     }
     let install = || {
-        for path in sound::files(&document) {
+        for path in validate::files(&document) {
             if let Some(tree) = tree.as_ref().filter(|tree| brings(tree, path)) {
                 bring(tree, root, path)?;
             }
@@ -209,8 +209,8 @@ fn refused(file: &Path, reasons: &[String]) -> Ending {
 
 #[cfg(test)]
 mod tests {
-    use palmfarm_spec::farm::{Ipv4, Ipv6};
-    use palmfarm_spec::firstboot::VERSION;
+    use palmfarm_protocol::firstboot::VERSION;
+    use palmfarm_protocol::network::{Ipv4, Ipv6};
 
     use super::*;
     use crate::confirm::tests::network;

@@ -7,9 +7,9 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::Network;
-use palmfarm_spec::mac::Mac;
-use palmfarm_spec::places::{MAC_HERE, NETWORK};
+use palmfarm_protocol::firstboot::Network;
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::paths::{MAC_HERE, NETWORK};
 
 use crate::farm::{Change, Done, Trouble};
 use crate::nic;
@@ -82,7 +82,7 @@ pub(crate) fn uplink_mac(root: &Root, uplink: &str, patience: Duration) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use palmfarm_spec::farm::{Ipv4, Ipv6};
+    use palmfarm_protocol::network::{Ipv4, Ipv6};
 
     use super::*;
     use crate::confirm::tests::network;

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::farm::{Ipv4, Ipv6};
-use palmfarm_spec::firstboot::Network;
+use palmfarm_protocol::firstboot::Network;
+use palmfarm_protocol::network::{Ipv4, Ipv6};
 
 use crate::ip::{self, Address};
 use crate::journal::crc32;
@@ -212,7 +212,7 @@ fn fixed(seen: &Seen, interface: &str, address: IpAddr, gateway: Option<IpAddr>)
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use palmfarm_spec::farm::Renderer;
+    use palmfarm_protocol::network::Renderer;
 
     use super::*;
     use crate::root::scratch::Scratch;

@@ -7,8 +7,8 @@
 use std::io;
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::Network;
-use palmfarm_spec::places::{IFUPDOWN_STANZA, NETWORK, NETWORK_FALLBACK};
+use palmfarm_protocol::firstboot::Network;
+use palmfarm_protocol::paths::{IFUPDOWN_STANZA, NETWORK, NETWORK_FALLBACK};
 
 use crate::bridge::{self, IFUPDOWN_ACTIVE, RUNTIME};
 use crate::confirm;

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 
-use palmfarm_spec::report::{State, StepState};
+use palmfarm_protocol::report::{State, StepState};
 use serde_json::{json, Value};
 
 use crate::root::Root;

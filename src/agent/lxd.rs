@@ -4,8 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use palmfarm_spec::farm::Flavour;
-use palmfarm_spec::firstboot::Lxd;
+use palmfarm_protocol::firstboot::Flavour;
+use palmfarm_protocol::firstboot::Lxd;
 
 use crate::daemon::find_socket;
 use crate::farm::{Change, Done, Trouble};

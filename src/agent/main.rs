@@ -10,8 +10,8 @@ use palmfarm_agent::apply;
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, Ending};
 use palmfarm_agent::status::{self, Form};
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::places::DOCUMENT;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::paths::DOCUMENT;
 
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND

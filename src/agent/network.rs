@@ -9,8 +9,8 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::{FirstBoot, Network};
-use palmfarm_spec::report::Outcome;
+use palmfarm_protocol::firstboot::{FirstBoot, Network};
+use palmfarm_protocol::report::Outcome;
 
 use crate::bridge::IFUPDOWN_ACTIVE;
 use crate::confirm::{self, PAUSE};
@@ -228,7 +228,7 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use palmfarm_spec::farm::{Ipv4, Ipv6};
+    use palmfarm_protocol::network::{Ipv4, Ipv6};
 
     use super::*;
     use crate::confirm::tests::network;

@@ -1,6 +1,6 @@
 //! Network interfaces as `/sys/class/net` has them (Documentation/ABI/testing/sysfs-class-net).
 
-use palmfarm_spec::mac::Mac;
+use palmfarm_protocol::mac::Mac;
 
 use crate::root::Root;
 

@@ -7,7 +7,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::names::package_parts;
+use palmfarm_protocol::names::package_parts;
 
 use crate::farm::{Change, Done, Trouble};
 use crate::program::{ask, run};

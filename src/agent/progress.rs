@@ -1,7 +1,7 @@
 //! What steps have in common: they are announced, timed against nothing, recorded once they are over, and told.
 
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::{Container, Report, State, Step, StepState};
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::report::{Container, Report, State, Step, StepState};
 
 use crate::farm::{Change, Done, Watch};
 use crate::journal::{Entry, Journal};

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::farm::Ipv6;
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::mac::Mac;
-use palmfarm_spec::report::{Container, Network, Outcome, Report, State, Step, StepState, VERSION};
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::network::Ipv6;
+use palmfarm_protocol::report::{Container, Network, Outcome, Report, State, Step, StepState, VERSION};
 
 use crate::ip::Address;
 use crate::root::Root;
@@ -254,7 +254,7 @@ fn of_container(container: &Container) -> String {
 
 #[cfg(test)]
 mod tests {
-    use palmfarm_spec::farm::{Ipv4, Ipv6};
+    use palmfarm_protocol::network::{Ipv4, Ipv6};
 
     use super::*;
     use crate::confirm::tests::network;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::Network;
+use palmfarm_protocol::firstboot::Network;
 
 use crate::bridge::RUNTIME;
 use crate::farm::Trouble;
@@ -139,7 +139,7 @@ fn files(network: &Network, targets: &[String]) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use palmfarm_spec::farm::{Ipv4, Ipv6};
+    use palmfarm_protocol::network::{Ipv4, Ipv6};
 
     use super::*;
     use crate::confirm::tests::network;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::firstboot::LARGEST;
+use palmfarm_protocol::firstboot::LARGEST;
 
 /// The top of the card's file tree.
 #[derive(Clone, Debug)]
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_as_large_as_a_document_may_be_is_read() {
-        let most = usize::try_from(palmfarm_spec::firstboot::LARGEST).unwrap();
+        let most = usize::try_from(palmfarm_protocol::firstboot::LARGEST).unwrap();
         let scratch = Scratch::new("root-large", &[("/most", &"x".repeat(most))]);
         let root = &scratch.0;
         assert_eq!(root.read("/most").unwrap().len(), most);

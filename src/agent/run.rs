@@ -4,10 +4,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::farm::Renderer;
-use palmfarm_spec::firstboot::{FirstBoot, Lxd, VERSION};
-use palmfarm_spec::places::DOCUMENT;
-use palmfarm_spec::report::{Outcome, State};
+use palmfarm_protocol::firstboot::{FirstBoot, Lxd, VERSION};
+use palmfarm_protocol::network::Renderer;
+use palmfarm_protocol::paths::DOCUMENT;
+use palmfarm_protocol::report::{Outcome, State};
 
 use crate::daemon::{find_socket, Daemon};
 use crate::farm::{self, Change, Trouble};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use palmfarm_spec::farm::BaseRef;
+use crate::farm::BaseRef;
 
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, Client, DownloadError, SignatureError, Url};

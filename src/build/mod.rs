@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use palmfarm_spec::farm::ResolvedCard;
+use crate::farm::ResolvedCard;
 
 use crate::addresses::Prefix;
 use crate::agents::{self, AgentError};

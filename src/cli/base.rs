@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::farm::BaseRef;
 use anyhow::{anyhow, Context};
-use palmfarm_spec::farm::BaseRef;
 use serde_json::json;
 
 use super::args::{Base, Clean, Fetch, Suggest, Verify};

@@ -10,8 +10,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::farm::{Farm, StorageDriver, User};
 use anyhow::{anyhow, Context};
-use palmfarm_spec::farm::{Farm, StorageDriver, User};
 
 use super::args::Flash;
 use super::init::NOBODYS_KEY;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::farm::{Password, ResolvedCard};
-use palmfarm_spec::problem::Problems;
+use crate::farm::problem::Problems;
+use crate::farm::{Password, ResolvedCard};
 
 use super::say::{complaint, event, note_line};
 use super::{Failure, OrFail, Outcome, Voice};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use palmfarm_spec::places::MANIFEST;
-use palmfarm_spec::report::Report;
+use palmfarm_protocol::paths::MANIFEST;
+use palmfarm_protocol::report::Report;
 use serde_json::{json, Value};
 
 use super::args::Inspect;

@@ -70,7 +70,7 @@ fn listed(text: String) -> Result<String, Failure> {
 
 /// What `check` warns of, a sentence each.
 fn warnings(farm: &LoadedFarm) -> Vec<String> {
-    let sentence = |line: palmfarm_spec::problem::ProblemLine<'_>| match line.hint {
+    let sentence = |line: crate::farm::problem::ProblemLine<'_>| match line.hint {
         Some(hint) => format!("{}; {hint}", line.message),
         None => line.message.to_string(),
     };

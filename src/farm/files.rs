@@ -6,10 +6,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::farm::{BaseRef, Farm, Password, RunWhat};
-use palmfarm_spec::node::{Node, Step};
-use palmfarm_spec::problem::{Problem, Problems};
-use palmfarm_spec::suggest::{did_you_mean, quoted};
+use crate::farm::node::{Node, Step};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::{did_you_mean, quoted};
+use crate::farm::{BaseRef, Farm, Password, RunWhat};
 
 use super::scripts::Scripts;
 use super::LARGEST_FILE;

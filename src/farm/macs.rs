@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use palmfarm_spec::farm::Farm;
-use palmfarm_spec::node::Node;
-use palmfarm_spec::problem::{Problem, Problems};
-use palmfarm_spec::suggest::quoted;
+use crate::farm::node::Node;
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
+use crate::farm::Farm;
 
 use crate::addresses;
 

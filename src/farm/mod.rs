@@ -1,10 +1,21 @@
-//! A farm from its file: reads `farm.yaml` and what it names, and refuses it with every problem at once. The only
-//! module that reads files on behalf of a farm; it writes nothing.
+//! The farm: what its owner declares in `farm.yaml`. It reads that file and what the file names, and refuses both with
+//! every problem at once. The only room that reads files on behalf of a farm; it writes nothing.
 
+pub mod check;
+pub mod credentials;
+pub mod decode;
 mod files;
+pub mod lxd_keys;
 mod macs;
+mod model;
+pub mod node;
+pub mod problem;
+mod resolve;
 mod schema;
 mod scripts;
+pub mod stack;
+pub mod suggest;
+pub mod timezones;
 mod yaml;
 
 use std::fmt;
@@ -12,15 +23,15 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::farm::Farm;
-use palmfarm_spec::node::{Node, Span};
-use palmfarm_spec::problem::{Problem, ProblemLine, Problems, Source};
+use node::{Node, Span};
+use problem::{Problem, ProblemLine, Problems, Source};
 
+pub use model::*;
+pub use resolve::{BaseRef, NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
 use crate::regular;
 use crate::secrets::Environment;
-use palmfarm_spec::{check, decode};
 
 /// The largest farm file, in bytes.
 const LARGEST: u64 = 1 << 20;

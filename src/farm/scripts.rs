@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use palmfarm_spec::check::json_length;
-use palmfarm_spec::firstboot;
-use palmfarm_spec::node::Span;
-use palmfarm_spec::problem::Problem;
-use palmfarm_spec::suggest::quoted;
+use crate::farm::check::json_length;
+use crate::farm::node::Span;
+use crate::farm::problem::Problem;
+use crate::farm::suggest::quoted;
+use palmfarm_protocol::firstboot;
 
 use crate::regular;
 

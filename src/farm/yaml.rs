@@ -1,8 +1,8 @@
 //! YAML to [`Node`]: the one place that knows the YAML parser. It takes plain documents only – one of them, no
 //! anchors, aliases or tags – so that a small file cannot become a large tree, and bounds depth and number of nodes.
 
-use palmfarm_spec::node::{Entry, Node, Scalar, Span, Style, Value};
-use palmfarm_spec::problem::{Problem, Problems};
+use crate::farm::node::{Entry, Node, Scalar, Span, Style, Value};
+use crate::farm::problem::{Problem, Problems};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks};
 
 /// The deepest nesting: a farm needs seven levels.

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use palmfarm_spec::farm::{Container, Farm, ResolvedCard, RunWhat};
-use palmfarm_spec::firstboot::{self, ImageRef, PushedFile};
-use palmfarm_spec::mac::Mac;
-use palmfarm_spec::places::FARM_FILES;
-use palmfarm_spec::stack::{self, Stacked};
+use crate::farm::stack::{self, Stacked};
+use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
+use palmfarm_protocol::firstboot::{self, ImageRef, PushedFile};
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
 use super::seen::Seen;
@@ -139,11 +139,7 @@ fn pushed(
     Ok(files)
 }
 
-fn step(
-    number: usize,
-    run: &palmfarm_spec::farm::Run,
-    sources: &Sources,
-) -> Result<firstboot::Run, PlanError> {
+fn step(number: usize, run: &crate::farm::Run, sources: &Sources) -> Result<firstboot::Run, PlanError> {
     let (label, script) = match &run.what {
         RunWhat::Command(line) => (command_label(number, line), line.clone()),
         RunWhat::Script(path) => {

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use palmfarm_spec::farm::CarriedImage;
-use palmfarm_spec::firstboot::Image;
-use palmfarm_spec::places::IMAGES;
+use crate::farm::CarriedImage;
+use palmfarm_protocol::firstboot::Image;
+use palmfarm_protocol::paths::IMAGES;
 
 use super::seen::Seen;
 use super::{card_path, carried, sha256_hex, Carried, PlanError, Sources};

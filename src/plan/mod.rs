@@ -13,11 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use palmfarm_spec::farm::{
-    Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, RunWhat, Ssh, StorageDriver, Sudo,
-};
-use palmfarm_spec::firstboot::{self, FirstBoot};
-use palmfarm_spec::stack::Stacked;
+use crate::farm::stack::Stacked;
+use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, RunWhat, Ssh, StorageDriver, Sudo};
+use palmfarm_protocol::firstboot::{self, FirstBoot};
 use sha2::{Digest, Sha256};
 
 use crate::addresses::{self, Prefix};
@@ -283,7 +281,7 @@ fn is_daemon_group(flavour: Flavour, group: &str) -> bool {
 
 /// A user for cloud-init, without the groups that are `brought` by the daemon's package.
 fn planned_user(
-    user: &palmfarm_spec::farm::User,
+    user: &crate::farm::User,
     hashes: &BTreeMap<String, CryptHash>,
     brought: &dyn Fn(&str) -> bool,
 ) -> Result<PlannedUser, PlanError> {

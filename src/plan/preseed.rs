@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use palmfarm_spec::farm::{Farm, Flavour, Nat, ResolvedCard, Storage, StorageDriver};
-use palmfarm_spec::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
-use palmfarm_spec::stack;
+use crate::farm::stack;
+use crate::farm::{Farm, Flavour, Nat, ResolvedCard, Storage, StorageDriver};
+use palmfarm_protocol::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
 
 use super::images::Found;
 use super::seen::Seen;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use palmfarm_spec::stack;
+use crate::farm::stack;
 use serde_json::{json, Value};
 
 use super::{secret, CardPlan};

@@ -1,8 +1,8 @@
 //! The host's own addresses as systemd-networkd takes them, in the words of the version that the base has. Knows no
 //! interface but by name, and writes nothing.
 
+use crate::farm::{Ipv4, Ipv6};
 use minijinja::{context, Value};
-use palmfarm_spec::farm::{Ipv4, Ipv6};
 
 /// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
 const DHCPV4_SECTION: u32 = 243;

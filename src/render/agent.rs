@@ -2,8 +2,8 @@
 
 use minijinja::value::Serde;
 use minijinja::{context, Value};
-use palmfarm_spec::firstboot;
-use palmfarm_spec::places::{DOCUMENT, PRESEED};
+use palmfarm_protocol::firstboot;
+use palmfarm_protocol::paths::{DOCUMENT, PRESEED};
 use serde_json::json;
 
 use super::build::{Build, Check, From};

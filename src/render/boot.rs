@@ -1,7 +1,7 @@
 //! The kernel command line and the firmware's configuration: edited, not replaced.
 
+use crate::farm::Boot;
 use minijinja::context;
-use palmfarm_spec::farm::Boot;
 
 use super::build::{Build, Check, From};
 use super::RenderError;

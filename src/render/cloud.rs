@@ -3,8 +3,8 @@
 //! The seed lies on ext4 alone. The image's lies on the FAT partition, where everybody who holds the card reads it,
 //! and ends in a well-known password.
 
+use crate::farm::Sudo;
 use minijinja::{context, Value};
-use palmfarm_spec::farm::Sudo;
 use serde_json::{json, Map, Value as Json};
 
 use super::build::{Build, Check, From};

@@ -1,9 +1,9 @@
 //! The article's stanza, for the agent to put in place once the packages are there. Ubuntu's images have none of them
 //! and there is no network before the bridge, so systemd-networkd brings it up first and then steps aside.
 
+use crate::farm::{Ipv4, Ipv6};
 use minijinja::context;
-use palmfarm_spec::farm::{Ipv4, Ipv6};
-use palmfarm_spec::places::{IFUPDOWN_STANZA, MAC_HERE};
+use palmfarm_protocol::paths::{IFUPDOWN_STANZA, MAC_HERE};
 
 use super::build::{Build, Check, From};
 use super::RenderError;

@@ -1,7 +1,7 @@
 //! `/etc/palmfarm/manifest.json`: what was put on the card, for `inspect` and for whoever wants to compare.
 
-use palmfarm_spec::manifest::{self, Base, Entry, Kind, Manifest};
-use palmfarm_spec::places::MANIFEST;
+use palmfarm_protocol::card_manifest::{self, Base, Entry, Kind, Manifest};
+use palmfarm_protocol::paths::MANIFEST;
 use serde_json::json;
 
 use super::build::Build;
@@ -18,7 +18,7 @@ pub(super) fn render(
     inputs: &Inputs,
 ) -> Result<(), RenderError> {
     let manifest = Manifest {
-        version: manifest::VERSION,
+        version: card_manifest::VERSION,
         tool: env!("CARGO_PKG_VERSION").into(),
         card: plan.card.name.clone(),
         hostname: plan.card.hostname.clone(),

@@ -7,9 +7,9 @@
 //! /etc/systemd/network as well: there it would win over the copy of the same name, and under another name systemd-networkd
 //! 237 would refuse both. With ifupdown every file goes that way, so that none is left once ifupdown has taken over.
 
+use crate::farm::Renderer;
 use minijinja::context;
-use palmfarm_spec::farm::Renderer;
-use palmfarm_spec::places::{MAC_HERE, NETWORK, NETWORK_FALLBACK};
+use palmfarm_protocol::paths::{MAC_HERE, NETWORK, NETWORK_FALLBACK};
 
 use super::addressing::Addresses;
 use super::build::{Build, Check, From, UNITS};

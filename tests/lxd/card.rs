@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::sound;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::validate;
 use serde_json::Value;
 
 use crate::common::make::{Recipe, NOBLE};
@@ -124,10 +124,10 @@ impl Workstation {
         let agent = lab.card().join("usr/lib/palmfarm/palmfarm-agent");
         fs::set_permissions(agent, fs::Permissions::from_mode(0o755)).unwrap();
         let document: FirstBoot = serde_json::from_slice(&take("/etc/palmfarm/firstboot.json")).unwrap();
-        for path in sound::files(&document) {
+        for path in validate::files(&document) {
             take(path);
         }
-        assert_eq!(sound::flaws(&document), [""; 0]);
+        assert_eq!(validate::flaws(&document), [""; 0]);
         document
     }
 

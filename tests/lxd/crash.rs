@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use palmfarm_spec::firstboot::FirstBoot;
+use palmfarm_protocol::firstboot::FirstBoot;
 
 use crate::document::{add, carry, container, empty, file, run};
 use crate::image;

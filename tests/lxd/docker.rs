@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::report::StepState;
+use palmfarm_protocol::report::StepState;
 
 use crate::card::Workstation;
 use crate::image;

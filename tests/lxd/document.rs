@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use palmfarm_spec::farm::{Flavour, Ipv4, Ipv6, Renderer};
-use palmfarm_spec::firstboot::{
+use palmfarm::farm::{Flavour, Ipv4, Ipv6, Renderer};
+use palmfarm_protocol::firstboot::{
     Container, FirstBoot, Image, ImageRef, Lxd, ManagedNetwork, Network, Preseed, Profile, PushedFile, Run,
     StoragePool, VERSION,
 };
-use palmfarm_spec::mac::Mac;
+use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
 
 use crate::image::hex;

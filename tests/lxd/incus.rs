@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::farm::Flavour;
+use palmfarm::farm::Flavour;
 
 use crate::document::{add, address, carry, container, empty, file, run};
 use crate::image;

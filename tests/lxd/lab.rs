@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::{Report, Step, StepState};
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::report::{Report, Step, StepState};
 
 use crate::image::{self, BUSYBOX};
 use crate::netns::Netns;

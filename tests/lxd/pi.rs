@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use palmfarm_spec::farm::Flavour;
+use palmfarm::farm::Flavour;
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::report::Container;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::report::Container;
 
 use crate::document::{add, address, carry, container, empty};
 use crate::image::{self, Client};

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use palmfarm_spec::report::StepState;
+use palmfarm_protocol::report::StepState;
 
 use crate::document::{add, carry, container, empty, run};
 use crate::image;

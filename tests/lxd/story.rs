@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::report::StepState;
+use palmfarm_protocol::report::StepState;
 
 use crate::card::Workstation;
 use crate::image;

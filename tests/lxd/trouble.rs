@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 
-use palmfarm_spec::firstboot::{FirstBoot, ImageRef};
-use palmfarm_spec::report::{Container, StepState};
+use palmfarm_protocol::firstboot::{FirstBoot, ImageRef};
+use palmfarm_protocol::report::{Container, StepState};
 
 use crate::document::{add, carry, container, empty, file, run};
 use crate::image;

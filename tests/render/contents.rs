@@ -4,7 +4,7 @@ use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::plan::CardPlan;
 use palmfarm::render::{self, Inputs};
 use palmfarm::tree::{CardPath, Node, Privacy, Tree, Volume};
-use palmfarm_spec::manifest::{Kind, Manifest};
+use palmfarm_protocol::card_manifest::{Kind, Manifest};
 
 use crate::bases;
 use crate::farms::{file, inputs, plan, plan_card, rendered, root_file};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use palmfarm::farm::check::{document_bytes, json_length};
 use palmfarm::render::{self, RenderError};
-use palmfarm_spec::check::{document_bytes, json_length};
-use palmfarm_spec::firstboot::LARGEST;
+use palmfarm_protocol::firstboot::LARGEST;
 
 use crate::bases;
 use crate::farms::{inputs, load, plan, rendered, root_file};

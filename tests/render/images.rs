@@ -4,7 +4,7 @@ use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::plan::CardPlan;
 use palmfarm::render;
 use palmfarm::tree::{CardPath, Node, Tree, Volume};
-use palmfarm_spec::firstboot::{FirstBoot, Image};
+use palmfarm_protocol::firstboot::{FirstBoot, Image};
 use sha2::{Digest, Sha256};
 
 use crate::bases;

@@ -18,8 +18,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use expect_test::{expect, Expect};
+use palmfarm::farm::problem::Problems;
 use palmfarm::farm::{parse, FarmText, LoadedFarm, Refused};
-use palmfarm_spec::problem::Problems;
 
 /// A public key whose private half was thrown away.
 const KEY: &str =
@@ -103,7 +103,7 @@ fn check(lines: &str, expect: &Expect) {
 
 /// A farm with `lines` in it is read as it should be, and nothing is to say of it.
 #[track_caller]
-fn good(lines: &str) -> palmfarm_spec::farm::Farm {
+fn good(lines: &str) -> palmfarm::farm::Farm {
     let result = read(&completed(lines));
     assert_eq!(brief(&result), "", "{lines}");
     result.unwrap().farm

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use palmfarm_spec::farm::Flavour;
+use palmfarm_protocol::firstboot::Flavour;
 
 /// How the daemon was installed.
 #[derive(Clone, Debug, PartialEq, Eq)]

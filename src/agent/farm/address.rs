@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use palmfarm_spec::firstboot::{Container, Lxd};
-use palmfarm_spec::stack;
+use palmfarm_protocol::firstboot::{Container, Lxd};
+use palmfarm_protocol::nic;
 use serde_json::Value;
 
-/// The interface whose network a container's `eth0` is in, if it has addresses of its own there ([`stack::joins`]).
+/// The interface whose network a container's `eth0` is in, if it has addresses of its own there ([`nic::joins`]).
 #[must_use]
 pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
-    stack::joins(eth0(lxd, container)?)
+    nic::joins(eth0(lxd, container)?)
 }
 
 /// A container's network port `eth0` once its profiles are stacked and its own devices laid over them: a later device of
@@ -27,7 +27,7 @@ pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<S
             .find(|profile| profile.name == *name)?;
         profile.devices.get("eth0")
     });
-    own.or(stacked).filter(|keys| stack::is_nic(keys))
+    own.or(stacked).filter(|keys| nic::is_nic(keys))
 }
 
 /// The prefixes of 64 bits in which `interface` has a global address that is still preferred, each once, out of the

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::{Container, ImageRef, Lxd, Run};
+use palmfarm_protocol::firstboot::{Container, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
 use super::{address, mark, survey, text, Change, Done, Standing, Trouble, MARK, NEW, READY, STATE};

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::Image;
+use palmfarm_protocol::firstboot::Image;
 use serde_json::Value;
 
 use super::alias::point;

@@ -17,8 +17,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::{Container, FirstBoot, Lxd};
-use palmfarm_spec::report::Step;
+use palmfarm_protocol::firstboot::{Container, FirstBoot, Lxd};
+use palmfarm_protocol::report::Step;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, DaemonError, PushError, Why};

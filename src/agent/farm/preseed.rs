@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::{Container, ManagedNetwork, Preseed, Profile, StoragePool};
+use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Preseed, Profile, StoragePool};
 use serde_json::{json, Value};
 
 use super::{Change, Done, Standing, Trouble, MARK};

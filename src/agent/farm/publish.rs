@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use palmfarm_spec::firstboot::Container;
+use palmfarm_protocol::firstboot::Container;
 use serde_json::{json, Value};
 
 use super::alias::point;

@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::report::{Step, StepState};
+use palmfarm_protocol::report::{Step, StepState};
 
 use super::{Change, Done, Standing, Trouble, Watch, SETTLING};
 use crate::daemon::Daemon;

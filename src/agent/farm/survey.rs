@@ -7,8 +7,8 @@ use std::net::Ipv6Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_spec::firstboot::{Container, FirstBoot, Lxd};
-use palmfarm_spec::report;
+use palmfarm_protocol::firstboot::{Container, FirstBoot, Lxd};
+use palmfarm_protocol::report;
 use serde_json::Value;
 
 use super::{address, text};

@@ -4,11 +4,11 @@
 
 use std::io::{self, BufWriter, Write};
 
+use crate::farm::ResolvedCard;
 use anyhow::{anyhow, Context};
-use palmfarm_spec::farm::ResolvedCard;
-use palmfarm_spec::firstboot::FirstBoot;
-use palmfarm_spec::places::DOCUMENT;
-use palmfarm_spec::sound;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::paths::DOCUMENT;
+use palmfarm_protocol::validate;
 
 use crate::build;
 use crate::cli::args::Build;
@@ -97,7 +97,7 @@ fn pack(tree: &Tree, time: u32, out: impl Write) -> io::Result<()> {
         tar.append_data(&mut header, path.trim_start_matches('/'), content)
     };
     add(DOCUMENT, &document, 0o600)?;
-    for path in sound::files(&parsed) {
+    for path in validate::files(&parsed) {
         add(path, &content(path).ok_or_else(|| missing(path))?, 0o644)?;
     }
     tar.into_inner()?.flush()

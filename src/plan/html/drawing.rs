@@ -1,8 +1,8 @@
 //! The network as the article draws it: the Internet, the home router, the prefix of the LAN, the Pi with its uplink,
 //! its bridges, and the containers on them. An SVG that is part of the page and takes its colours from there.
 
-use palmfarm_spec::farm::{Ipv4, Ipv6};
-use palmfarm_spec::firstboot::Container;
+use crate::farm::{Ipv4, Ipv6};
+use palmfarm_protocol::firstboot::Container;
 
 use super::esc;
 use crate::plan::CardPlan;

@@ -8,8 +8,8 @@ mod drawing;
 use std::fmt;
 use std::net::IpAddr;
 
-use palmfarm_spec::firstboot::{Container, ImageRef};
-use palmfarm_spec::stack::Stacked;
+use crate::farm::stack::Stacked;
+use palmfarm_protocol::firstboot::{Container, ImageRef};
 
 use super::show::{kind, shown};
 use super::{secret, CardPlan};

@@ -1,7 +1,7 @@
 //! The tables: keys, what they take, who knows them. One row per key, so that a new release is a few lines.
 
 use super::Daemon;
-use crate::decode::values;
+use crate::farm::decode::values;
 
 /// Which daemons know a key.
 #[derive(Clone, Copy)]

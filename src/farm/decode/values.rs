@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::suggest::quoted;
+use crate::farm::suggest::quoted;
 
 /// LXD's units of size (its documentation, "Units for storage and network limits").
 const UNITS: [(&str, u64); 13] = [

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{steps, Judged};
+use crate::farm::lxd_keys::{self, Daemon};
+use crate::farm::node::Step;
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Flavour, ResolvedCard};
-use crate::lxd_keys::{self, Daemon};
-use crate::node::Step;
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let Some(lxd) = &judged.farm.lxd else { return };

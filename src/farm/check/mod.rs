@@ -12,9 +12,9 @@ mod subnet;
 
 use std::collections::BTreeMap;
 
+use crate::farm::node::{Node, Span, Step};
+use crate::farm::problem::Problems;
 use crate::farm::Farm;
-use crate::node::{Node, Span, Step};
-use crate::problem::Problems;
 
 pub use document::{bytes as document_bytes, json_length};
 
@@ -97,7 +97,7 @@ impl Judged<'_> {
 /// The keys of a path down the document.
 macro_rules! steps {
     ($($step:expr),+ $(,)?) => {
-        &[$($crate::node::Step::from($step)),+]
+        &[$($crate::farm::node::Step::from($step)),+]
     };
 }
 use steps;

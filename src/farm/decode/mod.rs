@@ -12,13 +12,13 @@ pub mod values;
 
 use std::collections::BTreeMap;
 
+use crate::farm::node::{Entry, Node, Scalar, Span, Value};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Boot, Card, Dns, Farm, Lxd, Network, Ssh, VERSION};
-use crate::mac::Mac;
-use crate::names;
-use crate::node::{Entry, Node, Scalar, Span, Value};
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
 use fields::Fields;
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::names;
 
 /// Read a farm. It is whole only where `p` holds no error afterwards; `None`: it is none at all, or one of a version
 /// of which nothing is known, so that every further complaint would be a guess.
@@ -219,7 +219,8 @@ fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Ca
 /// A hardware address that one interface can have.
 fn mac(node: &Node, p: &mut Problems) -> Option<Mac> {
     let mac: Mac = fields::parsed(node, "mac", p, |text| {
-        text.parse().map_err(|bad: crate::mac::BadMac| bad.to_string())
+        text.parse()
+            .map_err(|bad: palmfarm_protocol::mac::BadMac| bad.to_string())
     })?;
     if mac.is_multicast() {
         let problem = Problem::error(node.span, format!("{mac} names a group of interfaces, not one"));

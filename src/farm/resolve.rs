@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::farm::suggest::closest;
 use crate::farm::{Container, Farm, Network};
-use crate::mac::Mac;
-use crate::suggest::closest;
+use palmfarm_protocol::mac::Mac;
 
 /// What `base:` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use super::subnet::{net, reserved, same_net, unusable};
 use super::{steps, Judged};
+use crate::farm::node::{Span, Step};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Ipv4, Ipv6, Nat, Network};
-use crate::node::{Span, Step};
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::{steps, Judged};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
-use crate::firstboot::LARGEST;
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
+use palmfarm_protocol::firstboot::LARGEST;
 
 /// What a value costs beside itself, in bytes: a colon or comma, spaces, the end of the line, the deepest indentation.
 const VALUE: u64 = 24;

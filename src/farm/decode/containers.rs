@@ -2,11 +2,11 @@
 
 use super::fields::{self, Fields};
 use super::{host, lxd, mac, values};
+use crate::farm::node::{Entry, Node, Scalar, Value};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Container, Run, RunWhat};
-use crate::names;
-use crate::node::{Entry, Node, Scalar, Value};
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
+use palmfarm_protocol::names;
 
 /// The highest number of a replica. A Pi runs some dozens of containers.
 const MOST_REPLICAS: u32 = 999;
@@ -121,7 +121,7 @@ fn image(text: &str) -> Result<String, String> {
 }
 
 fn replicas(node: &Node, p: &mut Problems) -> Option<(u32, u32)> {
-    let bare = node.scalar().and_then(crate::node::Scalar::number);
+    let bare = node.scalar().and_then(crate::farm::node::Scalar::number);
     if let Some(number) = bare {
         let problem = Problem::error(node.span, "`replicas` takes the first and the last number");
         p.push(problem.hint(format!("write 1..{number}")));

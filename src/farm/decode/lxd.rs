@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use super::fields::{self, Fields};
 use super::values;
+use crate::farm::node::{Entry, Node};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{CarriedImage, Flavour, Lxd, Nat, Profile, Storage, StorageDriver};
-use crate::names;
-use crate::node::{Entry, Node};
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
+use palmfarm_protocol::names;
 
 /// The smallest loop file: mkfs.btrfs asks for some 110 MiB, and an image must fit in as well.
 const SMALLEST_POOL: u64 = 128 << 20;

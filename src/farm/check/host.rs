@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{steps, Judged};
+use crate::farm::node::Step;
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{BaseRef, Flavour, Password, Sudo, User};
-use crate::node::Step;
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     base(judged, p);

@@ -8,8 +8,8 @@ mod tables;
 
 use std::collections::BTreeMap;
 
+use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{BaseRef, Flavour};
-use crate::suggest::{did_you_mean, quoted};
 use tables::{DEVICES, KEYS};
 
 /// A daemon whose keys are known.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::host::{self, CONTAINER_MOUNTS};
 use super::{lxd, steps, Judged};
+use crate::farm::lxd_keys::Daemon;
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::stack;
+use crate::farm::suggest::quoted;
 use crate::farm::{Container, Network, Profile, ResolvedCard};
-use crate::lxd_keys::Daemon;
-use crate::mac::Mac;
-use crate::names;
-use crate::problem::{Problem, Problems};
-use crate::stack;
-use crate::suggest::quoted;
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::names;
+use palmfarm_protocol::nic;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
@@ -229,7 +230,7 @@ fn stacked(
         let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
         p.push(Problem::error(at, message).hint("the profile default brings one: write it first"));
     }
-    if !result.devices.values().any(|device| stack::is_nic(&device.value)) {
+    if !result.devices.values().any(|device| nic::is_nic(&device.value)) {
         let message = format!("{} has no network", quoted(&container.name));
         p.push(Problem::warning(at, message));
     }
@@ -256,7 +257,7 @@ fn stacked(
 /// What is predicted, and what `mac` fixes, is the container's `eth0`.
 fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p: &mut Problems) {
     let eth0 = stacked.devices.get("eth0").map(|eth0| &eth0.value);
-    let is_nic = eth0.is_some_and(stack::is_nic);
+    let is_nic = eth0.is_some_and(nic::is_nic);
     let mac = steps!["containers", &container.name, "mac"];
     if !is_nic && judged.has(mac) {
         let message = format!(

@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::fields::{self, Fields};
 use super::values;
+use crate::farm::node::{Entry, Node};
+use crate::farm::problem::{Problem, Problems};
 use crate::farm::{Ipv4, Ipv6, Network, Renderer};
-use crate::names;
-use crate::node::{Entry, Node};
-use crate::problem::{Problem, Problems};
+use palmfarm_protocol::names;
 
 /// The least and the most seconds before an unconfirmed network is rolled back. DHCP of a home router and a bridge
 /// port that comes up take some ten seconds each; whoever stands before a dead Pi for an hour has pulled the card.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::names::Rule;
-use crate::node::{Entry, Node, Scalar, Span, Value};
-use crate::problem::{Problem, Problems};
-use crate::suggest::{closest, did_you_mean, quoted};
+use crate::farm::node::{Entry, Node, Scalar, Span, Value};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::{closest, did_you_mean, quoted};
+use palmfarm_protocol::names::Rule;
 
 /// A mapping whose keys are known beforehand.
 pub(super) struct Fields<'n> {

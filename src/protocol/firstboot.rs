@@ -9,8 +9,8 @@ use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::farm::{tagged, Flavour, Ipv4, Ipv6, Renderer};
 use crate::mac::Mac;
+use crate::network::{tagged, Ipv4, Ipv6, Renderer};
 
 /// The version that this crate writes; the agent refuses any other.
 pub const VERSION: u32 = 1;
@@ -93,6 +93,17 @@ pub struct Lxd {
     pub preseed: Preseed,
     /// Images that lie on the card.
     pub images: Vec<Image>,
+}
+
+/// LXD itself or its fork.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flavour {
+    /// Canonical's LXD.
+    #[default]
+    Lxd,
+    /// Incus.
+    Incus,
 }
 
 /// An LXD preseed: the subset that LXD 3.0 to 5.21 and Incus 6 all take. As YAML it is

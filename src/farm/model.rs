@@ -1,20 +1,19 @@
-//! `farm.yaml`, version 1, as types. What a farm must fulfil beyond its types is in `check`; reading YAML is the
-//! tool's business, so that the agent carries no parser for it.
+//! `farm.yaml`, version 1, as types. It decides nothing: what a farm must fulfil beyond its types is in `check`.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use serde::{Deserialize, Serialize};
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::network::tagged;
 
-use crate::mac::Mac;
-
-pub use crate::resolve::{BaseRef, NoSuchCard, ResolvedCard};
+pub use palmfarm_protocol::firstboot::Flavour;
+pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};
 
 /// The version of `farm.yaml` that this crate knows: the value of its key `farm`.
 pub const VERSION: u32 = 1;
 
 /// One farm: a base image and all that its cards hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Farm {
     /// A name from the catalogue, a path or a URL.
     pub base: String,
@@ -55,7 +54,7 @@ pub struct Farm {
 }
 
 /// One person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Login name.
     pub name: String,
@@ -70,8 +69,7 @@ pub struct User {
 }
 
 /// Where a password comes from. The clear text is never part of a farm.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Password {
     /// A crypt(5) hash.
     Hash(String),
@@ -82,8 +80,7 @@ pub enum Password {
 }
 
 /// What `sudo` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sudo {
     /// The user's password.
     Password,
@@ -92,14 +89,14 @@ pub enum Sudo {
 }
 
 /// The SSH server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ssh {
     /// Whether it takes passwords; keys it always takes.
     pub password: bool,
 }
 
 /// The Pi's network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The wired interface that goes to the home router.
     pub uplink: String,
@@ -139,65 +136,8 @@ impl Network {
     }
 }
 
-/// The name of an interface, or of a VLAN on it.
-pub(crate) fn tagged(uplink: &str, vlan: Option<u16>) -> String {
-    vlan.map_or_else(|| uplink.to_owned(), |vlan| format!("{uplink}.{vlan}"))
-}
-
-/// Who configures the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Renderer {
-    /// systemd-networkd.
-    Networkd,
-    /// ifupdown, as in the article.
-    Ifupdown,
-}
-
-/// How the host gets IPv4.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ipv4 {
-    /// DHCP.
-    Dhcp,
-    /// Not at all.
-    None,
-    /// A fixed address.
-    Static {
-        /// The address.
-        address: Ipv4Addr,
-        /// Prefix length in bits, at most 32.
-        prefix: u8,
-        /// Default gateway.
-        gateway: Option<Ipv4Addr>,
-        /// Resolvers.
-        dns: Vec<Ipv4Addr>,
-    },
-}
-
-/// How the host gets IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ipv6 {
-    /// Router advertisements, and DHCPv6 where they ask for it.
-    Auto,
-    /// Link-local only.
-    None,
-    /// A fixed address.
-    Static {
-        /// The address.
-        address: Ipv6Addr,
-        /// Prefix length in bits, at most 128.
-        prefix: u8,
-        /// Default gateway; may be link-local.
-        gateway: Option<Ipv6Addr>,
-        /// Resolvers.
-        dns: Vec<Ipv6Addr>,
-    },
-}
-
 /// Kernel command line and firmware configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boot {
     /// Words for `cmdline.txt`.
     pub cmdline: Vec<String>,
@@ -206,7 +146,7 @@ pub struct Boot {
 }
 
 /// LXD on the Pi.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lxd {
     /// LXD itself or its fork.
     pub flavour: Flavour,
@@ -235,19 +175,8 @@ impl Default for Lxd {
     }
 }
 
-/// LXD itself or its fork.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flavour {
-    /// Canonical's LXD.
-    #[default]
-    Lxd,
-    /// Incus.
-    Incus,
-}
-
 /// The storage pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
     /// Its name.
     pub name: String,
@@ -268,8 +197,7 @@ impl Default for Storage {
 }
 
 /// How a pool stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageDriver {
     /// A loop file with btrfs.
     Btrfs,
@@ -278,7 +206,7 @@ pub enum StorageDriver {
 }
 
 /// The NAT bridge of LXD.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
     /// Interface name.
     pub bridge: String,
@@ -299,7 +227,7 @@ impl Default for Nat {
 }
 
 /// A profile, in LXD's own form.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     /// What it is for, as LXD shows it.
     pub description: String,
@@ -310,7 +238,7 @@ pub struct Profile {
 }
 
 /// An image that the card carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CarriedImage {
     /// The unified image, the rootfs, or a plain rootfs tarball; beside the farm file.
     pub file: String,
@@ -319,7 +247,7 @@ pub struct CarriedImage {
 }
 
 /// One container, or as many as it has replicas.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     /// The key under `containers`.
     pub name: String,
@@ -346,7 +274,7 @@ pub struct Container {
 }
 
 /// One step of provisioning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// What runs.
     pub what: RunWhat,
@@ -357,8 +285,7 @@ pub struct Run {
 }
 
 /// What one step of provisioning runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunWhat {
     /// A line for `sh -c`.
     Command(String),
@@ -367,7 +294,7 @@ pub enum RunWhat {
 }
 
 /// The zone that `plan --format zone` writes for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// The zone's name.
     pub zone: String,
@@ -376,7 +303,7 @@ pub struct Dns {
 }
 
 /// One card of a fleet: what differs from the farm.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Card {
     /// The Pi's own hardware address.
     pub mac: Option<Mac>,

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{steps, Judged};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::Container;
-use crate::names;
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
+use palmfarm_protocol::names;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;

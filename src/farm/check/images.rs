@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{cards, steps, Judged, MOST_IMAGES};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
 use crate::farm::{Container, Flavour, Lxd};
-use crate::problem::{Problem, Problems};
-use crate::suggest::quoted;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let count = judged.farm.images.len();

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::node::Span;
-use crate::suggest;
+use crate::farm::node::Span;
+use crate::farm::suggest;
 
 /// Problems beyond this number are counted, not kept: a megabyte of unknown keys is one mistake.
 const MOST: usize = 1000;
