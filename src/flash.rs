@@ -11,10 +11,10 @@ use crate::edit;
 use crate::map::Extents;
 use crate::part::{Layout, Table};
 use crate::pool::Room;
+use crate::progress::Watch;
 use crate::sink::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
 use crate::source::{BaseImage, Verified};
 use crate::tree::Tree;
-use crate::watch::Watch;
 
 /// What a card is to hold.
 pub struct Job {

@@ -11,7 +11,7 @@ use crate::farm::{Password, User};
 use sha2::{Digest, Sha256};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 
-use crate::regular;
+use crate::host::bounded_read;
 
 /// Rounds of SHA-512-crypt: twenty times the 5000 of crypt(5), a tenth of a second here and well below one on a Pi.
 const ROUNDS: u32 = 100_000;
@@ -163,7 +163,7 @@ fn clear_text(
 }
 
 fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError> {
-    let bytes = regular::read(path, LARGEST_FILE).map_err(|source| SecretError::Read {
+    let bytes = bounded_read::read(path, LARGEST_FILE).map_err(|source| SecretError::Read {
         user: user.into(),
         file: file.into(),
         source,

@@ -8,8 +8,8 @@ use crate::farm::BaseRef;
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
 use crate::farm::LoadedFarm;
+use crate::progress::Watch;
 use crate::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
-use crate::watch::Watch;
 
 /// Why there is no base.
 #[derive(Debug, thiserror::Error)]

@@ -15,8 +15,6 @@ mod readback;
 mod refusal;
 mod rules;
 mod sys;
-mod text;
-mod user;
 mod who;
 
 pub use burn::{leave_empty, Burnt, CardWriter, Touched, Unverified, HEAD};
@@ -29,5 +27,3 @@ pub use probe::{probe, Fake, ProbeError, Probed};
 pub use readback::Step;
 pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
 pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, Identity, LARGE};
-pub use text::{printable, shell_quote, size_text};
-pub use user::{become_invoking_user, invoker, Became, Invoker, UserError};

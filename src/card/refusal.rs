@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::text::{printable, shell_quote, size_text};
 use super::FileRole;
+use crate::text::{printable, shell_quote, size_text};
 
 /// A reason that the user may take upon themselves, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

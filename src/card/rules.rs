@@ -2,7 +2,7 @@
 
 use super::facts::{DevNo, Device, Facts, Found, Kind, Reach, Target, Use, What};
 use super::refusal::{is_system, Allowed, Refusal, Via, SECTOR};
-use super::text::shell_quote;
+use crate::text::shell_quote;
 
 /// The largest card that is written without `--allow large`, in bytes: 256 GiB, not 256·10⁹, since cards sold as
 /// 256 GB hold up to 256.6·10⁹ bytes.

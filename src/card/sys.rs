@@ -1,7 +1,6 @@
-//! The ioctls of block devices and the three calls that give root up. The only unsafe code of the program; each
-//! block says why it is sound. Nothing here decides anything.
+//! The ioctls of block devices. Each unsafe block says why it is sound. Nothing here decides anything.
 
-#![expect(unsafe_code, reason = "ioctls and credentials have no safe interface")]
+#![expect(unsafe_code, reason = "ioctls have no safe interface")]
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -56,26 +55,4 @@ pub(super) fn eject(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: this opcode takes no argument and touches no memory of ours.
     unsafe { ioctl(device, NoArg::<EJECT>::new()) }?;
     Ok(())
-}
-
-/// Take on another user's numbers in every thread, for good.
-pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    // The groups first and the user last: each step needs the right that the last one gives up.
-    // SAFETY: the pointer and the length are those of one live slice, which is only read.
-    let result = unsafe { libc::setgroups(groups.len(), groups.as_ptr()) };
-    checked(result)?;
-    // SAFETY: takes numbers only. The C library changes every thread of the process, unlike the system call.
-    let result = unsafe { libc::setresgid(gid, gid, gid) };
-    checked(result)?;
-    // SAFETY: as above.
-    let result = unsafe { libc::setresuid(uid, uid, uid) };
-    checked(result)
-}
-
-fn checked(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

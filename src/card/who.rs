@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{gather, mount_line, DevNo, Facts};
 use super::rules::{refusals, target_of};
-use super::text::printable;
 use super::Allow;
+use crate::text::printable;
 
 /// How many are named at most.
 const NAMED: usize = 8;

@@ -8,7 +8,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::say::prompt;
 use super::{Failure, OrFail, Outcome, Voice};
-use crate::watch::Cancel;
+use crate::progress::Cancel;
 
 /// How often a question looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(100);

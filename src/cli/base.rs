@@ -12,13 +12,13 @@ use super::progress::{Audience, Shown};
 use super::say::{answer, complaint_line, event, note_line};
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
-use crate::card::{printable, size_text};
 use crate::download::boards::{self, Suggestion};
 use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::download::{self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS};
-use crate::regular;
+use crate::host::bounded_read;
+use crate::progress::Watch;
 use crate::source::{file_digest, Sha256Sum};
-use crate::watch::Watch;
+use crate::text::{printable, size_text};
 
 /// Run one of the commands.
 ///
@@ -234,7 +234,7 @@ fn verify(args: &Verify, voice: Voice, audience: Audience) -> Ended {
 
 fn given_sums(sums: &Path, signature: Option<&Path>) -> Result<Sums, Failure> {
     let read = |path: &Path, most| {
-        regular::read(path, most)
+        bounded_read::read(path, most)
             .with_context(|| format!("reading {}", path.display()))
             .or_fail(Outcome::Refused)
     };

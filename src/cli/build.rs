@@ -12,12 +12,12 @@ use super::progress::{Audience, Shown};
 use super::say::{complaint_line, event, note_line};
 use super::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build::{self, Prepared};
-use crate::card::size_text;
+use crate::progress::Watch;
 use crate::sink::{
     write_fleet, write_output, FleetCard, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions,
     Written,
 };
-use crate::watch::Watch;
+use crate::text::size_text;
 
 /// Build.
 ///

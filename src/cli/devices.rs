@@ -3,7 +3,8 @@
 use serde_json::{json, Value};
 
 use crate::card::facts::{Device, Facts, Kind};
-use crate::card::{candidates, explain, printable, refusals, size_text, target_of, Allowed, Refusal};
+use crate::card::{candidates, explain, refusals, target_of, Allowed, Refusal};
+use crate::text::{printable, size_text};
 
 /// Every block device as a table: each disk with its partitions below it, and every reason why it would not be
 /// written.

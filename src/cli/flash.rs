@@ -20,14 +20,13 @@ use super::say::{complaint_line, note_line};
 use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
-use crate::card::{
-    approve, candidates, refusals, shell_quote, target_of, Allowed, FileRole, OpenCard, Target,
-};
+use crate::card::{approve, candidates, refusals, target_of, Allowed, FileRole, OpenCard, Target};
 use crate::flash::{flash, Job};
 use crate::pool;
+use crate::progress::Watch;
 use crate::sink::{CardOptions, FreeSpace};
 use crate::source::{BaseImage, CacheDir, Expect, Sha256Sum};
-use crate::watch::Watch;
+use crate::text::shell_quote;
 
 /// Flash.
 ///

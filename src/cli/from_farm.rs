@@ -15,9 +15,9 @@ use crate::download::Client;
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
 use crate::gather::{self, Gathered};
 use crate::plan;
+use crate::progress::Watch;
 use crate::sink::companions;
 use crate::source::{BaseImage, CacheDir};
-use crate::watch::Watch;
 
 /// Read a farm for any command, printing its problems: warnings do not stop it.
 ///

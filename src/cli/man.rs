@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use super::args::{self, Palmfarm};
 use super::say::{event, note_line};
 use super::{Ended, Failure, OrFail, Outcome, Voice};
-use crate::newfile::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{Durability, NewFile, Readers};
 
 /// Write them.
 ///

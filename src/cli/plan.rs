@@ -10,7 +10,7 @@ use crate::addresses::Prefix;
 use crate::build;
 use crate::farm::LoadedFarm;
 use crate::plan::{html, show};
-use crate::watch::Watch;
+use crate::progress::Watch;
 
 /// Plan.
 ///

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::say::{event, note_line};
-use crate::card::size_text;
-use crate::watch::{Phase, Progress};
+use crate::progress::{Phase, Progress};
+use crate::text::size_text;
 
 /// How often a line or an event is printed where nothing can be drawn over.
 const EVERY: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::card::printable;
+use crate::text::printable;
 
 /// Whether only errors are printed. Set once, from the command line, before anything is.
 static QUIET: AtomicBool = AtomicBool::new(false);

@@ -12,11 +12,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Failure, OrFail, Outcome};
 use crate::build::Ambient;
-use crate::card::{become_invoking_user, Became};
 use crate::download::{Client, Limits};
-use crate::regular;
+use crate::host::bounded_read;
+use crate::host::privileges::{become_invoking_user, Became};
+use crate::progress::Cancel;
 use crate::source::CacheDir;
-use crate::watch::Cancel;
 
 /// The largest file of certificates, in bytes; Debian's has 220 KiB.
 const MOST_CERTIFICATES: u64 = 8 << 20;
@@ -48,7 +48,7 @@ pub fn client() -> Result<Client, Failure> {
     let certificates = match env::var_os("SSL_CERT_FILE") {
         None => None,
         Some(path) => Some(
-            regular::read(Path::new(&path), MOST_CERTIFICATES)
+            bounded_read::read(Path::new(&path), MOST_CERTIFICATES)
                 .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
                 .or_fail(Outcome::Refused)?,
         ),

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::catalogue::Known;
 use super::openpgp;
 use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
-use crate::newfile::{Durability, NewFile, Readers};
-use crate::regular;
+use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::bounded_read;
+use crate::progress::Watch;
 use crate::source::{file_digest, Sha256Sum, SourceError};
-use crate::watch::Watch;
 
 /// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It lies in Debian's package ubuntu-archive-keyring, from
 /// which `ubuntu-cdimage.asc` beside this file was taken:
@@ -121,8 +121,8 @@ pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<boo
 /// The digest of `known` as a signed list says it that an earlier download left in `bases`.
 #[must_use]
 pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sha256Sum> {
-    let list = regular::read(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
-    let signature = regular::read(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
+    let list = bounded_read::read(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
+    let signature = bounded_read::read(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
     signed_sums(&list, &signature, keys).ok()?.find(known.file)
 }
 

@@ -13,10 +13,10 @@ use crate::farm::{BaseRef, Farm, Password, RunWhat};
 
 use super::scripts::Scripts;
 use super::LARGEST_FILE;
-use crate::card::shell_quote;
 use crate::download::catalogue::{self, KNOWN};
-use crate::regular;
+use crate::host::bounded_read;
 use crate::secrets::{self, Environment, SecretError};
+use crate::text::shell_quote;
 
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
@@ -149,14 +149,14 @@ impl Look<'_> {
     }
 
     fn regular(&mut self, place: &[Step<'_>], path: &str) -> Option<File> {
-        let opened = regular::open(&self.dir.join(path));
+        let opened = bounded_read::open(&self.dir.join(path));
         self.found(place, path, opened)
     }
 
     /// Files that go onto the card whole.
     fn contents(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
         for (target, path) in files {
-            let opened = regular::open(&self.dir.join(path)).and_then(|file| {
+            let opened = bounded_read::open(&self.dir.join(path)).and_then(|file| {
                 let length = file.metadata()?.len();
                 if length <= LARGEST_FILE {
                     return Ok(());

@@ -30,7 +30,7 @@ pub use model::*;
 pub use resolve::{BaseRef, NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
-use crate::regular;
+use crate::host::bounded_read;
 use crate::secrets::Environment;
 
 /// The largest farm file, in bytes.
@@ -93,7 +93,7 @@ pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
         source,
     };
     let bytes = File::open(path)
-        .and_then(|file| regular::read_rest(file, LARGEST))
+        .and_then(|file| bounded_read::read_rest(file, LARGEST))
         .map_err(read)?;
     let dir = path
         .parent()
@@ -181,7 +181,7 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be read, is no regular file, or is larger.
     pub fn read_file(&self, relative: &str) -> io::Result<Vec<u8>> {
-        regular::read(&self.path(relative), LARGEST_FILE)
+        bounded_read::read(&self.path(relative), LARGEST_FILE)
     }
 
     /// All of the image that the farm names as `relative`, at most [`LARGEST_IMAGE`] bytes.
@@ -189,7 +189,7 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be read, is no regular file, or is larger.
     pub fn read_image(&self, relative: &str) -> io::Result<Vec<u8>> {
-        regular::read(&self.path(relative), LARGEST_IMAGE)
+        bounded_read::read(&self.path(relative), LARGEST_IMAGE)
     }
 
     /// The file that the farm names as `relative`, to be streamed.
@@ -197,7 +197,7 @@ impl LoadedFarm {
     /// # Errors
     /// It cannot be opened, or is no regular file.
     pub fn open_file(&self, relative: &str) -> io::Result<File> {
-        regular::open(&self.path(relative))
+        bounded_read::open(&self.path(relative))
     }
 }
 

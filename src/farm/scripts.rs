@@ -11,7 +11,7 @@ use crate::farm::problem::Problem;
 use crate::farm::suggest::quoted;
 use palmfarm_protocol::firstboot;
 
-use crate::regular;
+use crate::host::bounded_read;
 
 /// The largest script, in bytes: it travels in the first-boot document.
 const LARGEST: u64 = 1 << 20;
@@ -44,7 +44,7 @@ impl Scripts {
             if length > firstboot::LARGEST {
                 return Ok(&[]);
             }
-            let script = Script::of(path, &regular::read(file, LARGEST)?);
+            let script = Script::of(path, &bounded_read::read(file, LARGEST)?);
             self.0.insert(path.into(), script);
         }
         Ok(self.0.get(path).map_or(&[], |script| &script.problems))

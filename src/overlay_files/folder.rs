@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
 use crate::farm::LARGEST_FILE;
-use crate::regular;
+use crate::host::bounded_read;
 
 /// Folders below folders; paths of the card end at 4095 bytes, stacks earlier.
 const DEPTH: usize = 64;
@@ -49,7 +49,7 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             walk(&here, &format!("{entry}/"), depth.saturating_add(1), contents)?;
         } else if kind.is_file() {
             let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
-            let content = regular::read(&here, most.min(contents.room())).map_err(lost(&here))?;
+            let content = bounded_read::read(&here, most.min(contents.room())).map_err(lost(&here))?;
             // The one permission that git(1) keeps, too.
             let runs = facts.permissions().mode() & 0o100 != 0;
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
 use crate::block::{Edited, Edits};
 use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
+use crate::progress::{Phase, Watch};
 use crate::source::{BaseImage, Verified};
-use crate::watch::{Phase, Watch};
 
 /// How to write a card.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ use rustix::fs::{fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
 use super::{Sink, SinkError, Zeroes};
 use crate::block::{length, BLOCK_LEN};
-use crate::newfile::{NewFile, Readers};
-use crate::watch::{Phase, Watch};
+use crate::host::atomic_file::{NewFile, Readers};
+use crate::progress::{Phase, Watch};
 
 /// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Without
 /// that, nothing reaches the disk before the flush at the end, which then takes as long as all the decoding before it.

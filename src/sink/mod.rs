@@ -20,7 +20,7 @@ pub use output::{companions, write_fleet, write_output, FleetCard, Output, Packi
 pub use packed::{XzSink, ZstdSink};
 pub use write::{write_image, write_images};
 
-use crate::watch::Watch;
+use crate::progress::Watch;
 
 /// How a sink wants to be told of zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

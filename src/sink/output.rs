@@ -10,11 +10,11 @@ use super::{
     XzSink, ZstdSink,
 };
 use crate::block::Edits;
+use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::manifest::{self, ListedFile};
 use crate::map::Extents;
-use crate::newfile::{Durability, NewFile, Readers};
+use crate::progress::Watch;
 use crate::source::{BaseImage, Verified};
-use crate::watch::Watch;
 
 /// How an image is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

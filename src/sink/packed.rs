@@ -10,8 +10,8 @@ use xz2::write::XzEncoder;
 use super::file::{flushed, write_back};
 use super::{Sink, SinkError, Zeroes};
 use crate::block::length;
-use crate::newfile::{NewFile, Readers};
-use crate::watch::Watch;
+use crate::host::atomic_file::{NewFile, Readers};
+use crate::progress::Watch;
 
 /// One block of .xz holds this many bytes of image, as in Ubuntu's images: what is written here can be read here
 /// again at random and in parallel.

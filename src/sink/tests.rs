@@ -13,9 +13,9 @@ use super::*;
 use crate::block::{Edits, Overlay, WriteAt};
 use crate::manifest::ListedFile;
 use crate::map::Extents;
+use crate::progress::{Cancel, Phase, Progress, Watch};
 use crate::source::testing::{base, extents, image, unwatched, xz};
 use crate::source::{BaseImage, Sha256Sum, SourceError, Verified};
-use crate::watch::{Cancel, Phase, Progress, Watch};
 
 fn options(threads: usize) -> WriteOptions<'static> {
     WriteOptions {

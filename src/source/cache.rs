@@ -16,7 +16,7 @@ use super::digest::{own_text, recall, remember, sha256, write_small};
 use super::file::{FileAt, Identity};
 use super::unpack::{unpack, Packing};
 use super::{Sha256Sum, SourceError};
-use crate::watch::{Phase, Watch};
+use crate::progress::{Phase, Watch};
 
 /// What a digest of an earlier time counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

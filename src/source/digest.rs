@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::file::Identity;
 use super::{CacheDir, SourceError};
 use crate::block::ReadAt;
-use crate::newfile::{Durability, NewFile, Readers};
-use crate::watch::{Phase, Watch};
+use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::progress::{Phase, Watch};
 
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -32,7 +32,7 @@ pub(crate) use pass::{Cell, Content, Order, PassError};
 pub use xz::XzError;
 
 use crate::block::ReadAt;
-use crate::watch::{Phase, Watch};
+use crate::progress::{Phase, Watch};
 use cache::Memory;
 use file::{FileAt, Identity};
 use unpack::Packing;

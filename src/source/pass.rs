@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::{BaseImage, Buffer, Medium, Pool, SourceError, CELL, CELL_LEN};
 use crate::block::ReadAt;
 use crate::map::Extents;
-use crate::watch::Cancel;
+use crate::progress::Cancel;
 use belt::{Alarm, Belt, Ready, Stop};
 use grid::Grid;
 use units::{Failure, Reader, Units};

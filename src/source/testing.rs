@@ -7,7 +7,7 @@ use xz2::stream::{Check, MtStreamBuilder};
 
 use super::{BaseImage, CacheDir, Expect, SourceError, Verified};
 use crate::map::Extents;
-use crate::watch::{Cancel, Silent, Watch};
+use crate::progress::{Cancel, Silent, Watch};
 
 /// Nobody watches, nobody stops.
 pub(crate) fn unwatched<T>(work: impl FnOnce(Watch<'_>) -> T) -> T {

@@ -10,7 +10,7 @@ use xz2::stream::Check;
 use super::testing::{base, extents, image, open, unwatched, xz};
 use super::*;
 use crate::map::Extents;
-use crate::watch::Cancel;
+use crate::progress::Cancel;
 
 const CHECKS: [Check; 4] = [Check::None, Check::Crc32, Check::Crc64, Check::Sha256];
 
@@ -416,7 +416,7 @@ fn a_request_to_stop_is_heard() {
     assert!(matches!(stopped, Err(PassError::Source(SourceError::Cancelled))));
     assert_eq!(cells, 1);
     let cancelled = Watch {
-        progress: &crate::watch::Silent,
+        progress: &crate::progress::Silent,
         cancel: &cancel,
     };
     let path = dir.path().join("base");

@@ -13,8 +13,8 @@ use xz2::stream::{Stream, CONCATENATED};
 
 use super::{is_zero, Format, Sha256Sum, SourceError};
 use crate::block::{length, ReadAt};
-use crate::newfile::{Durability, NewFile, Readers};
-use crate::watch::{Phase, Watch};
+use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::progress::{Phase, Watch};
 
 /// Memory that the .xz decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
 pub(crate) const XZ_MEMORY: u64 = 72 << 20;

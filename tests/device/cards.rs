@@ -9,9 +9,9 @@ use palmfarm::card::Medium;
 use palmfarm::map::{allocated, Extents, Range};
 use palmfarm::mini::MINI;
 use palmfarm::part::Layout;
+use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
 use palmfarm::sink::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
 use palmfarm::source::{BaseImage, Verified};
-use palmfarm::watch::{Cancel, Phase, Progress, Silent, Watch};
 
 use crate::liar::{Fault, Liar};
 use crate::stage::{can_loop, Disk};

@@ -8,9 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use palmfarm::block::ReadAt;
-use palmfarm::card::{
-    become_invoking_user, probe, AlignedBuf, Allow, Became, CardIo, Ejected, Medium, OpenError, Refusal,
-};
+use palmfarm::card::{probe, AlignedBuf, Allow, CardIo, Ejected, Medium, OpenError, Refusal};
+use palmfarm::host::privileges::{become_invoking_user, Became};
 
 use crate::stage::{can_loop, has, run, Disk};
 

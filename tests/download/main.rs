@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use palmfarm::download::{Client, DownloadError, Limits, Url};
+use palmfarm::progress::{Cancel, Silent, Watch};
 use palmfarm::source::Sha256Sum;
-use palmfarm::watch::{Cancel, Silent, Watch};
 
 /// A client that does not wait long.
 fn client() -> Client {

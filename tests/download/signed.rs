@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use palmfarm::download::catalogue::Known;
 use palmfarm::download::{fetch, remembered, signed_sums, DownloadError, SignatureError, TrustedKey};
+use palmfarm::progress::{Cancel, Silent, Watch};
 use palmfarm::source::Sha256Sum;
-use palmfarm::watch::{Cancel, Silent, Watch};
 
 use crate::server::{Served, Server};
 use crate::{client, names, noise};

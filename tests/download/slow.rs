@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use palmfarm::download::{Client, DownloadError, Limits, Url};
-use palmfarm::watch::Cancel;
+use palmfarm::progress::Cancel;
 
 use crate::command::{palmfarm, told};
 use crate::noise;

@@ -3,8 +3,8 @@
 use std::fs;
 
 use palmfarm::download::{DownloadError, Url};
+use palmfarm::progress::Cancel;
 use palmfarm::source::Sha256Sum;
-use palmfarm::watch::Cancel;
 
 use crate::server::{Served, Server};
 use crate::{client, download, names, noise};

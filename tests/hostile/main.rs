@@ -108,9 +108,9 @@ fn a_block_that_ends_early_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("base.img.xz");
         std::fs::write(&path, seeds::xz_that_ends_early()).unwrap();
-        let cancel = palmfarm::watch::Cancel::new();
-        let watch = palmfarm::watch::Watch {
-            progress: &palmfarm::watch::Silent,
+        let cancel = palmfarm::progress::Cancel::new();
+        let watch = palmfarm::progress::Watch {
+            progress: &palmfarm::progress::Silent,
             cancel: &cancel,
         };
         let image = BaseImage::open(&path, Expect::Anything, &CacheDir::none(), watch).unwrap();

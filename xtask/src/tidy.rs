@@ -86,8 +86,8 @@ fn rust_line(path: &str, line: &str, breach: &mut dyn FnMut(&str)) {
             breach("unfinished work");
         }
     }
-    if line.contains("unsafe_code") && path != "src/card/sys.rs" {
-        breach("`unsafe` belongs in src/card/sys.rs alone");
+    if line.contains("unsafe_code") && !["src/card/sys.rs", "src/host/sys.rs"].contains(&path) {
+        breach("`unsafe` belongs in src/card/sys.rs and src/host/sys.rs alone");
     }
     let pure = [
         "src/plan",

@@ -1,0 +1,8 @@
+//! What palmfarm asks of the operating system that it runs on: files, locks, free space, who started it. Block devices
+//! are the card's. The seam at which another system would be added: no other room names one. It decides nothing about
+//! farms, images or cards.
+
+pub mod atomic_file;
+pub(crate) mod bounded_read;
+pub mod privileges;
+mod sys;
