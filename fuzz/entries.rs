@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use palmfarm::block::{Overlay, ReadAt, WriteAt};
 use palmfarm::download::{signed_sums, ubuntu_keys, Sums, Url};
+use palmfarm::farm::{assets, overlay};
 use palmfarm::fs::Kind;
 use palmfarm::map;
 use palmfarm::part::{Layout, Span};
@@ -17,7 +18,7 @@ use palmfarm::progress::{Cancel, Silent, Watch};
 use palmfarm::source::{BaseImage, CacheDir, Expect};
 use palmfarm::survey::{survey, Volumes};
 use palmfarm::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
-use palmfarm::{edit, farm, gather, mini, overlay_files};
+use palmfarm::{edit, farm, mini};
 use palmfarm_agent::daemon::Daemon;
 use palmfarm_agent::journal::Journal;
 use palmfarm_protocol::firstboot::FirstBoot;
@@ -48,11 +49,11 @@ pub fn farm_yaml(bytes: &[u8]) {
         }
         Ok(loaded) => {
             drop(loaded.text.render(&loaded.warnings));
-            let Ok(gathered) = gather::gather(&loaded) else {
+            let Ok(gathered) = assets::gather(&loaded) else {
                 return;
             };
             for card in loaded.farm.resolved_cards().into_iter().take(2) {
-                let Ok(hashes) = gather::hashes(&loaded, &card.name, &|_| None) else {
+                let Ok(hashes) = assets::hashes(&loaded, &card.name, &|_| None) else {
                     continue;
                 };
                 let prefixes: Vec<_> = "2001:db8::/64".parse().into_iter().collect();
@@ -297,7 +298,7 @@ pub fn overlay(bytes: &[u8]) {
     if std::fs::write(&path, bytes).is_err() {
         return;
     }
-    drop(overlay_files::read("overlay.tar", &path));
+    drop(overlay::read("overlay.tar", &path));
     // Nothing was written beside it.
     assert_eq!(std::fs::read_dir(dir.path()).map(Iterator::count).ok(), Some(1));
 }

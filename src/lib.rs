@@ -5,7 +5,6 @@
 // `println!` and its kin panic where the reader has gone away; `cli::say` does not.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod addresses;
 pub mod agents;
 pub mod base;
 pub mod block;
@@ -18,19 +17,15 @@ pub mod edit;
 pub mod farm;
 pub mod flash;
 pub mod fs;
-pub mod gather;
 pub mod host;
-pub mod images;
 pub mod manifest;
 pub mod map;
 pub mod mini;
-pub mod overlay_files;
 pub mod part;
 pub mod plan;
 pub mod pool;
 pub mod progress;
 pub mod render;
-pub mod secrets;
 pub mod sink;
 pub mod source;
 pub mod survey;

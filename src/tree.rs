@@ -247,6 +247,15 @@ impl Tree {
     }
 }
 
+/// An overlay: nodes that win over whatever is planned at their paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// What the farm calls it.
+    pub name: String,
+    /// Its nodes by path.
+    pub nodes: Vec<(Volume, CardPath, Planned)>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

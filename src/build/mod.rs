@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use crate::farm::ResolvedCard;
 
-use crate::addresses::Prefix;
 use crate::agents::{self, AgentError};
 use crate::base::BaseFacts;
 use crate::block::{Edited, Edits};
 use crate::edit::{self, EditError};
+use crate::farm::addresses::Prefix;
+use crate::farm::assets::{self, GatherError, Gathered};
+use crate::farm::passwords::SecretError;
 use crate::farm::LoadedFarm;
-use crate::gather::{self, GatherError, Gathered};
 use crate::manifest::ListedFile;
 use crate::map::{self, Extents};
 use crate::part::{Layout, LayoutError, Partition};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
-use crate::secrets::SecretError;
 use crate::source::{BaseImage, Sha256Sum, Verified};
 use crate::survey::{self, SurveyError};
 use crate::tree::{Node, Privacy, Tree};
@@ -141,7 +141,7 @@ pub fn plan(
     prefixes: &[Prefix],
     ambient: Ambient<'_>,
 ) -> Result<CardPlan, BuildError> {
-    let hashes = gather::hashes(farm, &card.name, ambient.environment)?;
+    let hashes = assets::hashes(farm, &card.name, ambient.environment)?;
     let mut plan = plan::card(&farm.farm, card, &gathered.sources, &hashes, prefixes)?;
     for file in plan.files.iter_mut().chain(&mut plan.payload) {
         file.private = gathered.private.contains(&file.source);

@@ -16,7 +16,7 @@ pub fn run(args: &Check, voice: Voice) -> Ended {
     let cards = loaded.farm.resolved_cards();
     let counts: Vec<usize> = cards
         .iter()
-        .map(|card| crate::addresses::containers(&loaded.farm, card).len())
+        .map(|card| crate::farm::addresses::containers(&loaded.farm, card).len())
         .collect();
     match voice {
         Voice::Json => {

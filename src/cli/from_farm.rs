@@ -12,9 +12,8 @@ use super::say::{complaint, event, note_line};
 use super::{Failure, OrFail, Outcome, Voice};
 use crate::build::{self, BaseError, Surveyed};
 use crate::download::Client;
+use crate::farm::assets::{self, Gathered};
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
-use crate::gather::{self, Gathered};
-use crate::plan;
 use crate::progress::Watch;
 use crate::sink::companions;
 use crate::source::{BaseImage, CacheDir};
@@ -86,7 +85,7 @@ pub(super) fn spare_inputs(
     base: &BaseImage,
     outputs: &[PathBuf],
 ) -> Result<(), Failure> {
-    let named = plan::named_files(&farm.farm)
+    let named = assets::named_files(&farm.farm)
         .into_iter()
         .map(|name| farm.path(name));
     let overlays = farm.farm.overlays.iter().map(|name| farm.path(name));
@@ -134,7 +133,7 @@ pub(super) fn not_opened(error: impl Into<anyhow::Error>, hint: Option<String>, 
 /// # Errors
 /// Refused, where something cannot be read.
 pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
-    gather::gather(farm).map_err(|error| refused(error.into()))
+    assets::gather(farm).map_err(|error| refused(error.into()))
 }
 
 /// A failure before anything was written.

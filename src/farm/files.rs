@@ -14,8 +14,8 @@ use crate::farm::{BaseRef, Farm, Password, RunWhat};
 use super::scripts::Scripts;
 use super::LARGEST_FILE;
 use crate::download::catalogue::{self, KNOWN};
+use crate::farm::passwords::{self, Environment, SecretError};
 use crate::host::bounded_read;
-use crate::secrets::{self, Environment, SecretError};
 use crate::text::shell_quote;
 
 /// The most names of a folder that are looked through for what a person may have meant.
@@ -239,7 +239,7 @@ impl Look<'_> {
             Password::File(_) => [&place[..], &["file".into()]].concat(),
             Password::Env(_) => [&place[..], &["env".into()]].concat(),
         };
-        match secrets::available(self.dir, user, password, environment) {
+        match passwords::available(self.dir, user, password, environment) {
             Ok(()) => {}
             Err(SecretError::Read { file, source, .. }) => {
                 self.found::<()>(&place, &file, Err(source));

@@ -8,7 +8,7 @@ use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
 use crate::farm::Farm;
 
-use crate::addresses;
+use crate::farm::addresses;
 
 /// Tell of every two interfaces of the fleet that would have one MAC, of which at least one is computed.
 pub(super) fn check(farm: &Farm, document: &Node, p: &mut Problems) {

@@ -1,14 +1,19 @@
 //! The farm: what its owner declares in `farm.yaml`. It reads that file and what the file names, and refuses both with
 //! every problem at once. The only room that reads files on behalf of a farm; it writes nothing.
 
+pub mod addresses;
+pub mod assets;
 pub mod check;
 pub mod credentials;
 pub mod decode;
 mod files;
+pub mod lxd_image;
 pub mod lxd_keys;
 mod macs;
 mod model;
 pub mod node;
+pub mod overlay;
+pub mod passwords;
 pub mod problem;
 mod resolve;
 mod schema;
@@ -30,8 +35,8 @@ pub use model::*;
 pub use resolve::{BaseRef, NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
+use crate::farm::passwords::Environment;
 use crate::host::bounded_read;
-use crate::secrets::Environment;
 
 /// The largest farm file, in bytes.
 const LARGEST: u64 = 1 << 20;

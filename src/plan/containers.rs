@@ -11,8 +11,9 @@ use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
 use super::seen::Seen;
-use super::{carried, read, sha256_hex, Carried, PlanError, Sources};
-use crate::addresses::{self, Prefix};
+use super::{carried, read, sha256_hex, Carried, PlanError};
+use crate::farm::addresses::{self, Prefix};
+use crate::farm::assets::Sources;
 
 /// What a step that names no mode gives a pushed file.
 const MODE: u16 = 0o644;

@@ -8,9 +8,10 @@ use palmfarm_protocol::firstboot::Image;
 use palmfarm_protocol::paths::IMAGES;
 
 use super::seen::Seen;
-use super::{card_path, carried, sha256_hex, Carried, PlanError, Sources};
+use super::{card_path, carried, sha256_hex, Carried, PlanError};
 use crate::base::{Arch, BaseFacts};
-use crate::images::{self, Machine, Metadata, Shape};
+use crate::farm::assets::Sources;
+use crate::farm::lxd_image::{self, Machine, Metadata, Shape};
 
 /// What is known of a carried image before its base is.
 #[derive(Clone, Debug)]
@@ -215,7 +216,7 @@ fn fits(found: &Found, arch: Arch) -> Result<(), Unfit> {
 }
 
 fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) -> std::io::Result<()> {
-    let content = images::metadata_for(&found.alias, arch, found.release.as_deref(), time)?;
+    let content = lxd_image::metadata_for(&found.alias, arch, found.release.as_deref(), time)?;
     let path = card_path(&format!("{IMAGES}/{}.metadata", found.alias), &found.source);
     let metadata = Carried {
         path: path.map_err(std::io::Error::other)?,

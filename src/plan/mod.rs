@@ -13,14 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
-use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, RunWhat, Ssh, StorageDriver, Sudo};
+use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 use sha2::{Digest, Sha256};
 
-use crate::addresses::{self, Prefix};
-use crate::images::ImageError;
-use crate::secrets::CryptHash;
+use crate::farm::addresses::{self, Prefix};
+use crate::farm::lxd_image::ImageError;
+use crate::farm::passwords::CryptHash;
 use crate::tree::{BadPath, CardPath};
 use seen::Seen;
 
@@ -97,9 +98,6 @@ pub struct Carried {
     pub private: bool,
 }
 
-/// What was read beforehand: the files that [`named_files`] lists, by the path that the farm gives.
-pub type Sources = BTreeMap<String, Arc<[u8]>>;
-
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -143,25 +141,6 @@ pub enum PlanError {
     /// Containers whose images wait for each other.
     #[error("{} each need an image that another of them publishes", .0.join(", "))]
     Circle(Vec<String>),
-}
-
-/// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
-/// scripts, images. Overlays are not among them.
-#[must_use]
-pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
-    let mut named: BTreeSet<&str> = farm.files.values().map(String::as_str).collect();
-    for image in farm.images.values() {
-        named.insert(&image.file);
-        named.extend(image.metadata.as_deref());
-    }
-    for container in &farm.containers {
-        named.extend(container.files.values().map(String::as_str));
-        named.extend(container.run.iter().filter_map(|run| match &run.what {
-            RunWhat::Script(path) => Some(path.as_str()),
-            RunWhat::Command(_) => None,
-        }));
-    }
-    named
 }
 
 /// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN

@@ -11,7 +11,8 @@ use palmfarm_protocol::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, Storag
 
 use super::images::Found;
 use super::seen::Seen;
-use super::{Carried, PlanError, Sources};
+use super::{Carried, PlanError};
+use crate::farm::assets::Sources;
 
 /// What the agent is told of the daemon, and what is known of the images, whose files are added to `payload`.
 pub(super) fn lxd(

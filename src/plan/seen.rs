@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::sha256_hex;
-use crate::images::{self, ImageError, Shape};
+use crate::farm::lxd_image::{self, ImageError, Shape};
 
 /// Contents by where they lie in memory. Each is held, so that no other comes to lie there.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Seen {
         if let Some((_, shape)) = self.shapes.get(&place(content)) {
             return Ok(shape.clone());
         }
-        let shape = images::look(content)?;
+        let shape = lxd_image::look(content)?;
         self.shapes
             .insert(place(content), (Arc::clone(content), shape.clone()));
         Ok(shape)

@@ -21,7 +21,7 @@ pub use error::RenderError;
 
 use crate::base::BaseFacts;
 use crate::plan::{images, CardPlan};
-use crate::tree::{CardPath, Planned, Tree, Volume};
+use crate::tree::{Overlay, Tree};
 use build::Build;
 
 /// What a card holds that neither plan nor base has.
@@ -35,15 +35,6 @@ pub struct Inputs {
     pub base_sha256: Option<String>,
     /// The farm's overlays, in its order.
     pub overlays: Vec<Overlay>,
-}
-
-/// An overlay: nodes that win over whatever is planned at their paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overlay {
-    /// What the farm calls it.
-    pub name: String,
-    /// Its nodes by path.
-    pub nodes: Vec<(Volume, CardPath, Planned)>,
 }
 
 /// Render `plan` for the base with the facts `base`. What comes later wins where two name one path: templates, the

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::farm::assets::{self, Gathered};
 use palmfarm::farm::{self, LoadedFarm};
-use palmfarm::gather::{self, Gathered};
 use palmfarm::plan::{self, CardPlan, PlanError};
 use palmfarm::render::{self, Inputs, RenderError};
 use palmfarm::tree::{CardPath, Node, Tree, Volume};
@@ -30,7 +30,7 @@ pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered)
     let farm = format!("farm: 1\nbase: mini\n{yaml}");
     let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret)
         .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
-    let gathered = gather::gather(&loaded).unwrap();
+    let gathered = assets::gather(&loaded).unwrap();
     (loaded, gathered)
 }
 
@@ -43,7 +43,7 @@ fn secret(variable: &str) -> Option<OsString> {
 pub(crate) fn plan_card(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> CardPlan {
     let (loaded, gathered) = load(yaml, &[]);
     let card = loaded.farm.card(card).unwrap();
-    let hashes = gather::hashes(&loaded, &card.name, &secret).unwrap();
+    let hashes = assets::hashes(&loaded, &card.name, &secret).unwrap();
     let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
     plan::card(&loaded.farm, card, &gathered.sources, &hashes, &prefixes).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Addresses stay where they are, whatever is edited.
 
-use palmfarm::addresses;
+use palmfarm::farm::addresses;
 
 use expect_test::expect;
 

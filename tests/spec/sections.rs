@@ -1,7 +1,7 @@
 //! What must fit together.
 
 use expect_test::{expect, Expect};
-use palmfarm::addresses;
+use palmfarm::farm::addresses;
 
 use super::{check, good};
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use access::Rules;
 
-use crate::render::Overlay;
+use crate::tree::Overlay;
 use crate::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
 
 /// The most entries of one overlay.

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::block::length;
-use crate::farm::{LoadedFarm, LARGEST_FILE, LARGEST_IMAGE};
-use crate::overlay_files::{self, OverlayError};
-use crate::plan::{self, Sources};
-use crate::render::Overlay;
-use crate::secrets::{self, CryptHash, Environment, SecretError};
+use crate::farm::overlay::{self, OverlayError};
+use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
+use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
 use crate::tree::Node;
+use crate::tree::Overlay;
 
 /// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
 /// and a workstation has 8 GiB. That is four of the largest images, or some twenty of Ubuntu's.
@@ -21,6 +20,9 @@ const MOST: u64 = 4 * LARGEST_IMAGE;
 
 /// About what a file or folder of an overlay takes in memory beside its content and path, in bytes.
 const NODE: u64 = 256;
+
+/// What was read beforehand: the files that [`named_files`] lists, by the path that the farm gives.
+pub type Sources = BTreeMap<String, Arc<[u8]>>;
 
 /// What was read.
 #[derive(Clone, Debug)]
@@ -93,6 +95,25 @@ impl Total {
     }
 }
 
+/// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
+/// scripts, images. Overlays are not among them.
+#[must_use]
+pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
+    let mut named: BTreeSet<&str> = farm.files.values().map(String::as_str).collect();
+    for image in farm.images.values() {
+        named.insert(&image.file);
+        named.extend(image.metadata.as_deref());
+    }
+    for container in &farm.containers {
+        named.extend(container.files.values().map(String::as_str));
+        named.extend(container.run.iter().filter_map(|run| match &run.what {
+            RunWhat::Script(path) => Some(path.as_str()),
+            RunWhat::Command(_) => None,
+        }));
+    }
+    named
+}
+
 /// Read what `loaded` names.
 ///
 /// # Errors
@@ -113,7 +134,7 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
         .collect();
     // `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
     let mut read: BTreeMap<(PathBuf, bool), Arc<[u8]>> = BTreeMap::new();
-    for name in plan::named_files(&loaded.farm) {
+    for name in named_files(&loaded.farm) {
         let key = (loaded.path(name), images.contains(name));
         let content = match read.get(&key) {
             Some(content) => Arc::clone(content),
@@ -128,7 +149,7 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
     let mut overlays = Vec::new();
     for name in &loaded.farm.overlays {
         let path = loaded.path(name);
-        let overlay = overlay_files::read(name, &path)?;
+        let overlay = overlay::read(name, &path)?;
         total.add(&path, held(&overlay))?;
         overlays.push(overlay);
     }
@@ -193,7 +214,7 @@ pub fn hashes(
 ) -> Result<BTreeMap<String, CryptHash>, SecretError> {
     let mut hashes = BTreeMap::new();
     for user in &loaded.farm.users {
-        if let Some(hash) = secrets::hash(&loaded.dir, card, user, environment)? {
+        if let Some(hash) = passwords::hash(&loaded.dir, card, user, environment)? {
             hashes.insert(user.name.clone(), hash);
         }
     }
