@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use palmfarm::mini;
+use palmfarm::base::mini;
 
 /// The inputs of `entry`.
 pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
@@ -43,8 +43,8 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"\x00HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
         ],
         "sums" => vec![
-            include_bytes!("../src/download/testdata/SHA256SUMS").to_vec(),
-            include_bytes!("../src/download/testdata/SHA256SUMS.gpg").to_vec(),
+            include_bytes!("../src/base/download/testdata/SHA256SUMS").to_vec(),
+            include_bytes!("../src/base/download/testdata/SHA256SUMS.gpg").to_vec(),
             b"//b.example/c?d#e".to_vec(),
         ],
         _ => Vec::new(),

@@ -1,9 +1,9 @@
 //! `OUT.bmap`: which blocks of an image a card needs, and what is in them, in the format of bmaptool (version 2.0).
 //! Pure: it makes text.
 
+use crate::base::source::Sha256Sum;
 use crate::block::BLOCK;
 use crate::sink::Mapped;
-use crate::source::Sha256Sum;
 
 /// The block map of an image of `size` bytes of which `mapped`, in order, must be written.
 #[must_use]

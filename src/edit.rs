@@ -7,11 +7,11 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::base::layout::{Layout, Span};
 use crate::block::{length, Edits, Overlay, ReadAt, Window};
 use crate::fs::ext4::{Ext4Reader, Ext4Writer};
 use crate::fs::fat::{FatReader, FatWriter};
 use crate::fs::{FsError, Kind, RootfsWriter, Stat, VolumeReader};
-use crate::part::{Layout, Span};
 use crate::tree::{Access, CardPath, Node, Tree, Volume};
 
 /// Why a plan could not be turned into edits.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use crate::base::source::{Provenance, Sha256Sum, Trust};
 use crate::block::EditsDigest;
 use crate::sink::Packing;
-use crate::source::{Provenance, Sha256Sum, Trust};
 
 /// A file that was put on the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn render(manifest: &Manifest<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Format;
+    use crate::base::source::Format;
 
     #[test]
     fn a_manifest_names_no_directory_and_no_secret() {

@@ -1,8 +1,6 @@
 //! From a loaded farm to edits that can be written: the one place that knows every layer, in the order in which a
 //! mistake is cheapest to find. It opens the base and reads what the farm names; it writes nothing.
 
-mod bases;
-
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
@@ -10,6 +8,9 @@ use std::sync::Arc;
 use crate::farm::ResolvedCard;
 
 use crate::agents::{self, AgentError};
+use crate::base::layout::{Layout, LayoutError, Partition};
+use crate::base::source::{BaseImage, Sha256Sum, Verified};
+use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
 use crate::block::{Edited, Edits};
 use crate::edit::{self, EditError};
@@ -19,14 +20,9 @@ use crate::farm::passwords::SecretError;
 use crate::farm::LoadedFarm;
 use crate::manifest::ListedFile;
 use crate::map::{self, Extents};
-use crate::part::{Layout, LayoutError, Partition};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
-use crate::source::{BaseImage, Sha256Sum, Verified};
-use crate::survey::{self, SurveyError};
 use crate::tree::{Node, Privacy, Tree};
-
-pub use bases::{bases, open_base, BaseError};
 
 /// Values that would otherwise come from the host. Filled in once, by the command line.
 #[derive(Clone, Copy)]

@@ -82,7 +82,7 @@ pub struct Fetch {
     pub base: String,
     /// SHA-256 of the file behind a URL; for a name it is known
     #[arg(long, value_name = "DIGEST")]
-    pub sha256: Option<crate::source::Sha256Sum>,
+    pub sha256: Option<crate::base::source::Sha256Sum>,
     /// A mirror of cdimage.ubuntu.com/releases
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::farm::BaseRef;
+use crate::base::locate::{self, BaseRef};
 use anyhow::{anyhow, Context};
 use serde_json::json;
 
@@ -11,13 +11,14 @@ use super::args::{Base, Clean, Fetch, Suggest, Verify};
 use super::progress::{Audience, Shown};
 use super::say::{answer, complaint_line, event, note_line};
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build;
-use crate::download::boards::{self, Suggestion};
-use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
-use crate::download::{self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS};
+use crate::base::download::boards::{self, Suggestion};
+use crate::base::download::catalogue::{self, Known, KNOWN, RELEASES};
+use crate::base::download::{
+    self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS,
+};
+use crate::base::source::{file_digest, Sha256Sum};
 use crate::host::bounded_read;
 use crate::progress::Watch;
-use crate::source::{file_digest, Sha256Sum};
 use crate::text::{printable, size_text};
 
 /// Run one of the commands.
@@ -63,7 +64,7 @@ fn keys() -> Result<Vec<TrustedKey>, Failure> {
 
 fn list(voice: Voice) -> Ended {
     let keys = keys()?;
-    let bases = build::bases(&surroundings::as_invoker()?).ok();
+    let bases = locate::bases(&surroundings::as_invoker()?).ok();
     let mut out = match voice {
         Voice::People => "NAME                HERE  DIGEST  FOR\nmini                yes   own     trying palmfarm; it boots nowhere\n".to_owned(),
         Voice::Json => format!(
@@ -141,7 +142,7 @@ fn fetch_known(name: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, S
             anyhow!("--sha256 is for URLs; for a name the digest is known"),
         ));
     }
-    let bases = build::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
+    let bases = locate::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
     let keys = keys()?;
     let client = surroundings::client()?;
     let mirror = args.mirror.as_deref().unwrap_or(RELEASES);
@@ -165,7 +166,7 @@ fn fetch_url(url: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha2
             Failure::new(Outcome::Refused, error).hint("give its digest with --sha256, or an https:// URL")
         );
     }
-    let bases = build::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
+    let bases = locate::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
     let path = bases.join(cached_name(&url));
     // Without a digest nothing tells whether the server has another one by now.
     if let Some(digest) = args.sha256 {
@@ -266,7 +267,7 @@ fn of_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Result<St
 /// What the file is by the catalogue.
 fn of_catalogue(name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Failure> {
     let keys = keys()?;
-    let bases = build::bases(&surroundings::as_invoker()?).ok();
+    let bases = locate::bases(&surroundings::as_invoker()?).ok();
     let digest = |known: &Known| {
         let pinned = known.sha256.and_then(|sum| sum.parse::<Sha256Sum>().ok());
         pinned.or_else(|| download::remembered(known, &keys, bases.as_deref()?))

@@ -18,6 +18,7 @@ use super::init::NOBODYS_KEY;
 use super::progress::{Audience, Shown};
 use super::say::{complaint_line, note_line};
 use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{approve, candidates, refusals, target_of, Allowed, FileRole, OpenCard, Target};
@@ -25,7 +26,6 @@ use crate::flash::{flash, Job};
 use crate::pool;
 use crate::progress::Watch;
 use crate::sink::{CardOptions, FreeSpace};
-use crate::source::{BaseImage, CacheDir, Expect, Sha256Sum};
 use crate::text::shell_quote;
 
 /// Flash.

@@ -10,13 +10,14 @@ use crate::farm::{Password, ResolvedCard};
 
 use super::say::{complaint, event, note_line};
 use super::{Failure, OrFail, Outcome, Voice};
-use crate::build::{self, BaseError, Surveyed};
-use crate::download::Client;
+use crate::base::download::Client;
+use crate::base::locate::{self, BaseError};
+use crate::base::source::{BaseImage, CacheDir};
+use crate::build::{self, Surveyed};
 use crate::farm::assets::{self, Gathered};
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
 use crate::progress::Watch;
 use crate::sink::companions;
-use crate::source::{BaseImage, CacheDir};
 
 /// Read a farm for any command, printing its problems: warnings do not stop it.
 ///
@@ -57,7 +58,7 @@ pub(super) fn open(
     client: Option<&Client>,
     watch: Watch<'_>,
 ) -> Result<Surveyed, Failure> {
-    let image = build::open_base(farm, cache, client, watch).map_err(|error| {
+    let image = locate::open_base(&farm.base(), cache, client, watch).map_err(|error| {
         let hint = error.hint();
         let outcome = match &error {
             BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,

@@ -11,15 +11,15 @@ use super::args::Inspect;
 use super::progress::{Audience, Shown};
 use super::say::{event, note_line};
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use crate::base::layout::{Layout, LayoutError};
+use crate::base::source::{BaseImage, Expect, Sha256Sum};
+use crate::base::survey::{self, Volumes};
 use crate::base::BaseFacts;
 use crate::block::ReadAt;
 use crate::card::ReadableCard;
 use crate::fs::ext4::Journal;
 use crate::fs::{Kind, VolumeReader, MOST_NAMES, READ_LIMIT};
-use crate::part::{Layout, LayoutError};
 use crate::progress::Watch;
-use crate::source::{BaseImage, Expect, Sha256Sum};
-use crate::survey::{self, Volumes};
 use crate::text::{printable, size_text};
 use crate::tree::{CardPath, Volume};
 

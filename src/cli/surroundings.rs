@@ -11,12 +11,12 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Failure, OrFail, Outcome};
+use crate::base::download::{Client, Limits};
+use crate::base::source::CacheDir;
 use crate::build::Ambient;
-use crate::download::{Client, Limits};
 use crate::host::bounded_read;
 use crate::host::privileges::{become_invoking_user, Became};
 use crate::progress::Cancel;
-use crate::source::CacheDir;
 
 /// The largest file of certificates, in bytes; Debian's has 220 KiB.
 const MOST_CERTIFICATES: u64 = 8 << 20;

@@ -6,14 +6,15 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::base::locate::BaseRef;
 use crate::farm::node::{Node, Step};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
-use crate::farm::{BaseRef, Farm, Password, RunWhat};
+use crate::farm::{Farm, Password, RunWhat};
 
 use super::scripts::Scripts;
 use super::LARGEST_FILE;
-use crate::download::catalogue::{self, KNOWN};
+use crate::base::download::catalogue::{self, KNOWN};
 use crate::farm::passwords::{self, Environment, SecretError};
 use crate::host::bounded_read;
 use crate::text::shell_quote;

@@ -28,11 +28,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::locate::{BaseRef, BaseRequest};
 use node::{Node, Span};
 use problem::{Problem, ProblemLine, Problems, Source};
 
 pub use model::*;
-pub use resolve::{BaseRef, NoSuchCard, ResolvedCard};
+pub use resolve::{NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
 use crate::farm::passwords::Environment;
@@ -175,6 +176,16 @@ pub const LARGEST_FILE: u64 = 64 << 20;
 pub const LARGEST_IMAGE: u64 = 512 << 20;
 
 impl LoadedFarm {
+    /// The base that its cards are made from.
+    #[must_use]
+    pub fn base(&self) -> BaseRequest<'_> {
+        BaseRequest {
+            base: BaseRef::new(&self.farm.base),
+            sha256: self.farm.sha256.as_deref(),
+            dir: &self.dir,
+        }
+    }
+
     /// Where the file is that the farm names as `relative`.
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {

@@ -7,32 +7,6 @@ use crate::farm::suggest::closest;
 use crate::farm::{Container, Farm, Network};
 use palmfarm_protocol::mac::Mac;
 
-/// What `base:` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaseRef<'a> {
-    /// A name from the catalogue; `mini` is built in.
-    Name(&'a str),
-    /// A file, beside the farm file where it is relative.
-    Path(&'a str),
-    /// An `http` or `https` URL.
-    Url(&'a str),
-}
-
-impl<'a> BaseRef<'a> {
-    /// What `text` names: a URL has a scheme, a path has a slash or ends as images do, and all else is a name.
-    #[must_use]
-    pub fn new(text: &'a str) -> Self {
-        const ENDS: [&str; 4] = [".img", ".img.xz", ".img.gz", ".img.zst"];
-        if text.contains("://") {
-            Self::Url(text)
-        } else if text.contains('/') || ENDS.iter().any(|end| text.ends_with(end)) {
-            Self::Path(text)
-        } else {
-            Self::Name(text)
-        }
-    }
-}
-
 /// One card with all that differs from card to card decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedCard {

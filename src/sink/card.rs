@@ -6,10 +6,10 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
+use crate::base::source::{BaseImage, Verified};
 use crate::block::{Edited, Edits};
 use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
 use crate::progress::{Phase, Watch};
-use crate::source::{BaseImage, Verified};
 
 /// How to write a card.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,9 @@
 
 use std::io;
 
+use crate::base::source::SourceError;
 use crate::card::BurnError;
 use crate::edit::EditError;
-use crate::source::SourceError;
 
 /// Why an image was not written. `target` is a path, or what the sink calls itself.
 #[derive(Debug, thiserror::Error)]

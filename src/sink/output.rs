@@ -9,12 +9,12 @@ use super::{
     write_image, write_images, FileSink, FreeSpace, ImageDigest, SinkError, Target, WriteOptions, Written,
     XzSink, ZstdSink,
 };
+use crate::base::source::{BaseImage, Verified};
 use crate::block::Edits;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::manifest::{self, ListedFile};
 use crate::map::Extents;
 use crate::progress::Watch;
-use crate::source::{BaseImage, Verified};
 
 /// How an image is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use proptest::prelude::*;
 use xz2::stream::Check;
 
 use super::*;
+use crate::base::source::testing::{base, extents, image, unwatched, xz};
+use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
 use crate::block::{Edits, Overlay, WriteAt};
 use crate::manifest::ListedFile;
 use crate::map::Extents;
 use crate::progress::{Cancel, Phase, Progress, Watch};
-use crate::source::testing::{base, extents, image, unwatched, xz};
-use crate::source::{BaseImage, Sha256Sum, SourceError, Verified};
 
 fn options(threads: usize) -> WriteOptions<'static> {
     WriteOptions {

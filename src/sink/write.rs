@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use super::job::{ImageDigest, Mapped, Target, WriteOptions, Written};
 use super::merge::{needed_by_any, pieces, Kind, Merge, Piece};
 use super::{Sink, SinkError};
+use crate::base::source::{BaseImage, Order, PassError, Pool, Sha256Sum, SourceError, Verified};
 use crate::block::{Edits, ReadAt};
 use crate::progress::{Phase, Watch};
-use crate::source::{BaseImage, Order, PassError, Pool, Sha256Sum, SourceError, Verified};
 
 /// Cells that may wait for the thread that hashes the whole image.
 const WAITING: usize = 8;

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 
+use palmfarm::base::layout::Layout;
+use palmfarm::base::mini::MINI;
+use palmfarm::base::source::{BaseImage, Verified};
 use palmfarm::block::{Edits, Overlay, ReadAt, WriteAt};
 use palmfarm::card::Medium;
 use palmfarm::map::{allocated, Extents, Range};
-use palmfarm::mini::MINI;
-use palmfarm::part::Layout;
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
 use palmfarm::sink::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
-use palmfarm::source::{BaseImage, Verified};
 
 use crate::liar::{Fault, Liar};
 use crate::stage::{can_loop, Disk};

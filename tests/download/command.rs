@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use palmfarm::download::{cached_name, Url};
-use palmfarm::source::Sha256Sum;
+use palmfarm::base::download::{cached_name, Url};
+use palmfarm::base::source::Sha256Sum;
 
 use crate::server::{Served, Server};
 use crate::{names, noise};
@@ -197,7 +197,7 @@ fn exit_codes_say_what_happened() {
 #[test]
 fn a_mirror_with_a_list_of_somebody_else_is_refused() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/download/testdata");
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/base/download/testdata");
     let read = |name: &str| fs::read(testdata.join(name)).unwrap();
     let fetch = || {
         let mirror = server.url("");
@@ -238,7 +238,7 @@ fn a_mirror_with_a_list_of_somebody_else_is_refused() {
 #[test]
 fn files_are_verified_by_lists() {
     let dir = tempfile::tempdir().unwrap();
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/download/testdata");
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/base/download/testdata");
     fs::write(dir.path().join("x.img"), "x").unwrap();
     let list = format!("{} *x.img\n{} *y.img\n", Sha256Sum::of(b"x"), Sha256Sum::of(b"y"));
     fs::write(dir.path().join("SUMS"), list).unwrap();
@@ -279,7 +279,7 @@ fn files_are_verified_by_lists() {
 #[test]
 fn a_build_downloads_what_the_farm_names_and_offline_does_not() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
-    let mini = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/mini/mini.img.xz")).unwrap();
+    let mini = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/mini/mini.img.xz")).unwrap();
     server.serve("/mini.img.xz", Served::new(&mini));
     let url = server.url("/mini.img.xz");
     let farm = format!(

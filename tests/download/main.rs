@@ -12,9 +12,9 @@ mod transfer;
 use std::path::Path;
 use std::time::Duration;
 
-use palmfarm::download::{Client, DownloadError, Limits, Url};
+use palmfarm::base::download::{Client, DownloadError, Limits, Url};
+use palmfarm::base::source::Sha256Sum;
 use palmfarm::progress::{Cancel, Silent, Watch};
-use palmfarm::source::Sha256Sum;
 
 /// A client that does not wait long.
 fn client() -> Client {

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use palmfarm::download::catalogue::Known;
-use palmfarm::download::{fetch, remembered, signed_sums, DownloadError, SignatureError, TrustedKey};
+use palmfarm::base::download::catalogue::Known;
+use palmfarm::base::download::{fetch, remembered, signed_sums, DownloadError, SignatureError, TrustedKey};
+use palmfarm::base::source::Sha256Sum;
 use palmfarm::progress::{Cancel, Silent, Watch};
-use palmfarm::source::Sha256Sum;
 
 use crate::server::{Served, Server};
 use crate::{client, names, noise};

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use palmfarm::download::{Client, DownloadError, Limits, Url};
+use palmfarm::base::download::{Client, DownloadError, Limits, Url};
 use palmfarm::progress::Cancel;
 
 use crate::command::{palmfarm, told};

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use palmfarm::download::{DownloadError, Url};
+use palmfarm::base::download::{DownloadError, Url};
+use palmfarm::base::source::Sha256Sum;
 use palmfarm::progress::Cancel;
-use palmfarm::source::Sha256Sum;
 
 use crate::server::{Served, Server};
 use crate::{client, download, names, noise};

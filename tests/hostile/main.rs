@@ -10,8 +10,8 @@
     reason = "files of the fuzzer, and a test fails by panicking"
 )]
 
+use palmfarm::base::source::{BaseImage, CacheDir, Expect};
 use palmfarm::block::ReadAt;
-use palmfarm::source::{BaseImage, CacheDir, Expect};
 
 #[path = "../../fuzz/entries.rs"]
 mod entries;

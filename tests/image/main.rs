@@ -23,9 +23,9 @@ mod unclean;
 use std::sync::Arc;
 
 use common::make::{FileBase, Image};
+use palmfarm::base::layout::Layout;
 use palmfarm::block::Edits;
 use palmfarm::edit::{edit, EditError};
-use palmfarm::part::Layout;
 use palmfarm::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
 /// The time that edits carry: 2023-11-14 22:13:20 UTC.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
+use palmfarm::base::layout::Layout;
+use palmfarm::base::survey::survey;
 use palmfarm::block::ReadAt;
-use palmfarm::part::Layout;
-use palmfarm::survey::survey;
 
 use crate::common;
 use crate::common::make::{self, FileBase, Image, Recipe};

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use palmfarm::base::layout::Layout;
+use palmfarm::base::survey::{self, Volumes};
 use palmfarm::fs::ext4::Journal;
-use palmfarm::part::Layout;
-use palmfarm::survey::{self, Volumes};
 use palmfarm::tree::Volume;
 
 use crate::common::make::{self, FileBase, Recipe};

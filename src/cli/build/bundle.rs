@@ -10,6 +10,7 @@ use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::validate;
 
+use crate::base::source::CacheDir;
 use crate::build;
 use crate::cli::args::Build;
 use crate::cli::progress::{Audience, Shown};
@@ -18,7 +19,6 @@ use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice
 use crate::farm::LoadedFarm;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::Watch;
-use crate::source::CacheDir;
 use crate::tree::{CardPath, Node, Tree, Volume};
 
 /// Write the bundle of the one card in `cards`.

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::super::say::{self, complaint, complaint_line, event, note_line};
 use super::super::{devices, Ended, Failure, Outcome, Voice};
+use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, Ejected, OpenCard, Refusal, Target};
 use crate::flash::{Flashed, Job};
 use crate::progress::Phase;
 use crate::sink::CardFailure;
-use crate::source::Trust;
 use crate::text::{printable, size_text};
 
 /// Print every reason at once, where there is one.

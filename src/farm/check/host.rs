@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{steps, Judged};
+use crate::base::locate::BaseRef;
 use crate::farm::node::Step;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
-use crate::farm::{BaseRef, Flavour, Password, Sudo, User};
+use crate::farm::{Flavour, Password, Sudo, User};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     base(judged, p);

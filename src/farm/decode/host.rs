@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::fields::{self, Fields};
+use crate::base::locate::BaseRef;
 use crate::farm::node::{Entry, Node};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{credentials, timezones};
-use crate::farm::{BaseRef, Boot, Password, Ssh, Sudo, User};
+use crate::farm::{Boot, Password, Ssh, Sudo, User};
 use palmfarm_protocol::names;
 
 pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use xz2::stream::{Stream, CONCATENATED};
 
-use crate::source::{XZ_MEMORY, ZSTD_WINDOW};
+use crate::base::source::{XZ_MEMORY, ZSTD_WINDOW};
 
 /// A packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use super::elf::HEADER;
 use super::packed::{packing, unpacked, Packing};
 use super::{Machine, METADATA};
-use crate::source::memory_refused;
+use crate::base::source::memory_refused;
 use crate::tarball::{Excess, Tarball};
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.

@@ -8,8 +8,9 @@ mod tables;
 
 use std::collections::BTreeMap;
 
+use crate::base::locate::BaseRef;
 use crate::farm::suggest::{did_you_mean, quoted};
-use crate::farm::{BaseRef, Flavour};
+use crate::farm::Flavour;
 use tables::{DEVICES, KEYS};
 
 /// A daemon whose keys are known.

@@ -164,7 +164,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Where the tool takes it from.
 fn stored() -> PathBuf {
-    workspace_dir().join("src/mini/mini.img.xz")
+    workspace_dir().join("src/base/mini/mini.img.xz")
 }
 
 fn scratch() -> Result<PathBuf> {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::catalogue::Known;
 use super::openpgp;
 use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
+use crate::base::source::{file_digest, Sha256Sum, SourceError};
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::host::bounded_read;
 use crate::progress::Watch;
-use crate::source::{file_digest, Sha256Sum, SourceError};
 
 /// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It lies in Debian's package ubuntu-archive-keyring, from
 /// which `ubuntu-cdimage.asc` beside this file was taken:

@@ -12,9 +12,9 @@ use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
 use super::DownloadError;
+use crate::base::source::Sha256Sum;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::{Phase, Watch};
-use crate::source::Sha256Sum;
 
 /// The largest file that says where a download comes from.
 const MOST_FROM: u64 = 16 << 10;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use palmfarm_protocol::paths::MANIFEST;
 
+use crate::base::layout::Layout;
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::block::{ReadAt, Window};
 use crate::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
 use crate::fs::fat::FatReader;
 use crate::fs::{FsError, VolumeReader};
-use crate::part::Layout;
 use crate::tree::{BadPath, CardPath, Volume};
 
 /// The longest text that is a fact, in bytes: the kernel's command line, `config.txt`, os-release, fstab are far

@@ -1,7 +1,7 @@
 //! Cells put together from parts, where units do not begin and end with them.
 
 use super::{cell_len, Cell, Content};
-use crate::source::Pool;
+use crate::base::source::Pool;
 
 /// Puts cells together where units do not begin and end with them.
 pub(super) struct Grid<'a> {

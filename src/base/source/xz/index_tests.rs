@@ -3,7 +3,7 @@
 use xz2::stream::Check as Kind;
 
 use super::*;
-use crate::source::testing::{image, xz};
+use crate::base::source::testing::{image, xz};
 
 fn check(packed: &[u8], expect: impl Fn(&XzError) -> bool) {
     match Index::read(&packed.to_vec()) {

@@ -13,8 +13,8 @@ use super::answer::{number, resumed, text, validator, whole};
 use super::partial::{Origin, Partial};
 use super::url::Url;
 use super::DownloadError;
+use crate::base::source::Sha256Sum;
 use crate::progress::{Cancel, Phase, Watch};
-use crate::source::Sha256Sum;
 
 /// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
 pub const MOST_BYTES: u64 = 64 << 30;

@@ -104,7 +104,7 @@ pub fn suggest(text: &str) -> Suggestion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::download::catalogue;
+    use crate::base::download::catalogue;
 
     fn check(text: &str, expect: &[&str]) {
         let names: Vec<&str> = match suggest(text) {

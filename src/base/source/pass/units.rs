@@ -4,9 +4,9 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use crate::base::source::xz::{BlockDecoder, Index};
+use crate::base::source::{Medium, XzError, XzImage, CELL};
 use crate::block::ReadAt;
-use crate::source::xz::{BlockDecoder, Index};
-use crate::source::{Medium, XzError, XzImage, CELL};
 
 /// Memory for the decoders of all workers together, in bytes. A decoder holds at most as much of its dictionary as
 /// its block is long.

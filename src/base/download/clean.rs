@@ -10,7 +10,7 @@ use rustix::fs::{flock, FlockOperation};
 
 use super::catalogue::KNOWN;
 use super::url::CACHED;
-use crate::source::CacheDir;
+use crate::base::source::CacheDir;
 
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

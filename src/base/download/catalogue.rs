@@ -110,7 +110,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Sha256Sum;
+    use crate::base::source::Sha256Sum;
 
     #[test]
     fn names_files_and_digests_are_what_they_look_like() {

@@ -357,7 +357,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::download::ubuntu_keys;
+    use crate::base::download::ubuntu_keys;
 
     /// `SHA256SUMS` and `SHA256SUMS.gpg` of <https://releases.ubuntu.com/resolute/> as they were in October 2026.
     const SUMS: &str = include_str!("testdata/SHA256SUMS");

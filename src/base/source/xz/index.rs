@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::XzError;
+use crate::base::source::MAX_IMAGE;
 use crate::block::ReadAt;
-use crate::source::MAX_IMAGE;
 
 /// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;

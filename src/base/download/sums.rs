@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::Sha256Sum;
+use crate::base::source::Sha256Sum;
 
 /// The largest list that is read, in bytes; Ubuntu's have a few KiB.
 pub const MOST_SUMS: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::SignatureError;
-use crate::source::Sha256Sum;
+use crate::base::source::Sha256Sum;
 
 /// Why there is no file. Nothing half-written has its name.
 #[derive(Debug, thiserror::Error)]

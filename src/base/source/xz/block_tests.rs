@@ -3,8 +3,8 @@
 use xz2::stream::Check as Kind;
 
 use super::*;
-use crate::source::testing::{image, xz};
-use crate::source::xz::Index;
+use crate::base::source::testing::{image, xz};
+use crate::base::source::xz::Index;
 
 #[test]
 fn what_is_left_of_a_broken_block_spoils_no_other() {

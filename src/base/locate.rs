@@ -1,15 +1,49 @@
 //! What `base:` names: the built-in image, a file, a URL, or an image of Ubuntu's by name. What is not here is downloaded
 //! where the caller brings a client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::farm::BaseRef;
-
-use crate::download::catalogue::{self, Known, KNOWN, RELEASES};
-use crate::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
-use crate::farm::LoadedFarm;
+use crate::base::download::catalogue::{self, Known, KNOWN, RELEASES};
+use crate::base::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
+use crate::base::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
 use crate::progress::Watch;
-use crate::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
+
+/// What `base:` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseRef<'a> {
+    /// A name from the catalogue; `mini` is built in.
+    Name(&'a str),
+    /// A file, beside the farm file where it is relative.
+    Path(&'a str),
+    /// An `http` or `https` URL.
+    Url(&'a str),
+}
+
+impl<'a> BaseRef<'a> {
+    /// What `text` names: a URL has a scheme, a path has a slash or ends as images do, and all else is a name.
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        const ENDS: [&str; 4] = [".img", ".img.xz", ".img.gz", ".img.zst"];
+        if text.contains("://") {
+            Self::Url(text)
+        } else if text.contains('/') || ENDS.iter().any(|end| text.ends_with(end)) {
+            Self::Path(text)
+        } else {
+            Self::Name(text)
+        }
+    }
+}
+
+/// The base that a farm asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseRequest<'a> {
+    /// What `base:` says.
+    pub base: BaseRef<'a>,
+    /// The digest of its file as downloaded, if the farm gives one.
+    pub sha256: Option<&'a str>,
+    /// The folder that relative paths start from.
+    pub dir: &'a Path,
+}
 
 /// Why there is no base.
 #[derive(Debug, thiserror::Error)]
@@ -78,34 +112,29 @@ impl BaseError {
     }
 }
 
-/// Open the base that `farm` names, and verify it where a digest is known. What is not here is downloaded by `client`;
+/// Open the base that `request` names, and verify it where a digest is known. What is not here is downloaded by `client`;
 /// without one it is an error.
 ///
 /// # Errors
 /// [`BaseError`].
 pub fn open_base(
-    farm: &LoadedFarm,
+    request: &BaseRequest<'_>,
     cache: &CacheDir,
     client: Option<&Client>,
     watch: Watch<'_>,
 ) -> Result<Verified<BaseImage>, BaseError> {
-    let given = farm
-        .farm
-        .sha256
-        .as_deref()
-        .map(str::parse::<Sha256Sum>)
-        .transpose()?;
+    let given = request.sha256.map(str::parse::<Sha256Sum>).transpose()?;
     let expect = given.map_or(Expect::Anything, Expect::Sha256);
-    match BaseRef::new(&farm.farm.base) {
-        BaseRef::Path(path) => Ok(BaseImage::open(&farm.path(path), expect, cache, watch)?),
+    match request.base {
+        BaseRef::Path(path) => Ok(BaseImage::open(&request.dir.join(path), expect, cache, watch)?),
         BaseRef::Url(url) => {
             let path = url_here(url, given, cache, client, watch)?;
             Ok(BaseImage::open(&path, expect, cache, watch)?)
         }
-        BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::mini::MINI, watch)?),
+        BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::base::mini::MINI, watch)?),
         BaseRef::Name(name) => {
             let known = catalogue::find(name).ok_or_else(|| BaseError::Unknown { name: name.into() })?;
-            let (path, digest) = known_here(farm, known, given, cache, client, watch)?;
+            let (path, digest) = known_here(request, known, given, cache, client, watch)?;
             Ok(BaseImage::open(&path, Expect::Sha256(digest), cache, watch)?)
         }
     }
@@ -113,7 +142,7 @@ pub fn open_base(
 
 /// Where `known` is, beside the farm file or in the cache, and what it must be.
 fn known_here(
-    farm: &LoadedFarm,
+    request: &BaseRequest<'_>,
     known: &'static Known,
     given: Option<Sha256Sum>,
     cache: &CacheDir,
@@ -126,7 +155,7 @@ fn known_here(
     let digest = given
         .or(pinned)
         .or_else(|| download::remembered(known, &keys, bases.as_ref().ok()?));
-    let mut places = vec![farm.path(known.file)];
+    let mut places = vec![request.dir.join(known.file)];
     places.extend(bases.iter().map(|bases| bases.join(known.file)));
     match (places.into_iter().find(|place| place.is_file()), digest, client) {
         (Some(path), Some(digest), _) => Ok((path, digest)),

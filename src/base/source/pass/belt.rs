@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::units::{Failure, Units};
 use super::Cell;
-use crate::source::CELL;
+use crate::base::source::CELL;
 
 /// A piece on its way to the consumer.
 pub(super) enum Ready<T> {
