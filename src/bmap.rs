@@ -2,7 +2,7 @@
 //! Pure: it makes text.
 
 use crate::base::source::Sha256Sum;
-use crate::block::BLOCK;
+use crate::edit::block::BLOCK;
 use crate::sink::Mapped;
 
 /// The block map of an image of `size` bytes of which `mapped`, in order, must be written.

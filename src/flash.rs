@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::base::layout::{Layout, Table};
 use crate::base::source::{BaseImage, Verified};
-use crate::block::{Edits, ReadAt};
 use crate::build::{self, BuildError, Prepared, Surveyed};
 use crate::card::{leave_empty, BurnError, CardIo, Medium};
 use crate::edit;
-use crate::map::Extents;
+use crate::edit::block::{Edits, ReadAt};
+use crate::edit::map::Extents;
+use crate::edit::tree::Tree;
 use crate::pool::Room;
 use crate::progress::Watch;
 use crate::sink::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
-use crate::tree::Tree;
 
 /// What a card is to hold.
 pub struct Job {

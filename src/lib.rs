@@ -7,7 +7,6 @@
 
 pub mod agents;
 pub mod base;
-pub mod block;
 pub mod bmap;
 pub mod build;
 pub mod card;
@@ -15,10 +14,8 @@ pub mod cli;
 pub mod edit;
 pub mod farm;
 pub mod flash;
-pub mod fs;
 pub mod host;
 pub mod manifest;
-pub mod map;
 pub mod plan;
 pub mod pool;
 pub mod progress;
@@ -26,4 +23,3 @@ pub mod render;
 pub mod sink;
 mod tarball;
 pub mod text;
-pub mod tree;

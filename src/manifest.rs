@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::base::source::{Provenance, Sha256Sum, Trust};
-use crate::block::EditsDigest;
+use crate::edit::block::EditsDigest;
 use crate::sink::Packing;
 
 /// A file that was put on the card.

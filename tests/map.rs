@@ -11,8 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use palmfarm::block::ReadAt;
-use palmfarm::map::{allocated, Extents, Range};
+use palmfarm::edit::block::ReadAt;
+use palmfarm::edit::map::{allocated, Extents, Range};
 
 /// Run a tool of the distribution; `None`, with the reason printed, where it is not installed.
 fn tool(program: &str, args: &[&str]) -> Option<String> {

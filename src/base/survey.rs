@@ -8,11 +8,11 @@ use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
-use crate::block::{ReadAt, Window};
-use crate::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
-use crate::fs::fat::FatReader;
-use crate::fs::{FsError, VolumeReader};
-use crate::tree::{BadPath, CardPath, Volume};
+use crate::edit::block::{ReadAt, Window};
+use crate::edit::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
+use crate::edit::fs::fat::FatReader;
+use crate::edit::fs::{FsError, VolumeReader};
+use crate::edit::tree::{BadPath, CardPath, Volume};
 
 /// The longest text that is a fact, in bytes: the kernel's command line, `config.txt`, os-release, fstab are far
 /// shorter.

@@ -12,17 +12,17 @@ use crate::base::layout::{Layout, LayoutError, Partition};
 use crate::base::source::{BaseImage, Sha256Sum, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
-use crate::block::{Edited, Edits};
+use crate::edit::block::{Edited, Edits};
+use crate::edit::map::{self, Extents};
+use crate::edit::tree::{Node, Privacy, Tree};
 use crate::edit::{self, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
 use crate::farm::passwords::SecretError;
 use crate::farm::LoadedFarm;
 use crate::manifest::ListedFile;
-use crate::map::{self, Extents};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
-use crate::tree::{Node, Privacy, Tree};
 
 /// Values that would otherwise come from the host. Filled in once, by the command line.
 #[derive(Clone, Copy)]
@@ -207,7 +207,7 @@ pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> 
 
 /// What the manifest says of each node.
 fn listed(tree: &Tree) -> Vec<ListedFile> {
-    let entry = |(volume, path, planned): (_, &crate::tree::CardPath, &crate::tree::Planned)| {
+    let entry = |(volume, path, planned): (_, &crate::edit::tree::CardPath, &crate::edit::tree::Planned)| {
         let sha256 = match (&planned.node, planned.privacy) {
             (Node::File { content, .. }, Privacy::Public) => Some(Sha256Sum::of(content)),
             _ => None,

@@ -14,7 +14,7 @@ use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
 use super::probe::{probe, Probed};
 use super::readback::{self, Step, Wrong};
-use crate::block::{length, ReadAt};
+use crate::edit::block::{length, ReadAt};
 
 /// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
 /// Ubuntu's images starts before it.

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::error::OpenError;
 use super::facts::DevNo;
 use super::sys;
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// A device that is looked at; nothing can be written through it.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// What every buffer, offset and length is a multiple of, in bytes: the largest logical sector of a card or
 /// disk, and enough for direct transfers into any memory (`dma_alignment` is at most 511 for SCSI and MMC).
@@ -283,7 +283,7 @@ impl<M: Medium> CardIo<M> {
         let length = u64::try_from(len).unwrap_or(u64::MAX);
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.medium.size()) {
-            return Err(crate::block::beyond(
+            return Err(crate::edit::block::beyond(
                 io::ErrorKind::UnexpectedEof,
                 offset,
                 len,

@@ -15,13 +15,13 @@ use crate::base::layout::{Layout, LayoutError};
 use crate::base::source::{BaseImage, Expect, Sha256Sum};
 use crate::base::survey::{self, Volumes};
 use crate::base::BaseFacts;
-use crate::block::ReadAt;
 use crate::card::ReadableCard;
-use crate::fs::ext4::Journal;
-use crate::fs::{Kind, VolumeReader, MOST_NAMES, READ_LIMIT};
+use crate::edit::block::ReadAt;
+use crate::edit::fs::ext4::Journal;
+use crate::edit::fs::{Kind, VolumeReader, MOST_NAMES, READ_LIMIT};
+use crate::edit::tree::{CardPath, Volume};
 use crate::progress::Watch;
 use crate::text::{printable, size_text};
-use crate::tree::{CardPath, Volume};
 
 /// Where a card's agent says how it went.
 const REPORT: &str = "/palmfarm-report.json";

@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::length;
+use crate::edit::block::length;
+use crate::edit::tree::Node;
+use crate::edit::tree::Overlay;
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
 use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
-use crate::tree::Node;
-use crate::tree::Overlay;
 
 /// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
 /// and a workstation has 8 GiB. That is four of the largest images, or some twenty of Ubuntu's.

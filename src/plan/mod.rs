@@ -19,10 +19,10 @@ use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, Storage
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 use sha2::{Digest, Sha256};
 
+use crate::edit::tree::{BadPath, CardPath};
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::lxd_image::ImageError;
 use crate::farm::passwords::CryptHash;
-use crate::tree::{BadPath, CardPath};
 use seen::Seen;
 
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.

@@ -6,7 +6,7 @@ use crate::farm::stack;
 use serde_json::{json, Value};
 
 use super::{secret, CardPlan};
-use crate::tree::{Access, Node, Planned, Privacy, Tree};
+use crate::edit::tree::{Access, Node, Planned, Privacy, Tree};
 
 /// How much of a file is shown in the text form, in bytes; programs get all of it.
 const SHOWN: usize = 4 << 10;

@@ -10,9 +10,9 @@ use super::build::{Build, Check, From};
 use super::host::privacy_of;
 use super::{Inputs, RenderError};
 use crate::base::{Arch, BaseFacts};
+use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::secret::is_often_secret;
 use crate::plan::CardPlan;
-use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 
 /// Plan all of it.
 pub(super) fn render(
@@ -48,7 +48,7 @@ pub(super) fn render(
     let text = json!(document);
     // Scripts may hold what is secret to containers.
     let text = format!("{text:#}\n");
-    let bytes = crate::block::length(text.as_bytes());
+    let bytes = crate::edit::block::length(text.as_bytes());
     if bytes > firstboot::LARGEST {
         return Err(RenderError::Document {
             bytes,

@@ -6,8 +6,8 @@ use minijinja::context;
 use super::build::{Build, Check, From};
 use super::RenderError;
 use crate::base::{Arch, BaseFacts};
+use crate::edit::tree::Volume;
 use crate::plan::CardPlan;
-use crate::tree::Volume;
 
 /// Keys that say something more each time they appear (kernel-parameters.txt; systemd's kernel-command-line(7)).
 const REPEATED: [&str; 8] = [

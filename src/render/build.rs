@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::engine::Engine;
 use super::{ini, RenderError};
-use crate::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
 /// Where enabled units and units of the card's own lie.
 pub(super) const UNITS: &str = "/etc/systemd/system";

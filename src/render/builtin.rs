@@ -2,7 +2,7 @@
 
 use super::build::Build;
 use super::RenderError;
-use crate::tree::Volume;
+use crate::edit::tree::Volume;
 
 /// A file of a built-in overlay: overlay, path on the root filesystem, content.
 pub const FILES: &[(&str, &str, &str)] = &[

@@ -10,8 +10,8 @@ use serde_json::{json, Map, Value as Json};
 use super::build::{Build, Check, From};
 use super::RenderError;
 use crate::base::BaseFacts;
+use crate::edit::tree::{Privacy, Volume};
 use crate::plan::{CardPlan, PlannedUser};
-use crate::tree::{Privacy, Volume};
 
 /// Where cloud-init looks for a seed before any other place.
 const SEED: &str = "/var/lib/cloud/seed/nocloud-net";

@@ -1,8 +1,8 @@
 //! Why a plan cannot be rendered onto a base.
 
 use crate::base::Arch;
+use crate::edit::tree::{BadPath, Clash};
 use crate::plan::images::Unfit;
-use crate::tree::{BadPath, Clash};
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use minijinja::context;
 use super::build::{Build, Check, From, UNITS};
 use super::RenderError;
 use crate::base::BaseFacts;
+use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::{CardPlan, Carried};
-use crate::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 
 /// Plan what every card has.
 pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::build::Build;
 use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
+use crate::edit::tree::{Node, Planned, Privacy, Tree, Volume};
 use crate::plan::{sha256_hex, CardPlan};
-use crate::tree::{Node, Planned, Privacy, Tree, Volume};
 
 /// Plan the manifest of all that is planned so far; it is the one file that it does not list.
 pub(super) fn render(

@@ -20,8 +20,8 @@ use std::sync::Arc;
 pub use error::RenderError;
 
 use crate::base::BaseFacts;
+use crate::edit::tree::{Overlay, Tree};
 use crate::plan::{images, CardPlan};
-use crate::tree::{Overlay, Tree};
 use build::Build;
 
 /// What a card holds that neither plan nor base has.

@@ -15,8 +15,8 @@ use super::addressing::Addresses;
 use super::build::{Build, Check, From, UNITS};
 use super::{ifupdown, RenderError};
 use crate::base::BaseFacts;
+use crate::edit::tree::{CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::CardPlan;
-use crate::tree::{CardPath, Node, Planned, Privacy, Volume};
 
 /// Where systemd-networkd looks; `05` sorts before netplan's `10`.
 const NETWORKD: &str = "/etc/systemd/network";
@@ -315,7 +315,7 @@ fn rest(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), Rend
         let planned = Planned {
             node: Node::File {
                 content: text.as_bytes().into(),
-                access: crate::tree::Access::root(from.mode),
+                access: crate::edit::tree::Access::root(from.mode),
             },
             origin: format!("templates/{template}"),
             privacy: Privacy::Public,

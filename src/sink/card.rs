@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
 use crate::base::source::{BaseImage, Verified};
-use crate::block::{Edited, Edits};
 use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
+use crate::edit::block::{Edited, Edits};
 use crate::progress::{Phase, Watch};
 
 /// How to write a card.

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
 use super::{Sink, SinkError, Zeroes};
-use crate::block::{length, BLOCK_LEN};
+use crate::edit::block::{length, BLOCK_LEN};
 use crate::host::atomic_file::{NewFile, Readers};
 use crate::progress::{Phase, Watch};
 

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use crate::base::source::Sha256Sum;
-use crate::block::Edits;
-use crate::map::Extents;
+use crate::edit::block::Edits;
+use crate::edit::map::Extents;
 
 /// What becomes of blocks that no file system uses. Edited blocks never count as such.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,10 @@ use super::{
     XzSink, ZstdSink,
 };
 use crate::base::source::{BaseImage, Verified};
-use crate::block::Edits;
+use crate::edit::block::Edits;
+use crate::edit::map::Extents;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::manifest::{self, ListedFile};
-use crate::map::Extents;
 use crate::progress::Watch;
 
 /// How an image is to be packed.

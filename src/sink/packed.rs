@@ -9,7 +9,7 @@ use xz2::write::XzEncoder;
 
 use super::file::{flushed, write_back};
 use super::{Sink, SinkError, Zeroes};
-use crate::block::length;
+use crate::edit::block::length;
 use crate::host::atomic_file::{NewFile, Readers};
 use crate::progress::Watch;
 

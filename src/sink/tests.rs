@@ -12,9 +12,9 @@ use xz2::stream::Check;
 use super::*;
 use crate::base::source::testing::{base, extents, image, unwatched, xz};
 use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
-use crate::block::{Edits, Overlay, WriteAt};
+use crate::edit::block::{Edits, Overlay, WriteAt};
+use crate::edit::map::Extents;
 use crate::manifest::ListedFile;
-use crate::map::Extents;
 use crate::progress::{Cancel, Phase, Progress, Watch};
 
 fn options(threads: usize) -> WriteOptions<'static> {

@@ -12,7 +12,7 @@ use super::job::{ImageDigest, Mapped, Target, WriteOptions, Written};
 use super::merge::{needed_by_any, pieces, Kind, Merge, Piece};
 use super::{Sink, SinkError};
 use crate::base::source::{BaseImage, Order, PassError, Pool, Sha256Sum, SourceError, Verified};
-use crate::block::{Edits, ReadAt};
+use crate::edit::block::{Edits, ReadAt};
 use crate::progress::{Phase, Watch};
 
 /// Cells that may wait for the thread that hashes the whole image.

@@ -264,7 +264,7 @@ impl Image {
     }
 
     /// Write edits into the file.
-    pub fn apply(&self, edits: &palmfarm::block::Edits) {
+    pub fn apply(&self, edits: &palmfarm::edit::block::Edits) {
         let file = OpenOptions::new().write(true).open(&self.path).unwrap();
         for (offset, bytes) in edits.iter() {
             file.write_all_at(bytes, offset).unwrap();
@@ -292,7 +292,7 @@ impl FileBase {
     }
 }
 
-impl palmfarm::block::ReadAt for FileBase {
+impl palmfarm::edit::block::ReadAt for FileBase {
     fn size(&self) -> u64 {
         self.size
     }

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Instant;
 
-use palmfarm::block::ReadAt;
 use palmfarm::card::{AlignedBuf, Allow, BurnError, CardWriter, Medium, Touched};
+use palmfarm::edit::block::ReadAt;
 use sha2::{Digest, Sha256};
 
 use crate::liar::{Fault, Liar};

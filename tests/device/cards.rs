@@ -7,9 +7,9 @@ use std::os::unix::fs::FileExt;
 use palmfarm::base::layout::Layout;
 use palmfarm::base::mini::MINI;
 use palmfarm::base::source::{BaseImage, Verified};
-use palmfarm::block::{Edits, Overlay, ReadAt, WriteAt};
 use palmfarm::card::Medium;
-use palmfarm::map::{allocated, Extents, Range};
+use palmfarm::edit::block::{Edits, Overlay, ReadAt, WriteAt};
+use palmfarm::edit::map::{allocated, Extents, Range};
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
 use palmfarm::sink::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
 

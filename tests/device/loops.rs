@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use palmfarm::block::ReadAt;
 use palmfarm::card::{probe, AlignedBuf, Allow, CardIo, Ejected, Medium, OpenError, Refusal};
+use palmfarm::edit::block::ReadAt;
 use palmfarm::host::privileges::{become_invoking_user, Became};
 
 use crate::stage::{can_loop, has, run, Disk};

@@ -11,7 +11,7 @@
 )]
 
 use palmfarm::base::source::{BaseImage, CacheDir, Expect};
-use palmfarm::block::ReadAt;
+use palmfarm::edit::block::ReadAt;
 
 #[path = "../../fuzz/entries.rs"]
 mod entries;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{chown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use palmfarm::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
 use crate::common::oracle::{SeenKind, Walk};
 

@@ -1,6 +1,6 @@
 //! What FAT cannot hold, which FATs are not written, and root directories that are filled to their ends.
 
-use palmfarm::tree::{Node, Volume};
+use palmfarm::edit::tree::{Node, Volume};
 
 use crate::common::make::{self, Image, Recipe};
 use crate::common::{self, oracle};

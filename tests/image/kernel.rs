@@ -6,7 +6,7 @@ use std::os::unix::fs::{lchown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use palmfarm::tree::{Access, Node, Tree};
+use palmfarm::edit::tree::{Access, Node, Tree};
 
 use crate::common::make::Image;
 use crate::common::{attempt, run, unmount};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use palmfarm::block::{ReadAt, Window};
-use palmfarm::fs::ext4::superblock_of;
-use palmfarm::map::{allocated, Range};
-use palmfarm::tree::{Access, Node, Tree, Volume};
+use palmfarm::edit::block::{ReadAt, Window};
+use palmfarm::edit::fs::ext4::superblock_of;
+use palmfarm::edit::map::{allocated, Range};
+use palmfarm::edit::tree::{Access, Node, Tree, Volume};
 
 use crate::common;
 use crate::common::make::{self, FileBase, Image, Recipe};

@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use common::make::{FileBase, Image};
 use palmfarm::base::layout::Layout;
-use palmfarm::block::Edits;
+use palmfarm::edit::block::Edits;
+use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::edit::{edit, EditError};
-use palmfarm::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
 /// The time that edits carry: 2023-11-14 22:13:20 UTC.
 const TIME: u32 = 1_700_000_000;

@@ -1,8 +1,8 @@
 //! What is not edited, each with its own message and something that the person can do.
 
+use palmfarm::edit::fs::FsError;
+use palmfarm::edit::tree::{Access, Node, Tree};
 use palmfarm::edit::EditError;
-use palmfarm::fs::FsError;
-use palmfarm::tree::{Access, Node, Tree};
 
 use crate::common::make::{self, Image, Recipe};
 use crate::common::{self, oracle};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use palmfarm::base::layout::Layout;
 use palmfarm::base::survey::survey;
-use palmfarm::block::ReadAt;
+use palmfarm::edit::block::ReadAt;
 
 use crate::common;
 use crate::common::make::{self, FileBase, Image, Recipe};

@@ -4,8 +4,8 @@ use std::fs;
 
 use palmfarm::base::layout::Layout;
 use palmfarm::base::survey::{self, Volumes};
-use palmfarm::fs::ext4::Journal;
-use palmfarm::tree::Volume;
+use palmfarm::edit::fs::ext4::Journal;
+use palmfarm::edit::tree::Volume;
 
 use crate::common::make::{self, FileBase, Recipe};
 use crate::common::{self, run};

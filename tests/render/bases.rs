@@ -1,7 +1,7 @@
 //! Facts of bases as the survey gathers them: one of each generation.
 
 use palmfarm::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
-use palmfarm::tree::CardPath;
+use palmfarm::edit::tree::CardPath;
 
 /// Units that matter to rendering and that every base has.
 const COMMON: [&str; 7] = [

@@ -1,9 +1,9 @@
 //! Single facts about what a card holds, and values that try to become more than values.
 
 use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::edit::tree::{CardPath, Node, Privacy, Tree, Volume};
 use palmfarm::plan::CardPlan;
 use palmfarm::render::{self, Inputs};
-use palmfarm::tree::{CardPath, Node, Privacy, Tree, Volume};
 use palmfarm_protocol::card_manifest::{Kind, Manifest};
 
 use crate::bases;

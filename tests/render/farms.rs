@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::edit::tree::{CardPath, Node, Tree, Volume};
 use palmfarm::farm::assets::{self, Gathered};
 use palmfarm::farm::{self, LoadedFarm};
 use palmfarm::plan::{self, CardPlan, PlanError};
 use palmfarm::render::{self, Inputs, RenderError};
-use palmfarm::tree::{CardPath, Node, Tree, Volume};
 
 /// Files that farms of these tests may name; each holds its own name.
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];

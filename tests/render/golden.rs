@@ -2,7 +2,7 @@
 
 use expect_test::{expect_file, ExpectFile};
 use palmfarm::base::BaseFacts;
-use palmfarm::tree::{Node, Tree};
+use palmfarm::edit::tree::{Node, Tree};
 
 use crate::bases;
 use crate::farms::rendered;

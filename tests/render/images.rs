@@ -1,9 +1,9 @@
 //! Images that a card carries: each shape put together as LXD takes it, and refused where it does not fit the base.
 
 use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::edit::tree::{CardPath, Node, Tree, Volume};
 use palmfarm::plan::CardPlan;
 use palmfarm::render;
-use palmfarm::tree::{CardPath, Node, Tree, Volume};
 use palmfarm_protocol::firstboot::{FirstBoot, Image};
 use sha2::{Digest, Sha256};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::plan::{html, CardPlan};
 use palmfarm::render;
-use palmfarm::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
 use crate::bases;
 use crate::farms::{inputs, plan, plan_card};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use palmfarm::base::BaseFacts;
-use palmfarm::tree::{Node, Tree};
+use palmfarm::edit::tree::{Node, Tree};
 
 use crate::bases;
 use crate::farms::rendered;

@@ -103,7 +103,7 @@ impl Client {
             .limit(most.saturating_add(1))
             .reader();
         let done = loop {
-            let done = crate::block::length(&bytes);
+            let done = crate::edit::block::length(&bytes);
             if done > most {
                 return Err(DownloadError::TooLarge {
                     url: url.to_string(),
@@ -351,7 +351,7 @@ fn receive(
         let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
             break;
         };
-        if partial.len().saturating_add(crate::block::length(piece)) > most {
+        if partial.len().saturating_add(crate::edit::block::length(piece)) > most {
             return Err(DownloadError::TooLarge {
                 url: url.to_string(),
                 most,

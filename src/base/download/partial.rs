@@ -112,7 +112,7 @@ impl Partial {
                 break;
             };
             self.hash.update(piece);
-            self.len += crate::block::length(piece);
+            self.len += crate::edit::block::length(piece);
             watch.progress.advance(Phase::Hash, self.len, size);
         }
         self.kept = self.len;
@@ -149,7 +149,7 @@ impl Partial {
     pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), DownloadError> {
         self.file.write_all(piece).map_err(|error| self.failed(error))?;
         self.hash.update(piece);
-        self.len += crate::block::length(piece);
+        self.len += crate::edit::block::length(piece);
         Ok(())
     }
 

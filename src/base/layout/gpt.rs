@@ -2,7 +2,7 @@
 
 use gpt::disk::LogicalBlockSize;
 
-use crate::block::{Cursor, ReadAt};
+use crate::edit::block::{Cursor, ReadAt};
 
 use super::{Entry, LayoutError, Span, SECTOR};
 

@@ -1,7 +1,7 @@
 //! The DOS partition table in the first sector, as its entries give it. Logical partitions are not followed: no
 //! image for a Pi has them, and a chain of tables is a thing to lose oneself in.
 
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 use super::{read_bytes, Entry, LayoutError, Span, SECTOR};
 

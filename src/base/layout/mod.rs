@@ -10,7 +10,7 @@ mod sniff;
 use std::fmt;
 use std::io;
 
-use crate::block::{ReadAt, Window};
+use crate::edit::block::{ReadAt, Window};
 
 /// Bytes in a logical sector of every SD card and of every image made for one.
 const SECTOR: u64 = 512;

@@ -1,7 +1,7 @@
 //! What a partition holds, told from its first two KiB.
 
-use crate::block::ReadAt;
-use crate::fs::ext4::superblock;
+use crate::edit::block::ReadAt;
+use crate::edit::fs::ext4::superblock;
 
 use super::{read_bytes, Contents, LayoutError, Span};
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::file::Identity;
 use super::{CacheDir, SourceError};
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::{Phase, Watch};
 
@@ -89,7 +89,7 @@ pub(super) fn sha256(
                 source,
             })?;
         hash.update(&*piece);
-        done += crate::block::length(piece);
+        done += crate::edit::block::length(piece);
         watch.progress.advance(phase, done, total);
     }
     Ok(Sha256Sum(hash.finalize().into()))

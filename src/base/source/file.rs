@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::block::{check_within, ReadAt};
+use crate::edit::block::{check_within, ReadAt};
 
 /// An open file that is read at any offset, through the one descriptor it was opened with.
 #[derive(Debug)]

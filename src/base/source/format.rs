@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// How the bytes of a base are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub use format::{Foreign, Format};
 pub(crate) use pass::{Cell, Content, Order, PassError};
 pub use xz::XzError;
 
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 use crate::progress::{Phase, Watch};
 use cache::Memory;
 use file::{FileAt, Identity};

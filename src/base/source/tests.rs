@@ -9,7 +9,7 @@ use xz2::stream::Check;
 
 use super::testing::{base, extents, image, open, unwatched, xz};
 use super::*;
-use crate::map::Extents;
+use crate::edit::map::Extents;
 use crate::progress::Cancel;
 
 const CHECKS: [Check; 4] = [Check::None, Check::Crc32, Check::Crc64, Check::Sha256];
@@ -31,7 +31,7 @@ fn streamed(base: &BaseImage, threads: usize, needed: Option<&Extents>) -> Resul
     };
     let mut bytes = Vec::new();
     let passed = base.pass(order, &|cell| cell, |cell: Cell| {
-        assert_eq!(cell.offset, crate::block::length(&bytes));
+        assert_eq!(cell.offset, crate::edit::block::length(&bytes));
         assert_eq!(cell.offset % CELL, 0);
         match cell.content {
             Content::Bytes(content) => {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use xz2::stream::{Stream, CONCATENATED};
 
 use super::{is_zero, Format, Sha256Sum, SourceError};
-use crate::block::{length, ReadAt};
+use crate::edit::block::{length, ReadAt};
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::{Phase, Watch};
 

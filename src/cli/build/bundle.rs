@@ -16,10 +16,10 @@ use crate::cli::args::Build;
 use crate::cli::progress::{Audience, Shown};
 use crate::cli::say::{event, note_line};
 use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::edit::tree::{CardPath, Node, Tree, Volume};
 use crate::farm::LoadedFarm;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::Watch;
-use crate::tree::{CardPath, Node, Tree, Volume};
 
 /// Write the bundle of the one card in `cards`.
 ///

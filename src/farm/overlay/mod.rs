@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use access::Rules;
 
-use crate::tree::Overlay;
-use crate::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
+use crate::edit::tree::Overlay;
+use crate::edit::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
 
 /// The most entries of one overlay.
 const ENTRIES: usize = 20_000;

@@ -13,7 +13,7 @@ use palmfarm_protocol::firstboot::{Container, ImageRef};
 
 use super::show::{kind, shown};
 use super::{secret, CardPlan};
-use crate::tree::{Planned, Tree, Volume};
+use crate::edit::tree::{Planned, Tree, Volume};
 
 const STYLE: &str = include_str!("style.css");
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::base::source::xz::{BlockDecoder, Index};
 use crate::base::source::{Medium, XzError, XzImage, CELL};
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// Memory for the decoders of all workers together, in bytes. A decoder holds at most as much of its dictionary as
 /// its block is long.
@@ -107,7 +107,7 @@ impl Reader<'_> {
         match self {
             Self::Cells { raw, at } => {
                 raw.read_exact_at(*at, out).map_err(Failure::Read)?;
-                *at = at.saturating_add(crate::block::length(out));
+                *at = at.saturating_add(crate::edit::block::length(out));
                 Ok(())
             }
             Self::Blocks { decoder, .. } => decoder.fill(out).map_err(Failure::Xz),

@@ -11,7 +11,7 @@ use xz2::stream::{Action, Error, Status, Stream, IGNORE_CHECK};
 use super::index::{Block, Check};
 use super::{XzError, ZeroBlocks};
 use crate::base::source::is_zero;
-use crate::block::{length, ReadAt};
+use crate::edit::block::{length, ReadAt};
 
 /// Memory that one decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
 const MEMORY: u64 = 72 << 20;

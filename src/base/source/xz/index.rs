@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::XzError;
 use crate::base::source::MAX_IMAGE;
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;
@@ -459,7 +459,7 @@ impl<'a> Bytes<'a> {
 fn read(file: &dyn ReadAt, at: u64, buf: &mut [u8]) -> Result<(), XzError> {
     file.read_exact_at(at, buf).map_err(|source| XzError::Read {
         at,
-        len: crate::block::length(buf),
+        len: crate::edit::block::length(buf),
         source,
     })
 }

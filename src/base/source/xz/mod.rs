@@ -17,7 +17,7 @@ pub(crate) use block::BlockDecoder;
 pub use error::XzError;
 pub(crate) use index::{Block, Index};
 
-use crate::block::{beyond, check_within, length, ReadAt};
+use crate::edit::block::{beyond, check_within, length, ReadAt};
 
 /// Decoded bytes that random access may keep, unless a single block is larger: 48 blocks of the 1 MiB that Ubuntu
 /// uses since 18.04.2, two of the 24 MiB from before.

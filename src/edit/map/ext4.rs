@@ -5,7 +5,7 @@ use std::io;
 
 use super::checks::Checks;
 use super::{Extents, Fields, Free};
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// Where the superblock lies, in bytes.
 const SUPERBLOCK: u64 = 1024;

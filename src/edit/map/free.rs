@@ -5,7 +5,7 @@
 //! anything free that it was not given.
 
 use super::Extents;
-use crate::block::BLOCK;
+use crate::edit::block::BLOCK;
 
 /// The most runs that are kept, some 32 bytes each. A card that was in use for years has some ten thousand.
 const MOST: usize = 1 << 16;

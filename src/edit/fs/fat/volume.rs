@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::io;
 
 use super::{damaged, FatRefusal};
-use crate::block::ReadAt;
-use crate::fs::FsError;
-use crate::tree::Volume;
+use crate::edit::block::ReadAt;
+use crate::edit::fs::FsError;
+use crate::edit::tree::Volume;
 
 /// Fewer clusters make a FAT12, fewer than the second a FAT16 (specification, "FAT Type Determination").
 const LEAST_FAT16: u32 = 4085;

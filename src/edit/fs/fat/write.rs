@@ -16,9 +16,9 @@ use super::dir::{self, DirEntry};
 use super::read::{FatReader, Found};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
-use crate::block::{length, Cursor, WriteAt};
-use crate::fs::{FsError, RootfsWriter};
-use crate::tree::{CardPath, Node, Volume};
+use crate::edit::block::{length, Cursor, WriteAt};
+use crate::edit::fs::{FsError, RootfsWriter};
+use crate::edit::tree::{CardPath, Node, Volume};
 
 /// UTF-16 units of a name in one directory entry, and of a whole name.
 const UNITS_PER_ENTRY: usize = 13;

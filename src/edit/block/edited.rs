@@ -33,7 +33,7 @@ impl<M: ReadAt> ReadAt for Edited<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Overlay, WriteAt};
+    use crate::edit::block::{Overlay, WriteAt};
 
     #[test]
     fn it_reads_as_the_overlay_did() {

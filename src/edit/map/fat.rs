@@ -4,7 +4,7 @@
 use std::io;
 
 use super::{Fields, Free};
-use crate::block::ReadAt;
+use crate::edit::block::ReadAt;
 
 /// The most clusters that FAT32 can number.
 const MOST_CLUSTERS: u64 = 0x0FFF_FFF5;

@@ -8,7 +8,7 @@ mod error;
 pub mod ext4;
 pub mod fat;
 
-use crate::tree::{Access, CardPath, Node};
+use crate::edit::tree::{Access, CardPath, Node};
 
 pub use error::FsError;
 

@@ -3,8 +3,8 @@
 
 use super::damaged;
 use super::volume::{FatVolume, RootDir};
-use crate::block::ReadAt;
-use crate::fs::FsError;
+use crate::edit::block::ReadAt;
+use crate::edit::fs::FsError;
 
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = 32;

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use fs_ext4::{Error as LibError, Filesystem};
 
 use super::ROOT_INODE;
-use crate::fs::FsError;
-use crate::tree::{CardPath, Volume};
+use crate::edit::fs::FsError;
+use crate::edit::tree::{CardPath, Volume};
 
 /// How many symlinks one path may lead through, as in Linux (`MAXSYMLINKS`, `path_resolution(7)`).
 const MOST_LINKS: u32 = 40;

@@ -92,7 +92,7 @@ impl<M: ReadAt> Seek for Cursor<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Overlay;
+    use crate::edit::block::Overlay;
 
     #[test]
     fn it_reads_writes_and_seeks_as_a_file_does() {

@@ -4,9 +4,9 @@ use super::dir::{self, Dir, DirEntry};
 use super::time::seconds;
 use super::volume::FatVolume;
 use super::{damaged, FatRefusal};
-use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Stat, VolumeReader};
-use crate::tree::{CardPath, Volume};
+use crate::edit::block::ReadAt;
+use crate::edit::fs::{FsError, Kind, Stat, VolumeReader};
+use crate::edit::tree::{CardPath, Volume};
 
 /// A FAT16 or FAT32, read only.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use fs_ext4::Filesystem;
 
 use super::superblock::Superblock;
 use super::walk::{self, Missing};
-use crate::block::length;
-use crate::fs::FsError;
-use crate::tree::{CardPath, Node, Volume};
+use crate::edit::block::length;
+use crate::edit::fs::FsError;
+use crate::edit::tree::{CardPath, Node, Volume};
 
 /// Symlink targets up to here lie in the inode (kernel, `ext4/inodes.rst`: "less than 60 bytes").
 const INLINE_TARGET: usize = 59;
@@ -127,7 +127,7 @@ fn names(nodes: &[(&CardPath, &Node)], block_size: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Access;
+    use crate::edit::tree::Access;
 
     #[test]
     fn a_node_needs_its_data_and_what_finds_it() {

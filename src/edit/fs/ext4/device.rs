@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use fs_ext4::block_io::BlockDevice;
 use fs_ext4::runtime::Runtime;
 
-use crate::block::WriteAt;
+use crate::edit::block::WriteAt;
 
 /// A window as the library's device.
 pub(super) struct Device<M>(pub(super) M);

@@ -19,9 +19,9 @@ use super::device::{Device, Frozen};
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
 use super::{room, superblock_of};
-use crate::block::WriteAt;
-use crate::fs::{FsError, RootfsWriter};
-use crate::tree::{Access, CardPath, Node, Volume};
+use crate::edit::block::WriteAt;
+use crate::edit::fs::{FsError, RootfsWriter};
+use crate::edit::tree::{Access, CardPath, Node, Volume};
 
 /// Bytes of one write: below any journal's limit, and what an xz block of Ubuntu's images has.
 const PIECE: usize = 1 << 20;

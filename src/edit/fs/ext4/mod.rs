@@ -15,8 +15,8 @@ pub use superblock::Superblock;
 pub(crate) use superblock::METADATA_CSUM;
 pub use write::Ext4Writer;
 
-use crate::block::ReadAt;
-use crate::tree::Volume;
+use crate::edit::block::ReadAt;
+use crate::edit::tree::Volume;
 
 use super::FsError;
 

@@ -11,7 +11,7 @@ mod free;
 
 use std::io;
 
-use crate::block::{ReadAt, Window};
+use crate::edit::block::{ReadAt, Window};
 
 pub use extents::Extents;
 use free::Free;

@@ -2,9 +2,9 @@
 
 use super::volume::FatVolume;
 use super::*;
-use crate::block::Overlay;
-use crate::fs::{FsError, RootfsWriter, VolumeReader};
-use crate::tree::{Access, CardPath, Node};
+use crate::edit::block::Overlay;
+use crate::edit::fs::{FsError, RootfsWriter, VolumeReader};
+use crate::edit::tree::{Access, CardPath, Node};
 
 /// Sectors of 512 bytes before the clusters, each of which has one: the first, 17 of table, one of root directory.
 const DATA: usize = 19;

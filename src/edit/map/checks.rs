@@ -2,7 +2,7 @@
 //! Documentation/filesystems/ext4, "Checksums"). It must never trust what the kernel would not.
 
 use super::Fields;
-use crate::fs::ext4::{crc16, crc32c, Superblock, METADATA_CSUM};
+use crate::edit::fs::ext4::{crc16, crc32c, Superblock, METADATA_CSUM};
 
 /// `INCOMPAT_CSUM_SEED`: the seed of checksums is in the superblock.
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;

@@ -7,7 +7,7 @@ mod time;
 mod volume;
 mod write;
 
-use crate::tree::Volume;
+use crate::edit::tree::Volume;
 
 pub use read::FatReader;
 pub use write::FatWriter;

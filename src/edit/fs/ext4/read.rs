@@ -11,9 +11,9 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 use super::accept::Refusal;
 use super::superblock::{METADATA_CSUM, OFFSET, RECOVER};
 use super::superblock_of;
-use crate::block::ReadAt;
-use crate::fs::{FsError, Kind, Stat, VolumeReader, MOST_NAMES};
-use crate::tree::{Access, CardPath, Volume};
+use crate::edit::block::ReadAt;
+use crate::edit::fs::{FsError, Kind, Stat, VolumeReader, MOST_NAMES};
+use crate::edit::tree::{Access, CardPath, Volume};
 
 /// How many symlinks one path may lead through (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;

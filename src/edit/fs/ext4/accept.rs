@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn features_have_the_names_of_tune2fs() {
         let mut superblock = Superblock::parse(&{
-            let mut bytes = [0; crate::fs::ext4::superblock::LEN];
+            let mut bytes = [0; crate::edit::fs::ext4::superblock::LEN];
             bytes[0x38..0x3A].copy_from_slice(&0xEF53_u16.to_le_bytes());
             bytes[0x4C] = 1;
             bytes

@@ -3,16 +3,21 @@
 //!
 //! Pure: the same base, tree and time give the same edits, on every host.
 
+pub mod block;
+pub mod fs;
+pub mod map;
+pub mod tree;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use crate::base::layout::{Layout, Span};
-use crate::block::{length, Edits, Overlay, ReadAt, Window};
-use crate::fs::ext4::{Ext4Reader, Ext4Writer};
-use crate::fs::fat::{FatReader, FatWriter};
-use crate::fs::{FsError, Kind, RootfsWriter, Stat, VolumeReader};
-use crate::tree::{Access, CardPath, Node, Tree, Volume};
+use crate::edit::block::{length, Edits, Overlay, ReadAt, Window};
+use crate::edit::fs::ext4::{Ext4Reader, Ext4Writer};
+use crate::edit::fs::fat::{FatReader, FatWriter};
+use crate::edit::fs::{FsError, Kind, RootfsWriter, Stat, VolumeReader};
+use crate::edit::tree::{Access, CardPath, Node, Tree, Volume};
 
 /// Why a plan could not be turned into edits.
 #[derive(Debug, thiserror::Error)]

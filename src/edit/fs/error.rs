@@ -6,7 +6,7 @@ use std::io;
 use super::ext4::accept::Refusal;
 use super::ext4::superblock::BadSuperblock;
 use super::fat::FatRefusal;
-use crate::tree::{BadPath, CardPath, Volume};
+use crate::edit::tree::{BadPath, CardPath, Volume};
 
 /// Why a filesystem could not be read or edited.
 #[derive(Debug, thiserror::Error)]
