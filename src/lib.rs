@@ -7,19 +7,15 @@
 
 pub mod agents;
 pub mod base;
-pub mod bmap;
 pub mod build;
 pub mod card;
 pub mod cli;
 pub mod edit;
 pub mod farm;
-pub mod flash;
 pub mod host;
-pub mod manifest;
 pub mod plan;
-pub mod pool;
 pub mod progress;
 pub mod render;
-pub mod sink;
 mod tarball;
 pub mod text;
+pub mod write;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::farm::ResolvedCard;
 
 use crate::agents::{self, AgentError};
-use crate::base::layout::{Layout, LayoutError, Partition};
+use crate::base::layout::{Layout, LayoutError, Partition, Table};
 use crate::base::source::{BaseImage, Sha256Sum, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
-use crate::edit::block::{Edited, Edits};
+use crate::edit::block::{Edited, Edits, ReadAt};
 use crate::edit::map::{self, Extents};
 use crate::edit::tree::{Node, Privacy, Tree};
 use crate::edit::{self, EditError};
@@ -20,9 +20,11 @@ use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
 use crate::farm::passwords::SecretError;
 use crate::farm::LoadedFarm;
-use crate::manifest::ListedFile;
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
+use crate::write::flash::{Job, PlannedFiles};
+use crate::write::image_manifest::ListedFile;
+use crate::write::root_space::Room;
 
 /// Values that would otherwise come from the host. Filled in once, by the command line.
 #[derive(Clone, Copy)]
@@ -188,6 +190,45 @@ pub fn edit(
         edits,
         files,
     })
+}
+
+/// What goes onto a card that is to hold `image` as it is, whoever made it: any disk image with a partition table.
+///
+/// # Errors
+/// It is no disk image, or its maps of free space cannot be read.
+pub fn image_job(image: Verified<BaseImage>) -> Result<Job, BuildError> {
+    let table = Table::read(&image)?;
+    let edits = Edits::new(image.size());
+    let allocated = allocated(&image, &table.partitions, &edits)?;
+    Ok(Job::new(Arc::new(image), edits, allocated, None))
+}
+
+/// What goes onto a card of a farm.
+///
+/// # Errors
+/// The base's maps of free space cannot be read.
+pub fn card_job(base: &Surveyed, prepared: Prepared) -> Result<Job, BuildError> {
+    let allocated = allocated(&base.image, &base.layout.partitions, &prepared.edits)?;
+    let root = base.layout.root.span;
+    let used = allocated
+        .within(root.start(), root.end())
+        .map(|(start, end)| end.saturating_sub(start))
+        .sum();
+    let files = PlannedFiles {
+        layout: base.layout.clone(),
+        tree: prepared.tree,
+        room: Room {
+            root,
+            used,
+            inode_tables: base.inode_tables,
+        },
+    };
+    Ok(Job::new(
+        Arc::clone(&base.image),
+        prepared.edits,
+        allocated,
+        Some(files),
+    ))
 }
 
 /// The bytes of `image` that matter once `edits` are laid over it: all but what its filesystems call free.

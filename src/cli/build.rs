@@ -13,11 +13,11 @@ use super::say::{complaint_line, event, note_line};
 use super::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::build::{self, Prepared};
 use crate::progress::Watch;
-use crate::sink::{
+use crate::text::size_text;
+use crate::write::{
     write_fleet, write_output, FleetCard, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions,
     Written,
 };
-use crate::text::size_text;
 
 /// Build.
 ///

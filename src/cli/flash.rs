@@ -22,11 +22,11 @@ use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum};
 use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{approve, candidates, refusals, target_of, Allowed, FileRole, OpenCard, Target};
-use crate::flash::{flash, Job};
-use crate::pool;
 use crate::progress::Watch;
-use crate::sink::{CardOptions, FreeSpace};
 use crate::text::shell_quote;
+use crate::write::flash::{flash, Job};
+use crate::write::root_space;
+use crate::write::{CardOptions, FreeSpace};
 
 /// Flash.
 ///
@@ -69,7 +69,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
         voice,
     )?;
     if let (Some(size), Some(free)) = (subject.pool, job.free_when_grown(card.identity().size)) {
-        pool::fits(size, free).map_err(|error| {
+        root_space::fits(size, free).map_err(|error| {
             let hint = error.hint();
             Failure::new(Outcome::Refused, error).hint(hint)
         })?;
@@ -228,7 +228,7 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
     let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
     let prepared = build::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?;
     Ok(Subject {
-        job: Job::card(&base, prepared).map_err(from_farm::refused)?,
+        job: build::card_job(&base, prepared).map_err(from_farm::refused)?,
         title,
         pool: storage
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
@@ -270,7 +270,7 @@ fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Fa
         from_farm::not_opened(error, hint, watch)
     })?;
     Ok(Subject {
-        job: Job::image(image).map_err(from_farm::refused)?,
+        job: build::image_job(image).map_err(from_farm::refused)?,
         title: args.source.display().to_string(),
         pool: None,
     })

@@ -17,7 +17,7 @@ use crate::build::{self, Surveyed};
 use crate::farm::assets::{self, Gathered};
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
 use crate::progress::Watch;
-use crate::sink::companions;
+use crate::write::companions;
 
 /// Read a farm for any command, printing its problems: warnings do not stop it.
 ///

@@ -11,7 +11,7 @@ use palmfarm::card::Medium;
 use palmfarm::edit::block::{Edits, Overlay, ReadAt, WriteAt};
 use palmfarm::edit::map::{allocated, Extents, Range};
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
-use palmfarm::sink::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
+use palmfarm::write::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
 
 use crate::liar::{Fault, Liar};
 use crate::stage::{can_loop, Disk};

@@ -9,10 +9,10 @@ use super::super::{devices, Ended, Failure, Outcome, Voice};
 use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, Ejected, OpenCard, Refusal, Target};
-use crate::flash::{Flashed, Job};
 use crate::progress::Phase;
-use crate::sink::CardFailure;
 use crate::text::{printable, size_text};
+use crate::write::flash::{Flashed, Job};
+use crate::write::CardFailure;
 
 /// Print every reason at once, where there is one.
 ///

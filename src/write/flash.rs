@@ -4,31 +4,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::layout::{Layout, Table};
+use crate::base::layout::Layout;
 use crate::base::source::{BaseImage, Verified};
-use crate::build::{self, BuildError, Prepared, Surveyed};
 use crate::card::{leave_empty, BurnError, CardIo, Medium};
 use crate::edit;
-use crate::edit::block::{Edits, ReadAt};
+use crate::edit::block::Edits;
 use crate::edit::map::Extents;
 use crate::edit::tree::Tree;
-use crate::pool::Room;
 use crate::progress::Watch;
-use crate::sink::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
+use crate::write::root_space::Room;
+use crate::write::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
 
 /// What a card is to hold.
 pub struct Job {
     image: Arc<Verified<BaseImage>>,
     edits: Edits,
     allocated: Extents,
-    files: Option<Files>,
+    files: Option<PlannedFiles>,
 }
 
 /// What was put on the image: looked at again on the card.
-struct Files {
-    layout: Layout,
-    tree: Tree,
-    room: Room,
+pub struct PlannedFiles {
+    /// The partitions of the base.
+    pub layout: Layout,
+    /// The files, directories and links.
+    pub tree: Tree,
+    /// How much of a card the root filesystem will have.
+    pub room: Room,
 }
 
 /// A card that was written and proved.
@@ -53,47 +55,20 @@ pub struct Flashed<M> {
 }
 
 impl Job {
-    /// An image as it is, whoever made it: any disk image with a partition table.
-    ///
-    /// # Errors
-    /// It is no disk image, or its maps of free space cannot be read.
-    pub fn image(image: Verified<BaseImage>) -> Result<Self, BuildError> {
-        let table = Table::read(&image)?;
-        let edits = Edits::new(image.size());
-        let allocated = build::allocated(&image, &table.partitions, &edits)?;
-        Ok(Self {
-            image: Arc::new(image),
+    /// `edits` laid over `image`, of which the bytes in `allocated` matter; `files` are looked at again on the card.
+    #[must_use]
+    pub fn new(
+        image: Arc<Verified<BaseImage>>,
+        edits: Edits,
+        allocated: Extents,
+        files: Option<PlannedFiles>,
+    ) -> Self {
+        Self {
+            image,
             edits,
             allocated,
-            files: None,
-        })
-    }
-
-    /// A card of a farm.
-    ///
-    /// # Errors
-    /// The base's maps of free space cannot be read.
-    pub fn card(base: &Surveyed, prepared: Prepared) -> Result<Self, BuildError> {
-        let allocated = build::allocated(&base.image, &base.layout.partitions, &prepared.edits)?;
-        let root = base.layout.root.span;
-        let used = allocated
-            .within(root.start(), root.end())
-            .map(|(start, end)| end.saturating_sub(start))
-            .sum();
-        Ok(Self {
-            image: Arc::clone(&base.image),
-            edits: prepared.edits,
-            allocated,
-            files: Some(Files {
-                layout: base.layout.clone(),
-                tree: prepared.tree,
-                room: Room {
-                    root,
-                    used,
-                    inode_tables: base.inode_tables,
-                },
-            }),
-        })
+            files,
+        }
     }
 
     /// The image, and how it is known to be the right one.
@@ -164,7 +139,7 @@ pub fn flash<M: Medium + 'static>(
 /// Read what was planned through the filesystems on the card.
 fn look<M: Medium + 'static>(
     card: CardIo<M>,
-    files: Option<&Files>,
+    files: Option<&PlannedFiles>,
 ) -> Result<(CardIo<M>, usize), CardFailure> {
     let Some(files) = files else {
         return Ok((card, 0));

@@ -3,7 +3,7 @@
 
 use crate::base::source::Sha256Sum;
 use crate::edit::block::BLOCK;
-use crate::sink::Mapped;
+use crate::write::Mapped;
 
 /// The block map of an image of `size` bytes of which `mapped`, in order, must be written.
 #[must_use]

@@ -14,8 +14,8 @@ use crate::base::source::testing::{base, extents, image, unwatched, xz};
 use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
 use crate::edit::block::{Edits, Overlay, WriteAt};
 use crate::edit::map::Extents;
-use crate::manifest::ListedFile;
 use crate::progress::{Cancel, Phase, Progress, Watch};
+use crate::write::image_manifest::ListedFile;
 
 fn options(threads: usize) -> WriteOptions<'static> {
     WriteOptions {

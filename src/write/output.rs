@@ -13,8 +13,8 @@ use crate::base::source::{BaseImage, Verified};
 use crate::edit::block::Edits;
 use crate::edit::map::Extents;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
-use crate::manifest::{self, ListedFile};
 use crate::progress::Watch;
+use crate::write::image_manifest::{self, ListedFile};
 
 /// How an image is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +162,8 @@ fn stage(
     image: Written<NewFile>,
 ) -> Result<Staged, SinkError> {
     let [bmap, manifest] = companions(output.path);
-    let bmap = staged(&bmap, &crate::bmap::render(image.size, &image.mapped))?;
-    let text = manifest::render(&manifest::Manifest {
+    let bmap = staged(&bmap, &crate::write::bmap::render(image.size, &image.mapped))?;
+    let text = image_manifest::render(&image_manifest::Manifest {
         base: base.provenance(),
         size: image.size,
         sha256: image.sha256,

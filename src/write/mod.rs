@@ -3,13 +3,17 @@
 //! A sink sees every byte of the image exactly once, in order, and is finished by value: one that was dropped has
 //! written nothing that anybody will find. It never reads the base and never decides what an image holds.
 
+pub mod bmap;
 mod card;
 mod error;
 mod file;
+pub mod flash;
+pub mod image_manifest;
 mod job;
 mod merge;
 mod output;
 mod packed;
+pub mod root_space;
 mod write;
 
 pub use card::{write_card, CardFailure, CardOptions, CardWritten};

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::base::source::{Provenance, Sha256Sum, Trust};
 use crate::edit::block::EditsDigest;
-use crate::sink::Packing;
+use crate::write::Packing;
 
 /// A file that was put on the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
