@@ -7,12 +7,12 @@
 
 pub mod agents;
 pub mod base;
-pub mod build;
 pub mod card;
 pub mod cli;
 pub mod edit;
 pub mod farm;
 pub mod host;
+pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod render;

@@ -11,7 +11,7 @@ use super::args::Build;
 use super::progress::{Audience, Shown};
 use super::say::{complaint_line, event, note_line};
 use super::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build::{self, Prepared};
+use crate::pipeline::{self, Prepared};
 use crate::progress::Watch;
 use crate::text::size_text;
 use crate::write::{
@@ -54,15 +54,16 @@ pub fn run(args: &Build, voice: Voice, audience: Audience) -> Ended {
     // Every card is prepared before the first is written: a fleet is made whole or not at all.
     let mut prepared = Vec::new();
     for card in cards {
-        let plan =
-            build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(from_farm::refused)?;
-        let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
-        prepared.push(build::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?);
+        let plan = pipeline::plan(&farm, &gathered, card, &[], surroundings::ambient()?)
+            .map_err(from_farm::refused)?;
+        let tree = pipeline::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+        prepared
+            .push(pipeline::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?);
     }
     let mut maps = Vec::new();
     for card in &prepared {
         maps.push(
-            build::allocated(&base.image, &base.layout.partitions, &card.edits)
+            pipeline::allocated(&base.image, &base.layout.partitions, &card.edits)
                 .map_err(from_farm::refused)?,
         );
     }

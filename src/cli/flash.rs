@@ -19,9 +19,9 @@ use super::progress::{Audience, Shown};
 use super::say::{complaint_line, note_line};
 use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum};
-use crate::build;
 use crate::card::facts::{gather, look_up, Device, Facts};
 use crate::card::{approve, candidates, refusals, target_of, Allowed, FileRole, OpenCard, Target};
+use crate::pipeline;
 use crate::progress::Watch;
 use crate::text::shell_quote;
 use crate::write::flash::{flash, Job};
@@ -224,11 +224,11 @@ fn prepare(args: &Flash, voice: Voice, cache: &CacheDir, watch: Watch<'_>) -> Re
     let client = (!args.offline).then(surroundings::client).transpose()?;
     let base = from_farm::open(&farm, cache, client.as_ref(), watch)?;
     let plan =
-        build::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(from_farm::refused)?;
-    let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
-    let prepared = build::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?;
+        pipeline::plan(&farm, &gathered, card, &[], surroundings::ambient()?).map_err(from_farm::refused)?;
+    let tree = pipeline::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+    let prepared = pipeline::edit(plan, tree, &base, surroundings::ambient()?).map_err(from_farm::refused)?;
     Ok(Subject {
-        job: build::card_job(&base, prepared).map_err(from_farm::refused)?,
+        job: pipeline::card_job(&base, prepared).map_err(from_farm::refused)?,
         title,
         pool: storage
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
@@ -270,7 +270,7 @@ fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Fa
         from_farm::not_opened(error, hint, watch)
     })?;
     Ok(Subject {
-        job: build::image_job(image).map_err(from_farm::refused)?,
+        job: pipeline::image_job(image).map_err(from_farm::refused)?,
         title: args.source.display().to_string(),
         pool: None,
     })

@@ -13,9 +13,9 @@ use super::{Failure, OrFail, Outcome, Voice};
 use crate::base::download::Client;
 use crate::base::locate::{self, BaseError};
 use crate::base::source::{BaseImage, CacheDir};
-use crate::build::{self, Surveyed};
 use crate::farm::assets::{self, Gathered};
 use crate::farm::{self, FarmText, LoadError, LoadedFarm};
+use crate::pipeline::{self, Surveyed};
 use crate::progress::Watch;
 use crate::write::companions;
 
@@ -73,7 +73,7 @@ pub(super) fn open(
             ..not_opened(error, hint, watch)
         }
     })?;
-    build::survey(image).map_err(refused)
+    pipeline::survey(image).map_err(refused)
 }
 
 /// Refuse to write over what the farm is made of: its file, its base, and all that it names.
@@ -138,7 +138,7 @@ pub(super) fn read(farm: &LoadedFarm) -> Result<Gathered, Failure> {
 }
 
 /// A failure before anything was written.
-pub(super) fn refused(error: build::BuildError) -> Failure {
+pub(super) fn refused(error: pipeline::BuildError) -> Failure {
     let hint = error.hint();
     Failure::new(Outcome::Refused, error).maybe_hint(hint)
 }

@@ -6,9 +6,9 @@ use super::args::{Plan, PlanFormat};
 use super::progress::{Audience, Shown};
 use super::say::harmless;
 use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
-use crate::build;
 use crate::farm::addresses::Prefix;
 use crate::farm::LoadedFarm;
+use crate::pipeline;
 use crate::plan::{html, show};
 use crate::progress::Watch;
 
@@ -23,7 +23,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
     let farm = from_farm::load(&args.farm, voice)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
     let gathered = from_farm::read(&farm)?;
-    let plan = build::plan(&farm, &gathered, card, &prefixes, surroundings::ambient()?)
+    let plan = pipeline::plan(&farm, &gathered, card, &prefixes, surroundings::ambient()?)
         .map_err(from_farm::refused)?;
     let format = if voice == Voice::Json {
         PlanFormat::Json
@@ -46,7 +46,7 @@ pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
                     cancel: &cancel,
                 },
             )?;
-            let tree = build::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+            let tree = pipeline::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
             shown.clear();
             match format {
                 PlanFormat::Json => format!("{}\n", show::json(&plan, &tree)),

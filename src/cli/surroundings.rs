@@ -13,9 +13,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::{Failure, OrFail, Outcome};
 use crate::base::download::{Client, Limits};
 use crate::base::source::CacheDir;
-use crate::build::Ambient;
 use crate::host::bounded_read;
 use crate::host::privileges::{become_invoking_user, Became};
+use crate::pipeline::Ambient;
 use crate::progress::Cancel;
 
 /// The largest file of certificates, in bytes; Debian's has 220 KiB.

@@ -11,7 +11,6 @@ use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::validate;
 
 use crate::base::source::CacheDir;
-use crate::build;
 use crate::cli::args::Build;
 use crate::cli::progress::{Audience, Shown};
 use crate::cli::say::{event, note_line};
@@ -19,6 +18,7 @@ use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice
 use crate::edit::tree::{CardPath, Node, Tree, Volume};
 use crate::farm::LoadedFarm;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::pipeline;
 use crate::progress::Watch;
 
 /// Write the bundle of the one card in `cards`.
@@ -52,9 +52,9 @@ pub(super) fn run(
     let client = (!args.offline).then(surroundings::client).transpose()?;
     let base = from_farm::open(farm, cache, client.as_ref(), watch)?;
     from_farm::spare_inputs(&args.farm, farm, &base.image, std::slice::from_ref(path))?;
-    let plan = build::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?)
+    let plan = pipeline::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?)
         .map_err(from_farm::refused)?;
-    let tree = build::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
+    let tree = pipeline::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
     shown.clear();
     NewFile::create(path, Readers::Owner)
         .and_then(|new| {
