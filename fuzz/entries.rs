@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use palmfarm::base::download::{signed_sums, ubuntu_keys, Sums, Url};
-use palmfarm::base::layout::{Layout, Span};
+use palmfarm::base::layout::Layout;
 use palmfarm::base::mini;
 use palmfarm::base::source::{BaseImage, CacheDir, Expect};
 use palmfarm::base::survey::{survey, Volumes};
-use palmfarm::edit::block::{Overlay, ReadAt, WriteAt};
-use palmfarm::edit::fs::Kind;
-use palmfarm::edit::map;
+use palmfarm::edit::block::{Overlay, ReadAt, Span, WriteAt};
+use palmfarm::edit::fs::{allocated, Kind};
 use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::farm::{assets, overlay};
 use palmfarm::plan::{self, html, show};
@@ -111,15 +110,8 @@ pub fn table(bytes: &[u8]) {
     };
     let medium = Begins { bytes, size };
     if let Ok(layout) = Layout::read(&medium) {
-        let ranges: Vec<_> = layout
-            .partitions
-            .iter()
-            .map(|partition| map::Range {
-                start: partition.span.start(),
-                size: partition.span.size(),
-            })
-            .collect();
-        drop(map::allocated(&medium, &ranges));
+        let spans: Vec<_> = layout.partitions.iter().map(|partition| partition.span).collect();
+        drop(allocated(&medium, &spans));
         let base: Arc<dyn ReadAt> = Arc::new(bytes.to_vec());
         drop(survey(&base, &layout));
     }
@@ -212,16 +204,9 @@ fn changed(mut bytes: &[u8], blocks: &[u64]) {
             walk(&volumes, volume, None, 30, &mut left);
         }
     }
-    let ranges: Vec<_> = layout
-        .partitions
-        .iter()
-        .map(|partition| map::Range {
-            start: partition.span.start(),
-            size: partition.span.size(),
-        })
-        .collect();
-    drop(map::allocated(&base, &ranges));
-    drop(edit::edit(&base, &layout, &tree(), 1_700_000_000));
+    let spans: Vec<_> = layout.partitions.iter().map(|partition| partition.span).collect();
+    drop(allocated(&base, &spans));
+    drop(edit::edit(&base, layout.spans(), &tree(), 1_700_000_000));
 }
 
 fn walk<M: ReadAt + Clone + 'static>(

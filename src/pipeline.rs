@@ -5,21 +5,20 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use crate::farm::ResolvedCard;
-
 use crate::agents::{self, AgentError};
 use crate::base::layout::{Layout, LayoutError, Partition, Table};
 use crate::base::source::{BaseImage, Sha256Sum, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
-use crate::edit::block::{Edited, Edits, ReadAt};
-use crate::edit::map::{self, Extents};
+use crate::edit::block::ReadAt;
+use crate::edit::block::{Edited, Edits, Extents, Span};
 use crate::edit::tree::{Node, Privacy, Tree};
-use crate::edit::{self, EditError};
+use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
 use crate::farm::passwords::SecretError;
 use crate::farm::LoadedFarm;
+use crate::farm::ResolvedCard;
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
 use crate::write::flash::{Job, PlannedFiles};
@@ -182,7 +181,7 @@ pub fn edit(
     ambient: Ambient<'_>,
 ) -> Result<Prepared, BuildError> {
     let time = ambient.epoch.unwrap_or(base.facts.newest);
-    let edits = edit::edit(&base.image, &base.layout, &tree, time)?;
+    let edits = edit::edit(&base.image, base.layout.spans(), &tree, time)?;
     let files = listed(&tree);
     Ok(Prepared {
         plan,
@@ -236,14 +235,8 @@ pub fn card_job(base: &Surveyed, prepared: Prepared) -> Result<Job, BuildError> 
 /// # Errors
 /// [`BuildError::Allocation`].
 pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> Result<Extents, BuildError> {
-    let ranges: Vec<map::Range> = partitions
-        .iter()
-        .map(|partition| map::Range {
-            start: partition.span.start(),
-            size: partition.span.size(),
-        })
-        .collect();
-    map::allocated(&Edited::new(image, edits), &ranges).map_err(BuildError::Allocation)
+    let spans: Vec<Span> = partitions.iter().map(|partition| partition.span).collect();
+    fs::allocated(&Edited::new(image, edits), &spans).map_err(BuildError::Allocation)
 }
 
 /// What the manifest says of each node.

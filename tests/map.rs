@@ -11,8 +11,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use palmfarm::edit::block::ReadAt;
-use palmfarm::edit::map::{allocated, Extents, Range};
+use palmfarm::edit::block::{Extents, ReadAt, Span};
+use palmfarm::edit::fs::allocated;
 
 /// Run a tool of the distribution; `None`, with the reason printed, where it is not installed.
 fn tool(program: &str, args: &[&str]) -> Option<String> {
@@ -53,7 +53,7 @@ fn content(dir: &Path) {
 fn free(image: &Path) -> Extents {
     let bytes = fs::read(image).unwrap();
     let size = u64::try_from(bytes.len()).unwrap();
-    allocated(&bytes, &[Range { start: 0, size }])
+    allocated(&bytes, &[Span::new(0, size).unwrap()])
         .unwrap()
         .complement(size)
 }
@@ -190,7 +190,7 @@ fn used_of(image: &[u8], changes: &[(usize, &[u8])]) -> Extents {
     for (at, bytes) in changes {
         image[*at..*at + bytes.len()].copy_from_slice(bytes);
     }
-    allocated(&image, &[Range { start: 0, size }]).unwrap()
+    allocated(&image, &[Span::new(0, size).unwrap()]).unwrap()
 }
 
 /// A volume that is so changed is used from end to end.
@@ -364,7 +364,7 @@ fn a_table_in_a_million_pieces_takes_no_memory() {
     for (per_cluster, whole) in [(1_u8, 12), (8, 100)] {
         let comb = Comb::new(per_cluster);
         let size = comb.size();
-        let used = allocated(&comb, &[Range { start: 0, size }]).unwrap();
+        let used = allocated(&comb, &[Span::new(0, size).unwrap()]).unwrap();
         println!("clusters of {per_cluster} sectors: {} runs", used.len());
         assert!(used.len() <= 2, "{} runs", used.len());
         assert_eq!(
@@ -382,13 +382,7 @@ fn what_is_not_understood_is_allocated() {
         let bytes = vec![byte; usize::try_from(size).unwrap()];
         let all = allocated(
             &bytes,
-            &[
-                Range {
-                    start: 4096,
-                    size: 1 << 20,
-                },
-                Range { start: size, size: 1 },
-            ],
+            &[Span::new(4096, 1 << 20).unwrap(), Span::new(size, 1).unwrap()],
         )
         .unwrap();
         assert_eq!(all, Extents::whole(size));

@@ -9,7 +9,7 @@ use palmfarm_protocol::paths::MANIFEST;
 use crate::base::layout::Layout;
 use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
 use crate::edit::block::{ReadAt, Window};
-use crate::edit::fs::ext4::{superblock_of, Ext4Reader, Journal, Superblock};
+use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
 use crate::edit::fs::{FsError, VolumeReader};
 use crate::edit::tree::{BadPath, CardPath, Volume};
@@ -215,7 +215,7 @@ fn superblock<M: ReadAt>(image: &M, layout: &Layout) -> Result<Superblock, Surve
         .span
         .of(image)
         .ok_or(SurveyError::Outside(Volume::Root))?;
-    superblock_of(&window).map_err(in_volume(Volume::Root))
+    Superblock::read(&window).map_err(in_volume(Volume::Root))
 }
 
 /// The command line that the firmware reads, and the file for the user's own keys of its configuration.

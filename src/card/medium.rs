@@ -4,56 +4,13 @@
 use std::io;
 
 use crate::edit::block::ReadAt;
+use crate::numbers::{u64_from_usize, usize_from_u32, usize_from_u64};
 
-/// What every buffer, offset and length is a multiple of, in bytes: the largest logical sector of a card or
-/// disk, and enough for direct transfers into any memory (`dma_alignment` is at most 511 for SCSI and MMC).
-pub const ALIGN: usize = 4096;
+pub use crate::edit::block::{AlignedBuf, ALIGN, ALIGN_BYTES};
 
-/// What an address must be a multiple of for a direct transfer, in bytes. Parts of an [`AlignedBuf`] that start at
-/// a sector are.
+/// What an address must be a multiple of for a direct transfer, in bytes: `dma_alignment` is at most 511 for SCSI and
+/// MMC. Parts of an [`AlignedBuf`] that start at a sector fulfil it.
 const ALIGNED_ENOUGH: usize = 512;
-
-/// [`ALIGN`] in the type that offsets have.
-pub const ALIGN_BYTES: u64 = 4096;
-
-/// Memory that direct transfers take: it starts at a multiple of [`ALIGN`].
-#[derive(Debug)]
-pub struct AlignedBuf {
-    raw: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl AlignedBuf {
-    /// `len` bytes of zero.
-    #[must_use]
-    pub fn new(len: usize) -> Self {
-        let raw = vec![0; len.saturating_add(ALIGN)];
-        let start = raw.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Self { raw, start, len }
-    }
-}
-
-impl std::ops::Deref for AlignedBuf {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.raw
-            .get(self.start..)
-            .and_then(|raw| raw.get(..self.len))
-            .unwrap_or_default()
-    }
-}
-
-impl std::ops::DerefMut for AlignedBuf {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let (start, len) = (self.start, self.len);
-        self.raw
-            .get_mut(start..)
-            .and_then(|raw| raw.get_mut(..len))
-            .unwrap_or_default()
-    }
-}
 
 /// Something with sectors. Every transfer's offset, length and address is a multiple of [`Medium::sector`].
 pub trait Medium: Send + Sync {
@@ -201,7 +158,7 @@ impl<M: Medium> CardIo<M> {
                 .whole(result, rest.len())
                 .map_err(|source| failed(at, source))?;
             rest = rest.get(done..).unwrap_or_default();
-            at = at.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            at = at.saturating_add(u64_from_usize(done));
         }
         Ok(())
     }
@@ -224,7 +181,7 @@ impl<M: Medium> CardIo<M> {
                 .whole(result, rest.len())
                 .map_err(|source| failed(at, source))?;
             rest = rest.get_mut(done..).unwrap_or_default();
-            at = at.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+            at = at.saturating_add(u64_from_usize(done));
         }
         Ok(())
     }
@@ -260,7 +217,7 @@ impl<M: Medium> CardIo<M> {
 
     /// The smallest transfer, as a length in memory.
     fn sector(&self) -> usize {
-        usize::try_from(self.medium.sector()).unwrap_or(ALIGN).max(1)
+        usize_from_u32(self.medium.sector()).max(1)
     }
 
     /// A transfer's result, in whole sectors. Nothing at all, or less than a sector, is an error: asked again the
@@ -280,7 +237,7 @@ impl<M: Medium> CardIo<M> {
 
     fn check(&self, offset: u64, len: usize, address: *const u8) -> io::Result<()> {
         let sector = u64::from(self.medium.sector()).max(1);
-        let length = u64::try_from(len).unwrap_or(u64::MAX);
+        let length = u64_from_usize(len);
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.medium.size()) {
             return Err(crate::edit::block::beyond(
@@ -310,7 +267,7 @@ impl<M: Medium> ReadAt for CardIo<M> {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let unit = u64::from(self.medium.sector()).max(1);
         let start = offset / unit * unit;
-        let skip = usize::try_from(offset.saturating_sub(start)).unwrap_or(0);
+        let skip = usize_from_u64(offset.saturating_sub(start));
         let len = skip.saturating_add(buf.len()).next_multiple_of(self.sector());
         let mut whole = AlignedBuf::new(len);
         self.read_exact(start, &mut whole).map_err(|error| match error {
@@ -321,23 +278,5 @@ impl<M: Medium> ReadAt for CardIo<M> {
             *to = *from;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn aligned_memory_is_aligned() {
-        for len in [0, 1, 512, 4096, 1 << 20] {
-            let mut buf = AlignedBuf::new(len);
-            assert_eq!(buf.as_ptr().align_offset(ALIGN), 0);
-            assert_eq!(buf.len(), len);
-            buf.fill(7);
-            let moved = buf;
-            assert_eq!(moved.as_ptr().align_offset(ALIGN), 0);
-            assert!(moved.iter().all(|byte| *byte == 7));
-        }
     }
 }

@@ -5,19 +5,18 @@
 
 pub mod block;
 pub mod fs;
-pub mod map;
 pub mod tree;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::base::layout::{Layout, Span};
-use crate::edit::block::{length, Edits, Overlay, ReadAt, Window};
+use crate::edit::block::{length, Edits, Overlay, ReadAt, Span, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Ext4Writer};
 use crate::edit::fs::fat::{FatReader, FatWriter};
-use crate::edit::fs::{FsError, Kind, RootfsWriter, Stat, VolumeReader};
+use crate::edit::fs::{FsError, Kind, Stat, VolumeReader, VolumeSpans, VolumeWriter};
 use crate::edit::tree::{Access, CardPath, Node, Tree, Volume};
+use crate::numbers::u64_from_usize;
 
 /// Why a plan could not be turned into edits.
 #[derive(Debug, thiserror::Error)]
@@ -132,14 +131,14 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// [`EditError`]; nothing has been changed then.
-pub fn edit<B>(base: &Arc<B>, layout: &Layout, tree: &Tree, time: u32) -> Result<Edits, EditError>
+pub fn edit<B>(base: &Arc<B>, spans: VolumeSpans, tree: &Tree, time: u32) -> Result<Edits, EditError>
 where
     B: ReadAt + ?Sized + 'static,
 {
     consistent(tree)?;
     let overlay = Arc::new(Overlay::new(Arc::clone(base)));
-    let boot = || window(&overlay, Volume::Boot, layout.boot.span);
-    let root = || window(&overlay, Volume::Root, layout.root.span);
+    let boot = || window(&overlay, Volume::Boot, spans.boot);
+    let root = || window(&overlay, Volume::Root, spans.root);
     let boot_nodes = nodes(tree, Volume::Boot);
     let root_nodes = nodes(tree, Volume::Root);
     if !boot_nodes.is_empty() {
@@ -157,17 +156,17 @@ where
 ///
 /// # Errors
 /// [`EditError`], for the first that differs or cannot be read.
-pub fn read_back<M>(medium: &Arc<M>, layout: &Layout, tree: &Tree) -> Result<usize, EditError>
+pub fn read_back<M>(medium: &Arc<M>, spans: VolumeSpans, tree: &Tree) -> Result<usize, EditError>
 where
     M: ReadAt + 'static,
 {
     let (boot, root) = (nodes(tree, Volume::Boot), nodes(tree, Volume::Root));
     if !boot.is_empty() {
-        let window = window(medium, Volume::Boot, layout.boot.span)?;
+        let window = window(medium, Volume::Boot, spans.boot)?;
         compare(&FatReader::open(window)?, Volume::Boot, &boot)?;
     }
     if !root.is_empty() {
-        let window = window(medium, Volume::Root, layout.root.span)?;
+        let window = window(medium, Volume::Root, spans.root)?;
         compare(&Ext4Reader::open(window)?, Volume::Root, &root)?;
     }
     Ok(boot.len().saturating_add(root.len()))
@@ -293,6 +292,6 @@ fn content_differs(planned: &[u8], found: &[u8]) -> Option<Difference> {
     Some(Difference::Content {
         planned: length(planned),
         found: length(found),
-        at: u64::try_from(same).unwrap_or(u64::MAX),
+        at: u64_from_usize(same),
     })
 }

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use crate::farm::stack::{self, Stacked};
-use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
 use palmfarm_protocol::firstboot::{self, ImageRef, PushedFile};
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
 use super::seen::Seen;
-use super::{carried, read, sha256_hex, Carried, PlanError};
+use super::{carried, read, Carried, PlanError};
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::assets::Sources;
+use crate::farm::stack::{self, Stacked};
+use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
+use crate::sha256::Sha256Sum;
 
 /// What a step that names no mode gives a pushed file.
 const MODE: u16 = 0o644;
@@ -182,7 +183,7 @@ fn digest(image: &ImageRef, files: &[PushedFile], run: &[firstboot::Run], publis
         .map(|run| json!([run.script, run.retries, run.timeout_seconds]))
         .collect();
     let all = json!({"version": 1, "image": image, "files": files, "run": run, "publish": publish});
-    sha256_hex(all.to_string().as_bytes())
+    Sha256Sum::of(all.to_string().as_bytes()).to_string()
 }
 
 /// Each container after every one that publishes its image, otherwise as they are declared.

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::farm::CarriedImage;
 use palmfarm_protocol::firstboot::Image;
 use palmfarm_protocol::paths::IMAGES;
 
 use super::seen::Seen;
-use super::{card_path, carried, sha256_hex, Carried, PlanError};
+use super::{card_path, carried, Carried, PlanError};
 use crate::base::{Arch, BaseFacts};
 use crate::farm::assets::Sources;
 use crate::farm::lxd_image::{self, Machine, Metadata, Shape};
+use crate::farm::CarriedImage;
+use crate::sha256::Sha256Sum;
 
 /// What is known of a carried image before its base is.
 #[derive(Clone, Debug)]
@@ -163,7 +164,7 @@ pub(super) fn declared(
 /// Make `image` one of two parts.
 fn split(image: &mut Image, metadata: &Carried, rootfs: &Carried) {
     let both = [&metadata.content[..], &rootfs.content[..]].concat();
-    image.fingerprint = sha256_hex(&both);
+    image.fingerprint = Sha256Sum::of(&both).to_string();
     image.path = metadata.path.as_str().into();
     image.rootfs = Some(rootfs.path.as_str().into());
 }

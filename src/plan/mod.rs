@@ -17,7 +17,6 @@ use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
 use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
-use sha2::{Digest, Sha256};
 
 use crate::edit::tree::{BadPath, CardPath};
 use crate::farm::addresses::{self, Prefix};
@@ -308,16 +307,6 @@ fn read(source: &str, sources: &Sources) -> Result<Arc<[u8]>, PlanError> {
         .get(source)
         .cloned()
         .ok_or_else(|| PlanError::NotRead(source.into()))
-}
-
-/// SHA-256 as 64 hexadecimal digits.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            text.push_str(&format!("{byte:02x}"));
-            text
-        })
 }
 
 /// A fixed address in another net than the one that predictions are asked for.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::sha256_hex;
 use crate::farm::lxd_image::{self, ImageError, Shape};
+use crate::sha256::Sha256Sum;
 
 /// Contents by where they lie in memory. Each is held, so that no other comes to lie there.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Seen {
 impl Seen {
     /// SHA-256 as 64 hexadecimal digits.
     pub(super) fn sha256(&mut self, content: &Arc<[u8]>) -> String {
-        let digest = || (Arc::clone(content), sha256_hex(content));
+        let digest = || (Arc::clone(content), Sha256Sum::of(content).to_string());
         let (_, digest) = self.digests.entry(place(content)).or_insert_with(digest);
         digest.clone()
     }
@@ -48,11 +48,11 @@ mod tests {
         let image: Arc<[u8]> = b"hsqs"[..].into();
         for content in [&image, &Arc::clone(&image), &b"hsqs"[..].into()] {
             assert_eq!(seen.shape(content).unwrap(), Shape::Squashfs);
-            assert_eq!(seen.sha256(content), sha256_hex(b"hsqs"));
+            assert_eq!(seen.sha256(content), Sha256Sum::of(b"hsqs").to_string());
         }
         assert_eq!((seen.shapes.len(), seen.digests.len()), (2, 2));
         let other: Arc<[u8]> = b"x"[..].into();
-        assert_eq!(seen.sha256(&other), sha256_hex(b"x"));
+        assert_eq!(seen.sha256(&other), Sha256Sum::of(b"x").to_string());
         assert!(seen.shape(&other).is_err());
     }
 }

@@ -8,7 +8,8 @@ use super::build::Build;
 use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
 use crate::edit::tree::{Node, Planned, Privacy, Tree, Volume};
-use crate::plan::{sha256_hex, CardPlan};
+use crate::plan::CardPlan;
+use crate::sha256::Sha256Sum;
 
 /// Plan the manifest of all that is planned so far; it is the one file that it does not list.
 pub(super) fn render(
@@ -69,7 +70,7 @@ fn entry(volume: Volume, path: &str, planned: &Planned) -> Entry {
             entry.kind = Kind::File;
             if !entry.secret {
                 entry.size = u64::try_from(content.len()).ok();
-                entry.sha256 = Some(sha256_hex(content));
+                entry.sha256 = Some(Sha256Sum::of(content).to_string());
             }
             Some(access)
         }

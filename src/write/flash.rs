@@ -8,8 +8,7 @@ use crate::base::layout::Layout;
 use crate::base::source::{BaseImage, Verified};
 use crate::card::{leave_empty, BurnError, CardIo, Medium};
 use crate::edit;
-use crate::edit::block::Edits;
-use crate::edit::map::Extents;
+use crate::edit::block::{Edits, Extents};
 use crate::edit::tree::Tree;
 use crate::progress::Watch;
 use crate::write::root_space::Room;
@@ -145,7 +144,7 @@ fn look<M: Medium + 'static>(
         return Ok((card, 0));
     };
     let shared = Arc::new(card);
-    let seen = edit::read_back(&shared, &files.layout, &files.tree);
+    let seen = edit::read_back(&shared, files.layout.spans(), &files.tree);
     match seen {
         Err(error) => {
             leave_empty(&shared);

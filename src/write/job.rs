@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::base::source::Sha256Sum;
 use crate::edit::block::Edits;
-use crate::edit::map::Extents;
+use crate::edit::block::Extents;
 
 /// What becomes of blocks that no file system uses. Edited blocks never count as such.
 #[derive(Clone, Copy, Debug)]

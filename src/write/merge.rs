@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::job::{FreeSpace, Mapped, Target};
 use super::{Sink, SinkError, Zeroes};
 use crate::base::source::{is_zero, Buffer, Cell, Content, Pool, Sha256Sum, CELL_LEN};
+use crate::edit::block::Extents;
 use crate::edit::block::{length, Edits, BLOCK, BLOCK_LEN};
-use crate::edit::map::Extents;
 
 /// The shortest run of zeroes that is told apart, in bytes: a hole saves less than it costs in writes and extents
 /// where it is shorter.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::base::source::{BaseImage, Verified};
 use crate::edit::block::Edits;
-use crate::edit::map::Extents;
+use crate::edit::block::Extents;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::Watch;
 use crate::write::image_manifest::{self, ListedFile};

@@ -1,7 +1,7 @@
 //! Whether the storage pool that a farm declares fits on the card that it is to be written to. Pure: it computes
 //! with what the base's own superblock and block maps say, and decides nothing else about the card.
 
-use crate::base::layout::Span;
+use crate::edit::block::Span;
 use crate::text::size_text;
 
 /// Blocks of a group's two bitmaps, of the blocks that they describe: 2 in 8 × 4096 (kernel,

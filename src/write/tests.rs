@@ -12,8 +12,8 @@ use xz2::stream::Check;
 use super::*;
 use crate::base::source::testing::{base, extents, image, unwatched, xz};
 use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
+use crate::edit::block::Extents;
 use crate::edit::block::{Edits, Overlay, WriteAt};
-use crate::edit::map::Extents;
 use crate::progress::{Cancel, Phase, Progress, Watch};
 use crate::write::image_manifest::ListedFile;
 

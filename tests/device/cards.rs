@@ -8,8 +8,8 @@ use palmfarm::base::layout::Layout;
 use palmfarm::base::mini::MINI;
 use palmfarm::base::source::{BaseImage, Verified};
 use palmfarm::card::Medium;
-use palmfarm::edit::block::{Edits, Overlay, ReadAt, WriteAt};
-use palmfarm::edit::map::{allocated, Extents, Range};
+use palmfarm::edit::block::{Edits, Extents, Overlay, ReadAt, WriteAt};
+use palmfarm::edit::fs::allocated;
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
 use palmfarm::write::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
 
@@ -44,13 +44,7 @@ fn stage() -> Stage {
     ] {
         overlay.write_all_at(at, bytes).unwrap();
     }
-    let partitions: Vec<Range> = [&layout.boot, &layout.root]
-        .map(|partition| Range {
-            start: partition.span.start(),
-            size: partition.span.size(),
-        })
-        .to_vec();
-    let needed = allocated(&overlay, &partitions).unwrap();
+    let needed = allocated(&overlay, &[layout.boot.span, layout.root.span]).unwrap();
     let mut bytes = vec![0; usize::try_from(base.size()).unwrap()];
     overlay.read_exact_at(0, &mut bytes).unwrap();
     let edits = overlay.into_edits().unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use palmfarm::edit::block::{ReadAt, Window};
-use palmfarm::edit::fs::ext4::superblock_of;
-use palmfarm::edit::map::{allocated, Range};
+use palmfarm::edit::block::{ReadAt, Span, Window};
+use palmfarm::edit::fs::allocated;
+use palmfarm::edit::fs::ext4::Superblock;
 use palmfarm::edit::tree::{Access, Node, Tree, Volume};
 
 use crate::common;
@@ -224,12 +224,12 @@ fn check(recipe: &Recipe, tree: &Tree) {
 fn assert_mapped(image: &Image) {
     let base = FileBase::open(&image.path);
     let free = |(start, size): (u64, u64)| {
-        let used = allocated(&base, &[Range { start, size }]).unwrap();
+        let used = allocated(&base, &[Span::new(start, size).unwrap()]).unwrap();
         base.size() - used.total()
     };
     assert!(free(image.boot) > 1 << 20, "the FAT counts as used");
     let window = Window::new(&base, image.root.0, image.root.1).unwrap();
-    let superblock = superblock_of(&window).unwrap();
+    let superblock = Superblock::read(&window).unwrap();
     let counted = superblock.free_blocks * u64::from(superblock.block_size);
     let found = free(image.root);
     // Where blocks are small, not all of those that are free make up 4 KiB.

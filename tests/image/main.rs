@@ -88,7 +88,7 @@ fn edits_of(image: &Image, tree: &Tree) -> Result<Edits, EditError> {
     let layout = Layout::read(&*base).unwrap();
     assert_eq!((layout.boot.span.start(), layout.boot.span.size()), image.boot);
     assert_eq!((layout.root.span.start(), layout.root.span.size()), image.root);
-    edit(&base, &layout, tree, TIME)
+    edit(&base, layout.spans(), tree, TIME)
 }
 
 /// Apply `tree` to `image`, twice, and leave the result in a new file.

@@ -1,6 +1,6 @@
 //! URLs, as far as following redirects takes them: where one leads, and that none leads from https to http. Pure.
 
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256Sum;
 
 use super::DownloadError;
 
@@ -114,8 +114,8 @@ pub(super) const CACHED: &str = "url-";
 /// What a URL's file is called in the cache: a digest that keeps URLs apart, and the name for people.
 #[must_use]
 pub fn cached_name(url: &Url) -> String {
-    let digest = Sha256::digest(url.to_string());
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256Sum::of(url.to_string().as_bytes()).to_string();
+    let (digest, _) = digest.split_at(16);
     let path = url.path.split('?').next().unwrap_or_default();
     let name: String = path
         .rsplit('/')

@@ -2,9 +2,9 @@
 
 use gpt::disk::LogicalBlockSize;
 
-use crate::edit::block::{Cursor, ReadAt};
+use crate::edit::block::{Cursor, ReadAt, Span};
 
-use super::{Entry, LayoutError, Span, SECTOR};
+use super::{Entry, LayoutError, SECTOR};
 
 /// Entries that a table may have. The specification asks for room for 128; a number from a hostile header would
 /// otherwise decide how much is read.

@@ -1,9 +1,9 @@
 //! The DOS partition table in the first sector, as its entries give it. Logical partitions are not followed: no
 //! image for a Pi has them, and a chain of tables is a thing to lose oneself in.
 
-use crate::edit::block::ReadAt;
+use crate::edit::block::{ReadAt, Span};
 
-use super::{read_bytes, Entry, LayoutError, Span, SECTOR};
+use super::{read_bytes, Entry, LayoutError, SECTOR};
 
 /// Bytes of the first sector before the four entries of 16 bytes each.
 const ENTRIES_AT: usize = 446;

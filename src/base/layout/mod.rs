@@ -10,7 +10,8 @@ mod sniff;
 use std::fmt;
 use std::io;
 
-use crate::edit::block::{ReadAt, Window};
+use crate::edit::block::{ReadAt, Span};
+use crate::edit::fs::VolumeSpans;
 
 /// Bytes in a logical sector of every SD card and of every image made for one.
 const SECTOR: u64 = 512;
@@ -30,48 +31,6 @@ impl fmt::Display for Scheme {
             Self::Mbr => "MBR",
             Self::Gpt => "GPT",
         })
-    }
-}
-
-/// Bytes of an image, from `start` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    start: u64,
-    size: u64,
-}
-
-impl Span {
-    /// The `size` bytes from `start`, or `None` where their end is no 64-bit number.
-    #[must_use]
-    pub fn new(start: u64, size: u64) -> Option<Self> {
-        start.checked_add(size).map(|_| Self { start, size })
-    }
-
-    /// The first byte.
-    #[must_use]
-    pub fn start(self) -> u64 {
-        self.start
-    }
-
-    /// How many bytes.
-    #[must_use]
-    pub fn size(self) -> u64 {
-        self.size
-    }
-
-    /// The byte after the last one.
-    #[must_use]
-    pub fn end(self) -> u64 {
-        self.start.saturating_add(self.size)
-    }
-
-    /// These bytes of `medium` alone; `None` where it is too short for them.
-    pub fn of<M: ReadAt>(self, medium: M) -> Option<Window<M>> {
-        Window::new(medium, self.start, self.size)
-    }
-
-    fn overlaps(self, other: Self) -> bool {
-        self.start < other.end() && other.start < self.end()
     }
 }
 
@@ -289,6 +248,14 @@ impl Table {
 }
 
 impl Layout {
+    /// Where the two filesystems are.
+    pub fn spans(&self) -> VolumeSpans {
+        VolumeSpans {
+            boot: self.boot.span,
+            root: self.root.span,
+        }
+    }
+
     /// Find the partitions of `image`.
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
         let Table { scheme, partitions } = Table::read(image)?;

@@ -1,69 +1,18 @@
 //! SHA-256 of a file as downloaded, and where such digests are remembered.
 
-use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::file::Identity;
-use super::{CacheDir, SourceError};
+use super::{CacheDir, Sha256Sum, SourceError};
 use crate::edit::block::ReadAt;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
-
-/// A SHA-256 digest, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sha256Sum(pub [u8; 32]);
-
-/// Text that is no SHA-256 digest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no SHA-256 digest: it must be 64 hexadecimal digits")]
-pub struct BadSha256(pub String);
-
-impl Sha256Sum {
-    /// The digest of `bytes`.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-}
-
-impl FromStr for Sha256Sum {
-    type Err = BadSha256;
-
-    fn from_str(text: &str) -> Result<Self, BadSha256> {
-        let bad = || BadSha256(text.into());
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(bad());
-        }
-        let mut sum = [0; 32];
-        for (byte, digits) in sum.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
-            // `from_str_radix` takes a sign.
-            if digits.starts_with('+') {
-                return Err(bad());
-            }
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
-        }
-        Ok(Self(sum))
-    }
-}
-
-impl fmt::Display for Sha256Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Sha256Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Hash all of `medium`, called `name` in errors.
 pub(super) fn sha256(
@@ -80,7 +29,7 @@ pub(super) fn sha256(
         if watch.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
-        let take = usize::try_from(total - done).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let take = at_most(total - done, buffer.len());
         let (piece, _) = buffer.split_at_mut(take);
         medium
             .read_exact_at(done, piece)
@@ -152,27 +101,4 @@ pub(super) fn write_small(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = NewFile::create_unlinked(path, Readers::Owner)?;
     std::io::Write::write_all(&mut new.file(), bytes)?;
     new.commit(Durability::Cached)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_parse_as_they_print() {
-        let sum = Sha256Sum::of(b"");
-        let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(sum.to_string(), text);
-        assert_eq!(text.parse(), Ok(sum));
-        assert_eq!(text.to_uppercase().parse(), Ok(sum));
-        for bad in [
-            "",
-            &text[1..],
-            &format!("{text}0"),
-            &text.replace('e', "g"),
-            &text.replace("e3", "+3"),
-        ] {
-            assert_eq!(bad.parse::<Sha256Sum>(), Err(BadSha256(bad.into())));
-        }
-    }
 }

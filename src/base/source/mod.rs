@@ -23,9 +23,9 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use crate::sha256::{BadSha256, Sha256Sum};
 pub(crate) use buffer::{Buffer, Pool};
 pub use cache::CacheDir;
-pub use digest::{BadSha256, Sha256Sum};
 pub use error::SourceError;
 pub use format::{Foreign, Format};
 pub(crate) use pass::{Cell, Content, Order, PassError};

@@ -13,8 +13,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use super::{BaseImage, Buffer, Medium, Pool, SourceError, CELL, CELL_LEN};
+use crate::edit::block::Extents;
 use crate::edit::block::ReadAt;
-use crate::edit::map::Extents;
 use crate::progress::Cancel;
 use belt::{Alarm, Belt, Ready, Stop};
 use grid::Grid;

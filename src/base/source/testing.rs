@@ -6,7 +6,7 @@ use std::path::Path;
 use xz2::stream::{Check, MtStreamBuilder};
 
 use super::{BaseImage, CacheDir, Expect, SourceError, Verified};
-use crate::edit::map::Extents;
+use crate::edit::block::Extents;
 use crate::progress::{Cancel, Silent, Watch};
 
 /// Nobody watches, nobody stops.

@@ -9,7 +9,7 @@ use xz2::stream::Check;
 
 use super::testing::{base, extents, image, open, unwatched, xz};
 use super::*;
-use crate::edit::map::Extents;
+use crate::edit::block::Extents;
 use crate::progress::Cancel;
 
 const CHECKS: [Check; 4] = [Check::None, Check::Crc32, Check::Crc64, Check::Sha256];

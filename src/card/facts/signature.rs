@@ -1,7 +1,11 @@
 //! What the first bytes of a device say it holds, in blkid's words: for machines without udev, whose database says
-//! the same. Parses bytes; every reading is bounds-checked, since they are anybody's.
+//! the same. It parses bytes; every read is bounds-checked, since the input is untrusted.
 
 use super::Content;
+use crate::edit::block::Fields;
+use crate::edit::fs::ext4::superblock::Identity;
+use crate::edit::fs::fat::boot_sector::label_by_type;
+use crate::numbers::usize_from_u32;
 
 /// How much [`content`] looks at, in bytes: up to the end of the first ZFS label.
 pub(super) const HEAD: usize = 256 << 10;
@@ -27,14 +31,19 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
     if is_zfs(bytes) {
         return found("zfs_member", zfs_pool(bytes));
     }
-    if let Some(format) = ext(bytes) {
-        return found(format, text(bytes, 0x478, 16));
+    if let Some(ext) = Identity::parse(bytes) {
+        return found(ext.format(), label(&ext.label));
     }
     if let Some(known) = known(FILESYSTEMS) {
         return found(
             known.format,
-            known.label.and_then(|(at, len)| text(bytes, at, len)),
+            known
+                .label
+                .and_then(|(at, len)| label(&Fields(bytes).text(at, len)?)),
         );
+    }
+    if let Some(name) = label_by_type(bytes) {
+        return found("vfat", label(&name));
     }
     table(bytes).and_then(|format| found(format, None))
 }
@@ -83,27 +92,7 @@ const FILESYSTEMS: &[Magic] = &[
     magic("iso9660", 0x8001, b"CD001", Some((0x8028, 32))),
     magic("exfat", 3, b"EXFAT   ", None),
     magic("ntfs", 3, b"NTFS    ", None),
-    magic("vfat", 82, b"FAT32   ", Some((71, 11))),
-    magic("vfat", 54, b"FAT16   ", Some((43, 11))),
-    magic("vfat", 54, b"FAT12   ", Some((43, 11))),
 ];
-
-/// `ext4`, `ext3` or `ext2` by the features in the superblock (Documentation/filesystems/ext4/super.rst).
-fn ext(bytes: &[u8]) -> Option<&'static str> {
-    if !is_at(bytes, 0x438, b"\x53\xef") {
-        return None;
-    }
-    let compat = word(bytes, 0x45c)?;
-    let incompat = word(bytes, 0x460)?;
-    // Extents and flex_bg made ext4; a journal made ext3.
-    Some(if incompat & 0x240 != 0 {
-        "ext4"
-    } else if compat & 0x4 != 0 {
-        "ext3"
-    } else {
-        "ext2"
-    })
-}
 
 /// An uberblock in the first label: `0x00bab10c` in either byte order, at any of 128 places 1 KiB apart (ZFS
 /// On-Disk Specification, section 1.3).
@@ -120,7 +109,7 @@ fn zfs_pool(bytes: &[u8]) -> Option<String> {
     let list = bytes.get(16 << 10..128 << 10)?;
     let at = list.windows(PAIR.len()).position(|window| window == PAIR)? + PAIR.len();
     let len = u32::from_be_bytes(list.get(at..at + 4)?.try_into().ok()?);
-    let name = list.get(at + 4..)?.get(..usize::try_from(len).ok()?)?;
+    let name = list.get(at + 4..)?.get(..usize_from_u32(len))?;
     std::str::from_utf8(name).ok().map(str::to_owned)
 }
 
@@ -137,19 +126,13 @@ fn table(bytes: &[u8]) -> Option<&'static str> {
 }
 
 fn is_at(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
-    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+    Fields(bytes).has(at, magic)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// A label: up to the first zero byte, without the spaces that fill it.
-fn text(bytes: &[u8], at: usize, len: usize) -> Option<String> {
-    let field = bytes.get(at..)?.get(..len)?;
-    let field = field.split(|byte| *byte == 0).next()?;
-    let text = String::from_utf8_lossy(field).trim().to_owned();
-    (!text.is_empty() && text != "NO NAME").then_some(text)
+/// A label without the spaces that fill it; `None` if there is none.
+fn label(field: &str) -> Option<String> {
+    let text = field.trim();
+    (!text.is_empty() && text != "NO NAME").then(|| text.to_owned())
 }
 
 #[cfg(test)]

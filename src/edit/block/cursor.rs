@@ -4,6 +4,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::{length, ReadAt, WriteAt, BLOCK, BLOCK_LEN};
+use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 
 /// A position in a medium. Reads of a few bytes, which is how such libraries read tables, are served from the
 /// block that was read last.
@@ -31,8 +32,7 @@ impl<M: ReadAt> Cursor<M> {
         if left == 0 {
             return Ok(&[]);
         }
-        let end = self.medium.size().min(start.saturating_add(BLOCK));
-        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(BLOCK_LEN);
+        let len = at_most(self.medium.size().saturating_sub(start), BLOCK_LEN);
         if self.held.as_ref().is_none_or(|(at, _)| *at != start) {
             let mut block = Box::new([0; BLOCK_LEN]);
             if let Some(part) = block.get_mut(..len) {
@@ -40,7 +40,7 @@ impl<M: ReadAt> Cursor<M> {
             }
             self.held = Some((start, block));
         }
-        let inside = usize::try_from(self.at - start).unwrap_or(BLOCK_LEN);
+        let inside = usize_from_u64(self.at - start);
         let held = self.held.as_ref().and_then(|(_, block)| block.get(inside..len));
         Ok(held.unwrap_or_default())
     }
@@ -53,7 +53,7 @@ impl<M: ReadAt> Read for Cursor<M> {
         if let Some((to, from)) = buf.get_mut(..take).zip(have.get(..take)) {
             to.copy_from_slice(from);
         }
-        self.at = self.at.saturating_add(u64::try_from(take).unwrap_or(0));
+        self.at = self.at.saturating_add(u64_from_usize(take));
         Ok(take)
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::{length, BLOCK, BLOCK_LEN};
+use crate::numbers::{at_most, usize_from_u64};
 
 /// SHA-256 over the edits: two builds that give the same digest on the same base give the same card.
 pub type EditsDigest = [u8; 32];
@@ -77,8 +78,9 @@ impl Edits {
     /// Lay the edits over `bytes`, which stand at `offset` (bytes) of the image.
     pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
         for (at, block) in self.range(offset, offset.saturating_add(length(bytes))) {
-            let skip = usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
-            let to = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
+            // `range` gives blocks that have bytes in common with these: both are less than the length of one of them.
+            let skip = usize_from_u64(offset.saturating_sub(at));
+            let to = usize_from_u64(at.saturating_sub(offset));
             let Some((from, to)) = block.get(skip..).zip(bytes.get_mut(to..)) else {
                 continue;
             };
@@ -107,7 +109,7 @@ impl Edits {
 
     fn bounded<'a>(&self, index: u64, block: &'a [u8; BLOCK_LEN]) -> (u64, &'a [u8]) {
         let offset = index.saturating_mul(BLOCK);
-        let take = usize::try_from(self.size.saturating_sub(offset).min(BLOCK)).unwrap_or(BLOCK_LEN);
+        let take = at_most(self.size.saturating_sub(offset), BLOCK_LEN);
         (offset, block.get(..take).unwrap_or_default())
     }
 }

@@ -3,18 +3,28 @@
 //!
 //! Nothing here knows what the bytes mean, and nothing here opens a file or a device.
 
+mod aligned;
 mod cursor;
 mod edited;
 mod edits;
+mod extents;
+mod fields;
 mod overlay;
+mod span;
 mod window;
 
 use std::io;
 
+use crate::numbers::u64_from_usize;
+
+pub use aligned::{AlignedBuf, ALIGN, ALIGN_BYTES};
 pub use cursor::Cursor;
 pub use edited::Edited;
 pub use edits::{Edits, EditsDigest};
+pub use extents::Extents;
+pub(crate) use fields::Fields;
 pub use overlay::Overlay;
+pub use span::Span;
 pub use window::Window;
 
 /// The unit in which edits are recorded, in bytes: the block size of every filesystem Ubuntu ships, and the
@@ -123,9 +133,8 @@ pub(crate) fn beyond(kind: io::ErrorKind, offset: u64, len: usize, size: u64) ->
 
 /// Whether `offset + len` lies within `size`, all in bytes.
 fn within(offset: u64, len: usize, size: u64) -> bool {
-    u64::try_from(len)
-        .ok()
-        .and_then(|len| offset.checked_add(len))
+    offset
+        .checked_add(u64_from_usize(len))
         .is_some_and(|end| end <= size)
 }
 
@@ -139,5 +148,5 @@ pub(crate) fn check_within(kind: io::ErrorKind, offset: u64, len: usize, size: u
 
 /// A slice's length in the type that offsets have.
 pub(crate) fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+    u64_from_usize(bytes.len())
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{PoisonError, RwLock};
 
 use super::{check_within, length, Edits, ReadAt, WriteAt, BLOCK, BLOCK_LEN};
+use crate::numbers::{at_most, usize_from_u64};
 
 /// Writes go into memory, block by block; reads see them over the medium beneath.
 pub struct Overlay<M> {
@@ -76,7 +77,7 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
                     .next()
                     .map_or(u64::MAX, |(next, _)| next.saturating_mul(BLOCK) - at),
             };
-            let take = usize::try_from(run).map_or(rest.len(), |run| run.min(rest.len()));
+            let take = at_most(run, rest.len());
             let (now, later) = rest.split_at_mut(take);
             match edited.and_then(|block| block.get(..take)) {
                 Some(block) => now.copy_from_slice(block),
@@ -124,14 +125,13 @@ impl<M: ReadAt> WriteAt for Overlay<M> {
 
 /// The block that holds byte `offset`, and where in it.
 fn position(offset: u64) -> (u64, usize) {
-    (offset / BLOCK, usize::try_from(offset % BLOCK).unwrap_or(0))
+    (offset / BLOCK, usize_from_u64(offset % BLOCK))
 }
 
 /// How much of block `index` exists on a medium of `size` bytes: the last block may be short, since Ubuntu's
 /// images are no multiple of 4096 bytes.
 fn block_length(index: u64, size: u64) -> usize {
-    let left = size.saturating_sub(index.saturating_mul(BLOCK));
-    usize::try_from(left.min(BLOCK)).unwrap_or(BLOCK_LEN)
+    at_most(size.saturating_sub(index.saturating_mul(BLOCK)), BLOCK_LEN)
 }
 
 #[cfg(test)]

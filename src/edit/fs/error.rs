@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use super::ext4::accept::Refusal;
-use super::ext4::superblock::BadSuperblock;
+use super::ext4::features::Refusal;
+use super::ext4::BadSuperblock;
 use super::fat::FatRefusal;
 use crate::edit::tree::{BadPath, CardPath, Volume};
 
@@ -82,9 +82,9 @@ pub enum FsError {
     #[error("the root directory of the boot filesystem has {free} free entries, and {needed} are needed")]
     NoEntries {
         /// Entries that are free.
-        free: u32,
+        free: usize,
         /// Entries that the plan needs.
-        needed: u32,
+        needed: usize,
     },
     /// Part of a path is no directory.
     #[error("{path} cannot be: in the {volume} filesystem, {at} is no directory")]

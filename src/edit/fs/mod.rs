@@ -4,20 +4,31 @@
 //! Nothing here opens a file or a device: a filesystem is a window of an overlay, and a failed edit leaves nothing
 //! but an overlay to throw away.
 
+mod allocated;
 mod error;
 pub mod ext4;
 pub mod fat;
+mod free_runs;
 
+use crate::edit::block::Span;
 use crate::edit::tree::{Access, CardPath, Node};
 
+pub use allocated::allocated;
 pub use error::FsError;
+
+/// Where the two filesystems of a card are in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeSpans {
+    pub boot: Span,
+    pub root: Span,
+}
 
 /// The largest content that a reader gives back whole, in bytes: nothing that is read of a base is larger, and a
 /// size that an image claims must not decide how much memory is taken.
 pub const READ_LIMIT: u64 = 64 << 20;
 
 /// A filesystem that planned nodes are written into.
-pub trait RootfsWriter: Sized {
+pub trait VolumeWriter: Sized {
     /// Write every node, in the order given, and finish.
     ///
     /// Room is checked first. After an error the filesystem beneath may be half written: it must be thrown away.

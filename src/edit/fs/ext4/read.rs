@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
-use super::accept::Refusal;
-use super::superblock::{METADATA_CSUM, OFFSET, RECOVER};
-use super::superblock_of;
+use super::features::{INCOMPAT_RECOVER, RO_COMPAT_METADATA_CSUM};
+use super::superblock::{Superblock, INCOMPAT_AT};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::{FsError, Kind, Stat, VolumeReader, MOST_NAMES};
 use crate::edit::tree::{Access, CardPath, Volume};
@@ -50,7 +49,7 @@ impl<M: ReadAt> Ext4Read for Source<M> {
         self.medium.read_exact_at(start_byte, dst)?;
         if self.journal == Journal::PassedOver {
             // As if it had been unmounted: the library then looks into no journal.
-            let at = INCOMPAT
+            let at = INCOMPAT_AT
                 .checked_sub(start_byte)
                 .and_then(|at| usize::try_from(at).ok());
             if let Some(byte) = at.and_then(|at| dst.get_mut(at)) {
@@ -61,10 +60,7 @@ impl<M: ReadAt> Ext4Read for Source<M> {
     }
 }
 
-/// Where the lowest byte of `s_feature_incompat` is, in bytes from the start of the filesystem.
-const INCOMPAT: u64 = OFFSET + 0x60;
-
-/// [`RECOVER`] in that byte.
+/// [`INCOMPAT_RECOVER`] in the lowest byte of its field.
 const RECOVER_LOW: u8 = 0x4;
 
 impl Ext4Reader {
@@ -73,14 +69,8 @@ impl Ext4Reader {
     /// # Errors
     /// [`FsError::Superblock`], [`FsError::Ext4Refused`] where it is larger than `medium`, and what the library says.
     pub fn open<M: ReadAt + 'static>(medium: M) -> Result<Self, FsError> {
-        let superblock = superblock_of(&medium)?;
-        let filesystem = u128::from(superblock.blocks) * u128::from(superblock.block_size);
-        if filesystem > u128::from(medium.size()) {
-            return Err(FsError::Ext4Refused(Refusal::LargerThanPartition {
-                filesystem,
-                partition: medium.size(),
-            }));
-        }
+        let superblock = Superblock::read(&medium)?;
+        superblock.check_size(medium.size())?;
         let medium = Arc::new(medium);
         let load = |journal| {
             let medium = Arc::clone(&medium);
@@ -88,7 +78,8 @@ impl Ext4Reader {
         };
         // The library replays journals with checksums, which only filesystems with checksums have; only those have one
         // of the superblock, too, which a changed bit would not fit.
-        let may_pass = superblock.incompat & RECOVER != 0 && superblock.ro_compat & METADATA_CSUM == 0;
+        let may_pass =
+            superblock.has_incompat(INCOMPAT_RECOVER) && !superblock.has_ro_compat(RO_COMPAT_METADATA_CSUM);
         let (ext4, journal) = match load(Journal::Read) {
             Err(_) if may_pass => (load(Journal::PassedOver), Journal::PassedOver),
             loaded => (loaded, Journal::Read),

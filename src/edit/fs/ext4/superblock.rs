@@ -1,31 +1,86 @@
-//! The ext4 superblock under the kernel's names. Offsets are those of the kernel's
-//! `Documentation/filesystems/ext4/super.rst`. It reads fields; what they mean for an edit, [`super::accept`] says.
+//! The ext4 superblock under the kernel's names: the only code that knows where its fields are. Offsets are those of
+//! the kernel's `Documentation/filesystems/ext4/super.rst`. What the values mean for an edit, [`super::features`] says.
+
+use std::io;
+
+use super::crc32c;
+use super::features::{COMPAT_HAS_JOURNAL, INCOMPAT_64BIT, INCOMPAT_EXTENTS, INCOMPAT_FLEX_BG};
+use crate::edit::block::{Fields, ReadAt};
+use crate::edit::fs::FsError;
+use crate::edit::tree::Volume;
 
 /// Where the superblock starts, in bytes from the start of the filesystem.
-pub const OFFSET: u64 = 1024;
+pub(crate) const OFFSET: u64 = 1024;
 
 /// Bytes of a superblock.
-pub const LEN: usize = 1024;
+const LEN: usize = 1024;
 
+/// Where it ends, in bytes from the start of the filesystem.
+pub(crate) const END: u64 = 2048;
+
+/// `s_magic`, and where it is.
 const MAGIC: u16 = 0xEF53;
+const MAGIC_AT: usize = 0x38;
 
-/// The bit of `s_feature_incompat` that makes numbers of blocks 64 bits wide.
-const BIT64: u32 = 0x80;
+/// Where the lowest byte of `s_feature_incompat` is, in bytes from the start of the filesystem.
+pub(super) const INCOMPAT_AT: u64 = OFFSET + 0x60;
 
-/// `INCOMPAT_RECOVER`: it was not unmounted, and its journal is to be replayed.
-pub const RECOVER: u32 = 0x4;
+/// What tells the ext family from other filesystems, and its members apart. Any revision has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// `s_feature_compat`.
+    compat: u32,
+    /// `s_feature_incompat`.
+    incompat: u32,
+    /// `s_volume_name`.
+    pub(crate) label: String,
+}
 
-/// `RO_COMPAT_METADATA_CSUM`: all metadata has a CRC-32C.
-pub const METADATA_CSUM: u32 = 0x400;
+impl Identity {
+    /// Of the filesystem that begins with `bytes`.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let fields = Fields(bytes.get(1024..2048)?);
+        if fields.u16(MAGIC_AT)? != MAGIC {
+            return None;
+        }
+        Some(Self {
+            compat: fields.u32(0x5C)?,
+            incompat: fields.u32(0x60)?,
+            label: fields.text(0x78, 16)?,
+        })
+    }
 
-/// What an editor must know of a filesystem.
+    /// The name that blkid has for it: extents and `flex_bg` made ext4, a journal made ext3.
+    pub(crate) fn format(&self) -> &'static str {
+        if self.incompat & (INCOMPAT_EXTENTS | INCOMPAT_FLEX_BG) != 0 {
+            "ext4"
+        } else if self.compat & COMPAT_HAS_JOURNAL != 0 {
+            "ext3"
+        } else {
+            "ext2"
+        }
+    }
+}
+
+/// Whether `volume` bears the magic number of an ext4, in whatever state that is.
+pub(crate) fn has_magic(volume: &impl ReadAt) -> io::Result<bool> {
+    let at = OFFSET.saturating_add(0x38);
+    if volume.size() < at.saturating_add(2) {
+        return Ok(false);
+    }
+    let mut magic = [0; 2];
+    volume.read_exact_at(at, &mut magic)?;
+    Ok(u16::from_le_bytes(magic) == MAGIC)
+}
+
+/// A superblock whose magic number, block size and revision are those of an ext4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// Bytes per block.
+    /// Bytes per block: a power of two from 1 KiB to 64 KiB.
     pub block_size: u32,
-    /// `s_blocks_count`: blocks of the filesystem.
+    /// `s_blocks_count`.
     pub blocks: u64,
-    /// `s_free_blocks_count`: those that no file has, the ones reserved for root among them.
+    /// `s_free_blocks_count`: blocks that no file has, including those reserved for root.
     pub free_blocks: u64,
     /// `s_inodes_count`.
     pub inodes: u32,
@@ -33,30 +88,50 @@ pub struct Superblock {
     pub free_inodes: u32,
     /// `s_inode_size`, in bytes.
     pub inode_size: u16,
+    /// `s_first_data_block`.
+    pub(super) first_data_block: u32,
+    /// `s_blocks_per_group`.
+    pub(super) blocks_per_group: u32,
+    /// `s_inodes_per_group`.
+    pub(super) inodes_per_group: u32,
+    /// `s_desc_size`, in bytes; it counts only with `INCOMPAT_64BIT`.
+    pub(super) desc_size: u16,
+    /// `s_reserved_gdt_blocks`.
+    pub(super) reserved_gdt_blocks: u16,
+    /// `s_backup_bgs`: the groups with backups, with `COMPAT_SPARSE_SUPER2`.
+    pub(super) backup_bgs: [u32; 2],
     /// `s_state`.
-    pub state: u16,
+    pub(super) state: u16,
     /// `s_error_count`.
-    pub error_count: u32,
+    pub(super) error_count: u32,
     /// `s_last_orphan`.
-    pub last_orphan: u32,
+    pub(super) last_orphan: u32,
     /// `s_feature_compat`.
-    pub compat: u32,
+    pub(super) compat: u32,
     /// `s_feature_incompat`.
-    pub incompat: u32,
+    pub(super) incompat: u32,
     /// `s_feature_ro_compat`.
-    pub ro_compat: u32,
-    /// `s_volume_name`.
-    pub label: String,
+    pub(super) ro_compat: u32,
+    /// `s_uuid`.
+    pub(super) uuid: [u8; 16],
+    /// `s_checksum_type`.
+    pub(super) checksum_type: u8,
+    /// `s_checksum_seed`.
+    pub(super) checksum_seed: u32,
+    /// `s_checksum`.
+    pub(super) checksum: u32,
+    /// What `s_checksum` should be: the CRC-32C of the bytes before it.
+    pub(super) computed_checksum: u32,
     /// `s_wtime`: the last write, in seconds since 1970.
     pub written: u64,
     /// `s_mkfs_time`: when the filesystem was made, in seconds since 1970.
     pub made: u64,
 }
 
-/// Why bytes are no superblock.
+/// Why bytes are not a superblock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSuperblock {
-    /// There are too few of them.
+    /// There are too few bytes.
     #[error("it has {0} bytes of {LEN}")]
     Short(usize),
     /// `s_magic` is another.
@@ -71,103 +146,133 @@ pub enum BadSuperblock {
 }
 
 impl Superblock {
+    /// Read the superblock of the filesystem on `medium`.
+    pub fn read(medium: &impl ReadAt) -> Result<Self, FsError> {
+        let mut bytes = [0; LEN];
+        medium
+            .read_exact_at(OFFSET, &mut bytes)
+            .map_err(|source| FsError::Io {
+                volume: Volume::Root,
+                offset: OFFSET,
+                source,
+            })?;
+        Self::parse(&bytes).map_err(FsError::Superblock)
+    }
+
     /// Read the fields of `bytes`, which start at [`OFFSET`] of the filesystem.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BadSuperblock> {
-        let Some(bytes) = bytes.first_chunk::<LEN>() else {
-            return Err(BadSuperblock::Short(bytes.len()));
-        };
-        let magic = u16_at(bytes, 0x38);
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, BadSuperblock> {
+        let short = BadSuperblock::Short(bytes.len());
+        let bytes = bytes.get(..LEN).ok_or(short.clone())?;
+        let fields = Fields(bytes);
+        let u8_at = |at| fields.u8(at).ok_or(short.clone());
+        let u16_at = |at| fields.u16(at).ok_or(short.clone());
+        let u32_at = |at| fields.u32(at).ok_or(short.clone());
+
+        let magic = u16_at(MAGIC_AT)?;
         if magic != MAGIC {
             return Err(BadSuperblock::Magic(magic));
         }
-        let log = u32_at(bytes, 0x18);
+        let log = u32_at(0x18)?;
         let block_size = 1024_u32
             .checked_shl(log)
             .filter(|_| log <= 6)
             .ok_or(BadSuperblock::BlockSize(log))?;
-        let revision = u32_at(bytes, 0x4C);
+        let revision = u32_at(0x4C)?;
         if revision == 0 {
             return Err(BadSuperblock::Revision(revision));
         }
-        let incompat = u32_at(bytes, 0x60);
-        let wide = incompat & BIT64 != 0;
-        let high = |at| {
-            if wide {
-                u64::from(u32_at(bytes, at)) << 32
+        let incompat = u32_at(0x60)?;
+        let wide = |low, high| {
+            let upper = if incompat & INCOMPAT_64BIT != 0 {
+                u32_at(high)?
             } else {
                 0
-            }
+            };
+            Ok(u64::from(upper) << 32 | u64::from(u32_at(low)?))
         };
-        let time = |low, high: usize| {
-            let high = bytes.get(high).copied().unwrap_or(0);
-            u64::from(u32_at(bytes, low)) | u64::from(high) << 32
-        };
+        let time = |low, high| Ok(u64::from(u8_at(high)?) << 32 | u64::from(u32_at(low)?));
         Ok(Self {
             block_size,
-            blocks: u64::from(u32_at(bytes, 0x4)) | high(0x150),
-            free_blocks: u64::from(u32_at(bytes, 0xC)) | high(0x158),
-            inodes: u32_at(bytes, 0x0),
-            free_inodes: u32_at(bytes, 0x10),
-            inode_size: u16_at(bytes, 0x58),
-            state: u16_at(bytes, 0x3A),
-            error_count: u32_at(bytes, 0x194),
-            last_orphan: u32_at(bytes, 0xE8),
-            compat: u32_at(bytes, 0x5C),
+            blocks: wide(0x4, 0x150)?,
+            free_blocks: wide(0xC, 0x158)?,
+            inodes: u32_at(0x0)?,
+            free_inodes: u32_at(0x10)?,
+            inode_size: u16_at(0x58)?,
+            first_data_block: u32_at(0x14)?,
+            blocks_per_group: u32_at(0x20)?,
+            inodes_per_group: u32_at(0x28)?,
+            desc_size: u16_at(0xFE)?,
+            reserved_gdt_blocks: u16_at(0xCE)?,
+            backup_bgs: [u32_at(0x24C)?, u32_at(0x250)?],
+            state: u16_at(0x3A)?,
+            error_count: u32_at(0x194)?,
+            last_orphan: u32_at(0xE8)?,
+            compat: u32_at(0x5C)?,
             incompat,
-            ro_compat: u32_at(bytes, 0x64),
-            label: label_of(bytes),
-            written: time(0x30, 0x274),
-            made: time(0x108, 0x276),
+            ro_compat: u32_at(0x64)?,
+            uuid: fields.array(0x68).ok_or(short.clone())?,
+            checksum_type: u8_at(0x175)?,
+            checksum_seed: u32_at(0x270)?,
+            checksum: u32_at(0x3FC)?,
+            computed_checksum: crc32c(u32::MAX, bytes.get(..0x3FC).unwrap_or_default()),
+            written: time(0x30, 0x274)?,
+            made: time(0x108, 0x276)?,
         })
+    }
+
+    /// Bytes of the filesystem. Both factors come from the image, so that the product may exceed 64 bits.
+    pub(super) fn size(&self) -> u128 {
+        u128::from(self.blocks) * u128::from(self.block_size)
+    }
+
+    pub(super) fn has_compat(&self, features: u32) -> bool {
+        self.compat & features != 0
+    }
+
+    pub(super) fn has_incompat(&self, features: u32) -> bool {
+        self.incompat & features != 0
+    }
+
+    pub(super) fn has_ro_compat(&self, features: u32) -> bool {
+        self.ro_compat & features != 0
     }
 }
 
-/// The label in `bytes`, the start of a superblock, where they are one.
-pub(crate) fn label(bytes: &[u8]) -> Option<String> {
-    let bytes = bytes.first_chunk::<LEN>()?;
-    (u16_at(bytes, 0x38) == MAGIC).then(|| label_of(bytes))
-}
-
-fn label_of(bytes: &[u8; LEN]) -> String {
-    let raw = bytes.get(0x78..0x88).unwrap_or_default();
-    let end = raw.iter().position(|byte| *byte == 0).unwrap_or(raw.len());
-    String::from_utf8_lossy(raw.get(..end).unwrap_or_default()).into_owned()
-}
-
-fn u16_at(bytes: &[u8; LEN], at: usize) -> u16 {
-    bytes
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .map_or(0, u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8; LEN], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .map_or(0, u32::from_le_bytes)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    /// The least that is a superblock.
+    pub(in crate::edit::fs::ext4) fn minimal() -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[0x38..0x3A].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[0x4C] = 1;
+        bytes
+    }
+
     #[test]
-    fn what_is_no_superblock_is_said_to_be_none() {
+    fn each_wrong_field_has_its_own_error() {
         assert_eq!(Superblock::parse(&[0; 5]), Err(BadSuperblock::Short(5)));
         let mut bytes = [0; LEN];
         assert_eq!(Superblock::parse(&bytes), Err(BadSuperblock::Magic(0)));
         bytes[0x38..0x3A].copy_from_slice(&MAGIC.to_le_bytes());
         assert_eq!(Superblock::parse(&bytes), Err(BadSuperblock::Revision(0)));
-        bytes[0x4C] = 1;
-        bytes[0x78..0x80].copy_from_slice(b"writable");
-        assert_eq!(Superblock::parse(&bytes).unwrap().label, "writable");
-        assert_eq!(label(&bytes).as_deref(), Some("writable"));
+        bytes = minimal();
+        assert!(Superblock::parse(&bytes).is_ok());
         for log in [7, 31, 32, u32::MAX] {
             bytes[0x18..0x1C].copy_from_slice(&log.to_le_bytes());
             assert_eq!(Superblock::parse(&bytes), Err(BadSuperblock::BlockSize(log)));
         }
+    }
+
+    #[test]
+    fn any_revision_has_a_label() {
+        let mut bytes = vec![0; 2048];
+        assert_eq!(Identity::parse(&bytes), None);
+        bytes[1024 + 0x38..1024 + 0x3A].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[1024 + 0x78..1024 + 0x80].copy_from_slice(b"writable");
+        let identity = Identity::parse(&bytes).unwrap();
+        assert_eq!((identity.label.as_str(), identity.format()), ("writable", "ext2"));
+        assert_eq!(Identity::parse(&bytes[..1100]), None);
     }
 }

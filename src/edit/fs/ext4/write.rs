@@ -1,6 +1,6 @@
 //! Planned nodes into ext4, by `rust-fs-ext4`, within the limits that this library was found to have.
 //!
-//! * It opens filesystems that it does not keep whole: [`super::accept`] decides first.
+//! * It opens filesystems that it does not keep whole: [`super::features`] decides first.
 //! * It cannot write into block-mapped inodes, and replacing a content in place needs one contiguous run: a file is
 //!   always removed and made anew, which also keeps the other names of a hard link what they were.
 //! * It plans with the group counters of the moment it was opened, so that space freed since is not found: on "full"
@@ -16,12 +16,13 @@ use fs_ext4::block_io::BlockDevice;
 use fs_ext4::Filesystem;
 
 use super::device::{Device, Frozen};
+use super::space;
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
-use super::{room, superblock_of};
 use crate::edit::block::WriteAt;
-use crate::edit::fs::{FsError, RootfsWriter};
+use crate::edit::fs::{FsError, VolumeWriter};
 use crate::edit::tree::{Access, CardPath, Node, Volume};
+use crate::numbers::usize_from_u32;
 
 /// Bytes of one write: below any journal's limit, and what an xz block of Ubuntu's images has.
 const PIECE: usize = 1 << 20;
@@ -50,7 +51,7 @@ impl Ext4Writer {
     /// # Errors
     /// [`FsError::Ext4Refused`] with the reason, [`FsError::Superblock`] and [`FsError::Io`].
     pub fn open<M: WriteAt + 'static>(medium: M, time: u32) -> Result<Self, FsError> {
-        let superblock = superblock_of(&medium)?;
+        let superblock = Superblock::read(&medium)?;
         superblock.check(medium.size())?;
         Ok(Self {
             device: Arc::new(Device(medium)),
@@ -168,14 +169,14 @@ enum Change {
     Nothing,
 }
 
-impl RootfsWriter for Ext4Writer {
+impl VolumeWriter for Ext4Writer {
     fn apply(mut self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
         let block_size = self.superblock.block_size;
         for (path, node) in nodes {
             acceptable(path, node, block_size)?;
         }
         let superblock = self.superblock.clone();
-        self.with(|_, fs| room::check(fs, &superblock, nodes))?;
+        self.with(|_, fs| space::check(fs, &superblock, nodes))?;
         for (path, node) in nodes {
             self.put(path, node)?;
         }
@@ -200,10 +201,7 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
     }
     if let Node::Symlink { target } = node {
         // The target and a NUL have one block, and Linux follows no more than PATH_MAX.
-        let most = usize::try_from(block_size)
-            .unwrap_or(4096)
-            .min(4096)
-            .saturating_sub(1);
+        let most = usize_from_u32(block_size).min(4096).saturating_sub(1);
         if target.is_empty() || target.len() > most {
             return Err(FsError::LinkTarget {
                 path: path.clone(),

@@ -3,11 +3,11 @@
 
 use super::damaged;
 use super::volume::{FatVolume, RootDir};
-use crate::edit::block::ReadAt;
+use crate::edit::block::{Fields, ReadAt};
 use crate::edit::fs::FsError;
+use crate::numbers::{at_most, usize_from_u64};
 
-/// Bytes of an entry.
-pub(super) const ENTRY: usize = 32;
+pub(super) use super::boot_sector::DIR_ENTRY as ENTRY;
 
 /// Bytes that a directory may have (specification: 65,536 entries).
 pub(super) const MOST_BYTES: usize = 65_536 * ENTRY;
@@ -32,6 +32,20 @@ pub(super) struct DirEntry {
 }
 
 impl DirEntry {
+    /// The entry in `raw`, which `long` precedes.
+    fn parse(raw: &[u8; ENTRY], long: LongName) -> Option<Self> {
+        let fields = Fields(raw);
+        let short = short_name(raw);
+        Some(Self {
+            name: long.finish(raw).unwrap_or_else(|| cased(raw, &short)),
+            short,
+            is_dir: fields.u8(11)? & DIRECTORY != 0,
+            first: u32::from(fields.u16(20)?) << 16 | u32::from(fields.u16(26)?),
+            size: fields.u32(28)?,
+            modified: (fields.u16(24)?, fields.u16(22)?),
+        })
+    }
+
     /// Whether `name` means this entry: FAT keeps the case of names and ignores it.
     pub(super) fn is_called(&self, name: &str) -> bool {
         same_name(&self.name, name) || self.short.eq_ignore_ascii_case(name)
@@ -56,13 +70,13 @@ pub(super) enum Dir {
 pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec<u8>, FsError> {
     let first = match (dir, volume.root) {
         (Dir::Root, RootDir::Fixed { start, size }) => {
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0).min(MOST_BYTES)];
+            let mut bytes = vec![0; at_most(size, MOST_BYTES)];
             volume.bytes(start, &mut bytes)?;
             return Ok(bytes);
         }
         (Dir::Root, RootDir::Chain(first)) | (Dir::At(first), _) => first,
     };
-    let cluster_size = usize::try_from(volume.cluster_size).unwrap_or(MOST_BYTES);
+    let cluster_size = usize_from_u64(volume.cluster_size);
     let mut bytes = Vec::new();
     for cluster in volume.chain(first) {
         let cluster = cluster?;
@@ -82,29 +96,15 @@ pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec
 pub(super) fn entries(bytes: &[u8]) -> Vec<DirEntry> {
     let mut found = Vec::new();
     let mut long = LongName::default();
-    for raw in bytes.chunks_exact(ENTRY) {
-        let Some(raw) = raw.first_chunk::<ENTRY>() else {
-            break;
-        };
+    for raw in bytes.as_chunks().0 {
         match (raw[0], raw[11]) {
             (0, _) => break,
             (0xE5, _) => long = LongName::default(),
             (_, attributes) if attributes & 0x3F == LONG_NAME => long.add(raw),
             (_, attributes) if attributes & VOLUME_ID != 0 => long = LongName::default(),
             (b'.', _) => {}
-            (_, attributes) => {
-                let short = short_name(raw);
-                let name = std::mem::take(&mut long)
-                    .finish(raw)
-                    .unwrap_or_else(|| cased(raw, &short));
-                found.push(DirEntry {
-                    name,
-                    short,
-                    is_dir: attributes & DIRECTORY != 0,
-                    first: u32::from(u16_at(raw, 20)) << 16 | u32::from(u16_at(raw, 26)),
-                    size: u32::from(u16_at(raw, 30)) << 16 | u32::from(u16_at(raw, 28)),
-                    modified: (u16_at(raw, 24), u16_at(raw, 22)),
-                });
+            _ => {
+                found.extend(DirEntry::parse(raw, std::mem::take(&mut long)));
             }
         }
     }
@@ -143,11 +143,8 @@ impl LongName {
             *self = Self::default();
             return;
         }
-        let ranges = [(1, 5), (14, 6), (28, 2)];
-        let part = ranges
-            .iter()
-            .flat_map(|(from, count)| (0..*count).map(move |nth| u16_at(raw, from + 2 * nth)));
-        let mut units: Vec<u16> = part.collect();
+        let places = (1..11).chain(14..26).chain(28..32).step_by(2);
+        let mut units: Vec<u16> = places.filter_map(|at| Fields(raw).u16(at)).collect();
         units.append(&mut self.units);
         self.units = units;
         self.next = number - 1;
@@ -218,11 +215,4 @@ fn cased(raw: &[u8; ENTRY], short: &str) -> String {
     } else {
         format!("{stem}.{extension}")
     }
-}
-
-fn u16_at(raw: &[u8; ENTRY], at: usize) -> u16 {
-    raw.get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .map_or(0, u16::from_le_bytes)
 }

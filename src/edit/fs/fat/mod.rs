@@ -1,7 +1,9 @@
 //! Files on the FAT that the Pi's firmware reads: written by `fatfs` within the limits found in it, read back by
 //! code of our own.
 
+pub(crate) mod boot_sector;
 mod dir;
+mod free;
 mod read;
 mod time;
 mod volume;
@@ -9,6 +11,7 @@ mod write;
 
 use crate::edit::tree::Volume;
 
+pub(super) use free::free_space;
 pub use read::FatReader;
 pub use write::FatWriter;
 

@@ -7,6 +7,7 @@ use super::{damaged, FatRefusal};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::{FsError, Kind, Stat, VolumeReader};
 use crate::edit::tree::{CardPath, Volume};
+use crate::numbers::{usize_from_u32, usize_from_u64};
 
 /// A FAT16 or FAT32, read only.
 #[derive(Debug)]
@@ -126,10 +127,10 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
             return Ok(Some(Vec::new()));
         }
         // What follows the last cluster that is needed is not looked at.
-        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
-        let cluster = usize::try_from(self.volume.cluster_size).unwrap_or(0);
+        let mut content = vec![0; usize_from_u32(entry.size)];
+        let cluster = usize_from_u64(self.volume.cluster_size);
         let mut chain = self.volume.chain(entry.first);
-        for part in content.chunks_mut(cluster.max(1)) {
+        for part in content.chunks_mut(cluster) {
             let number = chain
                 .next()
                 .ok_or_else(|| damaged(format!("{path} has {size} bytes, more than its clusters")))??;

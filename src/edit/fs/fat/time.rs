@@ -3,6 +3,8 @@
 
 use fatfs::{Date, DateTime, Time, TimeProvider};
 
+use crate::numbers::u16_from_i64;
+
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
@@ -16,17 +18,16 @@ impl Frozen {
         let time = i64::from(time).max(days_before(1980, 1, 1) * DAY);
         let (year, month, day) = date(time.div_euclid(DAY));
         let second = time.rem_euclid(DAY);
-        let small = |number: i64| u16::try_from(number).unwrap_or(0);
         Self(DateTime {
             date: Date {
-                year: small(year),
-                month: small(month),
-                day: small(day),
+                year: u16_from_i64(year),
+                month: u16_from_i64(month),
+                day: u16_from_i64(day),
             },
             time: Time {
-                hour: small(second / 3600),
-                min: small(second / 60 % 60),
-                sec: small(second % 60),
+                hour: u16_from_i64(second / 3600),
+                min: u16_from_i64(second / 60 % 60),
+                sec: u16_from_i64(second % 60),
                 millis: 0,
             },
         })

@@ -1,32 +1,21 @@
-//! The shape of a FAT16 or FAT32 and its table: Microsoft's "FAT32 File System Specification" 1.03, by its names.
+//! A FAT16 or FAT32 and its table, for reading. It must never write.
 //!
-//! Reads only. Every number is checked against the partition, and every chain of clusters has an end: a table that
-//! leads in a circle is an error, not an endless loop.
+//! Every number is checked against the partition, and every chain of clusters has an end: a table that leads in a circle
+//! is an error, not an endless loop.
 
 use std::cell::RefCell;
 use std::io;
 
+use super::boot_sector::{self, BootSector, Width, FIRST_CLUSTER};
 use super::{damaged, FatRefusal};
-use crate::edit::block::ReadAt;
+use crate::edit::block::{Fields, ReadAt};
 use crate::edit::fs::FsError;
 use crate::edit::tree::Volume;
-
-/// Fewer clusters make a FAT12, fewer than the second a FAT16 (specification, "FAT Type Determination").
-const LEAST_FAT16: u32 = 4085;
-const LEAST_FAT32: u32 = 65_525;
-
-/// Clusters are numbered from here.
-const FIRST_CLUSTER: u32 = 2;
+use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 
 /// Bytes of the table that are read at once.
 const PAGE: u64 = 4096;
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    Fat16,
-    Fat32,
-}
+const PAGE_LEN: usize = 4096;
 
 /// What one entry of the table says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,78 +55,46 @@ pub(super) struct FatVolume<M> {
     page: RefCell<Option<(u64, Vec<u8>)>>,
 }
 
-/// The fields of a boot sector that matter.
-struct BootSector {
-    sector: u64,
-    per_cluster: u64,
-    reserved: u64,
-    fats: u64,
-    root_entries: u64,
-    sectors: u64,
-    fat_sectors: u64,
-    root_cluster: u32,
-    info_sector: u64,
-    flags: u8,
-    wide: bool,
-}
-
 impl<M: ReadAt> FatVolume<M> {
     /// The FAT on `medium`.
     pub(super) fn open(medium: M) -> Result<Self, FsError> {
-        let mut head = [0; 512];
+        let mut head = [0; boot_sector::LEN];
         medium
             .read_exact_at(0, &mut head)
             .map_err(|source| at(0, source))?;
         let boot = BootSector::parse(&head).map_err(FatRefusal::BootSector)?;
-        let bytes = boot.sectors.saturating_mul(boot.sector);
-        if bytes > medium.size() {
+        check_fields(&boot).map_err(FatRefusal::BootSector)?;
+        if boot.size() > medium.size() {
             return Err(FatRefusal::LargerThanPartition {
-                filesystem: bytes,
+                filesystem: boot.size(),
                 partition: medium.size(),
             }
             .into());
         }
-        let root_sectors = boot.root_entries.saturating_mul(32).div_ceil(boot.sector);
-        let root_start = boot
-            .fats
-            .saturating_mul(boot.fat_sectors)
-            .saturating_add(boot.reserved);
-        let data = root_start.saturating_add(root_sectors);
-        let clusters = boot.sectors.saturating_sub(data) / boot.per_cluster;
-        let clusters =
-            u32::try_from(clusters).map_err(|_| FatRefusal::BootSector("it has too many clusters"))?;
-        let width = match clusters {
-            0..LEAST_FAT16 => return Err(FatRefusal::Fat12 { clusters }.into()),
-            LEAST_FAT16..LEAST_FAT32 => Width::Fat16,
-            _ => Width::Fat32,
-        };
-        if (width == Width::Fat32) != boot.wide {
-            return Err(FatRefusal::BootSector("its number of clusters fits neither FAT16 nor FAT32").into());
+        let (width, clusters) = (boot.width(), boot.clusters());
+        if width == Width::Fat12 {
+            return Err(FatRefusal::Fat12 { clusters }.into());
         }
-        let entry = if boot.wide { 4 } else { 2 };
-        let entries = u64::from(clusters).saturating_add(u64::from(FIRST_CLUSTER));
-        if boot.fat_sectors.saturating_mul(boot.sector) < entries.saturating_mul(entry) {
-            return Err(FatRefusal::BootSector("its table is too small for its clusters").into());
-        }
+        boot.check_width().map_err(FatRefusal::BootSector)?;
         let mut volume = Self {
             medium,
             width,
             root: RootDir::Chain(boot.root_cluster),
-            cluster_size: boot.per_cluster.saturating_mul(boot.sector),
+            cluster_size: boot.cluster_size(),
             clusters,
             free_count: None,
             next_free: FIRST_CLUSTER,
-            dirty: boot.flags & 3 != 0,
-            table: boot.reserved.saturating_mul(boot.sector),
-            data: data.saturating_mul(boot.sector),
+            dirty: boot.is_dirty(),
+            table: boot.table_start(),
+            data: boot.data_start(),
             page: RefCell::new(None),
         };
-        if boot.wide {
-            volume.read_info(boot.info_sector.saturating_mul(boot.sector))?;
+        if boot.has_fat32_fields {
+            volume.read_info(u64::from(boot.info_sector) * boot.bytes_per_sector)?;
         } else {
             volume.root = RootDir::Fixed {
-                start: root_start.saturating_mul(boot.sector),
-                size: root_sectors.saturating_mul(boot.sector),
+                start: boot.root_start(),
+                size: boot.root_size(),
             };
         }
         Ok(volume)
@@ -147,10 +104,11 @@ impl<M: ReadAt> FatVolume<M> {
     fn read_info(&mut self, offset: u64) -> Result<(), FsError> {
         let mut info = [0; 512];
         self.bytes(offset, &mut info)?;
-        if u32_at(&info, 0) != 0x4161_5252 || u32_at(&info, 484) != 0x6141_7272 {
+        let info = Fields(&info);
+        let hints = info.u32(488).zip(info.u32(492));
+        let (true, true, Some((free, next))) = (info.has(0, b"RRaA"), info.has(484, b"rrAa"), hints) else {
             return Err(FatRefusal::BootSector("its FSInfo sector has no signature").into());
-        }
-        let (free, next) = (u32_at(&info, 488), u32_at(&info, 492));
+        };
         self.free_count = (free <= self.clusters).then_some(free);
         if self.has(next) {
             self.next_free = next;
@@ -180,21 +138,13 @@ impl<M: ReadAt> FatVolume<M> {
 
     /// What the table says about `cluster`, which there is.
     pub(super) fn link(&self, cluster: u32) -> Result<Link, FsError> {
-        let raw = match self.width {
-            Width::Fat16 => {
-                let raw: [u8; 2] = self.entry(u64::from(cluster).saturating_mul(2))?;
-                u32::from(u16::from_le_bytes(raw))
-            }
-            Width::Fat32 => {
-                let raw: [u8; 4] = self.entry(u64::from(cluster).saturating_mul(4))?;
-                // The upper four bits are reserved.
-                u32::from_le_bytes(raw) & 0x0FFF_FFFF
-            }
-        };
-        let end = if self.width == Width::Fat16 {
-            0xFFF8
+        let (raw, end) = if self.width == Width::Fat32 {
+            let raw = self.entry(u64::from(cluster).saturating_mul(4))?;
+            // The upper four bits are reserved.
+            (u32::from_le_bytes(raw) & 0x0FFF_FFFF, 0x0FFF_FFF8)
         } else {
-            0x0FFF_FFF8
+            let raw = self.entry(u64::from(cluster).saturating_mul(2))?;
+            (u32::from(u16::from_le_bytes(raw)), 0xFFF8)
         };
         match raw {
             0 => Ok(Link::Free),
@@ -211,12 +161,12 @@ impl<M: ReadAt> FatVolume<M> {
         let start = offset - offset % PAGE;
         let mut held = self.page.borrow_mut();
         if held.as_ref().is_none_or(|(at, _)| *at != start) {
-            let len = self.medium.size().saturating_sub(start).min(PAGE);
-            let mut page = vec![0; usize::try_from(len).unwrap_or(0)];
+            let len = at_most(self.medium.size().saturating_sub(start), PAGE_LEN);
+            let mut page = vec![0; len];
             self.bytes(start, &mut page)?;
             *held = Some((start, page));
         }
-        let inside = usize::try_from(offset - start).unwrap_or(usize::MAX);
+        let inside = usize_from_u64(offset - start);
         let page = held.as_ref().and_then(|(_, page)| page.get(inside..));
         page.and_then(<[u8]>::first_chunk)
             .copied()
@@ -236,11 +186,11 @@ impl<M: ReadAt> FatVolume<M> {
     }
 
     /// Free clusters in the order in which they are taken, at most `most`.
-    pub(super) fn free_clusters(&self, most: usize) -> Result<Vec<u32>, FsError> {
+    pub(super) fn free_clusters(&self, most: u64) -> Result<Vec<u32>, FsError> {
         let last = self.clusters.saturating_add(FIRST_CLUSTER);
         let mut free = Vec::new();
         for cluster in (self.next_free..last).chain(FIRST_CLUSTER..self.next_free) {
-            if free.len() >= most {
+            if u64_from_usize(free.len()) >= most {
                 break;
             }
             if self.link(cluster)? == Link::Free {
@@ -300,64 +250,25 @@ impl<M: ReadAt> Iterator for Chain<'_, M> {
     }
 }
 
-impl BootSector {
-    fn parse(bytes: &[u8; 512]) -> Result<Self, &'static str> {
-        if bytes.get(510..) != Some(&[0x55, 0xAA]) {
-            return Err("its first sector does not end in 55 aa");
-        }
-        let sector = u64::from(u16_at(bytes, 11));
-        if !matches!(sector, 512 | 1024 | 2048 | 4096) {
-            return Err("its sectors have an impossible size");
-        }
-        let per_cluster = bytes.get(13).copied().unwrap_or(0);
-        if !per_cluster.is_power_of_two() {
-            return Err("its clusters have an impossible size");
-        }
-        let (reserved, fats) = (u16_at(bytes, 14), bytes.get(16).copied().unwrap_or(0));
-        if reserved == 0 || !(1..=2).contains(&fats) {
-            return Err("it has no reserved sector or no table");
-        }
-        let small = u16_at(bytes, 19);
-        let sectors = if small == 0 {
-            u32_at(bytes, 32)
-        } else {
-            u32::from(small)
+/// What is wrong with the fields, for a filesystem that is to be read and edited.
+fn check_fields(boot: &BootSector) -> Result<(), &'static str> {
+    if !boot.has_fat32_fields {
+        return match boot.root_entries {
+            0 => Err("it has no root directory"),
+            _ => Ok(()),
         };
-        let narrow = u16_at(bytes, 22);
-        let wide = narrow == 0;
-        if wide && (u16_at(bytes, 42) != 0 || u16_at(bytes, 17) != 0 || small != 0) {
-            return Err("it is of an unknown version of FAT32");
-        }
-        // With mirroring off only one table is true; no tool makes such a volume.
-        if wide && u16_at(bytes, 40) & 0x80 != 0 {
-            return Err("its tables are not copies of each other");
-        }
-        let root_entries = u16_at(bytes, 17);
-        if !wide && root_entries == 0 {
-            return Err("it has no root directory");
-        }
-        let (info, backup) = (u16_at(bytes, 48), u16_at(bytes, 50));
-        if wide && (info == 0 || info >= reserved || backup >= reserved) {
-            return Err("its FSInfo sector lies outside the reserved ones");
-        }
-        Ok(Self {
-            sector,
-            per_cluster: u64::from(per_cluster),
-            reserved: u64::from(reserved),
-            fats: u64::from(fats),
-            root_entries: u64::from(root_entries),
-            sectors: u64::from(sectors),
-            fat_sectors: u64::from(if wide {
-                u32_at(bytes, 36)
-            } else {
-                u32::from(narrow)
-            }),
-            root_cluster: u32_at(bytes, 44),
-            info_sector: u64::from(info),
-            flags: bytes.get(if wide { 65 } else { 37 }).copied().unwrap_or(0),
-            wide,
-        })
     }
+    if boot.version != 0 || boot.root_entries != 0 || boot.total_sectors_16 != 0 {
+        return Err("it is of an unknown version of FAT32");
+    }
+    if boot.has_one_true_table() {
+        return Err("its tables are not copies of each other");
+    }
+    let reserved = boot.reserved_sectors;
+    if boot.info_sector == 0 || boot.info_sector >= reserved || boot.backup_sector >= reserved {
+        return Err("its FSInfo sector lies outside the reserved ones");
+    }
+    Ok(())
 }
 
 fn at(offset: u64, source: io::Error) -> FsError {
@@ -366,20 +277,4 @@ fn at(offset: u64, source: io::Error) -> FsError {
         offset,
         source,
     }
-}
-
-fn u16_at(bytes: &[u8; 512], at: usize) -> u16 {
-    bytes
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .map_or(0, u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8; 512], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .map_or(0, u32::from_le_bytes)
 }

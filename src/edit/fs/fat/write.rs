@@ -17,8 +17,9 @@ use super::read::{FatReader, Found};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
 use crate::edit::block::{length, Cursor, WriteAt};
-use crate::edit::fs::{FsError, RootfsWriter};
+use crate::edit::fs::{FsError, VolumeWriter};
 use crate::edit::tree::{CardPath, Node, Volume};
+use crate::numbers::{at_most, u64_from_usize};
 
 /// UTF-16 units of a name in one directory entry, and of a whole name.
 const UNITS_PER_ENTRY: usize = 13;
@@ -37,9 +38,24 @@ pub struct FatWriter<M> {
 /// What a plan needs, and what it gives up before.
 #[derive(Debug, Default)]
 struct Needs {
-    clusters: usize,
+    clusters: u64,
     /// Entries by directory.
     entries: BTreeMap<Option<CardPath>, usize>,
+}
+
+impl Needs {
+    /// Add what `node` needs, which may take the place that was `found`.
+    fn add(&mut self, path: &CardPath, node: &Node, found: &Found, cluster_size: u64) {
+        let Node::File { content, .. } = node else {
+            return;
+        };
+        if matches!(found, Found::Nothing) {
+            *self.entries.entry(path.parent()).or_default() += entries_of(path.name());
+        }
+        self.clusters = self
+            .clusters
+            .saturating_add(length(content).div_ceil(cluster_size));
+    }
 }
 
 impl<M: WriteAt> FatWriter<M> {
@@ -53,7 +69,7 @@ impl<M: WriteAt> FatWriter<M> {
         Ok(Self { medium, time })
     }
 
-    /// The plan against what is there: every reason why it cannot be carried out, and what it needs.
+    /// Compare the plan with what is there: refuse what cannot be done, and return what the rest needs.
     fn check(&self, nodes: &[(&CardPath, &Node)]) -> Result<Needs, FsError> {
         let reader = FatReader::open(&self.medium)?;
         let mut needs = Needs::default();
@@ -69,47 +85,8 @@ impl<M: WriteAt> FatWriter<M> {
                 });
             }
             let found = reader.find(path)?;
-            if **node == Node::Absent && !matches!(found, Found::Entry(_)) {
-                continue;
-            }
-            match found {
-                Found::FileInTheWay(at) => {
-                    return Err(FsError::NotADirectory {
-                        volume: Volume::Boot,
-                        path: (*path).clone(),
-                        at,
-                    })
-                }
-                Found::NoDirectory(missing) => {
-                    return Err(FsError::FatDirectory {
-                        path: (*path).clone(),
-                        missing,
-                    })
-                }
-                Found::Entry(entry) => {
-                    fits(path, node, entry.is_dir)?;
-                    chain_ends(reader.volume(), path, &entry)?;
-                }
-                Found::Nothing => {
-                    if let Node::Dir { .. } = node {
-                        return Err(FsError::FatDirectory {
-                            path: (*path).clone(),
-                            missing: path.to_string(),
-                        });
-                    }
-                    *needs.entries.entry(path.parent()).or_default() += entries_of(path.name());
-                }
-            }
-            match node {
-                Node::Symlink { .. } => return Err(FsError::FatSymlink((*path).clone())),
-                Node::File { content, .. } => {
-                    let clusters = length(content).div_ceil(reader.volume().cluster_size);
-                    needs.clusters = needs
-                        .clusters
-                        .saturating_add(usize::try_from(clusters).unwrap_or(usize::MAX));
-                }
-                Node::Dir { .. } | Node::Absent => {}
-            }
+            check_place(&reader, path, node, &found)?;
+            needs.add(path, node, &found, reader.volume().cluster_size);
         }
         grow(&reader, &mut needs)?;
         Ok(needs)
@@ -120,16 +97,12 @@ impl<M: WriteAt> FatWriter<M> {
         let reader = FatReader::open(&self.medium)?;
         let volume = reader.volume();
         let free = volume.free_clusters(needs.clusters)?;
-        if free.len() < needs.clusters {
-            let bytes = |clusters: usize| {
-                u64::try_from(clusters)
-                    .unwrap_or(u64::MAX)
-                    .saturating_mul(volume.cluster_size)
-            };
+        let found = u64_from_usize(free.len());
+        if found < needs.clusters {
             return Err(FsError::NoRoom {
                 volume: Volume::Boot,
-                free: bytes(free.len()),
-                needed: bytes(needs.clusters),
+                free: found.saturating_mul(volume.cluster_size),
+                needed: needs.clusters.saturating_mul(volume.cluster_size),
             });
         }
         for cluster in free {
@@ -137,10 +110,7 @@ impl<M: WriteAt> FatWriter<M> {
             let end = start.saturating_add(volume.cluster_size);
             let mut at = start;
             while at < end {
-                let len = usize::try_from(end - at)
-                    .unwrap_or(ZEROES.len())
-                    .min(ZEROES.len());
-                let zeroes = ZEROES.get(..len).unwrap_or(&ZEROES);
+                let (zeroes, _) = ZEROES.split_at(at_most(end - at, ZEROES.len()));
                 self.medium
                     .write_all_at(at, zeroes)
                     .map_err(|source| FsError::Io {
@@ -168,7 +138,7 @@ impl<M: WriteAt> FatWriter<M> {
     }
 }
 
-impl<M: WriteAt> RootfsWriter for FatWriter<M> {
+impl<M: WriteAt> VolumeWriter for FatWriter<M> {
     fn apply(self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
         let needs = self.check(nodes)?;
         let there = self.replaced(nodes)?;
@@ -206,22 +176,19 @@ impl<M: WriteAt> FatWriter<M> {
 
 /// Add what the directories grow by; the root of FAT16 cannot.
 fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
-    let cluster = usize::try_from(reader.volume().cluster_size)
-        .unwrap_or(usize::MAX)
-        .max(1);
     for (parent, entries) in &needs.entries {
         if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
             let free = dir::unused(&dir::bytes_of(reader.volume(), dir::Dir::Root)?);
             if free < *entries {
-                let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
                 return Err(FsError::NoEntries {
-                    free: number(free),
-                    needed: number(*entries),
+                    free,
+                    needed: *entries,
                 });
             }
         } else {
-            let bytes = entries.saturating_mul(dir::ENTRY);
-            needs.clusters = needs.clusters.saturating_add(bytes.div_ceil(cluster));
+            let bytes = u64_from_usize(entries.saturating_mul(dir::ENTRY));
+            let clusters = bytes.div_ceil(reader.volume().cluster_size);
+            needs.clusters = needs.clusters.saturating_add(clusters);
         }
     }
     Ok(())
@@ -233,7 +200,7 @@ fn chain_ends<M: WriteAt>(volume: &FatVolume<&M>, path: &CardPath, entry: &DirEn
         return Ok(());
     }
     let bytes = if entry.is_dir {
-        u64::try_from(dir::MOST_BYTES).unwrap_or(u64::MAX)
+        u64_from_usize(dir::MOST_BYTES)
     } else {
         u64::from(entry.size)
     };
@@ -252,8 +219,41 @@ fn chain_ends<M: WriteAt>(volume: &FatVolume<&M>, path: &CardPath, entry: &DirEn
     }
 }
 
-/// Whether `node` can take the place of what is there.
-fn fits(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsError> {
+/// Refuse a node that cannot be at `path`, given what was `found` there.
+fn check_place<M: WriteAt>(
+    reader: &FatReader<&M>,
+    path: &CardPath,
+    node: &Node,
+    found: &Found,
+) -> Result<(), FsError> {
+    let no_directory = |missing: String| FsError::FatDirectory {
+        path: path.clone(),
+        missing,
+    };
+    match (found, node) {
+        (Found::Entry(entry), _) => {
+            check_replaced(path, node, entry.is_dir)?;
+            chain_ends(reader.volume(), path, entry)?;
+        }
+        (_, Node::Absent) | (Found::Nothing, Node::File { .. } | Node::Symlink { .. }) => {}
+        (Found::Nothing, Node::Dir { .. }) => return Err(no_directory(path.to_string())),
+        (Found::NoDirectory(missing), _) => return Err(no_directory(missing.clone())),
+        (Found::FileInTheWay(at), _) => {
+            return Err(FsError::NotADirectory {
+                volume: Volume::Boot,
+                path: path.clone(),
+                at: at.clone(),
+            })
+        }
+    }
+    match node {
+        Node::Symlink { .. } => Err(FsError::FatSymlink(path.clone())),
+        Node::File { .. } | Node::Dir { .. } | Node::Absent => Ok(()),
+    }
+}
+
+/// Refuse a node that cannot take the place of the file or directory that is there.
+fn check_replaced(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsError> {
     let wanted = match (node, is_dir) {
         (Node::Dir { .. }, true) | (Node::File { .. } | Node::Absent | Node::Symlink { .. }, false) => {
             return Ok(())

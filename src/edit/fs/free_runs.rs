@@ -4,14 +4,13 @@
 //! end. A filesystem can be in more pieces than there is memory for; then the shortest count as used. It must never call
 //! anything free that it was not given.
 
-use super::Extents;
-use crate::edit::block::BLOCK;
+use crate::edit::block::{Extents, BLOCK};
 
 /// The most runs that are kept, some 32 bytes each. A card that was in use for years has some ten thousand.
 const MOST: usize = 1 << 16;
 
 /// Free runs, collected in any order; neighbours that come one after the other are one.
-pub(super) struct Free {
+pub(super) struct FreeRuns {
     /// Bytes of the image.
     image: u64,
     /// Where the partition starts, in bytes of the image.
@@ -23,7 +22,7 @@ pub(super) struct Free {
     least: u64,
 }
 
-impl Free {
+impl FreeRuns {
     /// Those of a partition that starts at byte `base` of an image of `image` bytes.
     pub(super) fn within(image: u64, base: u64) -> Self {
         Self {
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_of_the_image_are_free() {
-        let mut free = Free::within(1 << 20, 512);
+        let mut free = FreeRuns::within(1 << 20, 512);
         // Neighbours are one run, and its ends are those of blocks of the image, not of the partition.
         (0..32).for_each(|nth| free.add(nth * 512, (nth + 1) * 512));
         free.add(20_000, 24_000);
@@ -96,7 +95,7 @@ mod tests {
             (8193, vec![]),
             (100, vec![(4096, 8200)]),
         ] {
-            let mut free = Free::within(8200, 0);
+            let mut free = FreeRuns::within(8200, 0);
             free.add(from, 8200);
             assert_eq!(free.runs().iter().collect::<Vec<_>>(), expect);
         }
@@ -105,7 +104,7 @@ mod tests {
     #[test]
     fn the_shortest_runs_give_way_where_there_are_too_many() {
         let runs_of = |groups: &[(usize, u64)]| {
-            let mut free = Free::within(1 << 40, 0);
+            let mut free = FreeRuns::within(1 << 40, 0);
             let mut start = 0;
             for (count, blocks) in groups {
                 for _ in 0..*count {

@@ -108,13 +108,7 @@ fn extent_blocks(data: u64, block_size: u64) -> u64 {
 /// Blocks that directories may grow by: an entry is 8 bytes and its name, rounded up to 4, and blocks are split in
 /// halves.
 fn names(nodes: &[(&CardPath, &Node)], block_size: u32) -> u64 {
-    let entry = |name: &str| {
-        u64::try_from(name.len())
-            .unwrap_or(255)
-            .div_ceil(4)
-            .saturating_mul(4)
-            .saturating_add(8)
-    };
+    let entry = |name: &str| length(name.as_bytes()).next_multiple_of(4).saturating_add(8);
     let mut parents: BTreeMap<Option<CardPath>, u64> = BTreeMap::new();
     for (path, _) in nodes {
         let bytes = parents.entry(path.parent()).or_default();

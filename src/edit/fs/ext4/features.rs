@@ -1,19 +1,45 @@
-//! Which ext4 filesystems are edited: the list of features, and every reason to refuse one.
+//! Which ext4 filesystems are edited: the features by the kernel's names, and every reason to refuse one.
 //!
 //! Decided from the raw superblock, before a filesystem is opened for writing: the library that writes opens more
 //! than it keeps whole. Bits are those of the kernel's `Documentation/filesystems/ext4/super.rst`.
 
 use std::fmt;
 
-use super::superblock::{Superblock, METADATA_CSUM, RECOVER};
+use super::superblock::Superblock;
 
 /// `s_state`: cleanly unmounted; errors detected.
 const STATE_VALID: u16 = 0x1;
 const STATE_ERROR: u16 = 0x2;
 
-const EXTENTS: u32 = 0x40;
-const FILETYPE: u32 = 0x2;
-const ORPHAN_PRESENT: u32 = 0x1_0000;
+pub(super) const COMPAT_HAS_JOURNAL: u32 = 0x4;
+/// Backups of the superblock lie in the two groups of `s_backup_bgs`.
+pub(super) const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+
+const INCOMPAT_FILETYPE: u32 = 0x2;
+/// The filesystem was not unmounted, and its journal must be replayed.
+pub(super) const INCOMPAT_RECOVER: u32 = 0x4;
+pub(super) const INCOMPAT_EXTENTS: u32 = 0x40;
+/// Numbers of blocks have upper halves.
+pub(super) const INCOMPAT_64BIT: u32 = 0x80;
+pub(super) const INCOMPAT_FLEX_BG: u32 = 0x200;
+/// The seed of checksums is in the superblock.
+pub(super) const INCOMPAT_CSUM_SEED: u32 = 0x2000;
+
+/// Features that change nothing about where free blocks are: `filetype`, `extent`, `64bit`, `mmp`, `flex_bg`,
+/// `ea_inode`, `dirdata`, `metadata_csum_seed`, `large_dir`, `inline_data`, `encrypt`, `casefold`. Not among them are
+/// `meta_bg`, which moves group descriptors, and a journal that must be replayed, which may allocate more than the
+/// bitmaps say.
+pub(super) const INCOMPAT_FREE_SPACE_KNOWN: u32 = 0x3_F7C2;
+
+/// Backups of the superblock lie only in groups 0, 1 and powers of 3, 5 and 7.
+pub(super) const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
+/// Group descriptors have a CRC-16.
+pub(super) const RO_COMPAT_GDT_CSUM: u32 = 0x10;
+/// A bit of the block bitmap is a cluster, not a block.
+pub(super) const RO_COMPAT_BIGALLOC: u32 = 0x200;
+/// All metadata has a CRC-32C.
+pub(super) const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+const RO_COMPAT_ORPHAN_PRESENT: u32 = 0x1_0000;
 
 /// Why a filesystem is not edited. One variant per reason, since each has its own way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,28 +111,28 @@ impl Refusal {
 /// Each was written to by random edits and checked with e2fsck and the kernel; `has_journal` and `ext_attr` need
 /// no care from an editor that goes around the one and never touches the other.
 const COMPAT: &[(u32, &str)] = &[
-    (0x4, "has_journal"),
+    (COMPAT_HAS_JOURNAL, "has_journal"),
     (0x8, "ext_attr"),
     (0x10, "resize_inode"),
     (0x20, "dir_index"),
-    (0x200, "sparse_super2"),
+    (COMPAT_SPARSE_SUPER2, "sparse_super2"),
     (0x1000, "orphan_file"),
 ];
 const INCOMPAT: &[(u32, &str)] = &[
-    (FILETYPE, "filetype"),
-    (EXTENTS, "extent"),
-    (0x80, "64bit"),
-    (0x200, "flex_bg"),
-    (0x2000, "metadata_csum_seed"),
+    (INCOMPAT_FILETYPE, "filetype"),
+    (INCOMPAT_EXTENTS, "extent"),
+    (INCOMPAT_64BIT, "64bit"),
+    (INCOMPAT_FLEX_BG, "flex_bg"),
+    (INCOMPAT_CSUM_SEED, "metadata_csum_seed"),
 ];
 const RO_COMPAT: &[(u32, &str)] = &[
-    (0x1, "sparse_super"),
+    (RO_COMPAT_SPARSE_SUPER, "sparse_super"),
     (0x2, "large_file"),
     (0x8, "huge_file"),
-    (0x10, "uninit_bg"),
+    (RO_COMPAT_GDT_CSUM, "uninit_bg"),
     (0x20, "dir_nlink"),
     (0x40, "extra_isize"),
-    (METADATA_CSUM, "metadata_csum"),
+    (RO_COMPAT_METADATA_CSUM, "metadata_csum"),
 ];
 
 /// Bits that are refused, for their names.
@@ -131,7 +157,7 @@ const OTHER_INCOMPAT: &[(u32, &str)] = &[
 const OTHER_RO_COMPAT: &[(u32, &str)] = &[
     (0x80, "snapshot"),
     (0x100, "quota"),
-    (0x200, "bigalloc"),
+    (RO_COMPAT_BIGALLOC, "bigalloc"),
     (0x800, "replica"),
     (0x1000, "read-only"),
     (0x2000, "project"),
@@ -150,15 +176,9 @@ impl fmt::Display for FeatureNames {
 }
 
 impl Superblock {
-    /// Whether the filesystem, in a partition of `partition` bytes, may be edited.
-    pub fn check(&self, partition: u64) -> Result<(), Refusal> {
-        let filesystem = u128::from(self.blocks) * u128::from(self.block_size);
-        if filesystem > u128::from(partition) {
-            return Err(Refusal::LargerThanPartition {
-                filesystem,
-                partition,
-            });
-        }
+    /// Refuse a filesystem that may not be edited.
+    pub(super) fn check(&self, partition: u64) -> Result<(), Refusal> {
+        self.check_size(partition)?;
         self.check_state()?;
         let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
         unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
@@ -166,19 +186,36 @@ impl Superblock {
         if !unknown.is_empty() {
             return Err(Refusal::Features(FeatureNames(unknown)));
         }
-        let lacking = names(!self.incompat & (EXTENTS | FILETYPE), &[], INCOMPAT, "incompat");
+        let lacking = names(
+            !self.incompat & (INCOMPAT_EXTENTS | INCOMPAT_FILETYPE),
+            &[],
+            INCOMPAT,
+            "incompat",
+        );
         if !lacking.is_empty() {
             return Err(Refusal::NoExt4(FeatureNames(lacking)));
         }
         self.check_sizes()
     }
 
-    /// Whether what it says of itself is all there is: no journal to replay, no error, nothing left to delete.
-    pub(crate) fn check_state(&self) -> Result<(), Refusal> {
-        if self.incompat & RECOVER != 0 {
+    /// Refuse a filesystem that is larger than its partition of `partition` bytes.
+    pub(super) fn check_size(&self, partition: u64) -> Result<(), Refusal> {
+        let filesystem = self.size();
+        if filesystem > u128::from(partition) {
+            return Err(Refusal::LargerThanPartition {
+                filesystem,
+                partition,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuse a filesystem with a journal to replay, with errors, or with files that are yet to be deleted.
+    pub(super) fn check_state(&self) -> Result<(), Refusal> {
+        if self.has_incompat(INCOMPAT_RECOVER) {
             return Err(Refusal::NeedsRecovery);
         }
-        if self.ro_compat & ORPHAN_PRESENT != 0 || self.last_orphan != 0 {
+        if self.has_ro_compat(RO_COMPAT_ORPHAN_PRESENT) || self.last_orphan != 0 {
             return Err(Refusal::Orphans);
         }
         if self.state & STATE_ERROR != 0 || self.error_count != 0 {
@@ -193,7 +230,7 @@ impl Superblock {
     /// With checksums, blocks of 2 KiB get a wrong one in the second level of an extent tree, and inodes of 128
     /// bytes cannot be read back by the second reader.
     fn check_sizes(&self) -> Result<(), Refusal> {
-        let checksummed = self.ro_compat & METADATA_CSUM != 0;
+        let checksummed = self.has_ro_compat(RO_COMPAT_METADATA_CSUM);
         let block_size = self.block_size;
         match (block_size, checksummed) {
             (1024 | 4096, _) | (2048, false) => {}
@@ -213,28 +250,6 @@ impl Superblock {
             }),
         }
     }
-
-    /// Every feature that is set, by name, for people.
-    #[must_use]
-    pub fn features(&self) -> FeatureNames {
-        let both = |known: &[(u32, &'static str)], other: &[(u32, &'static str)]| [known, other].concat();
-        let mut all = names(self.compat, &[], &both(COMPAT, OTHER_COMPAT), "compat");
-        let recover = [(RECOVER, "needs_recovery")];
-        all.extend(names(
-            self.incompat,
-            &[],
-            &[&both(INCOMPAT, OTHER_INCOMPAT), &recover[..]].concat(),
-            "incompat",
-        ));
-        let orphans = [(ORPHAN_PRESENT, "orphan_present")];
-        all.extend(names(
-            self.ro_compat,
-            &[],
-            &[&both(RO_COMPAT, OTHER_RO_COMPAT), &orphans[..]].concat(),
-            "ro_compat",
-        ));
-        FeatureNames(all)
-    }
 }
 
 /// The names of those bits of `set` that are not in `known`.
@@ -253,6 +268,7 @@ fn names(set: u32, known: &[(u32, &str)], other: &[(u32, &str)], word: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edit::fs::ext4::superblock::tests::minimal;
 
     /// The superblock of Ubuntu 22.04 with one change, and what `check` says of it.
     #[expect(
@@ -260,23 +276,14 @@ mod tests {
         reason = "a case reads better without the ampersand"
     )]
     fn check(change: impl FnOnce(&mut Superblock), expect: Result<(), Refusal>) {
-        let mut superblock = Superblock {
-            block_size: 4096,
-            blocks: 1000,
-            free_blocks: 300,
-            inodes: 256,
-            free_inodes: 100,
-            inode_size: 256,
-            state: STATE_VALID,
-            error_count: 0,
-            last_orphan: 0,
-            compat: 0x3C,
-            incompat: 0x2C2,
-            ro_compat: 0x7B,
-            label: "writable".into(),
-            written: 0,
-            made: 0,
-        };
+        let mut superblock = Superblock::parse(&minimal()).unwrap();
+        superblock.block_size = 4096;
+        superblock.blocks = 1000;
+        superblock.inode_size = 256;
+        superblock.state = STATE_VALID;
+        superblock.compat = 0x3C;
+        superblock.incompat = 0x2C2;
+        superblock.ro_compat = 0x7B;
         change(&mut superblock);
         assert_eq!(superblock.check(4_096_000), expect);
     }
@@ -303,8 +310,11 @@ mod tests {
                 partition: 4_096_000,
             }),
         );
-        check(|fs| fs.incompat |= RECOVER, Err(Refusal::NeedsRecovery));
-        check(|fs| fs.ro_compat |= ORPHAN_PRESENT, Err(Refusal::Orphans));
+        check(|fs| fs.incompat |= INCOMPAT_RECOVER, Err(Refusal::NeedsRecovery));
+        check(
+            |fs| fs.ro_compat |= RO_COMPAT_ORPHAN_PRESENT,
+            Err(Refusal::Orphans),
+        );
         check(|fs| fs.last_orphan = 12, Err(Refusal::Orphans));
         check(|fs| fs.state = 0, Err(Refusal::NotClean(0)));
         check(|fs| fs.state = 4, Err(Refusal::NotClean(4)));
@@ -323,7 +333,7 @@ mod tests {
             Err(Refusal::Features(features(&["compat 0x80000000"]))),
         );
         check(
-            |fs| fs.incompat &= !EXTENTS,
+            |fs| fs.incompat &= !INCOMPAT_EXTENTS,
             Err(Refusal::NoExt4(features(&["extent"]))),
         );
     }
@@ -339,7 +349,7 @@ mod tests {
         check(|fs| fs.block_size = 1024, Ok(()));
         check(|fs| fs.block_size = 2048, Ok(()));
         check(
-            |fs| (fs.block_size, fs.ro_compat) = (2048, METADATA_CSUM),
+            |fs| (fs.block_size, fs.ro_compat) = (2048, RO_COMPAT_METADATA_CSUM),
             refused(2048, true),
         );
         check(
@@ -354,25 +364,9 @@ mod tests {
             })
         };
         check(
-            |fs| (fs.inode_size, fs.ro_compat) = (128, METADATA_CSUM),
+            |fs| (fs.inode_size, fs.ro_compat) = (128, RO_COMPAT_METADATA_CSUM),
             refused(128, true),
         );
         check(|fs| fs.inode_size = 512, refused(512, false));
-    }
-
-    #[test]
-    fn features_have_the_names_of_tune2fs() {
-        let mut superblock = Superblock::parse(&{
-            let mut bytes = [0; crate::edit::fs::ext4::superblock::LEN];
-            bytes[0x38..0x3A].copy_from_slice(&0xEF53_u16.to_le_bytes());
-            bytes[0x4C] = 1;
-            bytes
-        })
-        .unwrap();
-        superblock.incompat = 0x46 | 0x80;
-        assert_eq!(
-            superblock.features().to_string(),
-            "filetype, needs_recovery, extent, 64bit"
-        );
     }
 }

@@ -39,7 +39,7 @@ impl Extents {
     }
 
     /// Take out every range of fewer than `least` bytes.
-    pub(super) fn drop_shorter(&mut self, least: u64) {
+    pub(crate) fn drop_shorter(&mut self, least: u64) {
         self.ranges
             .retain(|start, end| end.saturating_sub(*start) >= least);
     }

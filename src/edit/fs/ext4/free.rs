@@ -1,0 +1,255 @@
+//! Free blocks of ext4, from its block bitmaps (kernel `Documentation/filesystems/ext4`, "Block and Inode Bitmaps" and
+//! "Block Group Descriptors"). It must never guess: a layout that it does not know has no free blocks.
+
+use std::io;
+
+use super::checksums::Checksums;
+use super::features::{
+    COMPAT_SPARSE_SUPER2, INCOMPAT_64BIT, INCOMPAT_FREE_SPACE_KNOWN, RO_COMPAT_BIGALLOC,
+    RO_COMPAT_SPARSE_SUPER,
+};
+use super::group_descriptor::{GroupDescriptor, Width, BG_BLOCK_UNINIT};
+use super::superblock::{self, Superblock};
+use crate::edit::block::{Extents, ReadAt};
+use crate::edit::fs::free_runs::FreeRuns;
+use crate::edit::fs::FsError;
+use crate::numbers::{u64_from_usize, usize_from_u64};
+
+/// The most groups that are looked at: 128 GiB of 1 KiB blocks, 2 TiB of 4 KiB blocks, more than an image may have and
+/// few enough to keep descriptors in memory.
+const MOST_GROUPS: u64 = 1 << 14;
+
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` if its layout is not known here, or if its bitmaps
+/// cannot be trusted.
+pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> io::Result<Option<FreeRuns>> {
+    if volume.size() < superblock::END {
+        return Ok(None);
+    }
+    let superblock = match Superblock::read(volume) {
+        Ok(superblock) => superblock,
+        Err(FsError::Io { source, .. }) => return Err(source),
+        Err(_) => return Ok(None),
+    };
+    // A filesystem longer than its partition is cut off: nothing it says can be trusted.
+    if superblock.size() > u128::from(volume.size()) {
+        return Ok(None);
+    }
+    let (Some(groups), Some(checksums)) = (Groups::of(&superblock), Checksums::of(&superblock)) else {
+        return Ok(None);
+    };
+    let Some(descriptors) = groups.descriptors(volume, checksums)? else {
+        return Ok(None);
+    };
+    let mut found = FreeBlocks {
+        free,
+        block: groups.block,
+        kept: groups.metadata(&descriptors),
+    };
+    let mut bitmap = vec![0; usize_from_u64(groups.block)];
+    for (number, group) in (0_u64..).zip(&descriptors) {
+        let start = groups
+            .first
+            .saturating_add(number.saturating_mul(groups.per_group));
+        let end = start.saturating_add(groups.per_group).min(groups.blocks);
+        if group.flags & BG_BLOCK_UNINIT != 0 && checksums.cover_flags() {
+            found.add(start.saturating_add(groups.overhead(number)), end);
+            continue;
+        }
+        volume.read_exact_at(group.block_bitmap.saturating_mul(groups.block), &mut bitmap)?;
+        let used = bitmap.get(..groups.bitmap).unwrap_or_default();
+        if !checksums.match_bitmap(group.block_bitmap_checksum, used)
+            || found.add_clear(used, start, end) != u64::from(group.free_blocks)
+        {
+            return Ok(None);
+        }
+    }
+    Ok(Some(found.free))
+}
+
+/// The free blocks found so far.
+struct FreeBlocks {
+    free: FreeRuns,
+    /// Bytes of a block.
+    block: u64,
+    /// Bytes that are never free.
+    kept: Extents,
+}
+
+impl FreeBlocks {
+    /// Add the blocks from `start` to before `end`.
+    fn add(&mut self, start: u64, end: u64) {
+        let mut at = start.saturating_mul(self.block);
+        let end = end.saturating_mul(self.block);
+        for (from, to) in self.kept.within(at, end) {
+            self.free.add(at, from);
+            at = to;
+        }
+        self.free.add(at, end);
+    }
+
+    /// Add the runs of clear bits and return the number of clear bits. The first bit stands for block `start`.
+    fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) -> u64 {
+        let mut run = None;
+        let mut block = start;
+        let mut count = 0_u64;
+        for byte in bitmap {
+            for bit in 0..8 {
+                if block >= end {
+                    break;
+                }
+                let clear = byte & (1 << bit) == 0;
+                count = count.saturating_add(u64::from(clear));
+                match (clear, run) {
+                    (true, None) => run = Some(block),
+                    (false, Some(first)) => {
+                        self.add(first, block);
+                        run = None;
+                    }
+                    _ => {}
+                }
+                block = block.saturating_add(1);
+            }
+        }
+        if let Some(first) = run {
+            self.add(first, block.min(end));
+        }
+        count
+    }
+}
+
+/// Where the block groups are, and where each one's metadata is.
+struct Groups<'a> {
+    superblock: &'a Superblock,
+    /// Bytes of a block.
+    block: u64,
+    /// Blocks of the filesystem.
+    blocks: u64,
+    /// The first block of the first group.
+    first: u64,
+    /// Blocks of a group.
+    per_group: u64,
+    /// Bytes of a bitmap that are used.
+    bitmap: usize,
+    count: u64,
+    /// Bytes of a descriptor.
+    descriptor: usize,
+    width: Width,
+    /// Blocks of an inode table.
+    inode_table: u64,
+}
+
+impl<'a> Groups<'a> {
+    /// `None` if the superblock has a feature that may move bitmaps or change their meaning, or an impossible number.
+    fn of(superblock: &'a Superblock) -> Option<Self> {
+        if superblock.has_incompat(!INCOMPAT_FREE_SPACE_KNOWN) || superblock.has_ro_compat(RO_COMPAT_BIGALLOC)
+        {
+            return None;
+        }
+        let block = u64::from(superblock.block_size);
+        let blocks = superblock.blocks;
+        let first = u64::from(superblock.first_data_block);
+        let per_group = u64::from(superblock.blocks_per_group);
+        // One block of bitmap describes one group.
+        if per_group == 0
+            || !per_group.is_multiple_of(8)
+            || per_group > block.saturating_mul(8)
+            || first > 1
+            || blocks <= first
+        {
+            return None;
+        }
+        let count = blocks.saturating_sub(first).div_ceil(per_group);
+        let (width, descriptor, least) = if superblock.has_incompat(INCOMPAT_64BIT) {
+            (Width::Bits64, usize::from(superblock.desc_size), 64)
+        } else {
+            (Width::Bits32, 32, 32)
+        };
+        if count > MOST_GROUPS || !(least..=1024).contains(&descriptor) {
+            return None;
+        }
+        let inode_table = u64::from(superblock.inodes_per_group)
+            .saturating_mul(u64::from(superblock.inode_size))
+            .div_ceil(block);
+        Some(Self {
+            superblock,
+            block,
+            blocks,
+            first,
+            per_group,
+            bitmap: usize_from_u64(per_group / 8),
+            count,
+            descriptor,
+            width,
+            inode_table,
+        })
+    }
+
+    /// Every group descriptor, or `None` if one is damaged or points out of the filesystem.
+    fn descriptors<R: ReadAt>(
+        &self,
+        volume: &R,
+        checksums: Checksums,
+    ) -> io::Result<Option<Vec<GroupDescriptor>>> {
+        let mut table = vec![0; usize_from_u64(self.count).saturating_mul(self.descriptor)];
+        let start = self.first.saturating_add(1).saturating_mul(self.block);
+        volume.read_exact_at(start, &mut table)?;
+        let inside = |block: u64| block > 0 && block < self.blocks;
+        let parse = |(number, bytes): (u32, &[u8])| {
+            GroupDescriptor::parse(number, bytes, self.width, checksums).filter(|group| {
+                inside(group.block_bitmap) && inside(group.inode_bitmap) && inside(group.inode_table)
+            })
+        };
+        Ok((0..)
+            .zip(table.chunks_exact(self.descriptor))
+            .map(parse)
+            .collect())
+    }
+
+    /// Bitmaps and inode tables, in bytes, which are never free. Those of an uninitialised group may lie in another
+    /// group, and some writers leave them out of an uninitialised group's count.
+    fn metadata(&self, groups: &[GroupDescriptor]) -> Extents {
+        let mut kept = Extents::default();
+        for group in groups {
+            for (block, count) in [
+                (group.block_bitmap, 1),
+                (group.inode_bitmap, 1),
+                (group.inode_table, self.inode_table),
+            ] {
+                let start = block.saturating_mul(self.block);
+                kept.add(start, start.saturating_add(count.saturating_mul(self.block)));
+            }
+        }
+        kept
+    }
+
+    /// How many blocks at the start of group `number` hold copies of superblock and descriptors.
+    fn overhead(&self, number: u64) -> u64 {
+        if !self.has_backup(number) {
+            return 0;
+        }
+        let table = self
+            .count
+            .saturating_mul(u64_from_usize(self.descriptor))
+            .div_ceil(self.block);
+        table
+            .saturating_add(u64::from(self.superblock.reserved_gdt_blocks))
+            .saturating_add(1)
+    }
+
+    fn has_backup(&self, number: u64) -> bool {
+        if self.superblock.has_compat(COMPAT_SPARSE_SUPER2) {
+            let backups = self.superblock.backup_bgs;
+            return number == 0 || backups.iter().any(|backup| u64::from(*backup) == number);
+        }
+        let sparse = self.superblock.has_ro_compat(RO_COMPAT_SPARSE_SUPER);
+        !sparse || number <= 1 || [3, 5, 7].iter().any(|base| is_power(number, *base))
+    }
+}
+
+fn is_power(number: u64, base: u64) -> bool {
+    let mut power = base;
+    while power < number {
+        power = power.saturating_mul(base);
+    }
+    power == number
+}
