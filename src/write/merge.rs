@@ -1,4 +1,4 @@
-//! What each card has of a cell of the base: the edits laid over, zeroes told apart, what is mapped hashed. Runs on the
+//! What each card has of a chunk of the base: the edits laid over, zeroes told apart, what is mapped hashed. Runs on the
 //! decoders' threads, and writes nothing.
 
 use std::ops::Range;
@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
-use super::job::{FreeSpace, Mapped, Target};
+use super::options::{FreeSpace, Mapped, WriteTarget};
 use super::{Sink, SinkError, Zeroes};
-use crate::base::source::{is_zero, Buffer, Cell, Content, Pool, Sha256Sum, CELL_LEN};
-use crate::edit::block::Extents;
-use crate::edit::block::{length, Edits, BLOCK, BLOCK_LEN};
+use crate::base::source::{is_zero, Buffer, BufferPool, Chunk, Content, Sha256Sum, CHUNK_LEN};
+use crate::edit::block::{length, Edits, Extents, BLOCK, BLOCK_LEN};
+use crate::numbers::usize_from_u64;
 
 /// The shortest run of zeroes that is told apart, in bytes: a hole saves less than it costs in writes and extents
 /// where it is shorter.
@@ -20,7 +20,10 @@ const HOLE: u64 = 64 << 10;
 pub(super) fn needed_by_any(merges: &[Merge<'_>]) -> Option<Extents> {
     let mut all = Extents::default();
     for merge in merges {
-        let needed = merge.needed.as_ref().filter(|_| merge.free == Free::Skipped)?;
+        let needed = merge
+            .needed
+            .as_ref()
+            .filter(|_| merge.free == FreeBlocks::Skipped)?;
         for (start, end) in needed.iter() {
             all.add(start, end);
         }
@@ -28,31 +31,35 @@ pub(super) fn needed_by_any(merges: &[Merge<'_>]) -> Option<Extents> {
     Some(all)
 }
 
-/// What each card has of a cell. Those that have the same share it: cards of a fleet differ in few cells.
-pub(super) fn pieces(merges: &[Merge<'_>], cell: Cell) -> Vec<Arc<Piece>> {
-    let range = cell.range();
-    let like = |merge: &Merge<'_>| merges.iter().position(|other| other.is_like(merge, &range));
-    let mut cell = Some(cell);
-    let mut made: Vec<Arc<Piece>> = Vec::new();
-    for (number, merge) in merges.iter().enumerate() {
-        if let Some(same) = like(merge).and_then(|first| made.get(first)) {
-            made.push(Arc::clone(same));
-            continue;
-        }
-        let is_last = merges
-            .iter()
-            .skip(number.saturating_add(1))
-            .all(|later| like(later).is_some_and(|first| first <= number));
-        let own = if is_last {
-            cell.take()
-        } else {
-            cell.as_ref().map(|cell| cell.copy(merge.pool))
-        };
-        if let Some(own) = own {
-            made.push(Arc::new(merge.piece(own)));
+/// What each card has of a chunk. Cards that have the same share it: cards of a fleet differ in few chunks.
+pub(super) fn merge_chunk(merges: &[Merge<'_>], chunk: Chunk) -> Vec<Arc<MergedChunk>> {
+    let range = chunk.range();
+    // The first card of each group of cards that have the same, and the group of each card.
+    let mut groups: Vec<&Merge<'_>> = Vec::new();
+    let mut group_of_card = Vec::new();
+    for merge in merges {
+        let same = groups.iter().position(|first| first.is_like(merge, &range));
+        group_of_card.push(same.unwrap_or(groups.len()));
+        if same.is_none() {
+            groups.push(merge);
         }
     }
-    made
+    // The last group takes the chunk itself, those before it take copies.
+    let mut chunks: Vec<Chunk> = groups
+        .iter()
+        .skip(1)
+        .map(|merge| chunk.copy(merge.pool))
+        .collect();
+    chunks.push(chunk);
+    let merged: Vec<_> = groups
+        .into_iter()
+        .zip(chunks)
+        .map(|(merge, chunk)| Arc::new(merge.merge(chunk)))
+        .collect();
+    group_of_card
+        .into_iter()
+        .filter_map(|group| merged.get(group).cloned())
+        .collect()
 }
 
 fn with_edits(needed: &Extents, edits: &Edits, size: u64) -> Extents {
@@ -65,23 +72,27 @@ fn with_edits(needed: &Extents, edits: &Edits, size: u64) -> Extents {
 
 /// Whether free space is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Free {
+enum FreeBlocks {
     Written,
     Skipped,
 }
 
-/// What workers do to a cell.
+/// What workers do to a chunk.
 pub(super) struct Merge<'a> {
     edits: &'a Edits,
     needed: Option<Extents>,
-    free: Free,
+    free: FreeBlocks,
     zeroes: Zeroes,
-    pool: &'a Pool,
+    pool: &'a BufferPool,
 }
 
 impl<'a> Merge<'a> {
     /// What makes the card of `target` of an image of `size` bytes.
-    pub(super) fn new<S: Sink>(target: &Target<'a, S>, size: u64, pool: &'a Pool) -> Result<Self, SinkError> {
+    pub(super) fn new<S: Sink>(
+        target: &WriteTarget<'a, S>,
+        size: u64,
+        pool: &'a BufferPool,
+    ) -> Result<Self, SinkError> {
         let edits = target.edits;
         if edits.image_size() != size {
             return Err(SinkError::OtherBase {
@@ -90,9 +101,9 @@ impl<'a> Merge<'a> {
             });
         }
         let (needed, free) = match target.free {
-            FreeSpace::Written => (None, Free::Written),
-            FreeSpace::Mapped(needed) => (Some(with_edits(needed, edits, size)), Free::Written),
-            FreeSpace::Skipped(needed) => (Some(with_edits(needed, edits, size)), Free::Skipped),
+            FreeSpace::Written => (None, FreeBlocks::Written),
+            FreeSpace::Mapped(needed) => (Some(with_edits(needed, edits, size)), FreeBlocks::Written),
+            FreeSpace::Skipped(needed) => (Some(with_edits(needed, edits, size)), FreeBlocks::Skipped),
         };
         Ok(Self {
             edits,
@@ -114,10 +125,10 @@ impl<'a> Merge<'a> {
             || self.free == other.free && plain(self) && plain(other) && needs(self) == needs(other)
     }
 
-    fn piece(&self, cell: Cell) -> Piece {
-        let range = cell.range();
-        let buffer = self.edited(cell, &range);
-        let mut piece = Piece {
+    fn merge(&self, chunk: Chunk) -> MergedChunk {
+        let range = chunk.range();
+        let buffer = self.edited(chunk, &range);
+        let mut merged = MergedChunk {
             range: range.clone(),
             buffer,
             runs: Vec::new(),
@@ -132,38 +143,38 @@ impl<'a> Merge<'a> {
                 .collect(),
         };
         for needed in needed {
-            self.free(&mut piece, at..needed.start);
+            self.free(&mut merged, at..needed.start);
             at = needed.end;
-            piece.mapped.push(Mapped {
-                sha256: piece.sha256(&needed),
+            merged.mapped.push(Mapped {
+                sha256: merged.sha256(&needed),
                 range: needed.clone(),
             });
-            self.written(&mut piece, needed);
+            self.written(&mut merged, needed);
         }
-        self.free(&mut piece, at..range.end);
-        piece
+        self.free(&mut merged, at..range.end);
+        merged
     }
 
-    fn written(&self, piece: &mut Piece, range: Range<u64>) {
+    fn written(&self, merged: &mut MergedChunk, range: Range<u64>) {
         match self.zeroes {
-            Zeroes::AsBytes => piece.run(range, Kind::Bytes),
-            Zeroes::Apart => piece.split(range),
+            Zeroes::AsBytes => merged.run(range, RunKind::Bytes),
+            Zeroes::Apart => merged.split(range),
         }
     }
 
-    fn free(&self, piece: &mut Piece, range: Range<u64>) {
+    fn free(&self, merged: &mut MergedChunk, range: Range<u64>) {
         match self.free {
-            Free::Written => self.written(piece, range),
-            Free::Skipped => piece.run(range, Kind::Free),
+            FreeBlocks::Written => self.written(merged, range),
+            FreeBlocks::Skipped => merged.run(range, RunKind::Free),
         }
     }
 
-    /// The cell's bytes with the edits laid over; `None` where all are zero, or do not matter.
-    fn edited(&self, cell: Cell, range: &Range<u64>) -> Option<Buffer> {
+    /// The chunk's bytes with the edits laid over; `None` where all are zero, or do not matter.
+    fn edited(&self, chunk: Chunk, range: &Range<u64>) -> Option<Buffer> {
         let touched = self.edits.range(range.start, range.end).next().is_some();
-        let mut buffer = match cell.content {
+        let mut buffer = match chunk.content {
             Content::Bytes(buffer) => buffer,
-            Content::Zero | Content::Unread if touched => self.pool.zeroed(cell.len),
+            Content::Zero | Content::Unread if touched => self.pool.zeroed(chunk.len),
             Content::Zero | Content::Unread => return None,
         };
         self.edits.apply(range.start, &mut buffer);
@@ -171,8 +182,8 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// A cell of what is to be written.
-pub(super) struct Piece {
+/// A chunk of what is to be written.
+pub(super) struct MergedChunk {
     pub(super) range: Range<u64>,
     /// `None` where all is zero or free.
     buffer: Option<Buffer>,
@@ -183,27 +194,25 @@ pub(super) struct Piece {
 
 pub(super) struct Run {
     pub(super) range: Range<u64>,
-    pub(super) kind: Kind,
+    pub(super) kind: RunKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RunKind {
     Bytes,
     Zero,
     Free,
 }
 
-impl Piece {
+impl MergedChunk {
     pub(super) fn bytes(&self, range: &Range<u64>) -> &[u8] {
-        let place = |at: u64| usize::try_from(at.saturating_sub(self.range.start)).unwrap_or(CELL_LEN);
-        let bytes = self.buffer.as_deref().unwrap_or(zero_cell());
-        bytes
-            .get(place(range.start)..place(range.end))
-            .unwrap_or_default()
+        let place = |at: u64| usize_from_u64(at.saturating_sub(self.range.start));
+        let bytes = self.buffer.as_deref().unwrap_or(zero_chunk());
+        &bytes[place(range.start)..place(range.end)]
     }
 
     /// Add a run; one of the same kind as the last grows that.
-    fn run(&mut self, range: Range<u64>, kind: Kind) {
+    fn run(&mut self, range: Range<u64>, kind: RunKind) {
         if range.is_empty() {
             return;
         }
@@ -216,7 +225,7 @@ impl Piece {
     /// Add `range` as runs of bytes and, where they are long enough, of zeroes; in whole blocks.
     fn split(&mut self, range: Range<u64>) {
         if self.buffer.is_none() {
-            return self.run(range, Kind::Zero);
+            return self.run(range, RunKind::Zero);
         }
         let blocks = self.bytes(&range).chunks(BLOCK_LEN).map(is_zero);
         let mut zeroes: Vec<Range<u64>> = Vec::new();
@@ -232,37 +241,37 @@ impl Piece {
         for zero in zeroes {
             let whole = zero == range;
             if whole || zero.end - zero.start >= HOLE {
-                self.run(at..zero.start, Kind::Bytes);
+                self.run(at..zero.start, RunKind::Bytes);
                 at = zero.end;
-                self.run(zero, Kind::Zero);
+                self.run(zero, RunKind::Zero);
             }
         }
-        self.run(at..range.end, Kind::Bytes);
+        self.run(at..range.end, RunKind::Bytes);
     }
 
     fn sha256(&self, range: &Range<u64>) -> Sha256Sum {
         static ZERO: OnceLock<Sha256Sum> = OnceLock::new();
         let bytes = self.bytes(range);
-        if self.buffer.is_none() && bytes.len() == CELL_LEN {
+        if self.buffer.is_none() && bytes.len() == CHUNK_LEN {
             return *ZERO.get_or_init(|| Sha256Sum::of(bytes));
         }
         Sha256Sum::of(bytes)
     }
 
-    /// Take the piece into the digest of the whole image.
+    /// Add the chunk to the digest of the whole image.
     pub(super) fn hash(&self, hash: &mut Sha256) {
         for run in &self.runs {
-            let len = usize::try_from(run.range.end - run.range.start).unwrap_or(CELL_LEN);
+            let len = usize_from_u64(run.range.end - run.range.start);
             hash.update(match run.kind {
-                Kind::Bytes => self.bytes(&run.range),
-                Kind::Zero | Kind::Free => zero_cell().get(..len).unwrap_or_default(),
+                RunKind::Bytes => self.bytes(&run.range),
+                RunKind::Zero | RunKind::Free => &zero_chunk()[..len],
             });
         }
     }
 }
 
-/// A cell of zeroes, aligned as buffers are.
-fn zero_cell() -> &'static [u8] {
+/// A chunk of zeroes, aligned as buffers are.
+fn zero_chunk() -> &'static [u8] {
     static ZERO: OnceLock<Buffer> = OnceLock::new();
-    ZERO.get_or_init(|| Pool::default().zeroed(CELL_LEN))
+    ZERO.get_or_init(|| BufferPool::default().zeroed(CHUNK_LEN))
 }

@@ -6,12 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::{
-    write_image, write_images, FileSink, FreeSpace, ImageDigest, SinkError, Target, WriteOptions, Written,
-    XzSink, ZstdSink,
+    write_image, write_images, FileSink, FreeSpace, ImageDigest, SinkError, WriteOptions, WriteTarget,
+    Written, XzSink, ZstdSink,
 };
 use crate::base::source::{BaseImage, Verified};
-use crate::edit::block::Edits;
-use crate::edit::block::Extents;
+use crate::edit::block::{Edits, Extents};
 use crate::host::atomic_file::{Durability, NewFile, Readers};
 use crate::progress::Watch;
 use crate::write::image_manifest::{self, ListedFile};
@@ -128,7 +127,7 @@ pub fn write_fleet(
 ) -> Result<Vec<Written<PathBuf>>, SinkError> {
     let mut targets = Vec::new();
     for card in cards {
-        targets.push(Target {
+        targets.push(WriteTarget {
             edits: card.edits,
             free: FreeSpace::Mapped(card.allocated),
             sink: FileSink::create(card.output.path)?,

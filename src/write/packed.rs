@@ -11,6 +11,7 @@ use super::file::{flushed, write_back};
 use super::{Sink, SinkError, Zeroes};
 use crate::edit::block::length;
 use crate::host::atomic_file::{NewFile, Readers};
+use crate::numbers::{at_most, u64_from_usize};
 use crate::progress::Watch;
 
 /// One block of .xz holds this many bytes of image, as in Ubuntu's images: what is written here can be read here
@@ -97,8 +98,7 @@ impl<E: Encoder> Sink for Packed<E> {
         let zeroes = [0; 16 << 10];
         let mut done = 0;
         while done < len {
-            let take = usize::try_from(len - done).map_or(zeroes.len(), |left| left.min(zeroes.len()));
-            let piece = zeroes.get(..take).unwrap_or_default();
+            let (piece, _) = zeroes.split_at(at_most(len - done, zeroes.len()));
             self.write(offset.saturating_add(done), piece)?;
             done += length(piece);
         }
@@ -121,7 +121,7 @@ impl<E: Encoder> Sink for Packed<E> {
 impl Encoder for XzEncoder<OutFile> {
     fn create(path: &Path, threads: NonZeroUsize) -> io::Result<Self> {
         let stream = MtStreamBuilder::new()
-            .threads(u32::try_from(threads.get()).unwrap_or(1))
+            .threads(u32::try_from(threads.get()).unwrap_or(u32::MAX))
             .block_size(XZ_BLOCK)
             .preset(XZ_PRESET)
             .check(Check::Crc64)
@@ -143,7 +143,7 @@ impl Encoder for zstd::stream::write::Encoder<'static, OutFile> {
         let mut encoder = Self::new(OutFile::create(path)?, ZSTD_LEVEL)?;
         encoder.include_checksum(true)?;
         // Even one worker cuts the input into jobs, and jobs are what the output depends on.
-        encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
+        encoder.multithread(u32::try_from(threads.get()).unwrap_or(u32::MAX))?;
         Ok(encoder)
     }
 
@@ -178,7 +178,7 @@ impl OutFile {
 impl Write for OutFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let wrote = self.new.file().write(bytes)?;
-        self.at = self.at.saturating_add(u64::try_from(wrote).unwrap_or(0));
+        self.at = self.at.saturating_add(u64_from_usize(wrote));
         if self.at - self.handed >= Self::WRITEBACK {
             write_back(&self.new, self.handed..self.at);
             self.handed = self.at;

@@ -169,6 +169,35 @@ proptest! {
     }
 }
 
+#[test]
+fn each_card_of_a_fleet_gets_its_own_image() {
+    let image = image(3 << 20, 5);
+    let dir = tempfile::tempdir().unwrap();
+    let base = base(dir.path(), &xz(&image, 1 << 20, Check::Crc64)).unwrap();
+    let cards = [
+        edits(&image, &[]),
+        edits(&image, &[(5000, vec![7; 600])]),
+        edits(&image, &[(2 << 20, vec![8; 600])]),
+        edits(&image, &[]),
+    ];
+    for count in 0..=cards.len() {
+        let mut targets = Vec::new();
+        for (edits, _) in cards.iter().take(count) {
+            targets.push(WriteTarget {
+                edits,
+                free: FreeSpace::Written,
+                sink: Model::<true>::new(),
+            });
+        }
+        let written = unwatched(|watch| write_images(&base, targets, options(2), watch)).unwrap();
+        assert_eq!(written.len(), count);
+        for (written, (_, edited)) in written.iter().zip(&cards) {
+            assert!(written.done == *edited);
+            assert_eq!(written.sha256, Some(Sha256Sum::of(edited)));
+        }
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .unwrap()

@@ -1,27 +1,27 @@
 //! The one pass: base, edits and map of what is needed, merged in order into a sink.
 //!
-//! Workers decode and do what [`super::merge`] says; this thread writes. The digest of the
-//! whole image, where it is asked for, has a thread of its own: SHA-256 cannot be split.
+//! Workers decode and do what [`super::merge`] says; this thread writes. The digest of the whole image, if it is asked
+//! for, has a thread of its own: SHA-256 cannot be split.
 
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::job::{ImageDigest, Mapped, Target, WriteOptions, Written};
-use super::merge::{needed_by_any, pieces, Kind, Merge, Piece};
+use super::merge::{merge_chunk, needed_by_any, Merge, MergedChunk, RunKind};
+use super::options::{ImageDigest, Mapped, WriteOptions, WriteTarget, Written};
 use super::{Sink, SinkError};
-use crate::base::source::{BaseImage, Order, PassError, Pool, Sha256Sum, SourceError, Verified};
+use crate::base::source::{BaseImage, BufferPool, PassError, PassOptions, Sha256Sum, Verified};
 use crate::edit::block::{Edits, ReadAt};
 use crate::progress::{Phase, Watch};
 
-/// Cells that may wait for the thread that hashes the whole image.
+/// Chunks that may wait for the thread that hashes the whole image.
 const WAITING: usize = 8;
 
 /// Write the card that `edits` make of `base` into `sink`.
 ///
 /// # Errors
-/// [`SinkError`]. The sink is dropped unfinished, and a base whose file was written to meanwhile is an error too.
+/// The sink is dropped unfinished. A base whose file was written to meanwhile is an error too.
 pub fn write_image<S: Sink>(
     base: &Verified<BaseImage>,
     edits: &Edits,
@@ -29,128 +29,159 @@ pub fn write_image<S: Sink>(
     options: WriteOptions<'_>,
     watch: Watch<'_>,
 ) -> Result<Written<S::Done>, SinkError> {
-    let target = Target {
+    let target = WriteTarget {
         edits,
         free: options.free,
         sink,
     };
-    let mut all = write_images(base, vec![target], options, watch)?;
-    // One goes in, one comes out.
-    all.pop().ok_or(SinkError::Source(SourceError::Cancelled))
+    let pool = BufferPool::default();
+    let merge = Merge::new(&target, base.size(), &pool)?;
+    let mut outlets = [Outlet::new(target.sink)];
+    pass(base, &[merge], &mut outlets, &pool, options, watch)?;
+    let [outlet] = outlets;
+    outlet.finish(base.size(), watch)
 }
 
-/// Write several cards of one base, which is decoded once; all of `options` but the free space is for all of them.
-/// They are in the order of `targets`.
+/// Write several cards of one base, which is decoded once. Of `options`, all but the free space is for all of them. The
+/// results are in the order of `targets`.
 ///
 /// # Errors
 /// As [`write_image`]; then no sink is finished.
 pub fn write_images<S: Sink>(
     base: &Verified<BaseImage>,
-    targets: Vec<Target<'_, S>>,
+    targets: Vec<WriteTarget<'_, S>>,
     options: WriteOptions<'_>,
     watch: Watch<'_>,
 ) -> Result<Vec<Written<S::Done>>, SinkError> {
-    let size = base.size();
-    let pool = Pool::default();
+    let pool = BufferPool::default();
     let mut merges = Vec::new();
     let mut outlets = Vec::new();
     for target in targets {
-        merges.push(Merge::new::<S>(&target, size, &pool)?);
-        outlets.push(Outlet {
-            sink: target.sink,
-            mapped: Vec::new(),
-            skipped: 0,
-            hasher: None,
-        });
+        merges.push(Merge::new(&target, base.size(), &pool)?);
+        outlets.push(Outlet::new(target.sink));
     }
-    let needed = needed_by_any(&merges);
-    let order = Order {
+    pass(base, &merges, &mut outlets, &pool, options, watch)?;
+    outlets
+        .into_iter()
+        .map(|outlet| outlet.finish(base.size(), watch))
+        .collect()
+}
+
+/// Give every byte of the image to each of `outlets`, as the merge at the same place of `merges` makes it.
+fn pass<S: Sink>(
+    base: &Verified<BaseImage>,
+    merges: &[Merge<'_>],
+    outlets: &mut [Outlet<S>],
+    pool: &BufferPool,
+    options: WriteOptions<'_>,
+    watch: Watch<'_>,
+) -> Result<(), SinkError> {
+    let size = base.size();
+    let needed = needed_by_any(merges);
+    let pass_options = PassOptions {
         threads: options.threads,
         needed: needed.as_ref(),
         cancel: watch.cancel,
-        pool: &pool,
+        pool,
     };
-    for outlet in &mut outlets {
+    for outlet in &mut *outlets {
         outlet.sink.begin(size)?;
     }
     let sums = std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        for outlet in &mut outlets {
-            if options.digest == ImageDigest::None {
-                continue;
+        if options.digest == ImageDigest::Sha256 {
+            for outlet in &mut *outlets {
+                let (sender, receiver) = sync_channel::<Arc<MergedChunk>>(WAITING);
+                outlet.hasher = Some(sender);
+                threads.push(scope.spawn(move || {
+                    let mut hash = Sha256::new();
+                    for chunk in receiver {
+                        chunk.hash(&mut hash);
+                    }
+                    Sha256Sum(hash.finalize().into())
+                }));
             }
-            let (sender, receiver) = sync_channel::<Arc<Piece>>(WAITING);
-            outlet.hasher = Some(sender);
-            threads.push(scope.spawn(move || {
-                let mut hash = Sha256::new();
-                for piece in receiver {
-                    piece.hash(&mut hash);
-                }
-                Sha256Sum(hash.finalize().into())
-            }));
         }
-        let passed = base.pass(order, &|cell| pieces(&merges, cell), |pieces: Vec<Arc<Piece>>| {
-            let end = pieces.first().map_or(0, |piece| piece.range.end);
-            for (outlet, piece) in outlets.iter_mut().zip(pieces) {
-                outlet.take(piece)?;
-            }
-            watch.progress.advance(Phase::Write, end, size);
-            Ok(())
-        });
-        // Whether or not all went well: they wait for more until nobody can send any.
-        for outlet in &mut outlets {
+        let passed = base.pass(
+            pass_options,
+            &|chunk| merge_chunk(merges, chunk),
+            |chunks: Vec<Arc<MergedChunk>>| {
+                let end = chunks.first().map(|chunk| chunk.range.end);
+                for (outlet, chunk) in outlets.iter_mut().zip(chunks) {
+                    outlet.take(chunk)?;
+                }
+                if let Some(end) = end {
+                    watch.progress.advance(Phase::Write, end, size);
+                }
+                Ok(())
+            },
+        );
+        // The hashing threads wait for more until nobody can send any, whether or not all went well.
+        for outlet in &mut *outlets {
             outlet.hasher = None;
         }
         passed.map_err(|error| match error {
             PassError::Source(source) => SinkError::Source(source),
             PassError::Consumer(error) => error,
         })?;
-        // One panics only where SHA-256 does, and then the scope panics too.
+        // A thread that panicked makes the scope panic.
         let sums = threads.into_iter().map(|thread| thread.join().ok());
         Ok::<Vec<_>, SinkError>(sums.collect())
     })?;
-    base.unchanged()?;
-    let mut sums = sums.into_iter();
-    let mut written = Vec::new();
-    for outlet in outlets {
-        written.push(Written {
-            size,
-            sha256: sums.next().flatten(),
-            mapped: outlet.mapped,
-            skipped: outlet.skipped,
-            done: outlet.sink.finish(watch)?,
-        });
+    for (outlet, sum) in outlets.iter_mut().zip(sums) {
+        outlet.sha256 = sum;
     }
-    Ok(written)
+    Ok(base.unchanged()?)
 }
 
-/// Where a card's pieces go.
+/// Where the chunks of one card go.
 struct Outlet<S> {
     sink: S,
     mapped: Vec<Mapped>,
     skipped: u64,
-    hasher: Option<SyncSender<Arc<Piece>>>,
+    hasher: Option<SyncSender<Arc<MergedChunk>>>,
+    sha256: Option<Sha256Sum>,
 }
 
 impl<S: Sink> Outlet<S> {
-    /// Write one piece, and pass it on.
-    fn take(&mut self, piece: Arc<Piece>) -> Result<(), SinkError> {
-        for run in &piece.runs {
+    fn new(sink: S) -> Self {
+        Self {
+            sink,
+            mapped: Vec::new(),
+            skipped: 0,
+            hasher: None,
+            sha256: None,
+        }
+    }
+
+    /// Write one chunk, and pass it on to be hashed.
+    fn take(&mut self, chunk: Arc<MergedChunk>) -> Result<(), SinkError> {
+        for run in &chunk.runs {
             let len = run.range.end - run.range.start;
             match run.kind {
-                Kind::Bytes => self.sink.write(run.range.start, piece.bytes(&run.range))?,
-                Kind::Zero => self.sink.zeroes(run.range.start, len)?,
-                Kind::Free => {
+                RunKind::Bytes => self.sink.write(run.range.start, chunk.bytes(&run.range))?,
+                RunKind::Zero => self.sink.zeroes(run.range.start, len)?,
+                RunKind::Free => {
                     self.skipped += len;
                     self.sink.free(run.range.start, len)?;
                 }
             }
         }
-        self.mapped.extend_from_slice(&piece.mapped);
+        self.mapped.extend_from_slice(&chunk.mapped);
         if let Some(hasher) = &self.hasher {
-            // It can only be gone where it panicked.
-            let _sent = hasher.send(piece);
+            // The receiver is gone only if it panicked, and then the scope panics.
+            let _sent = hasher.send(chunk);
         }
         Ok(())
+    }
+
+    fn finish(self, size: u64, watch: Watch<'_>) -> Result<Written<S::Done>, SinkError> {
+        Ok(Written {
+            size,
+            sha256: self.sha256,
+            mapped: self.mapped,
+            skipped: self.skipped,
+            done: self.sink.finish(watch)?,
+        })
     }
 }

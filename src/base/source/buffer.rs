@@ -1,30 +1,23 @@
-//! Buffers of one cell each, aligned for direct I/O, that go back to their pool when dropped: a pass over an image of
+//! Buffers of one chunk each, aligned for direct I/O, that go back to their pool when dropped: a pass over an image of
 //! any size allocates only as many as are in flight.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::CELL_LEN;
+use super::CHUNK_LEN;
+use crate::edit::block::AlignedBuf;
 
-/// Memory alignment in bytes that direct I/O asks for at most: the page size of every Pi and PC, and the largest
-/// logical block size of a card.
-const ALIGNMENT: usize = 4096;
-
-/// Where the buffers wait.
+/// The buffers that are not in use.
 #[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct BufferPool(Arc<Mutex<Vec<AlignedBuf>>>);
 
-impl Pool {
-    /// A buffer of `len` bytes, at most [`CELL_LEN`], whose content is anything.
+impl BufferPool {
+    /// A buffer of `len` bytes, at most [`CHUNK_LEN`], of unspecified content.
     pub(crate) fn take(&self, len: usize) -> Buffer {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let bytes = held.unwrap_or_else(|| vec![0; CELL_LEN + ALIGNMENT]);
-        // `align_offset` may decline to say; then the buffer works, and direct I/O will say that it does not.
-        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        let unused = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer {
-            start: if start < ALIGNMENT { start } else { 0 },
-            len: len.min(CELL_LEN),
-            bytes,
+            bytes: Some(unused.unwrap_or_else(|| AlignedBuf::new(CHUNK_LEN))),
+            len,
             pool: self.clone(),
         }
     }
@@ -37,39 +30,33 @@ impl Pool {
     }
 }
 
-/// One cell's bytes.
+/// The bytes of one chunk.
 pub(crate) struct Buffer {
-    bytes: Vec<u8>,
-    start: usize,
+    /// `None` only while it is dropped.
+    bytes: Option<AlignedBuf>,
     len: usize,
-    pool: Pool,
+    pool: BufferPool,
 }
 
 impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes
-            .get(self.start..self.start + self.len)
-            .unwrap_or_default()
+        self.bytes.as_deref().map_or(&[], |bytes| &bytes[..self.len])
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.bytes
-            .get_mut(self.start..self.start + self.len)
-            .unwrap_or_default()
+            .as_deref_mut()
+            .map_or(&mut [], |bytes| &mut bytes[..self.len])
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.pool
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(bytes);
+        let mut unused = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unused.extend(self.bytes.take());
     }
 }

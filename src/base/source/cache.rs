@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 
 use super::digest::{own_text, recall, remember, sha256, write_small};
 use super::file::{FileAt, Identity};
-use super::unpack::{unpack, Packing};
+use super::unpack::{unpack, PackedFile};
 use super::{Sha256Sum, SourceError};
 use crate::progress::{Phase, Watch};
 
-/// What a digest of an earlier time counts.
+/// Whether a digest that was remembered may stand for reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Memory {
-    /// It saves reading the file, where its filesystem's times can be trusted.
+pub(super) enum HashCachePolicy {
+    /// It may, if the times of its filesystem can be trusted.
     Trusted,
-    /// Nothing: the file is read.
+    /// It may not: the file is read.
     Ignored,
 }
 
@@ -80,7 +80,7 @@ impl CacheDir {
         &self,
         file: &FileAt,
         name: &str,
-        memory: Memory,
+        policy: HashCachePolicy,
         watch: Watch<'_>,
     ) -> Result<(Sha256Sum, Identity), SourceError> {
         let identity = || {
@@ -90,8 +90,8 @@ impl CacheDir {
             })
         };
         let before = identity()?;
-        let may = memory == Memory::Trusted && file.keeps_times();
-        if let Some(sum) = recall(self, &before).filter(|_| may) {
+        let trusted = policy == HashCachePolicy::Trusted && file.keeps_times();
+        if let Some(sum) = recall(self, &before).filter(|_| trusted) {
             return Ok((sum, before));
         }
         let sum = sha256(file, name, Phase::Hash, watch)?;
@@ -102,35 +102,35 @@ impl CacheDir {
         Ok((sum, before))
     }
 
-    /// The image that `packing` with the digest `sum` unpacks to: the one in the cache, or made now.
+    /// The image that `packed`, of digest `sum` unpacks to: the one in the cache, or made now.
     pub(super) fn unpacked(
         &self,
-        packing: &Packing<'_>,
+        packed: &PackedFile<'_>,
         sum: &Sha256Sum,
         watch: Watch<'_>,
     ) -> Result<(FileAt, Identity), SourceError> {
         let Some(bases) = self.0.as_ref().map(|cache| cache.join("bases")) else {
             return Err(SourceError::Cache {
-                name: packing.name.into(),
+                name: packed.name.into(),
                 path: PathBuf::from("~/.cache/palmfarm"),
                 source: std::io::Error::other("neither XDG_CACHE_HOME nor HOME names a directory"),
             });
         };
         let image = bases.join(format!("{sum}.img"));
         let digest = bases.join(format!("{sum}.sha256"));
-        if let Some(file) = self.reuse(&image, &digest, packing.name, watch)? {
+        if let Some(file) = self.reuse(&image, &digest, packed.name, watch)? {
             return Ok(file);
         }
         let failed = |source| SourceError::Cache {
-            name: packing.name.into(),
+            name: packed.name.into(),
             path: image.clone(),
             source,
         };
         std::fs::create_dir_all(&bases).map_err(failed)?;
-        let unpacked = unpack(packing, &image, watch)?;
+        let unpacked = unpack(packed, &image, watch)?;
         write_small(&digest, unpacked.to_string().as_bytes()).map_err(failed)?;
         // Read again as any later use will: this is also when its digest is remembered.
-        self.reuse(&image, &digest, packing.name, watch)?
+        self.reuse(&image, &digest, packed.name, watch)?
             .ok_or_else(|| failed(std::io::Error::other("it was changed while it was written")))
     }
 
@@ -147,7 +147,7 @@ impl CacheDir {
         let Some((expect, file)) = expect.zip(file) else {
             return Ok(None);
         };
-        let (found, identity) = self.digest(&file, name, Memory::Trusted, watch)?;
+        let (found, identity) = self.digest(&file, name, HashCachePolicy::Trusted, watch)?;
         Ok((found == expect).then_some((file, identity)))
     }
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::format::{Foreign, Format};
+use super::format::UnsupportedFormat;
+use super::unpack::Codec;
 use super::{Sha256Sum, XzError};
 
 /// Why a base image cannot be used. `name` is its path, or what it is called where it has none.
@@ -26,11 +27,11 @@ pub enum SourceError {
     },
     /// A format that palmfarm does not read.
     #[error("the base image {name} is {what}, not an image that palmfarm can read")]
-    Foreign {
+    UnsupportedFormat {
         /// Which.
         name: String,
         /// What it is instead.
-        what: Foreign,
+        what: UnsupportedFormat,
     },
     /// The file is not the one that was expected.
     #[error("the base image {name} has SHA-256 {found}, expected {expected}")]
@@ -75,8 +76,7 @@ pub enum SourceError {
     Memory {
         /// Which.
         name: String,
-        /// How it is packed.
-        format: Format,
+        codec: Codec,
         /// What a decoder may take.
         limit: u64,
     },
@@ -130,13 +130,13 @@ impl SourceError {
             }
             Self::Open { .. } => "check that you may read it".into(),
             Self::NotAFile { .. } => "name the .img, .img.xz, .img.gz or .img.zst file itself".into(),
-            Self::Foreign { what, .. } => match what {
-                Foreign::Zip => "unpack it and name the image that is in it".into(),
-                Foreign::Bzip2 => "unpack it with `bunzip2 -k` and name the .img that comes out".into(),
-                Foreign::Html => {
+            Self::UnsupportedFormat { what, .. } => match what {
+                UnsupportedFormat::Zip => "unpack it and name the image that is in it".into(),
+                UnsupportedFormat::Bzip2 => "unpack it with `bunzip2 -k` and name the .img that comes out".into(),
+                UnsupportedFormat::Html => {
                     "the download gave a page, not the file; fetch it again from its own link".into()
                 }
-                Foreign::Qcow2 => "convert it with `qemu-img convert -O raw`".into(),
+                UnsupportedFormat::Qcow2 => "convert it with `qemu-img convert -O raw`".into(),
             },
             Self::Sha256 { .. } => {
                 "fetch the file again; if it is the right one, correct what it was compared with: `sha256:` in the farm \
@@ -148,9 +148,9 @@ impl SourceError {
             Self::Damaged { .. } => {
                 "compare the file's SHA-256 with the publisher's and fetch it again".into()
             }
-            Self::Memory { format, .. } => match format {
-                Format::Zstd => "unpack it with `zstd -d --long=31` and name the .img that comes out".into(),
-                _ => "unpack it with `xz -dk` and name the .img that comes out".into(),
+            Self::Memory { codec, .. } => match codec {
+                Codec::Zstd => "unpack it with `zstd -d --long=31` and name the .img that comes out".into(),
+                Codec::Xz | Codec::Gzip => "unpack it with `xz -dk` and name the .img that comes out".into(),
             },
             Self::TooLarge { .. } => "no card is that large: this is not the image you meant".into(),
             Self::NoRoom { .. } | Self::Cache { .. } => {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::edit::block::ReadAt;
+use crate::numbers::at_most;
 
 /// How the bytes of a base are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Format {
 
 /// What a file that is no base image begins like, where that can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub enum UnsupportedFormat {
     /// `PK\x03\x04`.
     Zip,
     /// `BZh`.
@@ -31,7 +32,7 @@ pub enum Foreign {
     Qcow2,
 }
 
-impl fmt::Display for Foreign {
+impl fmt::Display for UnsupportedFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Zip => "a zip archive",
@@ -46,19 +47,21 @@ impl fmt::Display for Foreign {
 ///
 /// `Ok(Err(_))` names a format that is known and not supported; anything unknown is taken as raw and left to
 /// the partition table to accept or refuse.
-pub(super) fn sniff(file: &dyn ReadAt) -> io::Result<Result<Format, Foreign>> {
+pub(super) fn sniff(file: &dyn ReadAt) -> io::Result<Result<Format, UnsupportedFormat>> {
     let mut head = [0; 16];
-    let there = usize::try_from(file.size()).map_or(head.len(), |size| size.min(head.len()));
+    let there = at_most(file.size(), head.len());
     let (head, _) = head.split_at_mut(there);
     file.read_exact_at(0, head)?;
     Ok(match head {
         [0xFD, b'7', b'z', b'X', b'Z', 0x00, ..] => Ok(Format::Xz),
         [0x1F, 0x8B, 0x08, ..] => Ok(Format::Gzip),
         [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => Ok(Format::Zstd),
-        [b'P', b'K', 3, 4, ..] => Err(Foreign::Zip),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Err(Foreign::Bzip2),
-        [b'Q', b'F', b'I', 0xFB, ..] => Err(Foreign::Qcow2),
-        head if starts_like(head, b"<!doctype") || starts_like(head, b"<html") => Err(Foreign::Html),
+        [b'P', b'K', 3, 4, ..] => Err(UnsupportedFormat::Zip),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Err(UnsupportedFormat::Bzip2),
+        [b'Q', b'F', b'I', 0xFB, ..] => Err(UnsupportedFormat::Qcow2),
+        head if starts_like(head, b"<!doctype") || starts_like(head, b"<html") => {
+            Err(UnsupportedFormat::Html)
+        }
         _ => Ok(Format::Raw),
     })
 }
@@ -72,7 +75,7 @@ fn starts_like(head: &[u8], word: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn check(head: &[u8], expect: Result<Format, Foreign>) {
+    fn check(head: &[u8], expect: Result<Format, UnsupportedFormat>) {
         let file = head.to_vec();
         assert_eq!(sniff(&file).unwrap(), expect, "{head:02x?}");
     }
@@ -86,10 +89,10 @@ mod tests {
         check(b"\x1F\x8B\x08\0", Ok(Format::Gzip));
         check(b"\x28\xB5\x2F\xFD", Ok(Format::Zstd));
         check(b"\x5A\x2A\x4D\x18", Ok(Format::Zstd));
-        check(b"PK\x03\x04", Err(Foreign::Zip));
-        check(b"BZh91AY", Err(Foreign::Bzip2));
-        check(b"<!DOCTYPE html>", Err(Foreign::Html));
-        check(b"<html>", Err(Foreign::Html));
-        check(b"QFI\xFB", Err(Foreign::Qcow2));
+        check(b"PK\x03\x04", Err(UnsupportedFormat::Zip));
+        check(b"BZh91AY", Err(UnsupportedFormat::Bzip2));
+        check(b"<!DOCTYPE html>", Err(UnsupportedFormat::Html));
+        check(b"<html>", Err(UnsupportedFormat::Html));
+        check(b"QFI\xFB", Err(UnsupportedFormat::Qcow2));
     }
 }

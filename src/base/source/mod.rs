@@ -23,20 +23,20 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use crate::sha256::{BadSha256, Sha256Sum};
-pub(crate) use buffer::{Buffer, Pool};
+pub(crate) use buffer::{Buffer, BufferPool};
 pub use cache::CacheDir;
 pub use error::SourceError;
-pub use format::{Foreign, Format};
-pub(crate) use pass::{Cell, Content, Order, PassError};
+pub use format::{Format, UnsupportedFormat};
+pub(crate) use pass::{Chunk, Content, PassError, PassOptions};
 pub use xz::XzError;
 
 use crate::edit::block::ReadAt;
 use crate::progress::{Phase, Watch};
-use cache::Memory;
+pub use crate::sha256::{BadSha256, Sha256Sum};
+use cache::HashCachePolicy;
 use file::{FileAt, Identity};
-use unpack::Packing;
 pub(crate) use unpack::{memory_refused, XZ_MEMORY, ZSTD_WINDOW};
+use unpack::{Codec, PackedFile};
 use xz::Index;
 pub(crate) use xz::XzImage;
 
@@ -49,10 +49,10 @@ const MAX_RAW: u64 = 2 << 40;
 
 /// The unit in which an image is streamed, in bytes: what SD cards and file systems write at full speed, and one
 /// block of Ubuntu's own packing.
-pub const CELL: u64 = 1 << 20;
+pub const CHUNK: u64 = 1 << 20;
 
-/// [`CELL`] as a length in memory.
-pub(crate) const CELL_LEN: usize = 1 << 20;
+/// [`CHUNK`] as a length in memory.
+pub(crate) const CHUNK_LEN: usize = 1 << 20;
 
 /// The largest .xz block that is decoded in place; with larger ones a few threads would hold the memory of a PC, so
 /// that they go through the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
@@ -145,7 +145,7 @@ impl<T: ReadAt> ReadAt for Verified<T> {
 
 /// An image that cards are made of. Its size and bytes are those of the unpacked image.
 pub struct BaseImage {
-    medium: Medium,
+    backing: Backing,
     name: String,
     /// The file whose bytes must not change while the image is in use, and what it was when it was hashed.
     watched: Option<Watched>,
@@ -153,7 +153,8 @@ pub struct BaseImage {
     own: Option<(u64, u64)>,
 }
 
-enum Medium {
+/// Where the bytes of an image come from.
+enum Backing {
     Raw(Arc<dyn ReadAt>),
     Xz(Box<XzImage>),
 }
@@ -183,12 +184,12 @@ impl BaseImage {
         if file.size() > MAX_RAW {
             return Err(SourceError::TooLarge { name, limit: MAX_RAW });
         }
-        let memory = match expect {
-            // Who names a digest wants these bytes, now.
-            Expect::Sha256(_) if !cache.holds(path) => Memory::Ignored,
-            Expect::Anything | Expect::Sha256(_) => Memory::Trusted,
+        let policy = match expect {
+            // A user who gives a digest wants the bytes that are there now.
+            Expect::Sha256(_) if !cache.holds(path) => HashCachePolicy::Ignored,
+            Expect::Anything | Expect::Sha256(_) => HashCachePolicy::Trusted,
         };
-        let (sha256, identity) = cache.digest(&file, &name, memory, watch)?;
+        let (sha256, identity) = cache.digest(&file, &name, policy, watch)?;
         let trust = match expect {
             Expect::Anything => Trust::Unchecked,
             Expect::Sha256(expected) if expected == sha256 => Trust::Matched,
@@ -201,11 +202,11 @@ impl BaseImage {
             }
         };
         let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&file);
-        let (format, medium, unpacked) = medium(bytes, &name, &sha256, cache, watch)?;
+        let (format, backing, unpacked) = backing(bytes, &name, &sha256, cache, watch)?;
         let own = Some((identity.dev, identity.inode));
         Ok(Verified {
             inner: Self {
-                medium,
+                backing,
                 own,
                 name: name.clone(),
                 watched: Some(unpacked.unwrap_or((file, identity))),
@@ -230,10 +231,10 @@ impl BaseImage {
     ) -> Result<Verified<Self>, SourceError> {
         let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
         let sha256 = digest::sha256(&bytes, name, Phase::Hash, watch)?;
-        let (format, medium, _) = medium(bytes, name, &sha256, &CacheDir::none(), watch)?;
+        let (format, backing, _) = backing(bytes, name, &sha256, &CacheDir::none(), watch)?;
         Ok(Verified {
             inner: Self {
-                medium,
+                backing,
                 name: name.into(),
                 watched: None,
                 own: None,
@@ -278,16 +279,16 @@ impl BaseImage {
 
 impl ReadAt for BaseImage {
     fn size(&self) -> u64 {
-        match &self.medium {
-            Medium::Raw(raw) => raw.size(),
-            Medium::Xz(xz) => xz.size(),
+        match &self.backing {
+            Backing::Raw(raw) => raw.size(),
+            Backing::Xz(xz) => xz.size(),
         }
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        match &self.medium {
-            Medium::Raw(raw) => raw.read_exact_at(offset, buf),
-            Medium::Xz(xz) => xz.read_exact_at(offset, buf),
+        match &self.backing {
+            Backing::Raw(raw) => raw.read_exact_at(offset, buf),
+            Backing::Xz(xz) => xz.read_exact_at(offset, buf),
         }
     }
 }
@@ -315,45 +316,49 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 type Watched = (Arc<FileAt>, Identity);
 
 /// Find out how `bytes` are packed, and make them readable at random. Where that takes another file, it is returned.
-fn medium(
+fn backing(
     bytes: Arc<dyn ReadAt>,
     name: &str,
     sha256: &Sha256Sum,
     cache: &CacheDir,
     watch: Watch<'_>,
-) -> Result<(Format, Medium, Option<Watched>), SourceError> {
+) -> Result<(Format, Backing, Option<Watched>), SourceError> {
     let read = |source| SourceError::Read {
         name: name.into(),
         source,
     };
     let format = format::sniff(&bytes)
         .map_err(read)?
-        .map_err(|what| SourceError::Foreign {
+        .map_err(|what| SourceError::UnsupportedFormat {
             name: name.into(),
             what,
         })?;
-    if format == Format::Xz {
-        let index = Index::read(&bytes).map_err(|source| SourceError::Xz {
-            name: name.into(),
-            source,
-        })?;
-        if index.largest() <= MAX_XZ_BLOCK {
-            return Ok((format, Medium::Xz(Box::new(XzImage::new(bytes, index))), None));
+    let codec = match format {
+        Format::Raw => return Ok((format, Backing::Raw(bytes), None)),
+        Format::Xz => {
+            let index = Index::read(&bytes).map_err(|source| SourceError::Xz {
+                name: name.into(),
+                source,
+            })?;
+            if index.largest() <= MAX_XZ_BLOCK {
+                let image = XzImage::new(bytes, index);
+                return Ok((format, Backing::Xz(Box::new(image)), None));
+            }
+            Codec::Xz
         }
-    }
-    if format == Format::Raw {
-        return Ok((format, Medium::Raw(bytes), None));
-    }
-    let packing = Packing {
+        Format::Gzip => Codec::Gzip,
+        Format::Zstd => Codec::Zstd,
+    };
+    let packed = PackedFile {
         file: &bytes,
-        format,
+        codec,
         name,
         limit: MAX_IMAGE,
     };
-    let (unpacked, identity) = cache.unpacked(&packing, sha256, watch)?;
+    let (unpacked, identity) = cache.unpacked(&packed, sha256, watch)?;
     let unpacked = Arc::new(unpacked);
     let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&unpacked);
-    Ok((format, Medium::Raw(bytes), Some((unpacked, identity))))
+    Ok((format, Backing::Raw(bytes), Some((unpacked, identity))))
 }
 
 #[cfg(test)]

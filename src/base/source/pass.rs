@@ -1,54 +1,51 @@
 //! One pass over a base: decoded in parallel, handed over in order, in bounded memory.
 //!
-//! The image is cut into cells of [`CELL`] bytes. Workers take the base's units (an .xz block; a cell of a raw image)
-//! in order and decode them piece by piece; a piece is made only while it lies less than a window ahead of what was
-//! handed over, so that memory does not grow with the image, the size of its blocks or the number of threads, and
-//! the worker on the foremost unit can always go on.
+//! The image is cut into chunks of [`CHUNK`] bytes. Workers take the base's units (an .xz block; a chunk of a raw image)
+//! in order and decode them piece by piece. A piece is made only if it lies less than a window ahead of what was handed
+//! over, so that memory does not grow with the image, the size of its blocks or the number of threads, and the worker on
+//! the foremost unit is never blocked.
 
-mod belt;
-mod grid;
-mod units;
+mod chunk_assembler;
+mod decode_units;
+mod reorder_buffer;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use super::{BaseImage, Buffer, Medium, Pool, SourceError, CELL, CELL_LEN};
-use crate::edit::block::Extents;
-use crate::edit::block::ReadAt;
+use super::{Backing, BaseImage, Buffer, BufferPool, SourceError, CHUNK, CHUNK_LEN};
+use crate::edit::block::{Extents, ReadAt};
+use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 use crate::progress::Cancel;
-use belt::{Alarm, Belt, Ready, Stop};
-use grid::Grid;
-use units::{Failure, Reader, Units};
+use chunk_assembler::ChunkAssembler;
+use decode_units::{DecodeUnits, Failure, Reader, Unit};
+use reorder_buffer::{Ready, ReorderBuffer, StopOnDrop, StopOnPanic};
 
-/// Bounds of the window, in pieces of at most [`CELL`] bytes.
-const WINDOW: (usize, usize) = (16, 80);
+/// Bounds of the window, in pieces of at most [`CHUNK`] bytes.
+const WINDOW: (u64, u64) = (16, 80);
 
-/// What a pass is to do.
 #[derive(Clone, Copy)]
-pub(crate) struct Order<'a> {
+pub(crate) struct PassOptions<'a> {
     pub(crate) threads: NonZeroUsize,
-    /// The bytes that are needed; what lies in a unit without any is not decoded. `None`: all.
+    /// The bytes that are needed; a unit without any is not decoded. `None`: all are needed.
     pub(crate) needed: Option<&'a Extents>,
     pub(crate) cancel: &'a Cancel,
-    pub(crate) pool: &'a Pool,
+    pub(crate) pool: &'a BufferPool,
 }
 
-/// [`CELL`] bytes of the image at a multiple of [`CELL`]; the last cell may be shorter.
-pub(crate) struct Cell {
+/// [`CHUNK`] bytes of the image at a multiple of [`CHUNK`]; the last chunk may be shorter.
+pub(crate) struct Chunk {
     pub(crate) offset: u64,
     pub(crate) len: usize,
     pub(crate) content: Content,
 }
 
-impl Cell {
-    /// The bytes of the image that it is.
+impl Chunk {
+    /// Its place in the image, in bytes.
     pub(crate) fn range(&self) -> Range<u64> {
-        let len = u64::try_from(self.len).unwrap_or(CELL);
-        self.offset..self.offset.saturating_add(len)
+        self.offset..self.offset.saturating_add(u64_from_usize(self.len))
     }
 
-    /// Another one like it.
-    pub(crate) fn copy(&self, pool: &Pool) -> Self {
+    pub(crate) fn copy(&self, pool: &BufferPool) -> Self {
         let content = match &self.content {
             Content::Bytes(bytes) => {
                 let mut copy = pool.zeroed(self.len);
@@ -81,61 +78,59 @@ pub(crate) enum PassError<E> {
 }
 
 impl BaseImage {
-    /// Decode the image; `prepare` gets every cell once, on any thread and in any order, and `consume` what it made of
-    /// them, on this thread and in order.
+    /// Decode the image. `prepare` gets every chunk once, on any thread and in any order; `consume` gets what `prepare`
+    /// made of them, on this thread and in order.
     pub(crate) fn pass<T: Send, E>(
         &self,
-        order: Order<'_>,
-        prepare: &(impl Fn(Cell) -> T + Sync),
+        options: PassOptions<'_>,
+        prepare: &(impl Fn(Chunk) -> T + Sync),
         mut consume: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), PassError<E>> {
-        let units = Units::of(&self.medium);
-        if let Medium::Xz(xz) = &self.medium {
+        let units = DecodeUnits::of(&self.backing);
+        if let Backing::Xz(xz) = &self.backing {
             xz.forget();
         }
-        let workers = units.workers(order.threads);
-        let pieces_of_a_unit = units.largest().div_ceil(CELL);
-        let ahead = u64::try_from(workers).unwrap_or(1).saturating_mul(2) + 1;
-        let window = usize::try_from(ahead.saturating_mul(pieces_of_a_unit))
-            .unwrap_or(WINDOW.1)
-            .clamp(WINDOW.0, WINDOW.1);
-        let belt = Belt::new(window);
+        let workers = units.workers(options.threads);
+        let pieces_of_a_unit = units.largest().div_ceil(CHUNK);
+        let ahead = u64_from_usize(workers).saturating_mul(2).saturating_add(1);
+        let window = ahead.saturating_mul(pieces_of_a_unit).clamp(WINDOW.0, WINDOW.1);
+        let buffer = ReorderBuffer::new(window);
         let size = self.size();
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    let _stop_on_panic = Alarm(&belt);
+                    let _stop_on_panic = StopOnPanic(&buffer);
                     Worker {
                         units: &units,
-                        order,
-                        belt: &belt,
+                        options,
+                        buffer: &buffer,
                         prepare,
                         size,
                     }
                     .run();
                 });
             }
-            // Whatever happens here, the workers must come to an end before the scope can.
-            let _stop = Stop(&belt);
-            let mut grid = Grid {
+            // Whatever happens here, the workers must end before the scope can.
+            let _stop = StopOnDrop(&buffer);
+            let mut assembler = ChunkAssembler {
                 size,
-                pool: order.pool,
+                pool: options.pool,
                 open: None,
             };
-            while let Some(ready) = belt.next() {
-                if order.cancel.is_cancelled() {
+            while let Some(ready) = buffer.next() {
+                if options.cancel.is_cancelled() {
                     break;
                 }
                 let prepared = match ready {
                     Ready::Prepared(prepared) => Some(prepared),
-                    Ready::Part(part) => grid.add(&part).map(prepare),
+                    Ready::Part(part) => assembler.add(&part).map(prepare),
                     Ready::Failed(failure) => return Err(PassError::Source(self.failed(failure))),
                 };
                 if let Some(prepared) = prepared {
                     consume(prepared).map_err(PassError::Consumer)?;
                 }
             }
-            if order.cancel.is_cancelled() {
+            if options.cancel.is_cancelled() {
                 return Err(PassError::Source(SourceError::Cancelled));
             }
             Ok(())
@@ -152,98 +147,82 @@ impl BaseImage {
 }
 
 struct Worker<'a, T, P> {
-    units: &'a Units<'a>,
-    order: Order<'a>,
-    belt: &'a Belt<T>,
+    units: &'a DecodeUnits<'a>,
+    options: PassOptions<'a>,
+    buffer: &'a ReorderBuffer<T>,
     prepare: &'a P,
     size: u64,
 }
 
-impl<T, P: Fn(Cell) -> T> Worker<'_, T, P> {
+impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
     fn run(&self) {
         let mut reader = self.units.reader();
-        while let Some((number, unit, first)) = self.belt.take_unit(*self.units) {
-            let mut piece = first;
-            if let Err(failure) = self.unit(&mut reader, number, &unit, &mut piece) {
-                self.belt.put(piece, Ready::Failed(failure));
+        while let Some((unit, first)) = self.buffer.take_unit(*self.units) {
+            if let Err((piece, failure)) = self.decode(&mut reader, &unit, first) {
+                self.buffer.put(piece, Ready::Failed(failure));
                 return;
             }
         }
     }
 
-    /// Put every piece of `unit` on the belt; `piece` is then the number of the one that comes after, or of the one
-    /// that failed.
-    fn unit(
-        &self,
-        reader: &mut Reader<'_>,
-        number: usize,
-        unit: &Range<u64>,
-        piece: &mut u64,
-    ) -> Result<(), Failure> {
+    /// Hand over every piece of `unit`, of which the first has the number `first`. An error comes with the number of the
+    /// piece that could not be made.
+    fn decode(&self, reader: &mut Reader<'_>, unit: &Unit, first: u64) -> Result<(), (u64, Failure)> {
+        let range = &unit.range;
         let needed = self
-            .order
+            .options
             .needed
-            .is_none_or(|needed| needed.touches(unit.start, unit.end));
-        let zero = needed && reader.begin(number, unit)?;
-        let mut last = None;
-        for range in cuts(unit) {
-            // What is behind the last piece is verified before that piece is handed over.
-            if let Some(cell) = last.take() {
-                self.hand_over(cell, *piece);
-                *piece += 1;
+            .is_none_or(|needed| needed.touches(range.start, range.end));
+        let is_zero = needed && reader.begin(unit).map_err(|failure| (first, failure))?;
+        for (piece, part) in (first..).zip(cuts(range)) {
+            if self.options.cancel.is_cancelled() {
+                self.buffer.stop();
             }
-            if self.order.cancel.is_cancelled() {
-                self.belt.stop();
-            }
-            if !self.belt.may_make(*piece) {
+            if !self.buffer.wait_for_room(piece) {
                 return Ok(());
             }
-            let len = usize::try_from(range.end - range.start).unwrap_or(CELL_LEN);
+            let len = usize_from_u64(part.end - part.start);
             let content = if !needed {
                 Content::Unread
-            } else if zero {
+            } else if is_zero {
                 Content::Zero
             } else {
-                let mut buffer = self.order.pool.take(len);
-                reader.fill(&mut buffer)?;
-                Content::Bytes(buffer)
+                let mut bytes = self.options.pool.take(len);
+                reader.fill(&mut bytes).map_err(|failure| (piece, failure))?;
+                if part.end == range.end {
+                    // The check of the whole unit is verified before its last piece is handed over.
+                    reader.end().map_err(|failure| (piece, failure))?;
+                }
+                Content::Bytes(bytes)
             };
-            last = Some(Cell {
-                offset: range.start,
+            let chunk = Chunk {
+                offset: part.start,
                 len,
                 content,
-            });
-        }
-        if needed && !zero {
-            reader.end()?;
-        }
-        if let Some(cell) = last {
-            self.hand_over(cell, *piece);
-            *piece += 1;
+            };
+            self.buffer.put(piece, self.ready(chunk));
         }
         Ok(())
     }
 
-    fn hand_over(&self, cell: Cell, piece: u64) {
-        let whole = cell.offset.is_multiple_of(CELL) && cell.len == cell_len(cell.offset, self.size);
-        let ready = if whole {
-            Ready::Prepared((self.prepare)(cell))
+    fn ready(&self, chunk: Chunk) -> Ready<T> {
+        if chunk.offset.is_multiple_of(CHUNK) && chunk.len == chunk_len(chunk.offset, self.size) {
+            Ready::Prepared((self.prepare)(chunk))
         } else {
-            Ready::Part(cell)
-        };
-        self.belt.put(piece, ready);
+            Ready::Part(chunk)
+        }
     }
 }
 
-fn cell_len(offset: u64, size: u64) -> usize {
-    usize::try_from(size.saturating_sub(offset).min(CELL)).unwrap_or(CELL_LEN)
+fn chunk_len(offset: u64, size: u64) -> usize {
+    at_most(size.saturating_sub(offset), CHUNK_LEN)
 }
 
-/// `unit` cut where cells begin.
+/// `unit`, cut at the multiples of [`CHUNK`].
 fn cuts(unit: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let Range { start, end } = *unit;
-    (start / CELL..end.div_ceil(CELL)).map(move |cell| {
-        let from = cell.saturating_mul(CELL);
-        from.max(start)..from.saturating_add(CELL).min(end)
+    (start / CHUNK..end.div_ceil(CHUNK)).map(move |chunk| {
+        let from = chunk.saturating_mul(CHUNK);
+        from.max(start)..from.saturating_add(CHUNK).min(end)
     })
 }

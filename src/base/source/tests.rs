@@ -22,24 +22,24 @@ fn whole(base: &BaseImage) -> io::Result<Vec<u8>> {
 
 /// The image as a pass hands it over; what it leaves unread is `0xEE`.
 fn streamed(base: &BaseImage, threads: usize, needed: Option<&Extents>) -> Result<Vec<u8>, SourceError> {
-    let pool = Pool::default();
-    let order = Order {
+    let pool = BufferPool::default();
+    let order = PassOptions {
         threads: NonZeroUsize::new(threads).unwrap(),
         needed,
         cancel: &Cancel::new(),
         pool: &pool,
     };
     let mut bytes = Vec::new();
-    let passed = base.pass(order, &|cell| cell, |cell: Cell| {
-        assert_eq!(cell.offset, crate::edit::block::length(&bytes));
-        assert_eq!(cell.offset % CELL, 0);
-        match cell.content {
+    let passed = base.pass(order, &|chunk| chunk, |chunk: Chunk| {
+        assert_eq!(chunk.offset, crate::edit::block::length(&bytes));
+        assert_eq!(chunk.offset % CHUNK, 0);
+        match chunk.content {
             Content::Bytes(content) => {
-                assert_eq!(content.len(), cell.len);
+                assert_eq!(content.len(), chunk.len);
                 bytes.extend_from_slice(&content);
             }
-            Content::Zero => bytes.resize(bytes.len() + cell.len, 0),
-            Content::Unread => bytes.resize(bytes.len() + cell.len, 0xEE),
+            Content::Zero => bytes.resize(bytes.len() + chunk.len, 0),
+            Content::Unread => bytes.resize(bytes.len() + chunk.len, 0xEE),
         }
         Ok::<(), std::convert::Infallible>(())
     });
@@ -220,15 +220,15 @@ fn who_names_a_digest_has_the_file_read() {
         let identity = file.identity().unwrap();
         let note = format!("{} {}\n", digest::fingerprint(&identity), Sha256Sum([9; 32]));
         digest::write_small(&cache.hash_of(&identity).unwrap(), note.as_bytes()).unwrap();
-        let digest = |memory| {
-            unwatched(|watch| cache.digest(&file, "base.img", memory, watch))
+        let digest = |policy| {
+            unwatched(|watch| cache.digest(&file, "base.img", policy, watch))
                 .unwrap()
                 .0
         };
         if file.keeps_times() {
-            assert_eq!(digest(Memory::Trusted), Sha256Sum([9; 32]));
+            assert_eq!(digest(HashCachePolicy::Trusted), Sha256Sum([9; 32]));
         }
-        assert_eq!(digest(Memory::Ignored), Sha256Sum::of(&[1; 5000]));
+        assert_eq!(digest(HashCachePolicy::Ignored), Sha256Sum::of(&[1; 5000]));
     }
 }
 
@@ -335,14 +335,14 @@ fn damaged_packings_are_named() {
 fn a_bomb_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let packed = gzip(&vec![0; 5_000_000]);
-    let packing = Packing {
+    let file = PackedFile {
         file: &packed,
-        format: Format::Gzip,
+        codec: Codec::Gzip,
         name: "bomb",
         limit: 4_999_999,
     };
     let image = dir.path().join("image");
-    let refused = unwatched(|watch| unpack::unpack(&packing, &image, watch));
+    let refused = unwatched(|watch| unpack::unpack(&file, &image, watch));
     assert!(matches!(
         refused,
         Err(SourceError::TooLarge { limit: 4_999_999, .. })
@@ -363,19 +363,19 @@ fn a_packing_that_wants_too_much_memory_is_not_called_damaged() {
     packed[end - 4..end].copy_from_slice(&crc);
     // A frame with a window of 1 GiB and a raw block of nothing (RFC 8878, sections 3.1.1.1.2 and 3.1.1.2).
     let zstd = b"\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00".to_vec();
-    for (packed, format, most, tool) in [
-        (packed, Format::Xz, 72, "xz -dk"),
-        (zstd, Format::Zstd, 128, "--long=31"),
+    for (packed, codec, most, tool) in [
+        (packed, Codec::Xz, 72, "xz -dk"),
+        (zstd, Codec::Zstd, 128, "--long=31"),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let packing = Packing {
+        let file = PackedFile {
             file: &packed,
-            format,
+            codec,
             name: "large",
             limit: MAX_IMAGE,
         };
         let path = dir.path().join("image");
-        let refused = unwatched(|watch| unpack::unpack(&packing, &path, watch)).unwrap_err();
+        let refused = unwatched(|watch| unpack::unpack(&file, &path, watch)).unwrap_err();
         let said = format!(
             "unpacking the base image large needs over {} bytes of memory",
             most << 20
@@ -383,6 +383,18 @@ fn a_packing_that_wants_too_much_memory_is_not_called_damaged() {
         assert_eq!(refused.to_string(), said);
         assert!(refused.hint().unwrap().contains(tool));
     }
+}
+
+#[test]
+fn a_raw_image_is_never_unpacked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("base");
+    // Neither does it matter what its name says, nor is there a cache to unpack it into.
+    let image = image(1_000_000, 13);
+    std::fs::write(&path, &image).unwrap();
+    let base = open(&path, &CacheDir::none()).unwrap();
+    assert_eq!(base.provenance().format, Format::Raw);
+    assert!(whole(&base).unwrap() == image);
 }
 
 #[test]
@@ -399,22 +411,22 @@ fn a_built_in_base_needs_no_file() {
 fn a_request_to_stop_is_heard() {
     let dir = tempfile::tempdir().unwrap();
     let base = base(dir.path(), &xz(&image(3 << 20, 13), 100_000, Check::Crc64)).unwrap();
-    let pool = Pool::default();
+    let pool = BufferPool::default();
     let cancel = Cancel::new();
-    let order = Order {
+    let order = PassOptions {
         threads: NonZeroUsize::new(3).unwrap(),
         needed: None,
         cancel: &cancel,
         pool: &pool,
     };
-    let mut cells = 0;
-    let stopped = base.pass(order, &|cell| cell, |_| {
-        cells += 1;
+    let mut chunks = 0;
+    let stopped = base.pass(order, &|chunk| chunk, |_| {
+        chunks += 1;
         cancel.cancel();
         Ok::<(), ()>(())
     });
     assert!(matches!(stopped, Err(PassError::Source(SourceError::Cancelled))));
-    assert_eq!(cells, 1);
+    assert_eq!(chunks, 1);
     let cancelled = Watch {
         progress: &crate::progress::Silent,
         cancel: &cancel,

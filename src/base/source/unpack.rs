@@ -11,9 +11,10 @@ use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 use xz2::stream::{Stream, CONCATENATED};
 
-use super::{is_zero, Format, Sha256Sum, SourceError};
+use super::{is_zero, Sha256Sum, SourceError};
 use crate::edit::block::{length, ReadAt};
 use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
 
 /// Memory that the .xz decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
@@ -25,10 +26,18 @@ pub(crate) const ZSTD_WINDOW: u32 = 27;
 /// Room that is left on the cache's file system, in bytes.
 const RESERVE: u64 = 64 << 20;
 
+/// The formats that are unpacked here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    Gzip,
+    Xz,
+    Zstd,
+}
+
 /// A compressed file.
-pub(super) struct Packing<'a> {
+pub(super) struct PackedFile<'a> {
     pub(super) file: &'a dyn ReadAt,
-    pub(super) format: Format,
+    pub(super) codec: Codec,
     pub(super) name: &'a str,
     /// The most bytes it may unpack to.
     pub(super) limit: u64,
@@ -36,12 +45,12 @@ pub(super) struct Packing<'a> {
 
 /// Unpack into a new file that then stands at `image`; the digest of what it holds.
 pub(super) fn unpack(
-    packing: &Packing<'_>,
+    packed: &PackedFile<'_>,
     image: &Path,
     watch: Watch<'_>,
 ) -> Result<Sha256Sum, SourceError> {
     let failed = |source| SourceError::Cache {
-        name: packing.name.into(),
+        name: packed.name.into(),
         path: image.into(),
         source,
     };
@@ -52,7 +61,7 @@ pub(super) fn unpack(
         .f_bavail
         .saturating_mul(free.f_frsize)
         .saturating_sub(RESERVE);
-    let mut unpacked = Reader::new(packing)?;
+    let mut unpacked = Reader::new(packed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
@@ -61,22 +70,22 @@ pub(super) fn unpack(
         if watch.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
-        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| failure(packing, done, &error))?;
+        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| failure(packed, done, &error))?;
         let Some(piece) = buffer.get(..filled).filter(|piece| !piece.is_empty()) else {
             break;
         };
         hash.update(piece);
-        if done.saturating_add(length(piece)) > packing.limit {
+        if done.saturating_add(length(piece)) > packed.limit {
             return Err(SourceError::TooLarge {
-                name: packing.name.into(),
-                limit: packing.limit,
+                name: packed.name.into(),
+                limit: packed.limit,
             });
         }
         if !is_zero(piece) {
             written += length(piece);
             if written > room {
                 return Err(SourceError::NoRoom {
-                    name: packing.name.into(),
+                    name: packed.name.into(),
                     dir: dir.into(),
                     room,
                 });
@@ -86,7 +95,7 @@ pub(super) fn unpack(
         done += length(piece);
         watch
             .progress
-            .advance(Phase::Unpack, unpacked.taken(), packing.file.size());
+            .advance(Phase::Unpack, unpacked.taken(), packed.file.size());
     }
     new.file().set_len(done).map_err(failed)?;
     new.file().flush().map_err(failed)?;
@@ -109,11 +118,11 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Why unpacking ended after `done` bytes.
-fn failure(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
+fn failure(packed: &PackedFile<'_>, done: u64, error: &io::Error) -> SourceError {
     if let Some(limit) = memory_refused(error) {
         return SourceError::Memory {
-            name: packing.name.into(),
-            format: packing.format,
+            name: packed.name.into(),
+            codec: packed.codec,
             limit,
         };
     }
@@ -122,7 +131,7 @@ fn failure(packing: &Packing<'_>, done: u64, error: &io::Error) -> SourceError {
         _ => error.to_string(),
     };
     SourceError::Damaged {
-        name: packing.name.into(),
+        name: packed.name.into(),
         done,
         what,
     }
@@ -149,27 +158,27 @@ enum Reader<'a> {
 type Packed<'a> = BufReader<Sequential<'a>>;
 
 impl<'a> Reader<'a> {
-    fn new(packing: &Packing<'a>) -> Result<Self, SourceError> {
-        let packed = BufReader::with_capacity(
+    fn new(packed: &PackedFile<'a>) -> Result<Self, SourceError> {
+        let bytes = BufReader::with_capacity(
             256 << 10,
             Sequential {
-                file: packing.file,
+                file: packed.file,
                 at: 0,
             },
         );
-        let failed = |error: io::Error| failure(packing, 0, &error);
-        Ok(match packing.format {
-            Format::Xz => {
+        let failed = |error: io::Error| failure(packed, 0, &error);
+        Ok(match packed.codec {
+            Codec::Xz => {
                 let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
                     .map_err(|error| failed(error.into()))?;
-                Self::Xz(Box::new(xz2::bufread::XzDecoder::new_stream(packed, stream)))
+                Self::Xz(Box::new(xz2::bufread::XzDecoder::new_stream(bytes, stream)))
             }
-            Format::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(failed)?;
+            Codec::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(failed)?;
                 decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
                 Self::Zstd(Box::new(decoder))
             }
-            Format::Gzip | Format::Raw => Self::Gzip(Gzip::Member(Box::new(GzDecoder::new(packed)))),
+            Codec::Gzip => Self::Gzip(Gzip::Member(Box::new(GzDecoder::new(bytes)))),
         })
     }
 
@@ -252,7 +261,7 @@ struct Sequential<'a> {
 impl Read for Sequential<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.file.size().saturating_sub(self.at);
-        let take = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+        let take = at_most(left, buf.len());
         let (buf, _) = buf.split_at_mut(take);
         self.file.read_exact_at(self.at, buf)?;
         self.at += length(buf);

@@ -12,12 +12,13 @@ use super::index::{Block, Check};
 use super::{XzError, ZeroBlocks};
 use crate::base::source::is_zero;
 use crate::edit::block::{length, ReadAt};
+use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 
 /// Memory that one decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
 const MEMORY: u64 = 72 << 20;
 
 /// Packed bytes that are read at once.
-const PIECE: u64 = 256 << 10;
+const PIECE: usize = 256 << 10;
 
 /// Decodes blocks of one file: [`begin`](Self::begin), then [`fill`](Self::fill) until all of the block is taken,
 /// then [`end`](Self::end).
@@ -33,11 +34,11 @@ struct Current {
     block: Block,
     filled: u64,
     digest: Running,
-    content: Content,
+    content: BlockContent,
 }
 
 /// Whether the block may yet turn out to hold nothing but zeroes, so that its packing is worth remembering.
-enum Content {
+enum BlockContent {
     ZeroSoFar,
     Data,
 }
@@ -73,9 +74,9 @@ impl<'a> BlockDecoder<'a> {
             filled: 0,
             digest: Running::new(block.check()),
             content: if plausible {
-                Content::ZeroSoFar
+                BlockContent::ZeroSoFar
             } else {
-                Content::Data
+                BlockContent::Data
             },
         });
         Ok(false)
@@ -157,7 +158,7 @@ impl<'a> BlockDecoder<'a> {
                 check: current.block.check().name(),
             });
         }
-        if matches!(current.content, Content::ZeroSoFar) {
+        if matches!(current.content, BlockContent::ZeroSoFar) {
             self.input.turn_to(&current.block)?;
             if self.input.left == 0 {
                 self.zeroes.learn(&current.block, &self.input.held);
@@ -171,8 +172,8 @@ impl Current {
     fn take(&mut self, bytes: &[u8]) {
         self.filled = self.filled.saturating_add(length(bytes));
         self.digest.update(bytes);
-        if matches!(self.content, Content::ZeroSoFar) && !is_zero(bytes) {
-            self.content = Content::Data;
+        if matches!(self.content, BlockContent::ZeroSoFar) && !is_zero(bytes) {
+            self.content = BlockContent::Data;
         }
     }
 
@@ -202,14 +203,15 @@ impl Input<'_> {
     }
 
     fn next_piece(&mut self) -> Result<(), XzError> {
-        let take = self.left.min(PIECE);
-        self.held.resize(usize::try_from(take).unwrap_or(0), 0);
+        let take = at_most(self.left, PIECE);
+        self.held.resize(take, 0);
         self.used = 0;
         let mut held = std::mem::take(&mut self.held);
         let read = self.read(self.at, &mut held);
         self.held = held;
-        self.at = self.at.saturating_add(take);
-        self.left = self.left.saturating_sub(take);
+        let taken = u64_from_usize(take);
+        self.at = self.at.saturating_add(taken);
+        self.left = self.left.saturating_sub(taken);
         read
     }
 
@@ -279,7 +281,8 @@ impl Decoder {
         if status == Status::StreamEnd {
             return Err(current.wrong_length());
         }
-        let moved = |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(0);
+        // liblzma moves at most the bytes that it was given.
+        let moved = |now: u64, before: u64| usize_from_u64(now.saturating_sub(before));
         input.used = input.used.saturating_add(moved(self.stream.total_in(), read));
         Ok(moved(self.stream.total_out(), wrote))
     }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::XzError;
 use crate::base::source::MAX_IMAGE;
 use crate::edit::block::ReadAt;
+use crate::numbers::{at_most, u64_from_usize};
 
 /// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;
@@ -151,7 +152,7 @@ struct Stream {
 }
 
 /// A stream as its own index describes it, before it is known where in the image it lies.
-struct Found {
+struct FoundStream {
     start: u64,
     check: Check,
     /// (unpadded size, uncompressed size)
@@ -247,20 +248,20 @@ impl Index {
             .filter_map(|number| self.get(number))
             .map(|block| block.unpacked)
             .max()
-            .unwrap_or(0)
+            .unwrap_or_default()
     }
 }
 
 /// The end of the last stream that ends at or before `end`: zeroes after it are stream padding (section 2.2).
 fn strip_padding(file: &dyn ReadAt, end: u64) -> Result<u64, XzError> {
     let mut at = end;
-    let mut word = [0; 4096];
+    let mut page = [0; 4096];
     while at > 0 {
-        let take = at.min(4096);
-        let (piece, _) = word.split_at_mut(usize::try_from(take).unwrap_or(0));
+        let len = at_most(at, page.len());
+        let (piece, take) = (&mut page[..len], u64_from_usize(len));
         read(file, at - take, piece)?;
         if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
-            let kept = u64::try_from(last).unwrap_or(0) + 1;
+            let kept = u64_from_usize(last) + 1;
             // A footer ends in `YZ`, so that no zero is ever a part of it.
             return Ok(at - take + kept);
         }
@@ -270,7 +271,7 @@ fn strip_padding(file: &dyn ReadAt, end: u64) -> Result<u64, XzError> {
 }
 
 /// The stream that ends at `end`.
-fn read_stream(file: &dyn ReadAt, end: u64, room: usize) -> Result<Found, XzError> {
+fn read_stream(file: &dyn ReadAt, end: u64, room: usize) -> Result<FoundStream, XzError> {
     let Some((backward, flags)) = read_footer(file, end)? else {
         return Err(without_footer(file, end));
     };
@@ -312,7 +313,7 @@ fn read_stream(file: &dyn ReadAt, end: u64, room: usize) -> Result<Found, XzErro
             header: header_flags,
         });
     }
-    Ok(Found {
+    Ok(FoundStream {
         start,
         check,
         records,
@@ -427,8 +428,8 @@ impl<'a> Bytes<'a> {
 
     fn next(&mut self) -> Result<u8, XzError> {
         if self.page.get(self.next).is_none() {
-            let left = self.len.saturating_sub(self.taken).min(64 << 10);
-            self.page.resize(usize::try_from(left).unwrap_or(0), 0);
+            let left = self.len.saturating_sub(self.taken);
+            self.page.resize(at_most(left, 64 << 10), 0);
             self.next = 0;
             read(self.file, self.at.saturating_add(self.taken), &mut self.page)?;
         }

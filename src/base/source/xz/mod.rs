@@ -18,6 +18,7 @@ pub use error::XzError;
 pub(crate) use index::{Block, Index};
 
 use crate::edit::block::{beyond, check_within, length, ReadAt};
+use crate::numbers::at_most;
 
 /// Decoded bytes that random access may keep, unless a single block is larger: 48 blocks of the 1 MiB that Ubuntu
 /// uses since 18.04.2, two of the 24 MiB from before.
@@ -91,7 +92,7 @@ impl ReadAt for XzImage {
                 .holding(at)
                 .ok_or_else(|| beyond(io::ErrorKind::UnexpectedEof, at, rest.len(), self.size()))?;
             let Range { start, end } = block.image();
-            let run = usize::try_from(end.saturating_sub(at)).map_or(rest.len(), |run| run.min(rest.len()));
+            let run = at_most(end.saturating_sub(at), rest.len());
             let (now, later) = rest.split_at_mut(run);
             match self.decoded(number, &block)? {
                 None => now.fill(0),

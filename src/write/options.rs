@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use crate::base::source::Sha256Sum;
-use crate::edit::block::Edits;
-use crate::edit::block::Extents;
+use crate::edit::block::{Edits, Extents};
 
 /// What becomes of blocks that no file system uses. Edited blocks never count as such.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +64,7 @@ pub struct Written<D> {
 
 /// A card of a fleet: what makes it differ from the base, and where it goes.
 #[derive(Debug)]
-pub struct Target<'a, S> {
+pub struct WriteTarget<'a, S> {
     /// In what it differs.
     pub edits: &'a Edits,
     /// What to do with free space.

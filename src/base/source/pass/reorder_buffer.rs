@@ -1,24 +1,22 @@
-//! The belt between workers and consumer: pieces come in any order and leave in their own, and none is made further ahead
-//! than the window allows. Knows neither bytes nor decoders.
+//! The buffer between workers and consumer: pieces come in any order and leave in their own, and none is made further
+//! ahead than the window allows. It knows neither bytes nor decoders.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::units::{Failure, Units};
-use super::Cell;
-use crate::base::source::CELL;
+use super::decode_units::{DecodeUnits, Failure, Unit};
+use super::Chunk;
 
 /// A piece on its way to the consumer.
 pub(super) enum Ready<T> {
     Prepared(T),
-    /// Less than a cell, since a unit begins or ends inside one.
-    Part(Cell),
+    /// Less than a chunk, because a unit begins or ends inside one.
+    Part(Chunk),
     Failed(Failure),
 }
 
-/// What workers and consumer share.
-pub(super) struct Belt<T> {
+/// The state that workers and consumer share.
+pub(super) struct ReorderBuffer<T> {
     state: Mutex<State<T>>,
     made: Condvar,
     taken: Condvar,
@@ -29,7 +27,7 @@ struct State<T> {
     next_unit: usize,
     /// Number of the first piece of the next unit.
     next_piece: u64,
-    /// Number of the piece that the consumer wants.
+    /// Number of the piece that the consumer waits for.
     wanted: u64,
     ready: BTreeMap<u64, Ready<T>>,
     end: End,
@@ -39,14 +37,14 @@ struct State<T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// There are no more units: the last piece is the one before this.
+    /// There are no more units: this piece will not come, and the one before it is the last.
     At(u64),
-    /// Somebody gave up.
+    /// The consumer or a worker gave up.
     Stopped,
 }
 
-impl<T> Belt<T> {
-    pub(super) fn new(window: usize) -> Self {
+impl<T> ReorderBuffer<T> {
+    pub(super) fn new(window: u64) -> Self {
         Self {
             state: Mutex::new(State {
                 next_unit: 0,
@@ -57,7 +55,7 @@ impl<T> Belt<T> {
             }),
             made: Condvar::new(),
             taken: Condvar::new(),
-            window: u64::try_from(window).unwrap_or(1),
+            window,
         }
     }
 
@@ -66,24 +64,24 @@ impl<T> Belt<T> {
     }
 
     /// The next unit, with the number of its first piece.
-    pub(super) fn take_unit(&self, units: Units<'_>) -> Option<(usize, Range<u64>, u64)> {
+    pub(super) fn take_unit(&self, units: DecodeUnits<'_>) -> Option<(Unit, u64)> {
         let mut state = self.lock();
         if state.end != End::Open {
             return None;
         }
-        let (number, first) = (state.next_unit, state.next_piece);
-        let Some(unit) = units.get(number) else {
+        let first = state.next_piece;
+        let Some(unit) = units.get(state.next_unit) else {
             state.end = End::At(first);
             self.made.notify_all();
             return None;
         };
         state.next_unit += 1;
-        state.next_piece += pieces(&unit);
-        Some((number, unit, first))
+        state.next_piece += unit.pieces();
+        Some((unit, first))
     }
 
-    /// Wait until `piece` may be made; `false` where nobody wants it any more.
-    pub(super) fn may_make(&self, piece: u64) -> bool {
+    /// Wait until `piece` may be made; `false` if the pass was stopped.
+    pub(super) fn wait_for_room(&self, piece: u64) -> bool {
         let state = self.lock();
         let state = self
             .taken
@@ -102,7 +100,7 @@ impl<T> Belt<T> {
         }
     }
 
-    /// The piece that comes next; `None` at the end.
+    /// Wait for the next piece; `None` at the end.
     pub(super) fn next(&self) -> Option<Ready<T>> {
         let state = self.lock();
         let mut state = self
@@ -127,26 +125,22 @@ impl<T> Belt<T> {
     }
 }
 
-/// Stops the belt when the consumer is done with it, however that came.
-pub(super) struct Stop<'a, T>(pub(super) &'a Belt<T>);
+/// Stops the pass when the consumer returns, for whatever reason.
+pub(super) struct StopOnDrop<'a, T>(pub(super) &'a ReorderBuffer<T>);
 
-impl<T> Drop for Stop<'_, T> {
+impl<T> Drop for StopOnDrop<'_, T> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
-/// Stops the belt when a worker panics: the consumer would wait for ever.
-pub(super) struct Alarm<'a, T>(pub(super) &'a Belt<T>);
+/// Stops the pass when a worker panics: the consumer would wait forever.
+pub(super) struct StopOnPanic<'a, T>(pub(super) &'a ReorderBuffer<T>);
 
-impl<T> Drop for Alarm<'_, T> {
+impl<T> Drop for StopOnPanic<'_, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.stop();
         }
     }
-}
-
-fn pieces(unit: &Range<u64>) -> u64 {
-    unit.end.div_ceil(CELL).saturating_sub(unit.start / CELL)
 }

@@ -1,0 +1,44 @@
+//! Chunks put together from parts, if units do not begin and end with them. It decodes nothing.
+
+use super::{chunk_len, Chunk, Content};
+use crate::base::source::BufferPool;
+
+pub(super) struct ChunkAssembler<'a> {
+    pub(super) size: u64,
+    pub(super) pool: &'a BufferPool,
+    pub(super) open: Option<Chunk>,
+}
+
+impl ChunkAssembler<'_> {
+    /// Add the next part. Returns the chunk once it is whole.
+    pub(super) fn add(&mut self, part: &Chunk) -> Option<Chunk> {
+        let mut chunk = self.open.take().unwrap_or(Chunk {
+            offset: part.offset,
+            len: 0,
+            content: Content::Unread,
+        });
+        let whole = chunk_len(chunk.offset, self.size);
+        match &part.content {
+            Content::Unread => {}
+            Content::Zero if matches!(chunk.content, Content::Zero) || chunk.len == 0 => {
+                chunk.content = Content::Zero;
+            }
+            content => {
+                if !matches!(chunk.content, Content::Bytes(_)) {
+                    chunk.content = Content::Bytes(self.pool.zeroed(whole));
+                }
+                if let (Content::Bytes(to), Content::Bytes(from)) = (&mut chunk.content, content) {
+                    if let Some(to) = to.get_mut(chunk.len..chunk.len.saturating_add(part.len)) {
+                        to.copy_from_slice(from);
+                    }
+                }
+            }
+        }
+        chunk.len = chunk.len.saturating_add(part.len);
+        if chunk.len < whole {
+            self.open = Some(chunk);
+            return None;
+        }
+        Some(chunk)
+    }
+}

@@ -1,0 +1,139 @@
+//! The units that a base is decoded in: blocks of an .xz stream, or chunks of a raw image. It knows how to decode one,
+//! and neither the order nor the thread.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use crate::base::source::xz::{Block, BlockDecoder, Index};
+use crate::base::source::{Backing, XzError, XzImage, CHUNK};
+use crate::edit::block::ReadAt;
+use crate::numbers::{at_most, u64_from_usize};
+
+/// Memory for the decoders of all workers together, in bytes. A decoder holds at most as much of its dictionary as
+/// its block is long.
+const DECODERS: u64 = 96 << 20;
+
+/// One unit.
+pub(super) struct Unit {
+    /// Its place in the image, in bytes.
+    pub(super) range: Range<u64>,
+    /// Its place in the file, if the base is an .xz.
+    block: Option<Block>,
+}
+
+impl Unit {
+    /// How many pieces it is cut into: one for each chunk that it has a part of.
+    pub(super) fn pieces(&self) -> u64 {
+        let Range { start, end } = self.range;
+        end.div_ceil(CHUNK).saturating_sub(start / CHUNK)
+    }
+}
+
+/// How decoding failed.
+pub(super) enum Failure {
+    Read(std::io::Error),
+    Xz(XzError),
+}
+
+/// All units of a base.
+#[derive(Clone, Copy)]
+pub(super) enum DecodeUnits<'a> {
+    Chunks(&'a dyn ReadAt),
+    Blocks(&'a XzImage),
+}
+
+impl<'a> DecodeUnits<'a> {
+    pub(super) fn of(backing: &'a Backing) -> Self {
+        match backing {
+            Backing::Raw(raw) => Self::Chunks(&**raw),
+            Backing::Xz(xz) => Self::Blocks(xz),
+        }
+    }
+
+    fn index(&self) -> Option<&'a Index> {
+        match self {
+            Self::Chunks(_) => None,
+            Self::Blocks(xz) => Some(xz.index()),
+        }
+    }
+
+    pub(super) fn get(&self, number: usize) -> Option<Unit> {
+        match self {
+            Self::Chunks(raw) => {
+                let start = u64_from_usize(number).checked_mul(CHUNK)?;
+                let end = raw.size().min(start.saturating_add(CHUNK));
+                (start < end).then_some(Unit {
+                    range: start..end,
+                    block: None,
+                })
+            }
+            Self::Blocks(xz) => {
+                let block = xz.index().get(number)?;
+                Some(Unit {
+                    range: block.image(),
+                    block: Some(block),
+                })
+            }
+        }
+    }
+
+    pub(super) fn largest(&self) -> u64 {
+        self.index().map_or(CHUNK, Index::largest)
+    }
+
+    /// How many workers: as many as asked for, as there is work for, and as there is memory for.
+    pub(super) fn workers(&self, threads: NonZeroUsize) -> usize {
+        let most = match self {
+            Self::Chunks(_) => usize::MAX,
+            Self::Blocks(xz) => at_most(DECODERS / xz.index().largest().max(1), xz.index().len()),
+        };
+        threads.get().min(most).max(1)
+    }
+
+    pub(super) fn reader(&self) -> Reader<'a> {
+        match self {
+            Self::Chunks(raw) => Reader::Chunks { raw: *raw, at: 0 },
+            Self::Blocks(xz) => Reader::Blocks(Box::new(xz.decoder())),
+        }
+    }
+}
+
+/// Decodes units; each worker has its own.
+pub(super) enum Reader<'a> {
+    Chunks { raw: &'a dyn ReadAt, at: u64 },
+    Blocks(Box<BlockDecoder<'a>>),
+}
+
+impl Reader<'_> {
+    /// Turn to a unit; `true` if it is known to hold nothing but zeroes, and need not be decoded.
+    pub(super) fn begin(&mut self, unit: &Unit) -> Result<bool, Failure> {
+        match (self, &unit.block) {
+            (Self::Chunks { at, .. }, _) => {
+                *at = unit.range.start;
+                Ok(false)
+            }
+            (Self::Blocks(decoder), Some(block)) => decoder.begin(block).map_err(Failure::Xz),
+            (Self::Blocks(_), None) => Err(Failure::Read(std::io::Error::other(
+                "a unit of a raw image for the decoder of an .xz",
+            ))),
+        }
+    }
+
+    pub(super) fn fill(&mut self, out: &mut [u8]) -> Result<(), Failure> {
+        match self {
+            Self::Chunks { raw, at } => {
+                raw.read_exact_at(*at, out).map_err(Failure::Read)?;
+                *at = at.saturating_add(crate::edit::block::length(out));
+                Ok(())
+            }
+            Self::Blocks(decoder) => decoder.fill(out).map_err(Failure::Xz),
+        }
+    }
+
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Chunks { .. } => Ok(()),
+            Self::Blocks(decoder) => decoder.end().map_err(Failure::Xz),
+        }
+    }
+}
