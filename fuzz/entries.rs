@@ -13,7 +13,7 @@ use palmfarm::base::mini;
 use palmfarm::base::source::{BaseImage, CacheDir, Expect};
 use palmfarm::base::survey::{survey, Volumes};
 use palmfarm::edit::block::{Overlay, ReadAt, Span, WriteAt};
-use palmfarm::edit::fs::{allocated, Kind};
+use palmfarm::edit::fs::{allocated, FileKind};
 use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::farm::{assets, overlay};
 use palmfarm::plan::{self, html, show};
@@ -230,8 +230,8 @@ fn walk<M: ReadAt + Clone + 'static>(
             continue;
         };
         match reader.stat(&path).ok().flatten().map(|stat| stat.kind) {
-            Some(Kind::Dir) if deep > 0 => walk(volumes, volume, Some(&path), deep - 1, left),
-            Some(Kind::File) => drop(reader.read(&path, 1 << 20)),
+            Some(FileKind::Dir) if deep > 0 => walk(volumes, volume, Some(&path), deep - 1, left),
+            Some(FileKind::File) => drop(reader.read(&path, 1 << 20)),
             _ => drop(reader.stat_through(&path)),
         }
     }

@@ -1,5 +1,5 @@
-//! Reading and writing whole sectors of a medium: alignment, short transfers, the end. Knows no device: behind
-//! [`Medium`] stands the open card, or in tests something that lies.
+//! Reading and writing whole sectors of a medium: alignment, short transfers, the end. It opens no device: a [`Medium`]
+//! is the open card, or in tests something that lies.
 
 use std::io;
 
@@ -20,14 +20,14 @@ pub trait Medium: Send + Sync {
     /// The smallest transfer, in bytes.
     fn sector(&self) -> u32;
 
-    /// Write some of `bytes` at `offset`; how many, in bytes.
+    /// Write some of `bytes` at `offset`, and return the number of bytes.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Read some of `buf` from the medium itself at `offset`, not from a memory of what was written; how many
-    /// bytes.
+    /// Read some of `buf` from the medium itself at `offset`, not from a cache of what was written, and return the
+    /// number of bytes.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Return once everything written is on the medium, whose own cache included.
+    /// Return once everything written is on the medium and not only in its cache.
     fn flush(&self) -> io::Result<()>;
 
     /// Whether it is still the medium that was approved.
@@ -60,52 +60,39 @@ impl<M: Medium + ?Sized> Medium for &M {
     }
 }
 
-/// Another device, or another medium in it, than the one that was approved.
+/// The device, or the medium in it, is not the one that was approved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} is no longer the disk that was checked: {what}")]
 pub struct Replaced {
-    /// The path under which it was approved.
     pub path: String,
-    /// What differs, with both values.
     pub what: String,
 }
 
 /// A transfer that did not happen, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// A write.
     #[error("writing {len} bytes at offset {offset} of the card")]
     Write {
-        /// In bytes.
         offset: u64,
-        /// In bytes.
         len: usize,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A read.
     #[error("reading {len} bytes at offset {offset} of the card")]
     Read {
-        /// In bytes.
         offset: u64,
-        /// In bytes.
         len: usize,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A flush.
     #[error("waiting until everything is on the card")]
     Flush(#[source] io::Error),
-    /// Another medium took the place of the one that was approved.
     #[error(transparent)]
     Replaced(#[from] Replaced),
 }
 
 impl TransferError {
-    /// Where, in bytes, if it was at one place.
-    #[must_use]
+    /// The offset in bytes, if it was at one place.
     pub fn offset(&self) -> Option<u64> {
         match self {
             Self::Write { offset, .. } | Self::Read { offset, .. } => Some(*offset),
@@ -121,17 +108,14 @@ pub struct CardIo<M> {
 }
 
 impl<M: Medium> CardIo<M> {
-    /// Transfers on `medium`.
     pub fn new(medium: M) -> Self {
         Self { medium }
     }
 
-    /// The medium.
     pub fn medium(&self) -> &M {
         &self.medium
     }
 
-    /// The medium, done with transfers.
     pub fn into_medium(self) -> M {
         self.medium
     }
@@ -201,7 +185,7 @@ impl<M: Medium> CardIo<M> {
         Ok(self.medium.still_the_same()?)
     }
 
-    /// Write `bytes` at `offset`, from any memory and of any length; what is left of the last sector becomes zero.
+    /// Write `bytes` at `offset`, from any memory and of any length; the rest of the last sector becomes zero.
     /// `offset` is a multiple of the sector.
     pub fn write_padded(&self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
         let sector = self.sector();
@@ -220,8 +204,8 @@ impl<M: Medium> CardIo<M> {
         usize_from_u32(self.medium.sector()).max(1)
     }
 
-    /// A transfer's result, in whole sectors. Nothing at all, or less than a sector, is an error: asked again the
-    /// rest would no longer be aligned, and a device that keeps doing it would be asked for ever.
+    /// A transfer's result, in whole sectors. Nothing at all, or less than a sector, is an error: the rest would no
+    /// longer be aligned, and a device that always does this would be retried forever.
     fn whole(&self, result: io::Result<usize>, asked: usize) -> io::Result<usize> {
         let sector = self.sector();
         match result {
@@ -258,7 +242,7 @@ impl<M: Medium> CardIo<M> {
     }
 }
 
-/// Reads at any offset, of any length: what a file system's reader needs.
+/// Reads at any offset and of any length, for readers of filesystems.
 impl<M: Medium> ReadAt for CardIo<M> {
     fn size(&self) -> u64 {
         self.medium.size()

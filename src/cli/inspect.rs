@@ -18,7 +18,7 @@ use crate::base::BaseFacts;
 use crate::card::ReadableCard;
 use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
-use crate::edit::fs::{Kind, VolumeReader, MOST_NAMES, READ_LIMIT};
+use crate::edit::fs::{FileKind, VolumeReader, MOST_NAMES, READ_LIMIT};
 use crate::edit::tree::{CardPath, Volume};
 use crate::progress::Watch;
 use crate::text::{printable, size_text};
@@ -142,7 +142,7 @@ fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str) -> Ended {
         return written(&content);
     }
     let error = match reader.stat_through(&path).or_fail(Outcome::Refused)? {
-        Some(stat) if stat.kind == Kind::Dir => return names(Some(&path)),
+        Some(stat) if stat.kind == FileKind::Dir => return names(Some(&path)),
         Some(_) => anyhow!("{volume}:{path} is no regular file"),
         None => anyhow!("there is no file {volume}:{path}"),
     };

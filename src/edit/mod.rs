@@ -1,5 +1,5 @@
-//! From a plan to the blocks that a card differs in: the tree is written into a copy-on-write overlay of the base,
-//! then read back by other code and compared, before anyone may write a byte of output.
+//! From a plan to the blocks in which a card differs from its base: the tree is written into a copy-on-write overlay of
+//! the base, then read back by other code and compared, before any output is written.
 //!
 //! Pure: the same base, tree and time give the same edits, on every host.
 
@@ -14,54 +14,36 @@ use std::sync::Arc;
 use crate::edit::block::{length, Edits, Overlay, ReadAt, Span, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Ext4Writer};
 use crate::edit::fs::fat::{FatReader, FatWriter};
-use crate::edit::fs::{FsError, Kind, Stat, VolumeReader, VolumeSpans, VolumeWriter};
+use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader, VolumeSpans, VolumeWriter};
 use crate::edit::tree::{Access, CardPath, Node, Tree, Volume};
 use crate::numbers::u64_from_usize;
 
-/// Why a plan could not be turned into edits.
+/// A reason why a plan could not be turned into edits.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The layout is not that of this base.
     #[error("the {volume} partition ends at byte {end}, but the image has only {size} bytes")]
-    Layout {
-        /// Which partition.
-        volume: Volume,
-        /// Where it ends.
-        end: u64,
-        /// Bytes of the image.
-        size: u64,
-    },
-    /// The plan wants nothing at a path, and something below it.
+    Layout { volume: Volume, end: u64, size: u64 },
     #[error("the plan wants nothing at {volume}:{gone}, and {below} below it")]
     Contradiction {
-        /// In which filesystem.
         volume: Volume,
-        /// Where nothing shall be.
         gone: CardPath,
-        /// What lies below it.
         below: CardPath,
     },
-    /// A filesystem could not be edited or read back.
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// What was read back is not what was planned: an error of this program or of a library, never of the person.
+    /// An error of this program or of a library, never of the user.
     #[error("{volume}:{path} was written, but reads back differently: {difference}")]
     Mismatch {
-        /// In which filesystem.
         volume: Volume,
-        /// Which node.
         path: CardPath,
-        /// In what it differs.
         difference: Difference,
     },
-    /// The base could not be read when the edits were collected.
     #[error("comparing the edited blocks with the base")]
     Collect(#[source] io::Error),
 }
 
 impl EditError {
-    /// What the person can do about it, where anything can be done.
-    #[must_use]
+    /// What the user can do about it, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Fs(error) => error.hint(),
@@ -76,49 +58,41 @@ impl EditError {
     }
 }
 
-/// In what a node differs from its plan.
+/// The difference between a node and its plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It is there, or not, or of another kind.
+    /// One of the two is missing, or they are of different kinds.
     Kind {
-        /// What was planned.
         planned: &'static str,
-        /// What is there.
         found: &'static str,
     },
-    /// Mode or owner.
     Access {
-        /// As planned.
         planned: Access,
-        /// As found.
         found: Access,
     },
-    /// The content; where it starts to differ, in bytes.
+    /// The content. Lengths and the offset are in bytes.
     Content {
-        /// Bytes planned.
         planned: u64,
-        /// Bytes found.
         found: u64,
         /// The first byte that differs, or the end of the shorter one.
         at: u64,
     },
-    /// Where a symlink leads.
     Target,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kind { planned, found } => write!(f, "planned is {planned}, there is {found}"),
+            Self::Kind { planned, found } => write!(f, "{planned} is planned, {found} was found"),
             Self::Access { planned, found } => write!(
                 f,
-                "planned is {:04o} {}:{}, there is {:04o} {}:{}",
+                "{:04o} {}:{} is planned, {:04o} {}:{} was found",
                 planned.mode, planned.uid, planned.gid, found.mode, found.uid, found.gid
             ),
             Self::Content { planned, found, at } => {
                 write!(
                     f,
-                    "{planned} bytes are planned, there are {found}, and they differ from byte {at} on"
+                    "{planned} bytes are planned, {found} were found, and they differ from byte {at} on"
                 )
             }
             Self::Target => f.write_str("the symlink leads elsewhere"),
@@ -130,7 +104,7 @@ impl fmt::Display for Difference {
 /// (seconds since 1970).
 ///
 /// # Errors
-/// [`EditError`]; nothing has been changed then.
+/// On an error nothing has been changed.
 pub fn edit<B>(base: &Arc<B>, spans: VolumeSpans, tree: &Tree, time: u32) -> Result<Edits, EditError>
 where
     B: ReadAt + ?Sized + 'static,
@@ -152,10 +126,11 @@ where
     overlay.take_edits().map_err(EditError::Collect)
 }
 
-/// Compare every node of `tree` with what `medium` holds, which may be an image or a card; how many there are.
+/// Compare every node of `tree` with what `medium` holds, which may be an image or a card, and return how many there
+/// are.
 ///
 /// # Errors
-/// [`EditError`], for the first that differs or cannot be read.
+/// The first node that differs or cannot be read.
 pub fn read_back<M>(medium: &Arc<M>, spans: VolumeSpans, tree: &Tree) -> Result<usize, EditError>
 where
     M: ReadAt + 'static,
@@ -172,7 +147,7 @@ where
     Ok(boot.len().saturating_add(root.len()))
 }
 
-/// Refuse a plan that contradicts itself; whatever else cannot be is found against the base.
+/// Refuse a plan that contradicts itself. Other impossible plans are found when they meet the base.
 fn consistent(tree: &Tree) -> Result<(), EditError> {
     for (volume, path, planned) in tree.iter() {
         let mut above = path.parent().filter(|_| planned.node != Node::Absent);
@@ -243,17 +218,17 @@ fn difference(
     Ok(match (node, &found) {
         (Node::Absent, None) => None,
         (Node::Absent, Some(_)) => Some(unlike("nothing")),
-        (Node::Dir { access }, Some(stat)) if stat.kind == Kind::Dir => access_differs(*access, stat),
+        (Node::Dir { access }, Some(stat)) if stat.kind == FileKind::Dir => access_differs(*access, stat),
         (Node::Dir { .. }, _) => Some(unlike("a directory")),
         (
             Node::Symlink { target },
             Some(Stat {
-                kind: Kind::Symlink(found),
+                kind: FileKind::Symlink(found),
                 ..
             }),
         ) => (target.as_bytes() != found.as_slice()).then_some(Difference::Target),
         (Node::Symlink { .. }, _) => Some(unlike("a symlink")),
-        (Node::File { content, access }, Some(stat)) if stat.kind == Kind::File => {
+        (Node::File { content, access }, Some(stat)) if stat.kind == FileKind::File => {
             let limit = length(content);
             let found = if stat.size > limit {
                 return Ok(Some(Difference::Content {
@@ -272,10 +247,10 @@ fn difference(
 
 fn kind(stat: &Stat) -> &'static str {
     match stat.kind {
-        Kind::File => "a file",
-        Kind::Dir => "a directory",
-        Kind::Symlink(_) => "a symlink",
-        Kind::Special => "a device, socket or FIFO",
+        FileKind::File => "a file",
+        FileKind::Dir => "a directory",
+        FileKind::Symlink(_) => "a symlink",
+        FileKind::Special => "a device, socket or FIFO",
     }
 }
 

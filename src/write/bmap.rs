@@ -1,14 +1,13 @@
 //! `OUT.bmap`: which blocks of an image a card needs, and what is in them, in the format of bmaptool (version 2.0).
-//! Pure: it makes text.
+//! Pure: it returns text.
 
 use crate::base::source::Sha256Sum;
 use crate::edit::block::BLOCK;
 use crate::write::Mapped;
 
 /// The block map of an image of `size` bytes of which `mapped`, in order, must be written.
-#[must_use]
 pub fn render(size: u64, mapped: &[Mapped]) -> String {
-    // The file's own checksum is that of the file with zeroes in its place.
+    // The checksum covers the file with zeroes in the place of the checksum.
     let unsigned = with_checksum(size, mapped, &Sha256Sum([0; 32]));
     with_checksum(size, mapped, &Sha256Sum::of(unsigned.as_bytes()))
 }

@@ -1,5 +1,5 @@
-//! A card as a [`Sink`], and the whole of writing one: probe, one pass, second pass, first MiB. The sink holds the
-//! order that `card` gives to these; it opens nothing and never reads the base but to repair.
+//! A card as a [`Sink`], and all steps of writing one: probe, one pass, second pass, first MiB, in the order that
+//! `card` requires. It opens nothing, and reads the base again only to repair.
 
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
@@ -11,32 +11,30 @@ use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
 use crate::edit::block::{Edited, Edits};
 use crate::progress::{Phase, Watch};
 
-/// How to write a card.
 #[derive(Clone, Copy, Debug)]
 pub struct CardOptions<'a> {
-    /// Threads that decode. What is written does not depend on it.
+    /// Threads that decode. The output does not depend on it.
     pub threads: NonZeroUsize,
-    /// What to do with free space; [`FreeSpace::Written`] also reads it back.
+    /// What to do with free space. With [`FreeSpace::Written`] it is also read back.
     pub free: FreeSpace<'a>,
-    /// Tells the stamps of this probe from those of an earlier one: any value that differs from run to run. It does
-    /// not stay on the card.
+    /// Distinguishes the stamps of this probe from those of an earlier one: any value that differs from run to run. It
+    /// does not stay on the card.
     pub salt: [u8; 16],
 }
 
-/// A card that holds the image, as reading it back proved.
+/// A card that holds the image, which was verified by reading it back.
 #[derive(Debug)]
 pub struct CardWritten<M> {
-    /// The card: it can still be read, and must then be let go.
+    /// The card, still open for reading.
     pub card: CardIo<M>,
-    /// Bytes of image.
     pub size: u64,
     /// Bytes of image that were written.
     pub written: u64,
-    /// Bytes of image that are free and were skipped.
+    /// Bytes of the image that are free and were skipped.
     pub skipped: u64,
-    /// Bytes that were read back and found right.
+    /// Bytes that were read back and are correct.
     pub verified: u64,
-    /// Where something had to be written again, in bytes.
+    /// The offsets of ranges that had to be written again, in bytes.
     pub repaired: Vec<u64>,
     /// How long it took to find out whether the card has the size it claims.
     pub probe: Duration,
@@ -45,25 +43,20 @@ pub struct CardWritten<M> {
 /// A card that does not hold the image.
 #[derive(Debug, thiserror::Error)]
 pub enum CardFailure {
-    /// It is as it was.
     #[error(transparent)]
     Untouched(SinkError),
-    /// It holds neither what it held nor the image, and no partition table.
     #[error(transparent)]
     Spoiled(SinkError),
 }
 
 impl CardFailure {
-    /// Why.
-    #[must_use]
     pub fn cause(&self) -> &SinkError {
         match self {
             Self::Untouched(cause) | Self::Spoiled(cause) => cause,
         }
     }
 
-    /// Where on the card, in bytes, where it is one place.
-    #[must_use]
+    /// The offset on the card in bytes, if the failure was at one place.
     pub fn offset(&self) -> Option<u64> {
         match self.cause() {
             SinkError::Card(error) => error.offset(),
@@ -73,10 +66,10 @@ impl CardFailure {
     }
 }
 
-/// Write the card that `edits` make of `base` to `card`, and prove that it is there.
+/// Write `base` with `edits` to `card`, and read it back.
 ///
 /// # Errors
-/// [`CardFailure`], which says whether the card was touched. A request to stop is one, too.
+/// [`CardFailure`] says whether the card was touched. A request to stop is a failure, too.
 pub fn write_card<M: Medium>(
     base: &Verified<BaseImage>,
     edits: &Edits,
@@ -150,15 +143,14 @@ struct CardSink<'a, M> {
 }
 
 enum State<M> {
-    /// For an image.
+    /// Nothing is written yet.
     Waiting(M),
-    /// For its bytes.
+    /// The image is being written.
     Writing(CardWriter<M>),
-    /// For nothing: it failed.
+    /// A step failed.
     Lost,
 }
 
-/// The pass is over.
 struct Passed<M> {
     card: Unverified<M>,
     probe: Duration,
@@ -190,7 +182,7 @@ impl<M: Medium> Sink for CardSink<'_, M> {
     }
 
     fn zeroes(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
-        // Whatever the card held there would stay.
+        // The card would keep its old bytes there.
         Err(BurnError::OutOfOrder.into())
     }
 

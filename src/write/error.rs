@@ -1,4 +1,4 @@
-//! Everything that can go wrong between a base and what is written.
+//! Everything that can go wrong between a base and the output.
 
 use std::io;
 
@@ -6,68 +6,44 @@ use crate::base::source::SourceError;
 use crate::card::BurnError;
 use crate::edit::EditError;
 
-/// Why an image was not written. `target` is a path, or what the sink calls itself.
+/// A reason why an image was not written. `target` is a path.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The base could not be read on.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The card could not be written, or does not hold what was written.
     #[error(transparent)]
     Card(#[from] BurnError),
-    /// The card holds what was written, but not as files.
     #[error("reading the files on the card")]
     Files(#[source] EditError),
-    /// The edits were made for another image.
     #[error("the edits are for an image of {edits} bytes, the base image has {base}")]
-    OtherBase {
-        /// Size that the edits know.
-        edits: u64,
-        /// Size that the base has.
-        base: u64,
-    },
-    /// The output's name is taken by something that is no file, or cannot be made.
+    OtherBase { edits: u64, base: u64 },
     #[error("creating {target}")]
     Create {
-        /// Which.
         target: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// Writing failed.
     #[error("writing {len} bytes at offset {offset} of {target}")]
     Write {
-        /// To what.
         target: String,
         /// Where, in bytes of the image.
         offset: u64,
-        /// How many.
         len: u64,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The bytes could not be made to last, or to have their name.
     #[error("finishing {target}")]
     Finish {
-        /// Which.
         target: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A name that says nothing about what is to be written.
-    #[error("the output {target} ends in none of .img, .img.xz and .img.zst")]
-    UnknownPacking {
-        /// Which.
-        target: String,
-    },
+    #[error("the name of the output {target} must end in .img, .img.xz or .img.zst")]
+    UnknownPacking { target: String },
 }
 
 impl SinkError {
-    /// What the person can do about it.
-    #[must_use]
+    /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(source) => source.hint(),
@@ -105,8 +81,7 @@ impl SinkError {
         }
     }
 
-    /// Whether this is the answer to a request to stop.
-    #[must_use]
+    /// Whether the user asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(
             self,

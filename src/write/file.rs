@@ -1,6 +1,6 @@
-//! An image as a file: holes for zeroes, nothing under its name before it is whole.
+//! An image as a file, with holes for zeroes. It must never be under its name before it is whole.
 //!
-//! Written past the page cache where the file system can do that: copying into it costs a tenth of the time that
+//! It bypasses the page cache if the filesystem can do that: copying into the cache takes a tenth of the time that
 //! decoding takes, and everything would still have to reach the disk in the end.
 
 use std::fs::File;
@@ -15,8 +15,8 @@ use crate::edit::block::{length, BLOCK_LEN};
 use crate::host::atomic_file::{NewFile, Readers};
 use crate::progress::{Phase, Watch};
 
-/// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Without
-/// that, nothing reaches the disk before the flush at the end, which then takes as long as all the decoding before it.
+/// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Otherwise
+/// nothing reaches the disk before the flush at the end, which then takes as long as all the decoding before it.
 const WRITEBACK: u64 = 16 << 20;
 
 /// Writes an image file. Finished, it is whole and on the disk, but gets its name only from [`NewFile::commit`].
@@ -28,10 +28,10 @@ pub struct FileSink {
     size: u64,
 }
 
-/// The way of the bytes to the disk.
+/// How the bytes reach the disk.
 #[derive(Clone, Copy, Debug)]
 enum Through {
-    /// Past the page cache: `O_DIRECT`.
+    /// Not through the page cache: `O_DIRECT`.
     Direct,
     /// Through the page cache: `pending` bytes were written since the kernel was last asked to write back, all of
     /// them behind `handed`.
@@ -47,9 +47,6 @@ impl Through {
 
 impl FileSink {
     /// A sink for a new file at `path`; what is there now stays until the new one is whole.
-    ///
-    /// # Errors
-    /// [`SinkError::Create`].
     pub fn create(path: &Path) -> Result<Self, SinkError> {
         let target = path.display().to_string();
         match NewFile::create(path, Readers::Owner) {
@@ -71,8 +68,7 @@ impl FileSink {
             let (whole, tail) = bytes.split_at(bytes.len() - bytes.len() % BLOCK_LEN);
             match self.new.file().write_all_at(whole, offset) {
                 Ok(()) if tail.is_empty() => return Ok(()),
-                // The end of the image is no whole block; nor do some file systems say before the first write that
-                // they cannot do this.
+                // The end of the image is not a whole block, and some filesystems refuse only the first write.
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
@@ -144,7 +140,7 @@ impl Sink for FileSink {
     }
 }
 
-/// Wait until the file's bytes are on the disk. It still has no name.
+/// Wait until the file's bytes are on the disk. It still does not have its name.
 pub(super) fn flushed(new: NewFile, target: String, watch: Watch<'_>) -> Result<NewFile, SinkError> {
     watch.progress.advance(Phase::Flush, 0, 1);
     new.file()
@@ -155,7 +151,7 @@ pub(super) fn flushed(new: NewFile, target: String, watch: Watch<'_>) -> Result<
 }
 
 /// Ask the kernel to begin writing `range` back, without waiting for it. `POSIX_FADV_DONTNEED` does that before it
-/// drops what is clean (mm/fadvise.c); an answer that it cannot is of no consequence.
+/// drops what is clean (mm/fadvise.c); an error does not matter.
 pub(super) fn write_back(new: &NewFile, range: std::ops::Range<u64>) {
     let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
     let _advised = rustix::fs::fadvise(new.file(), range.start, len, Advice::DontNeed);

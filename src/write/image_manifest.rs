@@ -1,4 +1,4 @@
-//! `OUT.manifest.json`: what an image was made of, and what was put on it. Pure: it makes text.
+//! `OUT.manifest.json`: what an image was made of, and what was put on it. Pure: it returns text.
 
 use serde_json::json;
 
@@ -11,29 +11,25 @@ use crate::write::Packing;
 pub struct ListedFile {
     /// `boot:/…` or `root:/…`.
     pub path: String,
-    /// What is in it; `None` where it holds a secret, or is no regular file.
+    /// The digest of its content; `None` if it holds a secret or is not a regular file.
     pub sha256: Option<Sha256Sum>,
 }
 
-/// What a manifest tells.
 #[derive(Clone, Copy, Debug)]
 pub struct Manifest<'a> {
-    /// The base.
     pub base: &'a Provenance,
     /// Bytes of the image, unpacked.
     pub size: u64,
-    /// Digest of the image, unpacked, where it was computed.
+    /// Digest of the unpacked image, if it was computed.
     pub sha256: Option<Sha256Sum>,
-    /// How the image is packed.
     pub packing: Packing,
-    /// Digest of what was changed: with the base's digest it stands for the image.
+    /// Digest of what was changed: together with the base's digest it identifies the image.
     pub edits: EditsDigest,
     /// What was put on the card, in any order.
     pub files: &'a [ListedFile],
 }
 
 /// The manifest as JSON, ending in a line feed. It holds neither times nor directories of the host.
-#[must_use]
 pub fn render(manifest: &Manifest<'_>) -> String {
     let mut files: Vec<&ListedFile> = manifest.files.iter().collect();
     files.sort_by(|one, other| one.path.cmp(&other.path));

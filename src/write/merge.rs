@@ -1,5 +1,5 @@
-//! What each card has of a chunk of the base: the edits laid over, zeroes told apart, what is mapped hashed. Runs on the
-//! decoders' threads, and writes nothing.
+//! What each card has of a chunk of the base: its edits applied, runs of zeroes found, mapped ranges hashed. It runs on
+//! the decoders' threads, and must never write.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 
 use super::options::{FreeSpace, Mapped, WriteTarget};
 use super::{Sink, SinkError, Zeroes};
-use crate::base::source::{is_zero, Buffer, BufferPool, Chunk, Content, Sha256Sum, CHUNK_LEN};
+use crate::base::source::{is_zero, Buffer, BufferPool, Chunk, ChunkContent, Sha256Sum, CHUNK_LEN};
 use crate::edit::block::{length, Edits, Extents, BLOCK, BLOCK_LEN};
 use crate::numbers::usize_from_u64;
 
-/// The shortest run of zeroes that is told apart, in bytes: a hole saves less than it costs in writes and extents
-/// where it is shorter.
+/// The shortest run of zeroes that becomes a hole, in bytes: a shorter hole costs more in writes and extents than it
+/// saves.
 const HOLE: u64 = 64 << 10;
 
-/// What the decoder must not leave out; `None`: nothing.
+/// The bytes that the decoder must not leave out; `None`: all of them.
 pub(super) fn needed_by_any(merges: &[Merge<'_>]) -> Option<Extents> {
     let mut all = Extents::default();
     for merge in merges {
@@ -77,7 +77,7 @@ enum FreeBlocks {
     Skipped,
 }
 
-/// What workers do to a chunk.
+/// How a chunk of the base becomes a chunk of one card.
 pub(super) struct Merge<'a> {
     edits: &'a Edits,
     needed: Option<Extents>,
@@ -87,7 +87,7 @@ pub(super) struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// What makes the card of `target` of an image of `size` bytes.
+    /// For the card of `target`, of a base of `size` bytes.
     pub(super) fn new<S: Sink>(
         target: &WriteTarget<'a, S>,
         size: u64,
@@ -114,7 +114,7 @@ impl<'a> Merge<'a> {
         })
     }
 
-    /// Whether both make the same of `range`: neither edits it, and both need the same of it.
+    /// Whether both cards have the same in `range`: neither edits it, and both need the same of it.
     fn is_like(&self, other: &Self, range: &Range<u64>) -> bool {
         let needs = |merge: &'_ Self| -> Option<Vec<(u64, u64)>> {
             let needed = merge.needed.as_ref()?;
@@ -169,13 +169,13 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The chunk's bytes with the edits laid over; `None` where all are zero, or do not matter.
+    /// The chunk's bytes with the edits applied; `None` if all are zero, or do not matter.
     fn edited(&self, chunk: Chunk, range: &Range<u64>) -> Option<Buffer> {
         let touched = self.edits.range(range.start, range.end).next().is_some();
         let mut buffer = match chunk.content {
-            Content::Bytes(buffer) => buffer,
-            Content::Zero | Content::Unread if touched => self.pool.zeroed(chunk.len),
-            Content::Zero | Content::Unread => return None,
+            ChunkContent::Bytes(buffer) => buffer,
+            ChunkContent::Zero | ChunkContent::Unread if touched => self.pool.zeroed(chunk.len),
+            ChunkContent::Zero | ChunkContent::Unread => return None,
         };
         self.edits.apply(range.start, &mut buffer);
         Some(buffer)
@@ -185,7 +185,7 @@ impl<'a> Merge<'a> {
 /// A chunk of what is to be written.
 pub(super) struct MergedChunk {
     pub(super) range: Range<u64>,
-    /// `None` where all is zero or free.
+    /// `None` if all is zero or free.
     buffer: Option<Buffer>,
     /// They cover `range`.
     pub(super) runs: Vec<Run>,
@@ -222,7 +222,7 @@ impl MergedChunk {
         }
     }
 
-    /// Add `range` as runs of bytes and, where they are long enough, of zeroes; in whole blocks.
+    /// Add `range` as runs of bytes and of zeroes, in whole blocks. Short runs of zeroes count as bytes.
     fn split(&mut self, range: Range<u64>) {
         if self.buffer.is_none() {
             return self.run(range, RunKind::Zero);

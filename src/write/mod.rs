@@ -1,7 +1,7 @@
-//! Where a card's bytes go: one ordered pass over base and edits into a [`Sink`].
+//! The destination of a card's bytes: one ordered pass over base and edits into a [`Sink`].
 //!
-//! A sink sees every byte of the image exactly once, in order, and is finished by value: one that was dropped has
-//! written nothing that anybody will find. It never reads the base and never decides what an image holds.
+//! A sink gets every byte of the image exactly once, in order, and is finished by value: a sink that is dropped leaves
+//! nothing behind. It never reads the base and never decides what an image holds.
 
 pub mod bmap;
 mod card;
@@ -26,57 +26,46 @@ pub use write::{write_image, write_images};
 
 use crate::progress::Watch;
 
-/// How a sink wants to be told of zeroes.
+/// How a sink takes zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeroes {
-    /// Apart, by [`Sink::zeroes`], where a run of them is long enough: a new file has holes for them.
+    /// Long runs by [`Sink::zeroes`]: a new file has holes for them.
     Apart,
-    /// As bytes like any other: whatever a card held before must be overwritten.
+    /// As bytes like any other: the old bytes of a card must be overwritten.
     AsBytes,
 }
 
 /// Something that takes an image.
 ///
-/// After [`begin`](Self::begin), the calls of the other three cover the image from its first byte to its last, each
-/// where the one before ended. Every offset is a multiple of 4096, every length too but that of the last call, and
-/// none is longer than 1 MiB. `bytes` are aligned to 4096 bytes in memory, at the same distance from a multiple of
-/// 4096 as `offset` is: direct I/O can take them as they are.
+/// After [`begin`](Self::begin), the calls of the other three cover the image from its first byte to its last; each
+/// begins where the one before ended. Every offset is a multiple of 4096, and so is every length except that of the
+/// last call. No call has more than 1 MiB. `bytes` are aligned to 4096 bytes in memory, so that direct I/O can use
+/// them.
 pub trait Sink {
-    /// What finishing yields.
     type Done;
 
-    /// How this sink wants zeroes.
     const ZEROES: Zeroes;
 
-    /// An image of `size` bytes comes.
-    ///
-    /// # Errors
-    /// [`SinkError`], where it will not fit or the sink cannot start.
+    /// Start an image of `size` bytes.
     fn begin(&mut self, size: u64) -> Result<(), SinkError>;
 
-    /// `bytes` stand at `offset`.
+    /// Write `bytes` at `offset`.
     ///
     /// # Errors
-    /// [`SinkError`]; the sink is then of no use any more.
+    /// After an error the sink cannot be used any more.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError>;
 
-    /// `len` zeroes stand at `offset`. Not called where [`Self::ZEROES`] is [`Zeroes::AsBytes`].
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
+    /// Write `len` zeroes at `offset`. Not called if [`Self::ZEROES`] is [`Zeroes::AsBytes`].
     fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError>;
 
-    /// No file system uses the `len` bytes at `offset`. A sink that is new reads as zeroes there; a card may keep
-    /// what it holds.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
+    /// No filesystem uses the `len` bytes at `offset`. A new file must read as zeroes there; a card may keep its old
+    /// bytes.
     fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError>;
 
-    /// All bytes were given: make them last.
+    /// Flush everything to stable storage and return the result.
     ///
     /// # Errors
-    /// [`SinkError`]; then nothing counts as written.
+    /// After an error nothing counts as written.
     fn finish(self, watch: Watch<'_>) -> Result<Self::Done, SinkError>;
 }
 

@@ -1,4 +1,4 @@
-//! What `build` leaves behind: the image, its block map and its manifest, named together at the very end.
+//! The output of `build`: the image, its block map and its manifest, which get their names together at the very end.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,19 +18,13 @@ use crate::write::image_manifest::{self, ListedFile};
 /// How an image is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// `.img`
     Raw,
-    /// `.img.xz`
     Xz,
-    /// `.img.zst`
     Zstd,
 }
 
 impl Packing {
     /// By the end of the name.
-    ///
-    /// # Errors
-    /// [`SinkError::UnknownPacking`].
     pub fn of(path: &Path) -> Result<Self, SinkError> {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         [
@@ -46,8 +40,7 @@ impl Packing {
         })
     }
 
-    /// As manifests have it.
-    #[must_use]
+    /// The name in manifests.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -57,7 +50,7 @@ impl Packing {
     }
 }
 
-/// What to leave behind.
+/// The files to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
     /// The image; its name says how it is packed. `PATH.bmap` and `PATH.manifest.json` come beside it.
@@ -66,12 +59,11 @@ pub struct Output<'a> {
     pub files: &'a [ListedFile],
 }
 
-/// Write image, block map and manifest. Until all three are whole and on the disk, what had their names keeps them; no
-/// image is ever beside the block map or the manifest of another.
+/// Write image, block map and manifest. Until all three are whole and on the disk, older files keep these names. An
+/// image is never beside the block map or the manifest of another one.
 ///
 /// # Errors
-/// [`SinkError`]; an image that was there before is there still, unless it is [`SinkError::Finish`] for one of the two
-/// smaller files.
+/// An older image is still there, unless the error is [`SinkError::Finish`] for one of the two smaller files.
 pub fn write_output(
     base: &Verified<BaseImage>,
     edits: &Edits,
@@ -103,22 +95,18 @@ pub fn write_output(
     name(written)
 }
 
-/// One card of a fleet.
 #[derive(Clone, Copy, Debug)]
 pub struct FleetCard<'a> {
-    /// In what it differs from the base.
+    /// The difference from the base.
     pub edits: &'a Edits,
     /// The bytes of it that matter.
     pub allocated: &'a Extents,
-    /// What to leave behind; an unpacked image.
+    /// The files to write; the image is unpacked.
     pub output: Output<'a>,
 }
 
-/// As [`write_output`], for several cards as unpacked images: the base is decoded once, and none gets its name before
-/// all are whole.
-///
-/// # Errors
-/// [`SinkError`].
+/// As [`write_output`], for several cards as unpacked images: the base is decoded once, and no image gets its name
+/// before all are whole.
 pub fn write_fleet(
     base: &Verified<BaseImage>,
     cards: &[FleetCard<'_>],
@@ -150,7 +138,7 @@ pub fn write_fleet(
     staged.into_iter().map(name).collect()
 }
 
-/// An image and what lies beside it, all whole and on the disk, and without their names.
+/// An image and its two companions, whole and on the disk, but still without their names.
 type Staged = Written<[NewFile; 3]>;
 
 fn stage(
@@ -180,7 +168,7 @@ fn stage(
     })
 }
 
-/// Do all that may fail before the three have their names.
+/// Do everything that may fail before the three files get their names.
 fn ready(staged: &mut Staged) -> Result<(), SinkError> {
     for new in &mut staged.done {
         let target = new.path().display().to_string();
@@ -190,7 +178,7 @@ fn ready(staged: &mut Staged) -> Result<(), SinkError> {
     Ok(())
 }
 
-/// Let the three have their names, the image first. What lay beside an earlier image goes before.
+/// Give the three files their names, the image first. The companions of an earlier image are removed before.
 fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
     let [image, bmap, manifest] = staged.done;
     let done = image.path().to_owned();
@@ -220,7 +208,6 @@ fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
 }
 
 /// The files that come beside the image at `path`: its block map and its manifest.
-#[must_use]
 pub fn companions(path: &Path) -> [PathBuf; 2] {
     [beside(path, ".bmap"), beside(path, ".manifest.json")]
 }
@@ -235,7 +222,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 fn staged(path: &Path, text: &str) -> Result<NewFile, SinkError> {
     let target = path.display().to_string();
     let write = || {
-        // The digests in it are of an image with password hashes in it; who may not read that needs none.
+        // The image has password hashes in it: anyone who may not read the image must not see its digest.
         let new = NewFile::create_unlinked(path, Readers::Owner)?;
         new.file().write_all(text.as_bytes())?;
         new.file().sync_all()?;

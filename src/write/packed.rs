@@ -24,7 +24,7 @@ const XZ_PRESET: u32 = 0;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Writes an image as .xz: one stream, CRC64, a block for every MiB.
+/// Writes an image as .xz: one stream with CRC64 and one block for every MiB.
 pub type XzSink = Packed<XzEncoder<OutFile>>;
 
 /// Writes an image as .zst: one frame with its size and checksum.
@@ -36,34 +36,22 @@ pub struct Packed<E> {
     target: String,
 }
 
-/// What packs a stream of bytes into a file.
+/// Packs a stream of bytes into a file.
 pub trait Encoder: Write {
     /// A new file at `path`, packed by `threads` threads.
-    ///
-    /// # Errors
-    /// Where the file cannot be made, or the encoder finds no memory.
     fn create(path: &Path, threads: NonZeroUsize) -> io::Result<Self>
     where
         Self: Sized;
 
-    /// Hear how many bytes will come, before the first of them.
-    ///
-    /// # Errors
-    /// Where it is too late for that.
+    /// Announce how many bytes will be written, before the first one.
     fn expect(&mut self, size: u64) -> io::Result<()>;
 
-    /// Write what is still held back; the file.
-    ///
-    /// # Errors
-    /// Where that cannot be written.
+    /// Write what is still buffered, and return the file.
     fn finish(self) -> io::Result<OutFile>;
 }
 
 impl<E: Encoder> Packed<E> {
     /// A sink for a new file at `path`, compressed by `threads` threads.
-    ///
-    /// # Errors
-    /// [`SinkError::Create`].
     pub fn create(path: &Path, threads: NonZeroUsize) -> Result<Self, SinkError> {
         let target = path.display().to_string();
         match E::create(path, threads) {

@@ -24,22 +24,22 @@ fn what_fat_cannot_hold() {
     check_boot(
         &image,
         &[("/link", link("x"))],
-        "boot:/link cannot be a symlink: it lies on FAT, which has none",
+        "boot:/link cannot be a symlink: FAT has no symlinks",
     );
     check_boot(
         &image,
         &[("/cmdline.txt", link("x"))],
-        "boot:/cmdline.txt cannot be a symlink: it lies on FAT, which has none",
+        "boot:/cmdline.txt cannot be a symlink: FAT has no symlinks",
     );
     let no_dir = |path, missing| {
-        format!("boot:{path} needs the directory {missing}, which the base does not have, and palmfarm makes none on FAT")
+        format!("boot:{path} needs the directory {missing}, which the base does not have, and palmfarm does not create directories on FAT")
     };
     check_boot(&image, &[("/new", directory(0o755))], &no_dir("/new", "/new"));
     check_boot(&image, &[("/new/x", any())], &no_dir("/new/x", "/new"));
     check_boot(
         &image,
         &[("/config.txt/x", any())],
-        "/config.txt/x cannot be: in the boot filesystem, /config.txt is no directory",
+        "/config.txt/x is not possible: in the boot filesystem, /config.txt is not a directory",
     );
     check_boot(
         &image,
@@ -49,12 +49,12 @@ fn what_fat_cannot_hold() {
     check_boot(
         &image,
         &[("/config.txt", directory(0o755))],
-        "boot:/config.txt is no directory in the base, and the plan wants one there",
+        "boot:/config.txt is not a directory in the base, and the plan wants one there",
     );
     check_boot(
         &image,
         &[("/A.txt", any()), ("/a.TXT", any())],
-        "/A.txt and /a.TXT are one and the same place of the boot filesystem, and the plan wants different things there",
+        "/A.txt and /a.TXT are the same place in the boot filesystem, and the plan wants different things there",
     );
     let bad = |path, why| format!("boot:{path} cannot be on FAT: {why}");
     let character = "a part of it has a character that FAT does not allow";

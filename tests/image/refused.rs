@@ -245,12 +245,12 @@ fn paths_that_cannot_be() {
     check(
         &image,
         &[("/etc/file/x", any())],
-        "/etc/file/x cannot be: in the root filesystem, file is no directory",
+        "/etc/file/x is not possible: in the root filesystem, file is not a directory",
     );
     check(
         &image,
         &[("/to-file/x", any())],
-        "/to-file/x cannot be: in the root filesystem, file is no directory",
+        "/to-file/x is not possible: in the root filesystem, file is not a directory",
     );
     let in_the_way =
         |wanted| format!("root:/etc is a directory of the base, and the plan wants {wanted} there");
@@ -258,14 +258,14 @@ fn paths_that_cannot_be() {
     check(&image, &[("/etc", link("x"))], &in_the_way("a symlink"));
     check(&image, &[("/etc", Node::Absent)], &in_the_way("nothing"));
     let no_directory =
-        |path| format!("root:{path} is no directory in the base, and the plan wants one there");
+        |path| format!("root:{path} is not a directory in the base, and the plan wants one there");
     for path in ["/etc/file", "/to-file", "/nowhere"] {
         check(&image, &[(path, directory(0o755))], &no_directory(path));
     }
     check(
         &image,
         &[("/lib/x", any()), ("/usr/lib/x", file(b"y", 0o644))],
-        "/lib/x and /usr/lib/x are one and the same place of the root filesystem, and the plan wants different things \
+        "/lib/x and /usr/lib/x are the same place in the root filesystem, and the plan wants different things \
          there",
     );
     check(
@@ -286,7 +286,7 @@ fn paths_that_cannot_be() {
     check(
         &image,
         &[("/x", Node::Dir { access: nobody })],
-        "the owner or group of /x is 4294967295, which stands for none",
+        "the owner or group of /x is 4294967295, which means \"none\"",
     );
     check(
         &image,

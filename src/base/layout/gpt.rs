@@ -4,7 +4,7 @@ use gpt::disk::LogicalBlockSize;
 
 use crate::edit::block::{Cursor, ReadAt, Span};
 
-use super::{Entry, LayoutError, SECTOR};
+use super::{LayoutError, TableEntry, SECTOR};
 
 /// Entries that a table may have. The specification asks for room for 128; a number from a hostile header would
 /// otherwise decide how much is read.
@@ -15,7 +15,7 @@ const ENTRY_SIZE: u32 = 128;
 
 /// Read the primary table of `image`. The backup at the end is not consulted: an image whose primary table is
 /// damaged was not copied whole.
-pub(super) fn read(image: &impl ReadAt) -> Result<Vec<Entry>, LayoutError> {
+pub(super) fn read(image: &impl ReadAt) -> Result<Vec<TableEntry>, LayoutError> {
     let bad = |why: String| LayoutError::BadGpt { why };
     let mut cursor = Cursor::new(image);
     let size = LogicalBlockSize::Lb512;
@@ -51,7 +51,7 @@ pub(super) fn read(image: &impl ReadAt) -> Result<Vec<Entry>, LayoutError> {
                 partition.first_lba, partition.last_lba
             )));
         };
-        entries.push(Entry {
+        entries.push(TableEntry {
             number,
             span,
             kind: partition.part_type_guid.guid.to_string(),

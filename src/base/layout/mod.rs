@@ -1,7 +1,7 @@
-//! Where the partitions of an image lie, and which of them are the Pi's boot and root partitions.
+//! The partitions of an image, and which of them are the Pi's boot and root partitions.
 //!
-//! Reads the partition table and the head of each partition, nothing else: on a compressed image every sector may
-//! cost the decoding of a block. Never writes, and never trusts a number that the image gives.
+//! It reads the partition table and the head of each partition, nothing else: on a compressed image every sector may
+//! cost the decoding of a block. It must never write, and never trust a number that the image gives.
 
 mod gpt;
 mod mbr;
@@ -21,7 +21,6 @@ const SECTOR: u64 = 512;
 pub enum Scheme {
     /// A DOS partition table: all of Ubuntu's Raspberry Pi images.
     Mbr,
-    /// A GUID partition table.
     Gpt,
 }
 
@@ -34,7 +33,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What a partition holds, as far as its head says.
+/// What a partition holds, judged by its first two KiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// A FAT filesystem with this volume label, which may be empty.
@@ -44,10 +43,8 @@ pub enum Contents {
     },
     /// A filesystem of the ext family with this volume label, which may be empty.
     Ext {
-        /// `s_volume_name`.
         label: String,
     },
-    /// Anything else.
     Unknown,
 }
 
@@ -61,23 +58,18 @@ impl fmt::Display for Contents {
     }
 }
 
-/// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its number in the table, from 1.
     pub number: u32,
-    /// Where it lies.
     pub span: Span,
     /// Its type as the table gives it: `0x0c`, or a GUID.
     pub kind: String,
-    /// What it holds.
     pub contents: Contents,
 }
 
-/// The partitions of any image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The kind of the table.
     pub scheme: Scheme,
     /// Every partition, by number.
     pub partitions: Vec<Partition>,
@@ -86,7 +78,6 @@ pub struct Table {
 /// The partitions of an image for a Raspberry Pi.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The kind of the table.
     pub scheme: Scheme,
     /// Bytes of the whole image.
     pub disk_size: u64,
@@ -104,78 +95,34 @@ pub const BOOT_LABEL: &str = "system-boot";
 /// The labels of the root partition: of ubuntu-image, and of the scripts that made 18.04 for the Pi 2.
 pub const ROOT_LABELS: [&str; 2] = ["writable", "cloudimg-rootfs"];
 
-/// Why an image has no usable layout.
+/// A reason why an image has no usable layout.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// Reading failed.
     #[error("reading the partition table, {len} bytes at offset {offset}")]
     Read {
-        /// Bytes wanted.
         len: usize,
-        /// From where, in bytes.
         offset: u64,
-        /// What the medium said.
         #[source]
         source: io::Error,
     },
-    /// There is no partition table.
-    #[error("it is no disk image: {why}")]
-    NotAnImage {
-        /// What was looked for and not found.
-        why: String,
-    },
-    /// The GPT is damaged or unusual.
+    #[error("it is not a disk image: {why}")]
+    NotAnImage { why: String },
     #[error("reading the GUID partition table: {why}")]
-    BadGpt {
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A partition ends beyond the image.
+    BadGpt { why: String },
     #[error("partition {number} ends at byte {end}, but the image has only {size} bytes: {} are missing", end.saturating_sub(*size))]
-    BeyondEnd {
-        /// The partition.
-        number: u32,
-        /// Where it ends, in bytes.
-        end: u64,
-        /// Bytes of the image.
-        size: u64,
-    },
-    /// Two partitions share bytes.
+    BeyondEnd { number: u32, end: u64, size: u64 },
     #[error("partitions {first} and {second} overlap at byte {at}")]
-    Overlap {
-        /// The one that starts first.
-        first: u32,
-        /// The other.
-        second: u32,
-        /// The first byte that both have.
-        at: u64,
-    },
-    /// No partition is the wanted one.
+    Overlap { first: u32, second: u32, at: u64 },
     #[error("there is no {wanted}; the image has {found}")]
-    Missing {
-        /// What was looked for.
-        wanted: Wanted,
-        /// What is there.
-        found: Found,
-    },
-    /// More than one partition could be the wanted one.
+    Missing { wanted: Wanted, found: FoundPartitions },
     #[error("partitions {first} and {second} could both be the {wanted}")]
-    Ambiguous {
-        /// What was looked for.
-        wanted: Wanted,
-        /// The first candidate.
-        first: u32,
-        /// The second candidate.
-        second: u32,
-    },
+    Ambiguous { wanted: Wanted, first: u32, second: u32 },
 }
 
 /// A partition that an image for a Pi must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// See [`Layout::boot`].
     Boot,
-    /// See [`Layout::root`].
     Root,
 }
 
@@ -190,9 +137,9 @@ impl fmt::Display for Wanted {
 
 /// The partitions of an image in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found(Vec<(u32, Contents)>);
+pub struct FoundPartitions(Vec<(u32, Contents)>);
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundPartitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("no partition");
@@ -207,8 +154,7 @@ impl fmt::Display for Found {
 }
 
 impl LayoutError {
-    /// What the person can do about it.
-    #[must_use]
+    /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Read { .. } => "try again with a fresh download",
@@ -229,13 +175,13 @@ impl Table {
     /// Find the partitions of `image`: each lies within it, and no two overlap.
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
         let (scheme, entries) = match mbr::read(image)? {
-            mbr::Table::Plain(entries) => (Scheme::Mbr, entries),
-            mbr::Table::Protective => (Scheme::Gpt, gpt::read(image)?),
+            mbr::MbrTable::Plain(entries) => (Scheme::Mbr, entries),
+            mbr::MbrTable::Protective => (Scheme::Gpt, gpt::read(image)?),
         };
         within(&entries, image.size())?;
         apart(&entries)?;
         let mut partitions = Vec::with_capacity(entries.len());
-        for Entry { number, span, kind } in entries {
+        for TableEntry { number, span, kind } in entries {
             partitions.push(Partition {
                 number,
                 span,
@@ -248,7 +194,6 @@ impl Table {
 }
 
 impl Layout {
-    /// Where the two filesystems are.
     pub fn spans(&self) -> VolumeSpans {
         VolumeSpans {
             boot: self.boot.span,
@@ -256,7 +201,6 @@ impl Layout {
         }
     }
 
-    /// Find the partitions of `image`.
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
         let Table { scheme, partitions } = Table::read(image)?;
         let disk_size = image.size();
@@ -274,13 +218,13 @@ impl Layout {
 
 /// A partition as its table gives it, not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct TableEntry {
     number: u32,
     span: Span,
     kind: String,
 }
 
-fn within(entries: &[Entry], size: u64) -> Result<(), LayoutError> {
+fn within(entries: &[TableEntry], size: u64) -> Result<(), LayoutError> {
     match entries.iter().find(|entry| entry.span.end() > size) {
         Some(entry) => Err(LayoutError::BeyondEnd {
             number: entry.number,
@@ -291,8 +235,8 @@ fn within(entries: &[Entry], size: u64) -> Result<(), LayoutError> {
     }
 }
 
-fn apart(entries: &[Entry]) -> Result<(), LayoutError> {
-    let mut sorted: Vec<&Entry> = entries.iter().collect();
+fn apart(entries: &[TableEntry]) -> Result<(), LayoutError> {
+    let mut sorted: Vec<&TableEntry> = entries.iter().collect();
     sorted.sort_by_key(|entry| entry.span.start());
     for pair in sorted.windows(2) {
         if let [first, second] = pair {
@@ -312,7 +256,7 @@ fn the_only(partitions: &[Partition], wanted: Wanted) -> Result<Partition, Layou
     let mut candidates = partitions
         .iter()
         .filter(|partition| match (&partition.contents, wanted) {
-            // FAT knows no case, and tools that rewrite the label put it in capitals.
+            // FAT ignores case, and tools that rewrite the label put it in capitals.
             (Contents::Fat { label }, Wanted::Boot) => label.eq_ignore_ascii_case(BOOT_LABEL),
             (Contents::Ext { label }, Wanted::Root) => ROOT_LABELS.contains(&label.as_str()),
             _ => false,
@@ -326,7 +270,7 @@ fn the_only(partitions: &[Partition], wanted: Wanted) -> Result<Partition, Layou
         }),
         (None, _) => Err(LayoutError::Missing {
             wanted,
-            found: Found(
+            found: FoundPartitions(
                 partitions
                     .iter()
                     .map(|partition| (partition.number, partition.contents.clone()))

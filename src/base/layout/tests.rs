@@ -99,17 +99,20 @@ fn order_numbers_and_types_do_not_matter() {
 }
 
 #[test]
-fn what_is_no_image_is_said_to_be_none() {
-    check(&[], "it is no disk image: it has 0 bytes, less than one sector");
+fn what_is_not_an_image_is_refused() {
+    check(
+        &[],
+        "it is not a disk image: it has 0 bytes, less than one sector",
+    );
     check(
         &[0; 4096],
-        "it is no disk image: its first sector does not end in 55 aa",
+        "it is not a disk image: its first sector does not end in 55 aa",
     );
     let mut boot_sector = fat("system-boot");
     boot_sector[446..510].fill(0x90);
     check(
         &boot_sector,
-        "it is no disk image: its first sector holds no partition table",
+        "it is not a disk image: its first sector holds no partition table",
     );
 }
 

@@ -5,8 +5,8 @@
 //! ${XDG_CACHE_HOME:-~/.cache}/palmfarm/bases/SHA256.img      what the file with that digest unpacks to
 //! ${XDG_CACHE_HOME:-~/.cache}/palmfarm/bases/SHA256.sha256   the digest of that, compared on every use
 //! ```
-//! Nothing in it is believed because it is there: a digest counts only for the identity it was made of, and an
-//! unpacked base only while its own digest is right.
+//! Nothing in it is trusted because it is there: a digest counts only for the identity that it was computed of, and an
+//! unpacked base only while its own digest matches.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,26 +27,22 @@ pub(super) enum HashCachePolicy {
     Ignored,
 }
 
-/// Where the cache is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir(Option<PathBuf>);
 
 impl CacheDir {
     /// The cache in `directory`, which need not exist yet.
-    #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self(Some(directory))
     }
 
     /// No cache: every digest is computed, and formats without random access are refused.
-    #[must_use]
     pub const fn none() -> Self {
         Self(None)
     }
 
     /// The user's cache, from the values of `XDG_CACHE_HOME` and `HOME` (XDG Base Directory Specification: a
-    /// relative path counts as none).
-    #[must_use]
+    /// relative path is ignored).
     pub fn of_user(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Self {
         let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
         Self(
@@ -57,8 +53,6 @@ impl CacheDir {
         )
     }
 
-    /// The directory itself.
-    #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.as_deref()
     }
@@ -134,7 +128,7 @@ impl CacheDir {
             .ok_or_else(|| failed(std::io::Error::other("it was changed while it was written")))
     }
 
-    /// The image in the cache, where it is there and still what it was.
+    /// The image in the cache, if it exists and is unchanged.
     fn reuse(
         &self,
         image: &Path,

@@ -1,4 +1,4 @@
-//! SHA-256 of a file as downloaded, and where such digests are remembered.
+//! SHA-256 of a file as downloaded, and the cache of such digests. It must never believe a digest of another file.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(super) fn recall(cache: &CacheDir, identity: &Identity) -> Option<Sha256Sum>
     (line == fingerprint(identity)).then(|| sum.parse().ok())?
 }
 
-/// Remember a digest. A cache that cannot be written is no error: the file is hashed again next time.
+/// Remember a digest. A cache that cannot be written is not an error: the file is hashed again next time.
 pub(super) fn remember(cache: &CacheDir, identity: &Identity, sum: &Sha256Sum) {
     let Some(path) = cache.hash_of(identity).filter(|_| settled(identity)) else {
         return;
@@ -82,7 +82,7 @@ pub(super) fn fingerprint(identity: &Identity) -> String {
     )
 }
 
-/// A small file that this user wrote and nobody else can: what a cache says is believed, so that it must be ours.
+/// The text of a small file that only this user can write: the cache is trusted, so that it must be the user's own.
 pub(super) fn own_text(path: &Path) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);

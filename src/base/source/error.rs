@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a base image as a file; what is in it is not looked at here.
+//! Everything that can be wrong with a base image as a file. What is in the image does not matter here.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,122 +7,60 @@ use super::format::UnsupportedFormat;
 use super::unpack::Codec;
 use super::{Sha256Sum, XzError};
 
-/// Why a base image cannot be used. `name` is its path, or what it is called where it has none.
+/// A reason why a base image cannot be used. `name` is its path, or another name if it has no path.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// There is no such file, or it may not be read.
     #[error("opening the base image {name}")]
     Open {
-        /// Which.
         name: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A directory, a device, a pipe.
-    #[error("the base image {name} is no regular file")]
-    NotAFile {
-        /// Which.
-        name: String,
-    },
-    /// A format that palmfarm does not read.
+    #[error("the base image {name} is not a regular file")]
+    NotAFile { name: String },
     #[error("the base image {name} is {what}, not an image that palmfarm can read")]
-    UnsupportedFormat {
-        /// Which.
-        name: String,
-        /// What it is instead.
-        what: UnsupportedFormat,
-    },
-    /// The file is not the one that was expected.
+    UnsupportedFormat { name: String, what: UnsupportedFormat },
     #[error("the base image {name} has SHA-256 {found}, expected {expected}")]
     Sha256 {
-        /// Which.
         name: String,
-        /// What farm file or catalogue give.
         expected: Sha256Sum,
-        /// What it is.
         found: Sha256Sum,
     },
-    /// The file cannot be read to its end.
     #[error("reading the base image {name}")]
     Read {
-        /// Which.
         name: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The .xz format is violated.
     #[error("reading the base image {name}")]
     Xz {
-        /// Which.
         name: String,
-        /// How.
         #[source]
         source: XzError,
     },
-    /// The compressed data is damaged, cut off, or followed by something else.
     #[error("unpacking the base image {name} after {done} bytes: {what}")]
-    Damaged {
-        /// Which.
-        name: String,
-        /// Bytes that could be unpacked.
-        done: u64,
-        /// What is wrong.
-        what: String,
-    },
-    /// The decoder would take more memory than it may.
+    Damaged { name: String, done: u64, what: String },
     #[error("unpacking the base image {name} needs over {limit} bytes of memory")]
-    Memory {
-        /// Which.
-        name: String,
-        codec: Codec,
-        /// What a decoder may take.
-        limit: u64,
-    },
-    /// More bytes than any card has.
+    Memory { name: String, codec: Codec, limit: u64 },
     #[error("the base image {name} is larger than {limit} bytes")]
-    TooLarge {
-        /// Which.
-        name: String,
-        /// How many there may be.
-        limit: u64,
-    },
-    /// The cache's file system is too small for what the image unpacks to.
+    TooLarge { name: String, limit: u64 },
     #[error("the base image {name} unpacks to over {room} bytes, which is all the room in {}", dir.display())]
-    NoRoom {
-        /// Which.
-        name: String,
-        /// Where it would go.
-        dir: PathBuf,
-        /// Bytes that may be used there.
-        room: u64,
-    },
-    /// The cache cannot be used, and the format needs it.
+    NoRoom { name: String, dir: PathBuf, room: u64 },
     #[error("unpacking the base image {name} into the cache {}", path.display())]
     Cache {
-        /// Which.
         name: String,
-        /// Where it would go.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
-    /// Somebody wrote to the file while it was read.
     #[error("the base image {name} changed while it was read")]
-    Changed {
-        /// Which.
-        name: String,
-    },
-    /// Asked to stop.
+    Changed { name: String },
     #[error("interrupted")]
     Cancelled,
 }
 
 impl SourceError {
-    /// What the person can do about it.
-    #[must_use]
+    /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {

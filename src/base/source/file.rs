@@ -1,4 +1,4 @@
-//! A file as a medium, and what tells it from every other file at every other time.
+//! A file as a medium, and the identity by which a changed or another file is noticed.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -19,8 +19,8 @@ impl FileAt {
         Ok(Self { file, size })
     }
 
-    /// Whether its filesystem keeps a time of change that no program can set, and is not of the kind that people carry
-    /// to another machine, where everything can be set. By the numbers of statfs(2).
+    /// Whether its filesystem keeps a time of change that no program can set, and is not of a kind that people carry to
+    /// another machine, which can set everything. Judged by the numbers of statfs(2).
     pub(crate) fn keeps_times(&self) -> bool {
         const KNOWN: [u64; 8] = [
             0xef53,      // ext2, ext3, ext4
@@ -57,7 +57,7 @@ impl ReadAt for FileAt {
     }
 }
 
-/// A file at one moment. Whoever writes to it changes `ctime`, which no program can set back.
+/// A file at one moment. Every write changes `ctime`, which no program can set back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) dev: u64,

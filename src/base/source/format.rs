@@ -1,4 +1,4 @@
-//! Which format a base image has, by its first bytes. The name of the file plays no part.
+//! Which format a base image has, by its first bytes. The name of the file does not matter.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,6 @@ use crate::numbers::at_most;
 /// How the bytes of a base are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The image itself.
     Raw,
     /// The .xz file format, magic `FD 37 7A 58 5A 00` (version 1.2.1, section 2.1.1.1).
     Xz,
@@ -19,7 +18,7 @@ pub enum Format {
     Zstd,
 }
 
-/// What a file that is no base image begins like, where that can be told.
+/// A known format that is not a base image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsupportedFormat {
     /// `PK\x03\x04`.
@@ -45,8 +44,8 @@ impl fmt::Display for UnsupportedFormat {
 
 /// Look at the first bytes of `file`.
 ///
-/// `Ok(Err(_))` names a format that is known and not supported; anything unknown is taken as raw and left to
-/// the partition table to accept or refuse.
+/// `Ok(Err(_))` names a format that is known and not supported. Anything unknown is taken as raw; reading its partition
+/// table then accepts or refuses it.
 pub(super) fn sniff(file: &dyn ReadAt) -> io::Result<Result<Format, UnsupportedFormat>> {
     let mut head = [0; 16];
     let there = at_most(file.size(), head.len());

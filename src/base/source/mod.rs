@@ -2,8 +2,8 @@
 //!
 //! A base is a raw image, or one packed as .xz, .gz or .zst. Whatever it is packed as, it becomes a [`BaseImage`],
 //! which can be read at any offset ([`ReadAt`], for staging edits) and decoded in parallel and in order (for writing
-//! a card). There is one way to get one, and it ends in [`Verified`]: the bytes were hashed, and compared where
-//! there was something to compare with, through the same descriptor that they are then read through.
+//! a card). The only way to get one ends in [`Verified`]: the bytes were hashed, and compared if a digest was given,
+//! through the same descriptor that they are then read through.
 //!
 //! Nothing here knows what is in an image, and nothing here writes anywhere but into the cache.
 
@@ -27,7 +27,7 @@ pub(crate) use buffer::{Buffer, BufferPool};
 pub use cache::CacheDir;
 pub use error::SourceError;
 pub use format::{Format, UnsupportedFormat};
-pub(crate) use pass::{Chunk, Content, PassError, PassOptions};
+pub(crate) use pass::{Chunk, ChunkContent, PassError, PassOptions};
 pub use xz::XzError;
 
 use crate::edit::block::ReadAt;
@@ -58,10 +58,7 @@ pub(crate) const CHUNK_LEN: usize = 1 << 20;
 /// that they go through the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
 const MAX_XZ_BLOCK: u64 = 64 << 20;
 
-/// SHA-256 of the file at `path`, whatever it is.
-///
-/// # Errors
-/// [`SourceError`], where it is no regular file or cannot be read.
+/// SHA-256 of the regular file at `path`.
 pub fn file_digest(path: &Path, watch: Watch<'_>) -> Result<Sha256Sum, SourceError> {
     let name = path.display().to_string();
     let open = |source| SourceError::Open {
@@ -81,36 +78,35 @@ pub fn file_digest(path: &Path, watch: Watch<'_>) -> Result<Sha256Sum, SourceErr
 pub enum Expect {
     /// The file as downloaded has this digest; anything else is refused.
     Sha256(Sha256Sum),
-    /// The user gave a path and no digest.
+    /// Nothing is expected: the user gave a path and no digest.
     Anything,
 }
 
-/// How it is known that a base is the one that was meant.
+/// What proves that a base is the intended one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// Its digest is the one that the farm file or the catalogue gives.
     Matched,
     /// It is part of the tool.
     BuiltIn,
-    /// It is not known: the user chose a file and gave no digest.
+    /// Nothing: the user chose a file and gave no digest.
     Unchecked,
 }
 
-/// Where a base came from, for manifests.
+/// The origin of a base, for manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// The file's path as given, or what it is called where it has none.
+    /// The file's path as given, or another name if it has no path.
     pub name: String,
     /// The digest of the file as downloaded, whether or not it was compared with anything.
     pub sha256: Sha256Sum,
     /// How it is known to be the right one.
     pub trust: Trust,
-    /// How it is packed.
     pub format: Format,
 }
 
-/// Something whose bytes were hashed, and compared as the user asked, before anyone could read them. Only this
-/// module makes one.
+/// Something whose bytes were hashed, and compared as the user asked, before anyone could read them. Only this module
+/// can create it.
 #[derive(Debug)]
 pub struct Verified<T> {
     inner: T,
@@ -118,8 +114,6 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
-    /// Where it came from.
-    #[must_use]
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
     }
@@ -149,7 +143,7 @@ pub struct BaseImage {
     name: String,
     /// The file whose bytes must not change while the image is in use, and what it was when it was hashed.
     watched: Option<Watched>,
-    /// Filesystem and inode of the file that was opened; a built-in base has none.
+    /// Filesystem and inode of the file that was opened; `None` for a built-in base.
     own: Option<(u64, u64)>,
 }
 
@@ -161,10 +155,10 @@ enum Backing {
 
 impl BaseImage {
     /// Open and verify the file at `path`: hash it, compare the digest with what is expected, find out how it is
-    /// packed, and unpack it into the cache where its packing allows no random access.
+    /// packed, and unpack it into the cache if its format does not allow random access.
     ///
     /// # Errors
-    /// [`SourceError`]; nothing is left behind but, perhaps, remembered digests in the cache.
+    /// On an error nothing is left behind except digests in the cache.
     pub fn open(
         path: &Path,
         expect: Expect,
@@ -176,7 +170,7 @@ impl BaseImage {
             name: name.clone(),
             source,
         };
-        // Looked at before it is opened: opening a pipe would wait for a writer.
+        // Checked before it is opened, because opening a pipe would wait for a writer.
         if !std::fs::metadata(path).map_err(open)?.is_file() {
             return Err(SourceError::NotAFile { name });
         }
@@ -221,9 +215,6 @@ impl BaseImage {
     }
 
     /// A base that is part of the tool. It must be raw or .xz in blocks of at most 64 MiB, since it has no cache.
-    ///
-    /// # Errors
-    /// [`SourceError`] where it is neither.
     pub fn built_in(
         name: &str,
         bytes: &'static [u8],
@@ -248,18 +239,14 @@ impl BaseImage {
         })
     }
 
-    /// Whether the file that was opened is what stands at `path`, links followed.
-    #[must_use]
+    /// Whether the file that was opened is the one at `path`, links followed.
     pub fn lies_at(&self, path: &Path) -> bool {
         let there = std::fs::metadata(path).ok();
         let there = there.as_ref().map(Identity::of);
         self.own.is_some() && self.own == there.map(|there| (there.dev, there.inode))
     }
 
-    /// Refuse a base whose file was written to since it was hashed.
-    ///
-    /// # Errors
-    /// [`SourceError::Changed`], or [`SourceError::Read`] where the file cannot be looked at.
+    /// Refuse a base whose file was changed since it was hashed.
     pub fn unchanged(&self) -> Result<(), SourceError> {
         let Some((file, before)) = &self.watched else {
             return Ok(());
@@ -315,7 +302,7 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 /// A file that must stay what it was when it was hashed.
 type Watched = (Arc<FileAt>, Identity);
 
-/// Find out how `bytes` are packed, and make them readable at random. Where that takes another file, it is returned.
+/// Find out how `bytes` are packed, and make them readable at random. If that needs another file, it is returned.
 fn backing(
     bytes: Arc<dyn ReadAt>,
     name: &str,

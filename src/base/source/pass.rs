@@ -1,9 +1,9 @@
 //! One pass over a base: decoded in parallel, handed over in order, in bounded memory.
 //!
-//! The image is cut into chunks of [`CHUNK`] bytes. Workers take the base's units (an .xz block; a chunk of a raw image)
-//! in order and decode them piece by piece. A piece is made only if it lies less than a window ahead of what was handed
-//! over, so that memory does not grow with the image, the size of its blocks or the number of threads, and the worker on
-//! the foremost unit is never blocked.
+//! The image is cut into chunks of [`CHUNK`] bytes. Workers take the base's units (an .xz block; a chunk of a raw
+//! image) in order and decode them piece by piece. A piece is made only if it lies less than a window ahead of what
+//! was handed over, so that memory does not grow with the image, the size of its blocks or the number of threads, and
+//! the worker on the foremost unit is never blocked.
 
 mod chunk_assembler;
 mod decode_units;
@@ -36,7 +36,7 @@ pub(crate) struct PassOptions<'a> {
 pub(crate) struct Chunk {
     pub(crate) offset: u64,
     pub(crate) len: usize,
-    pub(crate) content: Content,
+    pub(crate) content: ChunkContent,
 }
 
 impl Chunk {
@@ -47,13 +47,13 @@ impl Chunk {
 
     pub(crate) fn copy(&self, pool: &BufferPool) -> Self {
         let content = match &self.content {
-            Content::Bytes(bytes) => {
+            ChunkContent::Bytes(bytes) => {
                 let mut copy = pool.zeroed(self.len);
                 copy.copy_from_slice(bytes);
-                Content::Bytes(copy)
+                ChunkContent::Bytes(copy)
             }
-            Content::Zero => Content::Zero,
-            Content::Unread => Content::Unread,
+            ChunkContent::Zero => ChunkContent::Zero,
+            ChunkContent::Unread => ChunkContent::Unread,
         };
         Self {
             offset: self.offset,
@@ -63,7 +63,7 @@ impl Chunk {
     }
 }
 
-pub(crate) enum Content {
+pub(crate) enum ChunkContent {
     Bytes(Buffer),
     /// Nothing but zeroes.
     Zero,
@@ -71,7 +71,6 @@ pub(crate) enum Content {
     Unread,
 }
 
-/// How a pass failed.
 pub(crate) enum PassError<E> {
     Source(SourceError),
     Consumer(E),
@@ -165,8 +164,8 @@ impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
         }
     }
 
-    /// Hand over every piece of `unit`, of which the first has the number `first`. An error comes with the number of the
-    /// piece that could not be made.
+    /// Hand over every piece of `unit`, of which the first has the number `first`. An error comes with the number of
+    /// the piece that could not be made.
     fn decode(&self, reader: &mut Reader<'_>, unit: &Unit, first: u64) -> Result<(), (u64, Failure)> {
         let range = &unit.range;
         let needed = self
@@ -183,9 +182,9 @@ impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
             }
             let len = usize_from_u64(part.end - part.start);
             let content = if !needed {
-                Content::Unread
+                ChunkContent::Unread
             } else if is_zero {
-                Content::Zero
+                ChunkContent::Zero
             } else {
                 let mut bytes = self.options.pool.take(len);
                 reader.fill(&mut bytes).map_err(|failure| (piece, failure))?;
@@ -193,7 +192,7 @@ impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
                     // The check of the whole unit is verified before its last piece is handed over.
                     reader.end().map_err(|failure| (piece, failure))?;
                 }
-                Content::Bytes(bytes)
+                ChunkContent::Bytes(bytes)
             };
             let chunk = Chunk {
                 offset: part.start,

@@ -34,12 +34,12 @@ fn streamed(base: &BaseImage, threads: usize, needed: Option<&Extents>) -> Resul
         assert_eq!(chunk.offset, crate::edit::block::length(&bytes));
         assert_eq!(chunk.offset % CHUNK, 0);
         match chunk.content {
-            Content::Bytes(content) => {
+            ChunkContent::Bytes(content) => {
                 assert_eq!(content.len(), chunk.len);
                 bytes.extend_from_slice(&content);
             }
-            Content::Zero => bytes.resize(bytes.len() + chunk.len, 0),
-            Content::Unread => bytes.resize(bytes.len() + chunk.len, 0xEE),
+            ChunkContent::Zero => bytes.resize(bytes.len() + chunk.len, 0),
+            ChunkContent::Unread => bytes.resize(bytes.len() + chunk.len, 0xEE),
         }
         Ok::<(), std::convert::Infallible>(())
     });
@@ -321,7 +321,7 @@ fn damaged_packings_are_named() {
     check_damage(
         &garbage(xz(&image, 100_000, Check::Crc64)),
         &format!(
-            "reading the base image DIR/base: 8 bytes that belong to no .xz stream follow the stream that ends at {}",
+            "reading the base image DIR/base: 8 bytes that are not part of an .xz stream follow the stream that ends at {}",
             xz(&image, 100_000, Check::Crc64).len()
         ),
     );

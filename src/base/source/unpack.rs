@@ -1,7 +1,7 @@
 //! Formats without random access: unpacked once, in one thread, into a file.
 //!
-//! A compressed file is untrusted: what it unpacks to is bounded by a limit and by the room there is, and the
-//! memory of the decoders by their own limits.
+//! A compressed file is untrusted: a limit and the free space bound what it unpacks to, and the decoders' own limits
+//! bound their memory.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -23,7 +23,7 @@ pub(crate) const XZ_MEMORY: u64 = 72 << 20;
 /// The largest zstd window, as a power of two: 128 MiB, which is what `zstd -d` allows without `--memory`.
 pub(crate) const ZSTD_WINDOW: u32 = 27;
 
-/// Room that is left on the cache's file system, in bytes.
+/// Space to leave free on the cache's filesystem, in bytes.
 const RESERVE: u64 = 64 << 20;
 
 /// The formats that are unpacked here.
@@ -34,7 +34,6 @@ pub enum Codec {
     Zstd,
 }
 
-/// A compressed file.
 pub(super) struct PackedFile<'a> {
     pub(super) file: &'a dyn ReadAt,
     pub(super) codec: Codec,
@@ -43,7 +42,7 @@ pub(super) struct PackedFile<'a> {
     pub(super) limit: u64,
 }
 
-/// Unpack into a new file that then stands at `image`; the digest of what it holds.
+/// Unpack into a new file at `image`, and return the digest of its content.
 pub(super) fn unpack(
     packed: &PackedFile<'_>,
     image: &Path,
@@ -137,7 +136,7 @@ fn failure(packed: &PackedFile<'_>, done: u64, error: &io::Error) -> SourceError
     }
 }
 
-/// The memory in bytes that a reader refused to take, where `error` says that it did.
+/// If `error` means that a decoder needs too much memory, the limit in bytes.
 pub(crate) fn memory_refused(error: &io::Error) -> Option<u64> {
     let of_xz = error.get_ref()?.downcast_ref::<xz2::stream::Error>();
     if of_xz == Some(&xz2::stream::Error::MemLimit) {

@@ -18,7 +18,7 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
             label,
         })
     };
-    // Members first: what they are part of matters more than what is left of a former use.
+    // Members first: being part of something matters more than the remains of a former use.
     if (0..4)
         .any(|sector| is_at(bytes, sector * 512, b"LABELONE") && is_at(bytes, sector * 512 + 24, b"LVM2 001"))
     {
@@ -48,12 +48,12 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
     table(bytes).and_then(|format| found(format, None))
 }
 
-/// A name, and the bytes by which it is known.
+/// A format, and the bytes that identify it.
 struct Magic {
     format: &'static str,
     at: usize,
     bytes: &'static [u8],
-    /// Where its label is, and how long it may be.
+    /// The offset and the greatest length of its label.
     label: Option<(usize, usize)>,
 }
 
@@ -103,7 +103,7 @@ fn is_zfs(bytes: &[u8]) -> bool {
     })
 }
 
-/// The pool's name in the XDR list that stands before the uberblocks: a pair called `name` of type string (9).
+/// The pool's name in the XDR list before the uberblocks: a pair called `name` of type string (9).
 fn zfs_pool(bytes: &[u8]) -> Option<String> {
     const PAIR: &[u8] = b"\0\0\0\x04name\0\0\0\x09\0\0\0\x01";
     let list = bytes.get(16 << 10..128 << 10)?;

@@ -16,7 +16,6 @@ pub struct Cursor<M> {
 }
 
 impl<M: ReadAt> Cursor<M> {
-    /// A cursor at the start of `medium`.
     pub fn new(medium: M) -> Self {
         Self {
             medium,

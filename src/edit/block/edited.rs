@@ -1,10 +1,10 @@
-//! A base with a card's edits laid over it, for reading.
+//! A base with a card's edits applied, for reading. It never changes either.
 
 use std::io;
 
 use super::{Edits, ReadAt};
 
-/// What the card will be.
+/// The card as it will be.
 #[derive(Clone, Copy)]
 pub struct Edited<'e, M> {
     beneath: M,

@@ -1,4 +1,4 @@
-//! What one card changes of its base: whole blocks, in order, and nothing else.
+//! The blocks in which a card differs from its base, in order. They must never be printed: they may be secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::numbers::{at_most, usize_from_u64};
 pub type EditsDigest = [u8; 32];
 
 /// The blocks in which a card differs from its base, each [`BLOCK`] bytes at a multiple of [`BLOCK`]; bytes of
-/// the last block that lie beyond the image are no part of it.
+/// the last block that lie beyond the image are not part of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Edits {
     size: u64,
@@ -32,8 +32,6 @@ impl fmt::Debug for Edits {
 }
 
 impl Edits {
-    /// No edits, for an image of `size` bytes.
-    #[must_use]
     pub fn new(size: u64) -> Self {
         Self {
             size,
@@ -42,19 +40,14 @@ impl Edits {
     }
 
     /// The size in bytes of the image that is edited.
-    #[must_use]
     pub fn image_size(&self) -> u64 {
         self.size
     }
 
-    /// Whether the card equals its base.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// How many blocks are edited.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.blocks.len()
     }
@@ -66,7 +59,7 @@ impl Edits {
             .map(|(index, block)| self.bounded(*index, block))
     }
 
-    /// The edits of which any byte lies in `start..end` (bytes), in order of offset.
+    /// The edits that have a byte in `start..end` (bytes), in order of offset.
     pub fn range(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, &[u8])> {
         let first = start / BLOCK;
         let last = end.div_ceil(BLOCK).max(first);
@@ -75,7 +68,7 @@ impl Edits {
             .map(|(index, block)| self.bounded(*index, block))
     }
 
-    /// Lay the edits over `bytes`, which stand at `offset` (bytes) of the image.
+    /// Apply the edits to `bytes`, which are at `offset` (bytes) of the image.
     pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
         for (at, block) in self.range(offset, offset.saturating_add(length(bytes))) {
             // `range` gives blocks that have bytes in common with these: both are less than the length of one of them.
@@ -92,7 +85,6 @@ impl Edits {
     }
 
     /// The digest of the edits and of the image's size.
-    #[must_use]
     pub fn digest(&self) -> EditsDigest {
         let mut hash = Sha256::new();
         hash.update(self.size.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Sets of byte ranges.
+//! Sets of byte ranges. They do not know what the bytes are.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,6 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Everything from 0 to `size`.
-    #[must_use]
     pub fn whole(size: u64) -> Self {
         let mut all = Self::default();
         all.add(0, size);
@@ -24,7 +22,7 @@ impl Extents {
             return;
         }
         let (mut from, mut to) = (start, end);
-        // A range that begins before this one may touch it; those that begin within it are swallowed.
+        // A range that begins before this one may touch it; ranges that begin within it are merged into it.
         if let Some((&before, &its_end)) = self.ranges.range(..=start).next_back() {
             if its_end >= start {
                 from = before;
@@ -38,7 +36,7 @@ impl Extents {
         self.ranges.insert(from, to);
     }
 
-    /// Take out every range of fewer than `least` bytes.
+    /// Remove every range of fewer than `least` bytes.
     pub(crate) fn drop_shorter(&mut self, least: u64) {
         self.ranges
             .retain(|start, end| end.saturating_sub(*start) >= least);
@@ -49,20 +47,15 @@ impl Extents {
         self.ranges.iter().map(|(start, end)| (*start, *end))
     }
 
-    /// How many ranges there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Whether no byte is in it.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// How many bytes are in it.
-    #[must_use]
     pub fn total(&self) -> u64 {
         self.iter().fold(0, |sum, (start, end)| {
             sum.saturating_add(end.saturating_sub(start))
@@ -70,7 +63,6 @@ impl Extents {
     }
 
     /// Whether any byte from `start` to before `end` is in it.
-    #[must_use]
     pub fn touches(&self, start: u64, end: u64) -> bool {
         start < end
             && self
@@ -80,7 +72,7 @@ impl Extents {
                 .is_some_and(|(_, its_end)| *its_end > start)
     }
 
-    /// The parts of it that lie from `start` to before `end`, in order.
+    /// The parts of it from `start` to before `end`, in order.
     pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let first = self
             .ranges
@@ -93,7 +85,7 @@ impl Extents {
             .filter(|(from, to)| from < to)
     }
 
-    /// What of 0 to `size` is not in it.
+    /// The bytes from 0 to `size` that are not in it.
     #[must_use]
     pub fn complement(&self, size: u64) -> Self {
         let mut rest = Self::default();
@@ -106,7 +98,7 @@ impl Extents {
         rest
     }
 
-    /// The same bytes, each range grown to whole multiples of `block` bytes and cut at `size`.
+    /// The same bytes, with each range grown to multiples of `block` bytes and cut at `size`.
     #[must_use]
     pub fn aligned(&self, block: u64, size: u64) -> Self {
         let mut grown = Self::default();

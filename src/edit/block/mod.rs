@@ -1,5 +1,5 @@
-//! Random access to bytes: the traits every layer between an image file and a filesystem speaks, the
-//! copy-on-write overlay that collects edits, and the edits themselves.
+//! Random access to bytes: the traits between an image file and a filesystem, the copy-on-write overlay that collects
+//! edits, the edits themselves, and ranges and fields of bytes.
 //!
 //! Nothing here knows what the bytes mean, and nothing here opens a file or a device.
 
@@ -42,7 +42,7 @@ pub trait ReadAt: Send + Sync {
     /// Fill `buf` from `offset` (bytes), or fail; never a short read.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where `offset + buf.len()` lies beyond [`ReadAt::size`], else what the
+    /// [`io::ErrorKind::UnexpectedEof`] if `offset + buf.len()` lies beyond [`ReadAt::size`], else what the
     /// medium or the decoder says.
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 }
@@ -53,7 +53,7 @@ pub trait WriteAt: ReadAt {
     /// Write all of `buf` at `offset` (bytes), or fail.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WriteZero`] where the range lies beyond [`ReadAt::size`], else what reading the rest of
+    /// [`io::ErrorKind::WriteZero`] if the range ends beyond [`ReadAt::size`], else what reading the rest of
     /// a partly covered block says.
     fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
 }
@@ -127,11 +127,11 @@ impl ReadAt for Vec<u8> {
 pub(crate) fn beyond(kind: io::ErrorKind, offset: u64, len: usize, size: u64) -> io::Error {
     io::Error::new(
         kind,
-        format!("{len} bytes at offset {offset} end beyond the {size} bytes there are"),
+        format!("{len} bytes at offset {offset} end beyond the medium of {size} bytes"),
     )
 }
 
-/// Whether `offset + len` lies within `size`, all in bytes.
+/// Whether `offset + len` is at most `size`, all in bytes.
 fn within(offset: u64, len: usize, size: u64) -> bool {
     offset
         .checked_add(u64_from_usize(len))

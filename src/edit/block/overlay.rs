@@ -1,5 +1,4 @@
-//! Copy on write over a medium that is never touched: where the edits of a card are made before a byte of
-//! output exists.
+//! Copy on write over a medium that is never changed. The edits of a card are made here before any output exists.
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ pub struct Overlay<M> {
 }
 
 impl<M: ReadAt> Overlay<M> {
-    /// An overlay with no edits yet.
     pub fn new(beneath: M) -> Self {
         Self {
             beneath,
@@ -26,17 +24,11 @@ impl<M: ReadAt> Overlay<M> {
 
     /// End editing: the blocks whose bytes now differ from the medium beneath, in order. A block that was
     /// written with what it already held is not an edit.
-    ///
-    /// # Errors
-    /// What reading the medium beneath says.
     pub fn into_edits(self) -> io::Result<Edits> {
         self.take_edits()
     }
 
-    /// As [`Overlay::into_edits`], for an overlay that is shared; it then has no edits.
-    ///
-    /// # Errors
-    /// What reading the medium beneath says.
+    /// As [`Overlay::into_edits`], for an overlay that is shared. Afterwards it has no edits.
     pub fn take_edits(&self) -> io::Result<Edits> {
         let size = self.beneath.size();
         let mut edits = Edits::new(size);
@@ -67,7 +59,7 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {
-            // One run: either a part of an edited block, or everything up to the next edited block.
+            // One run is either a part of an edited block, or everything up to the next edited block.
             let (index, inside) = position(at);
             let edited = blocks.get(&index).and_then(|block| block.get(inside..));
             let run = match edited {
@@ -106,7 +98,7 @@ impl<M: ReadAt> WriteAt for Overlay<M> {
                 Entry::Vacant(gap) => {
                     let mut fresh = Box::new([0; BLOCK_LEN]);
                     let length = block_length(index, size);
-                    // A block that is covered whole need not be read: on a compressed base that is a decode.
+                    // A block that is overwritten whole need not be read, which spares decoding a compressed base.
                     if let Some(head) = fresh.get_mut(..length).filter(|_| take < length) {
                         self.beneath.read_exact_at(index.saturating_mul(BLOCK), head)?;
                     }
@@ -123,13 +115,13 @@ impl<M: ReadAt> WriteAt for Overlay<M> {
     }
 }
 
-/// The block that holds byte `offset`, and where in it.
+/// The block that holds byte `offset`, and the offset within the block.
 fn position(offset: u64) -> (u64, usize) {
     (offset / BLOCK, usize_from_u64(offset % BLOCK))
 }
 
-/// How much of block `index` exists on a medium of `size` bytes: the last block may be short, since Ubuntu's
-/// images are no multiple of 4096 bytes.
+/// Bytes of block `index` on a medium of `size` bytes. The last block may be short, because the size of Ubuntu's images
+/// is not a multiple of 4096 bytes.
 fn block_length(index: u64, size: u64) -> usize {
     at_most(size.saturating_sub(index.saturating_mul(BLOCK)), BLOCK_LEN)
 }

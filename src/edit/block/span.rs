@@ -15,12 +15,10 @@ impl Span {
         start.checked_add(size).map(|_| Self { start, size })
     }
 
-    /// The first byte.
     pub fn start(self) -> u64 {
         self.start
     }
 
-    /// The number of bytes.
     pub fn size(self) -> u64 {
         self.size
     }

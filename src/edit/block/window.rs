@@ -13,7 +13,7 @@ pub struct Window<M> {
 }
 
 impl<M: ReadAt> Window<M> {
-    /// The `size` bytes of `medium` from `start` (both in bytes), or `None` where they do not lie within it.
+    /// The `size` bytes of `medium` from `start` (both in bytes), or `None` if they do not lie within it.
     pub fn new(medium: M, start: u64, size: u64) -> Option<Self> {
         (start.checked_add(size)? <= medium.size()).then_some(Self { medium, start, size })
     }

@@ -9,8 +9,8 @@ use super::free_runs::FreeRuns;
 use super::{ext4, fat};
 use crate::edit::block::{Extents, ReadAt, Span};
 
-/// The bytes of `image` that matter, given its `partitions`, in whole blocks. Read the image through the overlay, so that
-/// what the edits allocate counts.
+/// The bytes of `image` that matter, given its `partitions`, in whole blocks. Read the image through the overlay, so
+/// that what the edits allocate counts.
 pub fn allocated<R: ReadAt>(image: &R, partitions: &[Span]) -> io::Result<Extents> {
     let mut all = FreeRuns::within(image.size(), 0);
     for span in partitions {

@@ -1,7 +1,7 @@
 //! Free runs of a filesystem as they are found, in bounded memory.
 //!
-//! Cards are written in whole blocks, so that only whole blocks of the image count as free, and what is left of one at its
-//! end. A filesystem can be in more pieces than there is memory for; then the shortest count as used. It must never call
+//! Cards are written in whole blocks, so that only whole blocks of the image count as free, and a shorter last block.
+//! A filesystem can have more free runs than fit into memory; then the shortest count as used. It must never call
 //! anything free that it was not given.
 
 use crate::edit::block::{Extents, BLOCK};
@@ -9,14 +9,14 @@ use crate::edit::block::{Extents, BLOCK};
 /// The most runs that are kept, some 32 bytes each. A card that was in use for years has some ten thousand.
 const MOST: usize = 1 << 16;
 
-/// Free runs, collected in any order; neighbours that come one after the other are one.
+/// Free runs, collected in any order. A run that begins where the one before it ended extends it.
 pub(super) struct FreeRuns {
     /// Bytes of the image.
     image: u64,
-    /// Where the partition starts, in bytes of the image.
+    /// The start of the partition, in bytes of the image.
     base: u64,
     runs: Extents,
-    /// The last run, which may go on.
+    /// The last run, which the next one may extend.
     open: (u64, u64),
     /// Shorter runs are left out; bytes.
     least: u64,
@@ -62,7 +62,7 @@ impl FreeRuns {
         } else {
             end.saturating_sub(end % BLOCK)
         };
-        // What is left of a block is as good as a whole one.
+        // A shorter last block counts as a whole one.
         let blocks = end.checked_next_multiple_of(BLOCK).unwrap_or(end);
         if blocks.saturating_sub(start) < self.least {
             return;

@@ -1,6 +1,6 @@
 //! Chunks put together from parts, if units do not begin and end with them. It decodes nothing.
 
-use super::{chunk_len, Chunk, Content};
+use super::{chunk_len, Chunk, ChunkContent};
 use crate::base::source::BufferPool;
 
 pub(super) struct ChunkAssembler<'a> {
@@ -15,19 +15,19 @@ impl ChunkAssembler<'_> {
         let mut chunk = self.open.take().unwrap_or(Chunk {
             offset: part.offset,
             len: 0,
-            content: Content::Unread,
+            content: ChunkContent::Unread,
         });
         let whole = chunk_len(chunk.offset, self.size);
         match &part.content {
-            Content::Unread => {}
-            Content::Zero if matches!(chunk.content, Content::Zero) || chunk.len == 0 => {
-                chunk.content = Content::Zero;
+            ChunkContent::Unread => {}
+            ChunkContent::Zero if matches!(chunk.content, ChunkContent::Zero) || chunk.len == 0 => {
+                chunk.content = ChunkContent::Zero;
             }
             content => {
-                if !matches!(chunk.content, Content::Bytes(_)) {
-                    chunk.content = Content::Bytes(self.pool.zeroed(whole));
+                if !matches!(chunk.content, ChunkContent::Bytes(_)) {
+                    chunk.content = ChunkContent::Bytes(self.pool.zeroed(whole));
                 }
-                if let (Content::Bytes(to), Content::Bytes(from)) = (&mut chunk.content, content) {
+                if let (ChunkContent::Bytes(to), ChunkContent::Bytes(from)) = (&mut chunk.content, content) {
                     if let Some(to) = to.get_mut(chunk.len..chunk.len.saturating_add(part.len)) {
                         to.copy_from_slice(from);
                     }

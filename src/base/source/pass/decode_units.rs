@@ -29,7 +29,6 @@ impl Unit {
     }
 }
 
-/// How decoding failed.
 pub(super) enum Failure {
     Read(std::io::Error),
     Xz(XzError),
@@ -81,7 +80,7 @@ impl<'a> DecodeUnits<'a> {
         self.index().map_or(CHUNK, Index::largest)
     }
 
-    /// How many workers: as many as asked for, as there is work for, and as there is memory for.
+    /// The number of workers: at most what was asked for, and what there is work and memory for.
     pub(super) fn workers(&self, threads: NonZeroUsize) -> usize {
         let most = match self {
             Self::Chunks(_) => usize::MAX,

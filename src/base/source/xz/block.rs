@@ -1,8 +1,8 @@
 //! One block after the other, in any order, through one long-lived liblzma decoder per thread.
 //!
 //! A stream decoder that was given a stream header takes any block of such a stream next: neither the order nor the
-//! index matters to it until the footer, which it never sees. It is told to leave the checks alone, since liblzma as
-//! its crate builds it has no carry-less multiplication (1.2 GB/s for CRC64 instead of over 15); they are verified
+//! index matters to it until the footer, which it never sees. It does not verify the checks, because liblzma as its
+//! crate builds it does not use carry-less multiplication (1.2 GB/s for CRC64 instead of over 15): they are verified
 //! here.
 
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ impl<'a> BlockDecoder<'a> {
         }
     }
 
-    /// Turn to `block`; `true` where it is known to hold nothing but zeroes, and need not be decoded.
+    /// Turn to `block`; `true` if it is known to hold nothing but zeroes, and need not be decoded.
     pub(crate) fn begin(&mut self, block: &Block) -> Result<bool, XzError> {
         if self.current.take().is_some() {
             self.forget();
@@ -91,7 +91,7 @@ impl<'a> BlockDecoder<'a> {
         filled
     }
 
-    /// Take what follows the last byte, and compare the block's check.
+    /// Read what follows the last byte, and compare the block's check.
     pub(crate) fn end(&mut self) -> Result<(), XzError> {
         let ended = self.verify();
         self.current = None;
@@ -101,7 +101,7 @@ impl<'a> BlockDecoder<'a> {
         ended
     }
 
-    /// Give up the block and the decoder, which stands somewhere in the middle of it: of no use for any other.
+    /// Drop the block and the decoder, which stopped in the middle of it and cannot decode another one.
     fn forget(&mut self) {
         self.current = None;
         self.decoder = None;
@@ -119,7 +119,7 @@ impl<'a> BlockDecoder<'a> {
             }
             let left = self.input.len();
             let made = decoder.step(current, &mut self.input, rest)?;
-            // What stands still once does so for ever.
+            // No progress now means no progress ever: stop.
             if made == 0 && self.input.len() == left {
                 return Err(current.wrong_length());
             }
@@ -147,7 +147,7 @@ impl<'a> BlockDecoder<'a> {
         }
         let mut stored = [0; 32];
         let (stored, _) = stored.split_at_mut(current.block.check().len());
-        // Block padding stands before the check (section 3).
+        // Block padding is before the check (section 3).
         let end = current.block.at().saturating_add(current.block.padded());
         let at = end.saturating_sub(length(stored));
         self.input.read(at, stored)?;
@@ -189,7 +189,7 @@ impl Current {
 struct Input<'a> {
     file: &'a dyn ReadAt,
     at: u64,
-    /// What was not read yet.
+    /// Bytes that are not read yet.
     left: u64,
     held: Vec<u8>,
     used: usize,
@@ -215,7 +215,7 @@ impl Input<'_> {
         read
     }
 
-    /// What comes next; empty only at the end of the block.
+    /// The next bytes; empty only at the end of the block.
     fn rest(&mut self) -> Result<&[u8], XzError> {
         if self.used == self.held.len() && self.left > 0 {
             self.next_piece()?;
@@ -223,7 +223,7 @@ impl Input<'_> {
         Ok(self.held.get(self.used..).unwrap_or_default())
     }
 
-    /// How much is to come.
+    /// Bytes that are left.
     fn len(&self) -> u64 {
         self.left
             .saturating_add(length(self.held.get(self.used..).unwrap_or_default()))
@@ -238,14 +238,14 @@ impl Input<'_> {
     }
 }
 
-/// A liblzma decoder that stands at the beginning of a block, or within one.
+/// A liblzma decoder at the beginning of a block, or within one.
 struct Decoder {
     check: Check,
     stream: Stream,
 }
 
 impl Decoder {
-    /// The decoder held, where it was made for the same check; else a new one.
+    /// The decoder in `held` if it was made for the same check, else a new one.
     fn for_block<'d>(held: &'d mut Option<Self>, block: &Block) -> Result<&'d mut Self, XzError> {
         let fits = held.as_ref().is_some_and(|held| held.check == block.check());
         if !fits {
@@ -277,7 +277,7 @@ impl Decoder {
             .stream
             .process(rest, out, Action::Run)
             .map_err(|error| failure(&current.block, error))?;
-        // Blocks are all that it is given: an index and a footer can only lie where the block should go on.
+        // It is given blocks only: an index and a footer can only be in the middle of a block.
         if status == Status::StreamEnd {
             return Err(current.wrong_length());
         }
@@ -301,7 +301,7 @@ fn failure(block: &Block, error: Error) -> XzError {
         why: match error {
             Error::Data => "its data is corrupt",
             Error::Options => "it uses filters or options that are not supported",
-            Error::Format => "it is no block",
+            Error::Format => "it is not a block",
             Error::Mem => "there is no memory left",
             _ => "the decoder failed",
         },

@@ -1,4 +1,4 @@
-//! The index of an .xz file: where every block lies, read from the end of the file without decoding any.
+//! The index of an .xz file: the place of every block, read from the end of the file without decoding any.
 //!
 //! The file is untrusted. Every length is checked against what is left of the file before it is used, the index is
 //! read piece by piece, and what is kept is bounded by [`MAX_BLOCKS`] and [`MAX_STREAMS`].
@@ -13,8 +13,8 @@ use crate::numbers::{at_most, u64_from_usize};
 /// The most blocks that are kept, 24 bytes each. An image of 64 GiB in Ubuntu's 1 MiB blocks has 65 536.
 pub(super) const MAX_BLOCKS: usize = 1 << 20;
 
-/// The most streams that are kept; an empty one takes 32 bytes of the file. An image of 64 GiB that was packed 1 MiB at
-/// a time into streams of their own has so many.
+/// The most streams that are kept; an empty one takes 32 bytes of the file. An image of 64 GiB that was packed into one
+/// stream for each MiB has this many.
 const MAX_STREAMS: usize = 1 << 16;
 
 /// Stream header and stream footer are 12 bytes each (sections 2.1.1 and 2.1.2).
@@ -22,7 +22,7 @@ const HEADER: u64 = 12;
 const HEADER_MAGIC: [u8; 6] = [0xFD, b'7', b'z', b'X', b'Z', 0];
 const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 
-/// How far back a footer is looked for when the file does not end in one.
+/// How far back to search for a footer if the file does not end in one.
 const GARBAGE: u64 = 64 << 10;
 
 /// The check that a stream's blocks end in (section 2.1.1.2).
@@ -98,7 +98,6 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Offset in the file.
     pub(crate) const fn at(&self) -> u64 {
         self.at
     }
@@ -128,7 +127,7 @@ impl Block {
     }
 }
 
-/// Every block of every stream of a file, in order, with none that is empty.
+/// Every block of every stream of a file, in order, without empty ones.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Index {
     blocks: Vec<Record>,
@@ -144,14 +143,14 @@ struct Record {
     image: u64,
 }
 
-/// From which block on a check holds.
+/// The first block of a stream, and the check of its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stream {
     first: usize,
     check: Check,
 }
 
-/// A stream as its own index describes it, before it is known where in the image it lies.
+/// A stream as its own index describes it, before its place in the image is known.
 struct FoundStream {
     start: u64,
     check: Check,
@@ -262,7 +261,7 @@ fn strip_padding(file: &dyn ReadAt, end: u64) -> Result<u64, XzError> {
         read(file, at - take, piece)?;
         if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
             let kept = u64_from_usize(last) + 1;
-            // A footer ends in `YZ`, so that no zero is ever a part of it.
+            // A footer ends in `YZ`, so that a zero is never part of it.
             return Ok(at - take + kept);
         }
         at -= take;
@@ -320,7 +319,7 @@ fn read_stream(file: &dyn ReadAt, end: u64, room: usize) -> Result<FoundStream, 
     })
 }
 
-/// The footer that ends at `end`, as (length of the index, stream flags); `None` where none is.
+/// The footer that ends at `end`, as (length of the index, stream flags); `None` if there is none.
 fn read_footer(file: &dyn ReadAt, end: u64) -> Result<Option<(u64, [u8; 2])>, XzError> {
     let Some(at) = end.checked_sub(HEADER).filter(|at| *at >= HEADER) else {
         return Ok(None);
@@ -363,8 +362,8 @@ fn read_records(file: &dyn ReadAt, at: u64, len: u64, room: usize) -> Result<Vec
     if bytes.next()? != 0 {
         return Err(bad("it does not begin with the byte that marks an index"));
     }
-    let count = bytes.number()?.ok_or(bad("the number of blocks is no number"))?;
-    // Two numbers of at least one byte each, so a lie about the count ends here and not in an allocation.
+    let count = bytes.number()?.ok_or(bad("the number of blocks is malformed"))?;
+    // Each block takes at least two bytes: a false count ends here and not in an allocation.
     if count > len / 2 {
         return Err(bad("it is too short for the number of blocks it gives"));
     }
@@ -375,13 +374,13 @@ fn read_records(file: &dyn ReadAt, at: u64, len: u64, room: usize) -> Result<Vec
         .ok_or(XzError::TooManyBlocks { limit })?;
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
-        let packed = bytes.number()?.ok_or(bad("a block's packed size is no number"))?;
+        let packed = bytes.number()?.ok_or(bad("a block's packed size is malformed"))?;
         let unpacked = bytes
             .number()?
-            .ok_or(bad("a block's unpacked size is no number"))?;
+            .ok_or(bad("a block's unpacked size is malformed"))?;
         // A block header is at least 8 bytes (section 3.1); 5 is what the format's own minimum for the field says.
         if packed < 5 || packed > file.size() {
-            return Err(bad("a block's packed size cannot be"));
+            return Err(bad("a block's packed size is impossible"));
         }
         records.push((packed, unpacked));
     }

@@ -148,7 +148,7 @@ fn a_lie_about_the_number_of_blocks_allocates_nothing() {
             error,
             XzError::Index {
                 what: "it is too short for the number of blocks it gives"
-                    | "the number of blocks is no number",
+                    | "the number of blocks is malformed",
                 ..
             }
         )

@@ -51,12 +51,12 @@ impl XzImage {
         BlockDecoder::new(&*self.file, &self.zeroes)
     }
 
-    /// Give back the memory that random access took.
+    /// Free the memory that random access uses.
     pub(crate) fn forget(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
-    /// The unpacked bytes of block `number`; `None` where all of them are zero.
+    /// The unpacked bytes of block `number`; `None` if all of them are zero.
     fn decoded(&self, number: usize, block: &Block) -> io::Result<Option<Arc<[u8]>>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = kept.get(number) {
@@ -114,7 +114,7 @@ struct Kept {
 
 struct KeptBlock {
     number: usize,
-    /// `None` where all of them are zero.
+    /// `None` if all of them are zero.
     bytes: Option<Arc<[u8]>>,
 }
 
@@ -149,7 +149,7 @@ struct ZeroBlock {
 }
 
 impl ZeroBlocks {
-    /// Zeroes pack about 4000 to 1; a block that is larger than this fraction of its content is none.
+    /// Zeroes pack about 4000 to 1: a block that is larger than this fraction of its content has other bytes.
     const RATIO: u64 = 1000;
 
     /// How many are remembered: a full block and the short last one, each in two packings.

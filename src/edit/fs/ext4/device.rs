@@ -1,5 +1,5 @@
-//! What the writing library asks of its surroundings: a block device, which is a window of an overlay, and a
-//! clock, which stands still.
+//! What the writing library needs: a block device, which is a window of an overlay, and a clock, which always shows the
+//! same time. It must never read the real clock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,7 +40,7 @@ impl Frozen {
     pub(super) fn new(time: u32) -> Self {
         Self {
             time,
-            // Any number but 0, which an inode that was never used has.
+            // Any number but 0, which unused inodes have.
             generation: AtomicU32::new(0x7061_6C6D),
         }
     }

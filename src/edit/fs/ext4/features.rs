@@ -41,56 +41,31 @@ pub(super) const RO_COMPAT_BIGALLOC: u32 = 0x200;
 pub(super) const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 const RO_COMPAT_ORPHAN_PRESENT: u32 = 0x1_0000;
 
-/// Why a filesystem is not edited. One variant per reason, since each has its own way out.
+/// A reason not to edit a filesystem. One variant per reason, because each has its own remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It was not unmounted: the journal holds changes that are not in place yet.
+pub enum Ext4Refusal {
     #[error("the root filesystem was not cleanly unmounted, its journal must be replayed (needs_recovery)")]
     NeedsRecovery,
-    /// Files wait for their deletion.
     #[error("the root filesystem has deleted files that are not gone yet (orphan_present)")]
     Orphans,
-    /// It was being checked or written when it was copied.
     #[error("the root filesystem is not marked clean (state {0:#x})")]
     NotClean(u16),
-    /// The kernel found it damaged.
     #[error("the root filesystem is marked as having errors ({0} recorded)")]
     Errors(u32),
-    /// It has features that this program does not write.
     #[error("the root filesystem has features that palmfarm does not write: {0}")]
     Features(FeatureNames),
-    /// It is ext2 or ext3.
     #[error("the root filesystem lacks the ext4 features {0}")]
     NoExt4(FeatureNames),
-    /// The blocks are of a size that is not written safely.
     #[error("the root filesystem has blocks of {block_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
-    BlockSize {
-        /// Bytes per block.
-        block_size: u32,
-        /// Whether it has `metadata_csum`.
-        checksummed: bool,
-    },
-    /// The inodes are of a size that is not written safely.
+    BlockSize { block_size: u32, checksummed: bool },
     #[error("the root filesystem has inodes of {inode_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
-    InodeSize {
-        /// Bytes per inode.
-        inode_size: u16,
-        /// Whether it has `metadata_csum`.
-        checksummed: bool,
-    },
-    /// The filesystem is larger than its partition.
+    InodeSize { inode_size: u16, checksummed: bool },
     #[error("the root filesystem has {filesystem} bytes, its partition only {partition}")]
-    LargerThanPartition {
-        /// Bytes of the filesystem.
-        filesystem: u128,
-        /// Bytes of the partition.
-        partition: u64,
-    },
+    LargerThanPartition { filesystem: u128, partition: u64 },
 }
 
-impl Refusal {
-    /// What the person can do about it.
-    #[must_use]
+impl Ext4Refusal {
+    /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NeedsRecovery | Self::Orphans | Self::NotClean(_) => {
@@ -106,10 +81,10 @@ impl Refusal {
     }
 }
 
-/// Bits that may be set. What is not listed is refused: the kernel adds features faster than anyone tests them.
+/// Bits that may be set. Others are refused: the kernel adds features faster than anyone tests them.
 ///
-/// Each was written to by random edits and checked with e2fsck and the kernel; `has_journal` and `ext_attr` need
-/// no care from an editor that goes around the one and never touches the other.
+/// Each was written to by random edits and checked with e2fsck and the kernel. `has_journal` and `ext_attr` are safe
+/// because the editor bypasses the journal and never touches attributes.
 const COMPAT: &[(u32, &str)] = &[
     (COMPAT_HAS_JOURNAL, "has_journal"),
     (0x8, "ext_attr"),
@@ -135,7 +110,7 @@ const RO_COMPAT: &[(u32, &str)] = &[
     (RO_COMPAT_METADATA_CSUM, "metadata_csum"),
 ];
 
-/// Bits that are refused, for their names.
+/// The names of bits that are refused.
 const OTHER_COMPAT: &[(u32, &str)] = &[
     (0x1, "dir_prealloc"),
     (0x2, "imagic_inodes"),
@@ -177,14 +152,14 @@ impl fmt::Display for FeatureNames {
 
 impl Superblock {
     /// Refuse a filesystem that may not be edited.
-    pub(super) fn check(&self, partition: u64) -> Result<(), Refusal> {
+    pub(super) fn check(&self, partition: u64) -> Result<(), Ext4Refusal> {
         self.check_size(partition)?;
         self.check_state()?;
         let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
         unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
         unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, "ro_compat"));
         if !unknown.is_empty() {
-            return Err(Refusal::Features(FeatureNames(unknown)));
+            return Err(Ext4Refusal::Features(FeatureNames(unknown)));
         }
         let lacking = names(
             !self.incompat & (INCOMPAT_EXTENTS | INCOMPAT_FILETYPE),
@@ -193,16 +168,16 @@ impl Superblock {
             "incompat",
         );
         if !lacking.is_empty() {
-            return Err(Refusal::NoExt4(FeatureNames(lacking)));
+            return Err(Ext4Refusal::NoExt4(FeatureNames(lacking)));
         }
         self.check_sizes()
     }
 
     /// Refuse a filesystem that is larger than its partition of `partition` bytes.
-    pub(super) fn check_size(&self, partition: u64) -> Result<(), Refusal> {
+    pub(super) fn check_size(&self, partition: u64) -> Result<(), Ext4Refusal> {
         let filesystem = self.size();
         if filesystem > u128::from(partition) {
-            return Err(Refusal::LargerThanPartition {
+            return Err(Ext4Refusal::LargerThanPartition {
                 filesystem,
                 partition,
             });
@@ -211,31 +186,31 @@ impl Superblock {
     }
 
     /// Refuse a filesystem with a journal to replay, with errors, or with files that are yet to be deleted.
-    pub(super) fn check_state(&self) -> Result<(), Refusal> {
+    pub(super) fn check_state(&self) -> Result<(), Ext4Refusal> {
         if self.has_incompat(INCOMPAT_RECOVER) {
-            return Err(Refusal::NeedsRecovery);
+            return Err(Ext4Refusal::NeedsRecovery);
         }
         if self.has_ro_compat(RO_COMPAT_ORPHAN_PRESENT) || self.last_orphan != 0 {
-            return Err(Refusal::Orphans);
+            return Err(Ext4Refusal::Orphans);
         }
         if self.state & STATE_ERROR != 0 || self.error_count != 0 {
-            return Err(Refusal::Errors(self.error_count));
+            return Err(Ext4Refusal::Errors(self.error_count));
         }
         if self.state != STATE_VALID {
-            return Err(Refusal::NotClean(self.state));
+            return Err(Ext4Refusal::NotClean(self.state));
         }
         Ok(())
     }
 
-    /// With checksums, blocks of 2 KiB get a wrong one in the second level of an extent tree, and inodes of 128
-    /// bytes cannot be read back by the second reader.
-    fn check_sizes(&self) -> Result<(), Refusal> {
+    /// With checksums, the library writes a wrong one into the second level of an extent tree of 2 KiB blocks, and the
+    /// second reader cannot read inodes of 128 bytes.
+    fn check_sizes(&self) -> Result<(), Ext4Refusal> {
         let checksummed = self.has_ro_compat(RO_COMPAT_METADATA_CSUM);
         let block_size = self.block_size;
         match (block_size, checksummed) {
             (1024 | 4096, _) | (2048, false) => {}
             _ => {
-                return Err(Refusal::BlockSize {
+                return Err(Ext4Refusal::BlockSize {
                     block_size,
                     checksummed,
                 })
@@ -244,7 +219,7 @@ impl Superblock {
         let inode_size = self.inode_size;
         match (inode_size, checksummed) {
             (256, _) | (128, false) => Ok(()),
-            _ => Err(Refusal::InodeSize {
+            _ => Err(Ext4Refusal::InodeSize {
                 inode_size,
                 checksummed,
             }),
@@ -275,7 +250,7 @@ mod tests {
         clippy::needless_pass_by_value,
         reason = "a case reads better without the ampersand"
     )]
-    fn check(change: impl FnOnce(&mut Superblock), expect: Result<(), Refusal>) {
+    fn check(change: impl FnOnce(&mut Superblock), expect: Result<(), Ext4Refusal>) {
         let mut superblock = Superblock::parse(&minimal()).unwrap();
         superblock.block_size = 4096;
         superblock.blocks = 1000;
@@ -298,50 +273,53 @@ mod tests {
         check(|fs| fs.ro_compat = 0x46B, Ok(()));
         check(
             |fs| fs.blocks = 1001,
-            Err(Refusal::LargerThanPartition {
+            Err(Ext4Refusal::LargerThanPartition {
                 filesystem: 4_100_096,
                 partition: 4_096_000,
             }),
         );
         check(
             |fs| fs.blocks = u64::MAX,
-            Err(Refusal::LargerThanPartition {
+            Err(Ext4Refusal::LargerThanPartition {
                 filesystem: u128::from(u64::MAX) * 4096,
                 partition: 4_096_000,
             }),
         );
-        check(|fs| fs.incompat |= INCOMPAT_RECOVER, Err(Refusal::NeedsRecovery));
+        check(
+            |fs| fs.incompat |= INCOMPAT_RECOVER,
+            Err(Ext4Refusal::NeedsRecovery),
+        );
         check(
             |fs| fs.ro_compat |= RO_COMPAT_ORPHAN_PRESENT,
-            Err(Refusal::Orphans),
+            Err(Ext4Refusal::Orphans),
         );
-        check(|fs| fs.last_orphan = 12, Err(Refusal::Orphans));
-        check(|fs| fs.state = 0, Err(Refusal::NotClean(0)));
-        check(|fs| fs.state = 4, Err(Refusal::NotClean(4)));
-        check(|fs| fs.state = 3, Err(Refusal::Errors(0)));
-        check(|fs| fs.error_count = 2, Err(Refusal::Errors(2)));
+        check(|fs| fs.last_orphan = 12, Err(Ext4Refusal::Orphans));
+        check(|fs| fs.state = 0, Err(Ext4Refusal::NotClean(0)));
+        check(|fs| fs.state = 4, Err(Ext4Refusal::NotClean(4)));
+        check(|fs| fs.state = 3, Err(Ext4Refusal::Errors(0)));
+        check(|fs| fs.error_count = 2, Err(Ext4Refusal::Errors(2)));
         check(
             |fs| fs.incompat |= 0x8000,
-            Err(Refusal::Features(features(&["inline_data"]))),
+            Err(Ext4Refusal::Features(features(&["inline_data"]))),
         );
         check(
             |fs| fs.ro_compat |= 0x300,
-            Err(Refusal::Features(features(&["quota", "bigalloc"]))),
+            Err(Ext4Refusal::Features(features(&["quota", "bigalloc"]))),
         );
         check(
             |fs| fs.compat |= 1 << 31,
-            Err(Refusal::Features(features(&["compat 0x80000000"]))),
+            Err(Ext4Refusal::Features(features(&["compat 0x80000000"]))),
         );
         check(
             |fs| fs.incompat &= !INCOMPAT_EXTENTS,
-            Err(Refusal::NoExt4(features(&["extent"]))),
+            Err(Ext4Refusal::NoExt4(features(&["extent"]))),
         );
     }
 
     #[test]
     fn sizes_go_with_checksums() {
         let refused = |block_size, checksummed| {
-            Err(Refusal::BlockSize {
+            Err(Ext4Refusal::BlockSize {
                 block_size,
                 checksummed,
             })
@@ -358,7 +336,7 @@ mod tests {
         );
         check(|fs| fs.inode_size = 128, Ok(()));
         let refused = |inode_size, checksummed| {
-            Err(Refusal::InodeSize {
+            Err(Ext4Refusal::InodeSize {
                 inode_size,
                 checksummed,
             })

@@ -19,8 +19,8 @@ use crate::numbers::{u64_from_usize, usize_from_u64};
 /// few enough to keep descriptors in memory.
 const MOST_GROUPS: u64 = 1 << 14;
 
-/// Add the free bytes of the filesystem in `volume` to `free`; `None` if its layout is not known here, or if its bitmaps
-/// cannot be trusted.
+/// Add the free bytes of the filesystem in `volume` to `free`; `None` if its layout is not known here, or if its
+/// bitmaps cannot be trusted.
 pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> io::Result<Option<FreeRuns>> {
     if volume.size() < superblock::END {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! The ext4 block group descriptor under the kernel's names (`Documentation/filesystems/ext4/group_descr.rst`): the only
-//! code that knows where its fields are.
+//! The ext4 block group descriptor under the kernel's names (`Documentation/filesystems/ext4/group_descr.rst`): the
+//! only code that knows where its fields are.
 
 use super::checksums::Checksums;
 use crate::edit::block::Fields;

@@ -1,7 +1,6 @@
-//! Reading ext4, by `ext4-view`: for the facts of a base, for people, and to see that what was written is there.
+//! Reading ext4, by `ext4-view`: for the facts of a base, for people, and to verify what was written.
 //!
-//! It shares nothing with the code that writes. Numbers that the image gives are bounded before the library takes
-//! memory by them.
+//! It must share no code with the writer. Numbers from the image are bounded before the library allocates by them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 use super::features::{INCOMPAT_RECOVER, RO_COMPAT_METADATA_CSUM};
 use super::superblock::{Superblock, INCOMPAT_AT};
 use crate::edit::block::ReadAt;
-use crate::edit::fs::{FsError, Kind, Stat, VolumeReader, MOST_NAMES};
+use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader, MOST_NAMES};
 use crate::edit::tree::{Access, CardPath, Volume};
 
 /// How many symlinks one path may lead through (`path_resolution(7)`).
@@ -20,22 +19,22 @@ const MOST_LINKS: u32 = 40;
 /// The longest target, in bytes (`PATH_MAX`).
 const LONGEST_TARGET: u64 = 4096;
 
-/// Bytes of a directory that is looked into: a million names. The library reads it to its end for a name that is not
-/// there, and blocks of it may all be one and the same.
+/// The most bytes of a directory that is searched: a million names. The library reads all of it for a name that is not
+/// there, and a damaged one may have the same block many times.
 const LARGEST_DIRECTORY: u64 = 64 << 20;
 
-/// An ext4 filesystem, read only. A journal that was not replayed is taken into account where the library can read it.
+/// An ext4 filesystem, read only. A journal that was not replayed is taken into account if the library can read it.
 pub struct Ext4Reader {
     ext4: Ext4,
     journal: Journal,
 }
 
-/// What became of what stands in the journal only.
+/// What was done with changes that are only in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
-    /// It is taken into account, or there is nothing.
+    /// They are taken into account, or there are none.
     Read,
-    /// It is passed over: what was written last may be missing, or half there.
+    /// They are ignored: the latest writes may be missing or incomplete.
     PassedOver,
 }
 
@@ -48,7 +47,7 @@ impl<M: ReadAt> Ext4Read for Source<M> {
     fn read(&mut self, start_byte: u64, dst: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.medium.read_exact_at(start_byte, dst)?;
         if self.journal == Journal::PassedOver {
-            // As if it had been unmounted: the library then looks into no journal.
+            // As if it had been unmounted: then the library does not read the journal.
             let at = INCOMPAT_AT
                 .checked_sub(start_byte)
                 .and_then(|at| usize::try_from(at).ok());
@@ -65,9 +64,6 @@ const RECOVER_LOW: u8 = 0x4;
 
 impl Ext4Reader {
     /// The filesystem on `medium`.
-    ///
-    /// # Errors
-    /// [`FsError::Superblock`], [`FsError::Ext4Refused`] where it is larger than `medium`, and what the library says.
     pub fn open<M: ReadAt + 'static>(medium: M) -> Result<Self, FsError> {
         let superblock = Superblock::read(&medium)?;
         superblock.check_size(medium.size())?;
@@ -76,8 +72,8 @@ impl Ext4Reader {
             let medium = Arc::clone(&medium);
             Ext4::load(Box::new(Source { medium, journal }))
         };
-        // The library replays journals with checksums, which only filesystems with checksums have; only those have one
-        // of the superblock, too, which a changed bit would not fit.
+        // The library replays journals with checksums, which only filesystems with checksums have. These have a
+        // checksum of the superblock, too, which a changed bit would not match.
         let may_pass =
             superblock.has_incompat(INCOMPAT_RECOVER) && !superblock.has_ro_compat(RO_COMPAT_METADATA_CSUM);
         let (ext4, journal) = match load(Journal::Read) {
@@ -90,14 +86,13 @@ impl Ext4Reader {
         Ok(Self { ext4, journal })
     }
 
-    /// What became of what stands in the journal only.
-    #[must_use]
+    /// What was done with changes that are only in the journal.
     pub fn journal(&self) -> Journal {
         self.journal
     }
 
-    /// `path` without symlinks, and what is there; `None` where there is nothing. Whether a symlink at the very end
-    /// is followed, `last` says.
+    /// `path` without symlinks, and the metadata of what is there; `None` if nothing is there. `last` says whether a
+    /// symlink at the very end is followed.
     fn resolve(&self, path: &CardPath, last: Last) -> Result<Option<(String, Metadata)>, FsError> {
         let mut todo: Vec<String> = path.parts().rev().map(str::to_owned).collect();
         let mut real = String::new();
@@ -166,10 +161,10 @@ impl Ext4Reader {
 
     fn stat_of(&self, path: &str, metadata: &Metadata) -> Result<Stat, FsError> {
         let kind = match metadata.file_type() {
-            FileType::Regular => Kind::File,
-            FileType::Directory => Kind::Dir,
-            FileType::Symlink => Kind::Symlink(self.target(path, metadata)?),
-            _ => Kind::Special,
+            FileType::Regular => FileKind::File,
+            FileType::Directory => FileKind::Dir,
+            FileType::Symlink => FileKind::Symlink(self.target(path, metadata)?),
+            _ => FileKind::Special,
         };
         Ok(Stat {
             kind,
@@ -259,7 +254,7 @@ impl VolumeReader for Ext4Reader {
     }
 }
 
-/// Whether `path`, where it is a directory, is one that is looked into.
+/// Refuse a directory that is too large to be searched.
 fn check_directory(path: &str, metadata: &Metadata) -> Result<(), FsError> {
     let size = metadata.len();
     if metadata.is_dir() && size > LARGEST_DIRECTORY {
@@ -273,7 +268,7 @@ fn check_directory(path: &str, metadata: &Metadata) -> Result<(), FsError> {
     Ok(())
 }
 
-/// The errors that mean that nothing is there.
+/// Whether the error means that nothing is there.
 fn is_absence(error: &Ext4Error) -> bool {
     matches!(
         error,

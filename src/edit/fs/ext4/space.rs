@@ -1,7 +1,7 @@
-//! How much of an ext4 a plan needs, counted before the first byte is staged.
+//! How much space of an ext4 a plan needs, counted before the first byte is staged. It must never count too little.
 //!
-//! The count is never too small but for files that are replaced: what they free is found only after the filesystem
-//! was opened again, so it is not counted on.
+//! Space that replaced files free is not counted, because the library finds it only after the filesystem was opened
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::edit::block::length;
 use crate::edit::fs::FsError;
 use crate::edit::tree::{CardPath, Node, Volume};
 
-/// Symlink targets up to here lie in the inode (kernel, `ext4/inodes.rst`: "less than 60 bytes").
+/// Symlink targets up to this length are in the inode (kernel, `ext4/inodes.rst`: "less than 60 bytes").
 const INLINE_TARGET: usize = 59;
 
 /// What a plan needs.
@@ -55,8 +55,7 @@ pub(super) fn check(
     for dir in &parents {
         let parts: Vec<&str> = dir.parts().collect();
         let there = walk::directory(fs, dir, &parts, Missing::Stop)?.is_some();
-        // A directory that is made has an inode and a block; one that is there may grow by one for every block's
-        // worth of names, which `names` counts.
+        // A new directory needs an inode and a block. An existing one may grow, which `names` counts.
         if !there {
             need.add(1, 1);
         }
@@ -95,8 +94,8 @@ fn of(node: &Node, block_size: u32) -> Need {
     Need { blocks, inodes }
 }
 
-/// Blocks of the extent tree of a file of `data` blocks, none of which are neighbours: four extents lie in the inode,
-/// a block has room for one per 12 bytes after a header of 12, and a split leaves it half full.
+/// Blocks of the extent tree of a file of `data` blocks, no two of which are neighbours: four extents are in the
+/// inode, a block has room for one per 12 bytes after a header of 12, and a split leaves it half full.
 fn extent_blocks(data: u64, block_size: u64) -> u64 {
     if data <= 4 {
         return 0;

@@ -32,7 +32,6 @@ pub(crate) struct Identity {
     compat: u32,
     /// `s_feature_incompat`.
     incompat: u32,
-    /// `s_volume_name`.
     pub(crate) label: String,
 }
 
@@ -131,16 +130,12 @@ pub struct Superblock {
 /// Why bytes are not a superblock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSuperblock {
-    /// There are too few bytes.
     #[error("it has {0} bytes of {LEN}")]
     Short(usize),
-    /// `s_magic` is another.
     #[error("its magic number is {0:#06x}, not {MAGIC:#06x}")]
     Magic(u16),
-    /// `s_log_block_size` is out of range.
     #[error("its block size is 2^(10+{0}) bytes")]
     BlockSize(u32),
-    /// `s_rev_level` is that of a filesystem without features.
     #[error("its revision is {0}, older than any ext4")]
     Revision(u32),
 }

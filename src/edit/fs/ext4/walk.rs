@@ -1,7 +1,7 @@
-//! From a planned path to the directory it lies in, through the symlinks that the base has on the way.
+//! From a planned path to its directory, through the symlinks that the base has on the way.
 //!
-//! Ubuntu's `/lib` is a symlink to `usr/lib`: a file planned under the one must land under the other, and must
-//! never replace the symlink. Every step stays inside the filesystem, whatever a symlink says.
+//! Ubuntu's `/lib` is a symlink to `usr/lib`: a file planned under `/lib` must land under `/usr/lib`, and must never
+//! replace the symlink. Every step stays inside the filesystem, whatever a symlink says.
 
 use std::collections::BTreeSet;
 
@@ -17,22 +17,22 @@ const MOST_LINKS: u32 = 40;
 /// The longest symlink target that Linux knows, in bytes (`PATH_MAX`).
 const LONGEST_TARGET: u64 = 4096;
 
-/// What happens where a directory on the way is not there.
+/// What to do if a directory on the way does not exist.
 pub(super) enum Missing<'a> {
-    /// It is made, 0755 root:root, and the directory that gets it is noted.
+    /// Create it, 0755 root:root, and record its parent.
     Make(&'a mut BTreeSet<u32>),
-    /// The walk ends.
+    /// Stop.
     Stop,
 }
 
-/// One part still to go, and whether the plan or a symlink named it.
+/// One part of the path that is left, and the target of the symlink that named it.
 struct Part {
     name: Vec<u8>,
     from: Option<Vec<u8>>,
 }
 
-/// The inode of the directory that `parts` lead to, starting at the root; `None` where it is not there and was not
-/// to be made. `path` is the whole planned path, for messages.
+/// The inode of the directory that `parts` lead to, starting at the root; `None` if it does not exist and `missing` is
+/// [`Missing::Stop`]. `path` is the whole planned path, for messages.
 pub(super) fn directory(
     fs: &Filesystem,
     path: &CardPath,
@@ -119,7 +119,7 @@ pub(super) fn directory(
 pub(super) fn child(fs: &Filesystem, dir: u32, name: &[u8], path: &CardPath) -> Result<Option<u32>, FsError> {
     match fs.lookup_at(dir, name) {
         Ok(inode) => Ok(Some(inode)),
-        // A symlink may name parts that no file can have.
+        // A symlink may have names that no file can have.
         Err(LibError::NotFound | LibError::NameTooLong) => Ok(None),
         Err(error) => Err(failed("looking up", path)(error)),
     }
@@ -141,7 +141,7 @@ pub(super) fn failed<'a>(doing: &'static str, path: &'a CardPath) -> impl Fn(Lib
     }
 }
 
-/// The library says that it found no room in three ways.
+/// The library has several errors for this.
 fn out_of_space(error: &LibError) -> bool {
     match error {
         LibError::NoSpaceLeftOnDevice => true,

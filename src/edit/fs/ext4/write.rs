@@ -1,11 +1,11 @@
 //! Planned nodes into ext4, by `rust-fs-ext4`, within the limits that this library was found to have.
 //!
-//! * It opens filesystems that it does not keep whole: [`super::features`] decides first.
+//! * It opens filesystems that it would damage: [`super::features`] decides first.
 //! * It cannot write into block-mapped inodes, and replacing a content in place needs one contiguous run: a file is
-//!   always removed and made anew, which also keeps the other names of a hard link what they were.
-//! * It plans with the group counters of the moment it was opened, so that space freed since is not found: on "full"
-//!   it is closed, opened and asked once more. Steps can be repeated for that.
-//! * A failed step may leave a prefix behind: the overlay is thrown away on any error.
+//!   always removed and created again, which also leaves the other names of a hard link unchanged.
+//! * It uses the group counters of the moment it was opened, so that it does not find space freed since: on "full" it
+//!   is closed, opened and called again. Steps can be repeated for that.
+//! * A failed step may leave parts behind: the overlay is discarded on any error.
 //!
 //! Directories are never renamed or removed.
 
@@ -35,21 +35,18 @@ pub struct Ext4Writer {
     device: Arc<dyn BlockDevice>,
     clock: Arc<Frozen>,
     superblock: Superblock,
-    /// `None` before the first use, and while it is opened again.
+    /// `None` before the first use and after [`Self::close`].
     open: Option<Filesystem>,
-    /// What was written: the directory's inode and the name, the path that it was planned under, and the plan.
+    /// What was written: the directory's inode and the name, then the planned path and the plan.
     placed: BTreeMap<(u32, String), (CardPath, Node)>,
-    /// The directories that got or lost a name. The library leaves their times as they were; Linux does not.
+    /// The directories that got or lost a name. Linux changes their times; the library does not.
     changed: BTreeSet<u32>,
     time: u32,
 }
 
 impl Ext4Writer {
-    /// The filesystem on `medium`, if it is one that may be edited. Every inode that is written gets `time` (seconds
+    /// The filesystem on `medium`, if it may be edited. Every inode that is written gets `time` (seconds
     /// since 1970).
-    ///
-    /// # Errors
-    /// [`FsError::Ext4Refused`] with the reason, [`FsError::Superblock`] and [`FsError::Io`].
     pub fn open<M: WriteAt + 'static>(medium: M, time: u32) -> Result<Self, FsError> {
         let superblock = Superblock::read(&medium)?;
         superblock.check(medium.size())?;
@@ -70,8 +67,8 @@ impl Ext4Writer {
         }
         let mut fs = Filesystem::mount_with_runtime(self.device.clone(), self.clock.clone())
             .map_err(whole("opening"))?;
-        // The journal guards against a power cut half-way, and here there is none: the overlay is kept whole or thrown
-        // away. Without it each block is changed once, in its place, and the journal stays clean.
+        // The journal protects against a power cut half-way, which cannot happen here: the overlay is kept whole or
+        // discarded. Without it each block is changed once, in its place, and the journal stays clean.
         fs.journal = None;
         Ok(fs)
     }
@@ -87,7 +84,7 @@ impl Ext4Writer {
         done
     }
 
-    /// Write everything out, so that the next use opens it afresh.
+    /// Write everything out, so that the next use opens the filesystem again.
     fn close(&mut self) -> Result<(), FsError> {
         match self.open.take() {
             Some(fs) => fs.finish().map_err(whole("finishing")),
@@ -148,7 +145,7 @@ impl Ext4Writer {
         Ok(())
     }
 
-    /// Give every directory that changed its time.
+    /// Set the time of every directory that changed.
     fn date(&mut self) -> Result<(), FsError> {
         let time = i64::from(self.time);
         let changed = std::mem::take(&mut self.changed);
@@ -185,7 +182,7 @@ impl VolumeWriter for Ext4Writer {
     }
 }
 
-/// What the library would only find out half-way.
+/// Refuse what the library would only refuse half-way.
 fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsError> {
     if let Node::File { access, .. } | Node::Dir { access } = node {
         if access.mode > 0o7777 {
@@ -200,7 +197,7 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
         }
     }
     if let Node::Symlink { target } = node {
-        // The target and a NUL have one block, and Linux follows no more than PATH_MAX.
+        // The target and a NUL share one block, and Linux follows at most PATH_MAX.
         let most = usize_from_u32(block_size).min(4096).saturating_sub(1);
         if target.is_empty() || target.len() > most {
             return Err(FsError::LinkTarget {
@@ -209,7 +206,7 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
                 most,
             });
         }
-        // No file can be called that, and the second reader says so.
+        // No file can have that name, and the second reader refuses it.
         if target.split('/').any(|part| part.len() > 255) {
             return Err(FsError::LinkPart { path: path.clone() });
         }
@@ -217,7 +214,7 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
     Ok(())
 }
 
-/// Take away the file or symlink that is at `path`, whose directory is `dir`.
+/// Remove the file or symlink at `path`, whose directory is `dir`.
 fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<Change, FsError> {
     let name = path.name().as_bytes();
     let Some(inode) = walk::child(fs, dir, name, path)? else {
@@ -267,7 +264,8 @@ fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access)
         own(fs, path, inode, access)?;
         return Ok(Change::Names);
     }
-    // It may be a symlink to one: an overlay that has `lib/` means what the base's `lib` leads to.
+    // It may be a symlink to a directory: an overlay that has `lib/` means the directory that the base's `lib` leads
+    // to.
     let Some(inode) = walk::directory(fs, path, &path.parts().collect::<Vec<_>>(), Missing::Stop)? else {
         return Err(FsError::NoDirectoryThere {
             volume: Volume::Root,
@@ -286,7 +284,7 @@ fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access)
     Ok(Change::Nothing)
 }
 
-/// Give a new inode its owner; it is root's already.
+/// Set the owner of a new inode, which belongs to root.
 fn own(fs: &Filesystem, path: &CardPath, inode: u32, access: Access) -> Result<(), FsError> {
     if (access.uid, access.gid) == (0, 0) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The boot sector of a FAT under the names of Microsoft's "FAT: General Overview of On-Disk Format" 1.03: the only code
-//! that knows where its fields are, and how sizes follow from them. It reads no table and no directory.
+//! The boot sector of a FAT under the names of Microsoft's "FAT: General Overview of On-Disk Format" 1.03: the only
+//! code that knows where its fields are, and how sizes follow from them. It reads no table and no directory.
 
 use crate::edit::block::Fields;
 
@@ -211,8 +211,8 @@ impl BootSector {
     }
 }
 
-/// The label of a sector that calls itself a FAT in `BS_FilSysType`. By the specification that proves nothing, but blkid
-/// goes by it.
+/// The label of a sector that calls itself a FAT in `BS_FilSysType`. By the specification that proves nothing, but
+/// blkid goes by it.
 pub(crate) fn label_by_type(bytes: &[u8]) -> Option<String> {
     let fields = Fields(bytes);
     if fields.has(82, b"FAT32   ") {

@@ -19,7 +19,7 @@ const LONG_NAME: u8 = 0x0F;
 /// One file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DirEntry {
-    /// The long name, or the short one where there is none.
+    /// The long name, or the short one if there is no long name.
     pub(super) name: String,
     /// The short name, with its dot.
     pub(super) short: String,
@@ -52,21 +52,19 @@ impl DirEntry {
     }
 }
 
-/// Whether two names are one on FAT.
+/// Whether two names are the same on FAT.
 pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.chars()
         .flat_map(char::to_uppercase)
         .eq(b.chars().flat_map(char::to_uppercase))
 }
 
-/// Which directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dir {
     Root,
     At(u32),
 }
 
-/// All bytes of a directory.
 pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec<u8>, FsError> {
     let first = match (dir, volume.root) {
         (Dir::Root, RootDir::Fixed { start, size }) => {
@@ -178,7 +176,7 @@ fn short_name(raw: &[u8; ENTRY]) -> String {
             .iter()
             .rposition(|byte| *byte != b' ')
             .map_or(0, |last| last + 1);
-        // Code pages differ above 127; no file of a Pi has such a name.
+        // Code pages differ above 127, but no file of a Pi has such a name.
         bytes
             .iter()
             .take(end)

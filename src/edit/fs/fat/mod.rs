@@ -1,5 +1,4 @@
-//! Files on the FAT that the Pi's firmware reads: written by `fatfs` within the limits found in it, read back by
-//! code of our own.
+//! Files on the FAT that the Pi's firmware reads: written by `fatfs` within its limits, read back by our own code.
 
 pub(crate) mod boot_sector;
 mod dir;
@@ -15,34 +14,21 @@ pub(super) use free::free_space;
 pub use read::FatReader;
 pub use write::FatWriter;
 
-/// Why a FAT is not read or edited.
+/// A reason not to read or edit a FAT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FatRefusal {
-    /// The boot sector makes no sense.
-    #[error("the boot filesystem is no FAT: {0}")]
+    #[error("the boot filesystem is not a FAT: {0}")]
     BootSector(&'static str),
-    /// It is FAT12.
     #[error("the boot filesystem is FAT12 ({clusters} clusters); a Pi's is FAT16 or FAT32")]
-    Fat12 {
-        /// How many clusters it has.
-        clusters: u32,
-    },
-    /// It is larger than its partition.
+    Fat12 { clusters: u32 },
     #[error("the boot filesystem has {filesystem} bytes, its partition only {partition}")]
-    LargerThanPartition {
-        /// Bytes of the filesystem.
-        filesystem: u64,
-        /// Bytes of the partition.
-        partition: u64,
-    },
-    /// It was not unmounted, or errors were seen.
+    LargerThanPartition { filesystem: u64, partition: u64 },
     #[error("the boot filesystem is marked dirty: it was not cleanly unmounted")]
     Dirty,
 }
 
 impl FatRefusal {
-    /// What the person can do about it.
-    #[must_use]
+    /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Dirty => "run `fsck.vfat -a` on the partition, or start from a fresh download",

@@ -1,11 +1,11 @@
-//! Reading FAT, by code that shares nothing with the library that writes it.
+//! Reading FAT. It must share no code with the library that writes it.
 
 use super::dir::{self, Dir, DirEntry};
 use super::time::seconds;
 use super::volume::FatVolume;
 use super::{damaged, FatRefusal};
 use crate::edit::block::ReadAt;
-use crate::edit::fs::{FsError, Kind, Stat, VolumeReader};
+use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
 use crate::edit::tree::{CardPath, Volume};
 use crate::numbers::{usize_from_u32, usize_from_u64};
 
@@ -17,9 +17,6 @@ pub struct FatReader<M> {
 
 impl<M: ReadAt> FatReader<M> {
     /// The filesystem on `medium`.
-    ///
-    /// # Errors
-    /// [`FsError::FatRefused`] and [`FsError::Io`].
     pub fn open(medium: M) -> Result<Self, FsError> {
         Ok(Self {
             volume: FatVolume::open(medium)?,
@@ -27,9 +24,6 @@ impl<M: ReadAt> FatReader<M> {
     }
 
     /// Whether it may be edited.
-    ///
-    /// # Errors
-    /// [`FatRefusal::Dirty`].
     pub fn check_clean(&self) -> Result<(), FsError> {
         if self.volume.dirty {
             return Err(FatRefusal::Dirty.into());
@@ -41,8 +35,8 @@ impl<M: ReadAt> FatReader<M> {
         &self.volume
     }
 
-    /// The entry at `path`, or what stands in its way.
-    pub(super) fn find(&self, path: &CardPath) -> Result<Found, FsError> {
+    /// The entry at `path`, or what prevents it.
+    pub(super) fn find(&self, path: &CardPath) -> Result<Lookup, FsError> {
         let mut dir = Dir::Root;
         let mut way = String::new();
         let mut parts = path.parts().peekable();
@@ -55,19 +49,23 @@ impl<M: ReadAt> FatReader<M> {
                 .into_iter()
                 .find(|entry| entry.is_called(part));
             match entry {
-                Some(entry) if last => return Ok(Found::Entry(entry)),
+                Some(entry) if last => return Ok(Lookup::Entry(entry)),
                 Some(entry) if entry.is_dir => dir = below(&entry)?,
-                Some(_) => return Ok(Found::FileInTheWay(way)),
-                None if last => return Ok(Found::Nothing),
-                None => return Ok(Found::NoDirectory(way)),
+                Some(_) => return Ok(Lookup::FileInTheWay(way)),
+                None if last => return Ok(Lookup::Nothing),
+                None => return Ok(Lookup::NoDirectory(way)),
             }
         }
-        Ok(Found::NoDirectory(way))
+        Ok(Lookup::NoDirectory(way))
     }
 
     fn stat_of(entry: &DirEntry) -> Stat {
         Stat {
-            kind: if entry.is_dir { Kind::Dir } else { Kind::File },
+            kind: if entry.is_dir {
+                FileKind::Dir
+            } else {
+                FileKind::File
+            },
             size: u64::from(entry.size),
             access: None,
             modified: seconds(entry.modified),
@@ -75,15 +73,15 @@ impl<M: ReadAt> FatReader<M> {
     }
 }
 
-/// What is at the end of a path.
-pub(super) enum Found {
+/// The result of looking up a path.
+pub(super) enum Lookup {
     /// A file or a directory.
     Entry(DirEntry),
-    /// Nothing; the directory that it would lie in is there.
+    /// Nothing, but its directory exists.
     Nothing,
-    /// A directory on the way is not there.
+    /// A directory on the way does not exist.
     NoDirectory(String),
-    /// A file is where a directory should be.
+    /// A part before the last one is a file.
     FileInTheWay(String),
 }
 
@@ -98,7 +96,7 @@ pub(super) fn below(entry: &DirEntry) -> Result<Dir, FsError> {
 impl<M: ReadAt> VolumeReader for FatReader<M> {
     fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
         Ok(match self.find(path)? {
-            Found::Entry(entry) => Some(Self::stat_of(&entry)),
+            Lookup::Entry(entry) => Some(Self::stat_of(&entry)),
             _ => None,
         })
     }
@@ -108,7 +106,7 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
     }
 
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
-        let Found::Entry(entry) = self.find(path)? else {
+        let Lookup::Entry(entry) = self.find(path)? else {
             return Ok(None);
         };
         if entry.is_dir {
@@ -126,7 +124,7 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         if size == 0 {
             return Ok(Some(Vec::new()));
         }
-        // What follows the last cluster that is needed is not looked at.
+        // Clusters after the last one that is needed are not read.
         let mut content = vec![0; usize_from_u32(entry.size)];
         let cluster = usize_from_u64(self.volume.cluster_size);
         let mut chain = self.volume.chain(entry.first);
@@ -143,7 +141,7 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         let dir = match path {
             None => Dir::Root,
             Some(path) => match self.find(path)? {
-                Found::Entry(entry) if entry.is_dir => below(&entry)?,
+                Lookup::Entry(entry) if entry.is_dir => below(&entry)?,
                 _ => {
                     return Err(FsError::NotADirectory {
                         volume: Volume::Boot,

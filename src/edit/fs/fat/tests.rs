@@ -15,7 +15,8 @@ const CLUSTERS: u16 = 4200;
 fn volume(size: u32, links: &[u16]) -> Vec<u8> {
     let mut image = vec![0; (DATA + usize::from(CLUSTERS)) * 512];
     let sectors = CLUSTERS + u16::try_from(DATA).unwrap();
-    // Specification 1.03, "Boot Sector and BPB": a jump; 512 bytes a sector, 1 a cluster, 1 reserved, 1 table, 16 entries.
+    // Specification 1.03, "Boot Sector and BPB": a jump; 512 bytes a sector, 1 a cluster, 1 reserved, 1 table, 16
+    // entries.
     image[..3].copy_from_slice(b"\xeb\x3c\x90");
     image[11..19].copy_from_slice(&[0, 2, 1, 1, 0, 1, 16, 0]);
     image[19..21].copy_from_slice(&sectors.to_le_bytes());

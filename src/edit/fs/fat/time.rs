@@ -1,5 +1,5 @@
-//! FAT's dates and times, which know no time zone and are taken for UTC, and the clock that stands still for the
-//! library that writes.
+//! FAT's dates and times, which have no time zone and are taken for UTC, and the clock for the library that writes,
+//! which always shows the same time.
 
 use fatfs::{Date, DateTime, Time, TimeProvider};
 
@@ -8,7 +8,6 @@ use crate::numbers::u16_from_i64;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 
-/// A clock that stands still.
 #[derive(Debug)]
 pub(super) struct Frozen(DateTime);
 

@@ -1,7 +1,7 @@
 //! A FAT16 or FAT32 and its table, for reading. It must never write.
 //!
-//! Every number is checked against the partition, and every chain of clusters has an end: a table that leads in a circle
-//! is an error, not an endless loop.
+//! Every number is checked against the partition, and every chain of clusters has an end: a table that leads in a
+//! circle is an error, not an endless loop.
 
 use std::cell::RefCell;
 use std::io;
@@ -17,7 +17,7 @@ use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 const PAGE: u64 = 4096;
 const PAGE_LEN: usize = 4096;
 
-/// What one entry of the table says.
+/// The meaning of one entry of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Free,
@@ -25,12 +25,12 @@ pub(super) enum Link {
     End,
 }
 
-/// Where the root directory lies.
+/// The place of the root directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RootDir {
     /// FAT16: between the tables and the clusters.
     Fixed { start: u64, size: u64 },
-    /// FAT32: in clusters, from this one on.
+    /// FAT32: in a chain of clusters that begins with this one.
     Chain(u32),
 }
 
@@ -44,9 +44,9 @@ pub(super) struct FatVolume<M> {
     pub(super) cluster_size: u64,
     /// How many clusters there are.
     pub(super) clusters: u32,
-    /// `FSI_Free_Count`, where there is one and it can be true.
+    /// `FSI_Free_Count`, if it is set and possible.
     pub(super) free_count: Option<u32>,
-    /// `FSI_Nxt_Free`: where the search for free clusters starts.
+    /// `FSI_Nxt_Free`: the cluster at which the search for free clusters starts.
     pub(super) next_free: u32,
     /// Whether the volume was left mounted.
     pub(super) dirty: bool,
@@ -123,20 +123,20 @@ impl<M: ReadAt> FatVolume<M> {
             .map_err(|source| at(offset, source))
     }
 
-    /// Whether there is a cluster of this number.
+    /// Whether a cluster has this number.
     pub(super) fn has(&self, cluster: u32) -> bool {
         cluster
             .checked_sub(FIRST_CLUSTER)
             .is_some_and(|index| index < self.clusters)
     }
 
-    /// Where a cluster starts, in bytes.
+    /// The start of a cluster, in bytes.
     pub(super) fn start(&self, cluster: u32) -> u64 {
         let index = u64::from(cluster.saturating_sub(FIRST_CLUSTER));
         self.data.saturating_add(index.saturating_mul(self.cluster_size))
     }
 
-    /// What the table says about `cluster`, which there is.
+    /// The entry of the table for `cluster`, which exists.
     pub(super) fn link(&self, cluster: u32) -> Result<Link, FsError> {
         let (raw, end) = if self.width == Width::Fat32 {
             let raw = self.entry(u64::from(cluster).saturating_mul(4))?;
@@ -151,7 +151,7 @@ impl<M: ReadAt> FatVolume<M> {
             raw if raw >= end => Ok(Link::End),
             raw if self.has(raw) => Ok(Link::Next(raw)),
             raw => Err(damaged(format!(
-                "cluster {cluster} is followed by {raw:#x}, which is none"
+                "cluster {cluster} is followed by {raw:#x}, which is not a cluster"
             ))),
         }
     }
@@ -173,7 +173,7 @@ impl<M: ReadAt> FatVolume<M> {
             .ok_or_else(|| damaged("its table ends within an entry".into()))
     }
 
-    /// The clusters of a chain, from `first` on, as they are asked for: a chain may be as long as the table.
+    /// The clusters of a chain that begins at `first`, read one by one: a chain may be as long as the table.
     pub(super) fn chain(&self, first: u32) -> Chain<'_, M> {
         Chain {
             volume: self,
@@ -207,7 +207,7 @@ pub(super) struct Chain<'a, M> {
     first: u32,
     next: Option<u32>,
     seen: u64,
-    /// A cluster that was seen, kept until twice as many were: a circle comes back to one of them (Brent 1980).
+    /// A cluster that was seen, kept until twice as many were seen: a loop returns to one of them (Brent 1980).
     mark: Option<u32>,
     until: u64,
 }
@@ -216,7 +216,7 @@ impl<M: ReadAt> Chain<'_, M> {
     fn follow(&mut self, cluster: u32) -> Result<Option<u32>, FsError> {
         if !self.volume.has(cluster) {
             return Err(damaged(format!(
-                "a file starts at cluster {cluster}, which is none"
+                "a file starts at cluster {cluster}, which does not exist"
             )));
         }
         if self.mark == Some(cluster) {
@@ -250,7 +250,7 @@ impl<M: ReadAt> Iterator for Chain<'_, M> {
     }
 }
 
-/// What is wrong with the fields, for a filesystem that is to be read and edited.
+/// Say what is wrong with fields that reading and editing rely on.
 fn check_fields(boot: &BootSector) -> Result<(), &'static str> {
     if !boot.has_fat32_fields {
         return match boot.root_entries {

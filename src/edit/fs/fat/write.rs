@@ -1,10 +1,11 @@
 //! Planned files into FAT, by `fatfs` 0.3.6, within the limits that this library was found to have.
 //!
-//! * The two dots of a directory that it makes get long names, which fsck.vfat calls damage: directories are not made.
-//! * It follows what a damaged volume says: everything that it will follow is read by [`super::read`] before.
-//! * A cluster that it appends to the root directory of a FAT32 keeps its old bytes, which then are entries: the
-//!   clusters that it is going to take are zeroed first. For that to be exact, whatever is given up is given up in a
-//!   first pass, and the second only takes.
+//! * It gives long names to the two dots of a directory that it makes, which fsck.vfat calls damage: directories are
+//!   not made.
+//! * It follows the chains of a damaged volume: [`super::read`] follows and checks all of them first.
+//! * It does not clear a cluster that it appends to the root directory of a FAT32, so that old bytes become entries:
+//!   the clusters that it will take are zeroed first. To know these exactly, a first pass frees space and a second
+//!   one only takes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use fatfs::{FileSystem, FsOptions};
 
 use super::damaged;
 use super::dir::{self, DirEntry};
-use super::read::{FatReader, Found};
+use super::read::{FatReader, Lookup};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
 use crate::edit::block::{length, Cursor, WriteAt};
@@ -35,7 +36,7 @@ pub struct FatWriter<M> {
     time: u32,
 }
 
-/// What a plan needs, and what it gives up before.
+/// The space that a plan needs.
 #[derive(Debug, Default)]
 struct Needs {
     clusters: u64,
@@ -45,11 +46,11 @@ struct Needs {
 
 impl Needs {
     /// Add what `node` needs, which may take the place that was `found`.
-    fn add(&mut self, path: &CardPath, node: &Node, found: &Found, cluster_size: u64) {
+    fn add(&mut self, path: &CardPath, node: &Node, found: &Lookup, cluster_size: u64) {
         let Node::File { content, .. } = node else {
             return;
         };
-        if matches!(found, Found::Nothing) {
+        if matches!(found, Lookup::Nothing) {
             *self.entries.entry(path.parent()).or_default() += entries_of(path.name());
         }
         self.clusters = self
@@ -59,11 +60,8 @@ impl Needs {
 }
 
 impl<M: WriteAt> FatWriter<M> {
-    /// The filesystem on `medium`, if it is one that may be edited. Every file that is written gets `time` (seconds
+    /// The filesystem on `medium`, if it may be edited. Every file that is written gets `time` (seconds
     /// since 1970).
-    ///
-    /// # Errors
-    /// [`FsError::FatRefused`] with the reason, and [`FsError::Io`].
     pub fn open(medium: M, time: u32) -> Result<Self, FsError> {
         FatReader::open(&medium)?.check_clean()?;
         Ok(Self { medium, time })
@@ -92,7 +90,7 @@ impl<M: WriteAt> FatWriter<M> {
         Ok(needs)
     }
 
-    /// Zero the clusters that will be taken, or say that there are too few.
+    /// Zero the clusters that will be taken, or refuse if there are too few.
     fn prepare(&self, needs: &Needs) -> Result<(), FsError> {
         let reader = FatReader::open(&self.medium)?;
         let volume = reader.volume();
@@ -128,7 +126,7 @@ impl<M: WriteAt> FatWriter<M> {
         &self,
         work: impl FnOnce(&FileSystem<Cursor<&M>>) -> Result<T, FsError>,
     ) -> Result<T, FsError> {
-        // The library wants a clock that lives for ever: two dozen bytes for each card that is built.
+        // The library needs a clock that lives forever: two dozen bytes leak for each card that is built.
         let clock: &'static Frozen = Box::leak(Box::new(Frozen::at(self.time)));
         let options = FsOptions::new().time_provider(clock);
         let fs = FileSystem::new(Cursor::new(&self.medium), options).map_err(failed("opening", "/"))?;
@@ -161,12 +159,12 @@ impl<M: WriteAt> VolumeWriter for FatWriter<M> {
 }
 
 impl<M: WriteAt> FatWriter<M> {
-    /// The planned paths at which there is something.
+    /// The planned paths that exist.
     fn replaced<'a>(&self, nodes: &[(&'a CardPath, &Node)]) -> Result<BTreeSet<&'a CardPath>, FsError> {
         let reader = FatReader::open(&self.medium)?;
         let mut there = BTreeSet::new();
         for (path, _) in nodes {
-            if let Found::Entry(_) = reader.find(path)? {
+            if let Lookup::Entry(_) = reader.find(path)? {
                 there.insert(*path);
             }
         }
@@ -174,7 +172,7 @@ impl<M: WriteAt> FatWriter<M> {
     }
 }
 
-/// Add what the directories grow by; the root of FAT16 cannot.
+/// Add what the directories grow by. The root directory of FAT16 cannot grow.
 fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
     for (parent, entries) in &needs.entries {
         if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
@@ -194,7 +192,7 @@ fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsE
     Ok(())
 }
 
-/// Whether the clusters of what is there have an end where they should: the library follows them to wherever that is.
+/// Refuse an entry that has more clusters than its size needs: the library would follow and free them all.
 fn chain_ends<M: WriteAt>(volume: &FatVolume<&M>, path: &CardPath, entry: &DirEntry) -> Result<(), FsError> {
     if entry.first == 0 {
         return Ok(());
@@ -224,21 +222,21 @@ fn check_place<M: WriteAt>(
     reader: &FatReader<&M>,
     path: &CardPath,
     node: &Node,
-    found: &Found,
+    found: &Lookup,
 ) -> Result<(), FsError> {
     let no_directory = |missing: String| FsError::FatDirectory {
         path: path.clone(),
         missing,
     };
     match (found, node) {
-        (Found::Entry(entry), _) => {
+        (Lookup::Entry(entry), _) => {
             check_replaced(path, node, entry.is_dir)?;
             chain_ends(reader.volume(), path, entry)?;
         }
-        (_, Node::Absent) | (Found::Nothing, Node::File { .. } | Node::Symlink { .. }) => {}
-        (Found::Nothing, Node::Dir { .. }) => return Err(no_directory(path.to_string())),
-        (Found::NoDirectory(missing), _) => return Err(no_directory(missing.clone())),
-        (Found::FileInTheWay(at), _) => {
+        (_, Node::Absent) | (Lookup::Nothing, Node::File { .. } | Node::Symlink { .. }) => {}
+        (Lookup::Nothing, Node::Dir { .. }) => return Err(no_directory(path.to_string())),
+        (Lookup::NoDirectory(missing), _) => return Err(no_directory(missing.clone())),
+        (Lookup::FileInTheWay(at), _) => {
             return Err(FsError::NotADirectory {
                 volume: Volume::Boot,
                 path: path.clone(),
@@ -275,7 +273,7 @@ fn check_replaced(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsEr
     })
 }
 
-/// Names that FAT or one of the systems that read it cannot have.
+/// Refuse names that FAT, or a system that reads it, does not allow.
 fn acceptable_name(path: &CardPath) -> Result<(), FsError> {
     let bad = |why| FsError::FatName {
         path: path.clone(),
@@ -312,7 +310,7 @@ fn relative(path: &CardPath) -> &str {
     path.as_str().trim_start_matches('/')
 }
 
-/// Free what is at `path`: the content of a file that gets another, all of one that goes.
+/// Free what is at `path`: the content of a file that is replaced, or all of one that is removed.
 fn give_up<M: WriteAt>(fs: &FileSystem<Cursor<&M>>, path: &CardPath, node: &Node) -> Result<(), FsError> {
     let root = fs.root_dir();
     match node {
