@@ -12,6 +12,7 @@ mod dist;
 mod ext4;
 mod fuzz;
 mod lxd;
+mod rooms;
 mod sh;
 mod test;
 mod tidy;
