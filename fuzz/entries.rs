@@ -20,7 +20,7 @@ use palmfarm::plan::{self, html, show};
 use palmfarm::progress::{Cancel, Silent, Watch};
 use palmfarm::{edit, farm};
 use palmfarm_agent::daemon::Daemon;
-use palmfarm_agent::journal::Journal;
+use palmfarm_agent::journal;
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::report::Report;
 
@@ -298,8 +298,7 @@ pub fn firstboot(bytes: &[u8]) {
         black_box((network.addressed(), network.port()));
     }
     drop(serde_json::from_slice::<Report>(bytes));
-    let journal = Journal::parse(bytes);
-    black_box((journal.runs(), journal.confirmed("x"), journal.done("x")));
+    black_box(journal::parse(bytes));
 }
 
 /// A daemon that answers every request with the same bytes.
@@ -351,7 +350,7 @@ pub fn daemon(bytes: &[u8]) {
         drop(daemon.look("looking", "/1.0/instances?recursion=2"));
         drop(daemon.fetch("fetching", "/1.0/instances/a/logs/b"));
         drop(daemon.settle_down(std::time::Duration::ZERO));
-        black_box((daemon.stayed(), daemon.version().len()));
+        black_box(daemon.stayed());
     }
 }
 

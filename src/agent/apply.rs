@@ -1,6 +1,5 @@
 //! `palmfarm-agent apply FILE`: a later document for a card that is running, alone or in a tarball with the files that
-//! it names. It is judged before anything is touched, takes the place of the card's own in one step, and is then run
-//! like it.
+//! it names. It is checked before anything is touched, replaces the card's own in one step, and is then run like it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,31 +10,31 @@ use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
-use crate::farm::Trouble;
 use crate::program;
 use crate::root::{read_text, Root};
-use crate::run::{self, Ending};
+use crate::run::{self, ExitStatus};
+use crate::step::StepError;
 
-/// Where a tarball is unpacked, in a directory of each process's own: on the same filesystem as where its files go, so
-/// that they go there in one step.
+/// Where each process unpacks a tarball, in a directory of its own. It is on the filesystem of the files' destination, so
+/// that each can be moved there in one step.
 const UNPACKED: &str = "/var/lib/palmfarm/apply";
 
-/// Where a tarball may bring files: what is pushed into containers, and images.
+/// Where a tarball may put files: those that are pushed into containers, and images.
 const BROUGHT: [&str; 2] = [FARM_FILES, IMAGES];
 
 /// How long unpacking may take: some hundred megabytes of images onto an SD card.
 const UNPACKING: Duration = Duration::from_secs(1800);
 
-/// Put the document in `file` in the place of the card's own, and make it true.
-pub fn apply(root: &Root, file: &Path) -> Ending {
+/// Replace the card's document with the one in `file`, and make it true.
+pub fn apply(root: &Root, file: &Path) -> ExitStatus {
     if !root.has(DOCUMENT) {
-        let why = format!("this machine is no card that palmfarm made: it has no {DOCUMENT}");
+        let why = format!("this machine was not set up by palmfarm: it has no {DOCUMENT}");
         return refused(file, &[why]);
     }
     let bundle = match is_tar(file) {
         Ok(true) => match unpack(root, file) {
             Ok(bundle) => Some(bundle),
-            Err(trouble) => return refused(file, &[trouble.message]),
+            Err(error) => return refused(file, &[error.message]),
         },
         Ok(false) => None,
         Err(error) => return refused(file, &[format!("reading it: {error}")]),
@@ -46,18 +45,18 @@ pub fn apply(root: &Root, file: &Path) -> Ending {
         .map_or_else(|| file.to_owned(), |tree| tree.at(DOCUMENT));
     let (document, digest) = match run::document(&source) {
         Ok(read) => read,
-        Err(trouble) => return refused(file, &[trouble.message]),
+        Err(error) => return refused(file, &[error.message]),
     };
     let mut reasons = validate::flaws(&document);
     match run::document(&root.at(DOCUMENT)) {
         Ok((now, _)) => reasons.extend(other_card(&now, &document)),
-        Err(trouble) => reasons.push(trouble.message),
+        Err(error) => reasons.push(error.message),
     }
     let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
     for path in validate::files(&document) {
         if !brought(path) && !root.has(path) {
             reasons.push(format!(
-                "it names {path}, which neither came with it nor is on this card"
+                "it names {path}, which is neither in the tarball nor on this card"
             ));
         }
     }
@@ -74,41 +73,41 @@ pub fn apply(root: &Root, file: &Path) -> Ending {
             let preseed = serde_json::to_string_pretty(&lxd.preseed).map_err(io::Error::other)?;
             root.write_private(PRESEED, format!("{preseed}\n").as_bytes())?;
         }
-        // Last: until then the card's own document and the files that it names go together.
+        // Last: until then the card has its own document and the files that this one names.
         root.write_private(DOCUMENT, read_text(&source)?.as_bytes())
     };
     run::run_after(root, &document, &digest, || {
-        let done = install().map_err(|error| Trouble::new(format!("putting it in place: {error}")));
+        let done = install().map_err(|error| StepError::new(format!("installing it: {error}")));
         drop(bundle);
         done
     })
 }
 
-/// What a tarball was unpacked into; it goes away by itself.
+/// The directory that a tarball was unpacked into; it is removed when this is dropped.
 struct Bundle(PathBuf);
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        // What a power cut leaves is taken away before the next one is unpacked.
+        // What a power cut leaves is removed before the next one is unpacked.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn unpack(root: &Root, file: &Path) -> Result<Bundle, Trouble> {
+fn unpack(root: &Root, file: &Path) -> Result<Bundle, StepError> {
     for process in root.names(UNPACKED) {
         if !root.has(&format!("/proc/{process}")) {
             drop(Bundle(root.at(&format!("{UNPACKED}/{process}"))));
         }
     }
     let dir = root.at(&format!("{UNPACKED}/{}", std::process::id()));
-    let failed = |error: io::Error| Trouble::new(format!("making {}: {error}", dir.display()));
+    let failed = |error: io::Error| StepError::new(format!("making {}: {error}", dir.display()));
     fs::create_dir_all(&dir).map_err(failed)?;
     let bundle = Bundle(dir);
     let words = [
         "--extract",
         "--no-same-owner",
         "--no-same-permissions",
-        // A colon in the name is no host.
+        // A colon in the name does not mean a host.
         "--force-local",
         "--file",
         &file.to_string_lossy(),
@@ -116,22 +115,22 @@ fn unpack(root: &Root, file: &Path) -> Result<Bundle, Trouble> {
         &bundle.0.to_string_lossy(),
     ];
     program::run(root, "tar", &words, UNPACKING)?;
-    // A link among the folders would lead to files of the card, and a pipe would never end.
-    match stranger(&bundle.0) {
+    // A symbolic link among the folders would lead to files of the card, and reading a pipe would never end.
+    match first_special(&bundle.0) {
         Ok(None) => Ok(bundle),
         Ok(Some(path)) => {
             let within = path.strip_prefix(&bundle.0).unwrap_or(&path);
-            Err(Trouble::new(format!(
+            Err(StepError::new(format!(
                 "{} in it is neither a folder nor a plain file",
                 within.display()
             )))
         }
-        Err(error) => Err(Trouble::new(format!("looking at what is in it: {error}"))),
+        Err(error) => Err(StepError::new(format!("reading its contents: {error}"))),
     }
 }
 
-/// The first thing below `dir` that is neither a directory nor a regular file; no link is followed.
-fn stranger(dir: &Path) -> io::Result<Option<PathBuf>> {
+/// The first entry below `dir` that is neither a directory nor a regular file; no link is followed.
+fn first_special(dir: &Path) -> io::Result<Option<PathBuf>> {
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir)? {
@@ -147,7 +146,7 @@ fn stranger(dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether `tree` has a plain file at `path`, which it may bring.
+/// Whether `tree` has a plain file at `path`, and a tarball may put one there.
 fn brings(tree: &Root, path: &str) -> bool {
     let below = |dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
     let may = BROUGHT.iter().any(|dir| below(dir));
@@ -164,15 +163,15 @@ fn bring(tree: &Root, root: &Root, path: &str) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Whether `file` is a tarball: `ustar` at 257, in POSIX's as in GNU's form.
+/// Whether `file` is a tarball: both POSIX's and GNU's form have `ustar` at offset 257.
 fn is_tar(file: &Path) -> io::Result<bool> {
     let mut head = Vec::new();
     File::open(file)?.take(262).read_to_end(&mut head)?;
     Ok(head.get(257..) == Some(b"ustar"))
 }
 
-/// Why `new` is no document for the card that `now` is about: what is in files of the card beside the document cannot
-/// be changed by it.
+/// Why `new` is not a document for the card that `now` is on. What other files of the card also depend on cannot be
+/// changed by a document.
 fn other_card(now: &FirstBoot, new: &FirstBoot) -> Vec<String> {
     if now.card != new.card {
         return vec![format!(
@@ -191,20 +190,20 @@ fn other_card(now: &FirstBoot, new: &FirstBoot) -> Vec<String> {
     ] {
         if !same {
             reasons.push(format!(
-                "it changes {what}, which only a newly written card does: palmfarm build, palmfarm flash"
+                "it changes {what}, which needs a newly written card: palmfarm build, palmfarm flash"
             ));
         }
     }
     reasons
 }
 
-fn refused(file: &Path, reasons: &[String]) -> Ending {
+fn refused(file: &Path, reasons: &[String]) -> ExitStatus {
     let shown = file.display();
-    say!("palmfarm-agent: {shown} is not applied, and nothing was touched");
+    say!("palmfarm-agent: {shown} was not applied, and nothing was touched");
     for reason in reasons {
         say!("palmfarm-agent: {reason}");
     }
-    Ending::Refused
+    ExitStatus::Refused
 }
 
 #[cfg(test)]
@@ -231,10 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_no_card_is_left_alone() {
+    fn a_machine_that_is_not_a_card_is_left_alone() {
         let new = serde_json::to_string(&document()).unwrap();
         let scratch = Scratch::new("apply-elsewhere", &[("/tmp/new.json", &new)]);
-        assert_eq!(apply(&scratch.0, &scratch.0.at("/tmp/new.json")), Ending::Refused);
+        assert_eq!(
+            apply(&scratch.0, &scratch.0.at("/tmp/new.json")),
+            ExitStatus::Refused
+        );
         assert_eq!(scratch.0.names("/"), ["tmp"]);
     }
 
@@ -244,7 +246,7 @@ mod tests {
         let check = |new: &str| {
             let scratch = Scratch::new("apply", &[(DOCUMENT, &now), ("/tmp/new.json", new)]);
             let ending = apply(&scratch.0, &scratch.0.at("/tmp/new.json"));
-            assert_eq!(ending, Ending::Refused, "{new}");
+            assert_eq!(ending, ExitStatus::Refused, "{new}");
             assert_eq!(scratch.0.read(DOCUMENT).unwrap(), now);
             assert!(!scratch.0.has("/run/palmfarm") && !scratch.0.has("/var"), "{new}");
         };
@@ -280,8 +282,8 @@ mod tests {
             .status()
             .unwrap();
         assert!(tar.success());
-        let trouble = unpack(&scratch.0, &file).err().unwrap();
-        assert!(trouble.message.contains(expect), "{}", trouble.message);
+        let error = unpack(&scratch.0, &file).err().unwrap();
+        assert!(error.message.contains(expect), "{}", error.message);
         assert!(scratch.0.names(UNPACKED).is_empty(), "it was left behind");
     }
 
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_told_together() {
+    fn reasons_are_reported_together() {
         let mut new = document();
         new.hostname = "other".into();
         new.network.vlan = Some(7);

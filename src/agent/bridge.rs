@@ -1,7 +1,7 @@
 //! Before systemd-networkd starts: fill the uplink's hardware address into the files that need it.
 //!
-//! Runs in early boot, where `/` may still be read-only: it writes below `/run` only. The address stands in the files
-//! because systemd makes one up for a bridge that is given none, and then the LAN sees another host.
+//! This runs in early boot, when `/` may still be read-only, so it writes below `/run` only. The files must have the
+//! address because systemd makes one up for a bridge without it, and then the LAN sees another host.
 
 use std::io;
 use std::thread::sleep;
@@ -11,21 +11,21 @@ use palmfarm_protocol::firstboot::Network;
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::{MAC_HERE, NETWORK};
 
-use crate::farm::{Change, Done, Trouble};
 use crate::nic;
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
-/// Where systemd-networkd looks beside `/etc` and `/usr/lib`.
-pub const RUNTIME: &str = "/run/systemd/network";
+/// Where systemd-networkd reads files besides `/etc` and `/usr/lib`.
+pub(crate) const RUNTIME: &str = "/run/systemd/network";
 
-/// Is there once ifupdown has taken over: then systemd-networkd must find nothing to do.
-pub const IFUPDOWN_ACTIVE: &str = "/var/lib/palmfarm/ifupdown-active";
+/// Exists once ifupdown has taken over: then systemd-networkd must not configure anything.
+pub(crate) const IFUPDOWN_ACTIVE: &str = "/var/lib/palmfarm/ifupdown-active";
 
-/// How long the uplink may take. It hangs on USB; its unit has waited for it already.
+/// How long the uplink may take to appear. It is a USB device; this unit starts after it already.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fill the files and put them where systemd-networkd finds them.
-pub fn fill(root: &Root, network: &Network) -> Done {
+/// Fill the files, and put them where systemd-networkd finds them.
+pub(crate) fn fill(root: &Root, network: &Network) -> StepResult {
     if root.has(IFUPDOWN_ACTIVE) {
         return Ok(Change::Unchanged);
     }
@@ -33,7 +33,7 @@ pub fn fill(root: &Root, network: &Network) -> Done {
     let mut change = Change::Unchanged;
     for name in root.names(NETWORK) {
         let from = format!("{NETWORK}/{name}");
-        let failed = |error: io::Error| Trouble::new(format!("filling {from}: {error}"));
+        let failed = |error: io::Error| StepError::new(format!("filling {from}: {error}"));
         let mut text = root.read(&from).map_err(failed)?;
         if text.contains(MAC_HERE) {
             let known = match mac {
@@ -52,26 +52,25 @@ pub fn fill(root: &Root, network: &Network) -> Done {
     Ok(change)
 }
 
-/// `text` with the hardware address in its place.
-#[must_use]
-pub fn with_mac(text: &str, mac: Mac) -> String {
+/// `text` with the hardware address in place of its placeholder.
+pub(crate) fn with_mac(text: &str, mac: Mac) -> String {
     text.replace(MAC_HERE, &mac.to_string())
 }
 
-/// The hardware address of the uplink once it is there.
-pub(crate) fn uplink_mac(root: &Root, uplink: &str, patience: Duration) -> Result<Mac, Trouble> {
+/// The hardware address of the uplink, once it has one.
+pub(crate) fn uplink_mac(root: &Root, uplink: &str, patience: Duration) -> Result<Mac, StepError> {
     let end = Instant::now() + patience;
     loop {
-        // All zeros is what an adapter says that has not read its own yet.
+        // An adapter that has not read its own address yet has all zeros.
         let mac = nic::look(root, uplink).and_then(|nic| nic.mac);
         if let Some(mac) = mac.filter(|mac| *mac != Mac([0; 6]) && !mac.is_multicast()) {
             return Ok(mac);
         }
         if Instant::now() > end {
             let there: Vec<String> = nic::all(root).into_iter().map(|nic| nic.name).collect();
-            return Err(Trouble::new(format!(
-                "there is no interface {uplink} with a hardware address after {} s (there are: {}), so the bridge gets \
-                 one that systemd makes up; see `uplink` in farm.yaml",
+            return Err(StepError::new(format!(
+                "there is no interface {uplink} with a hardware address after {} s (there are: {}), so systemd makes up \
+                 an address for the bridge; check `uplink` in farm.yaml",
                 patience.as_secs(),
                 there.join(", ")
             )));
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_networkd_once_ifupdown_has_taken_over() {
+    fn networkd_gets_no_files_once_ifupdown_has_taken_over() {
         let mut files = files();
         files.push((IFUPDOWN_ACTIVE, ""));
         let scratch = Scratch::new("bridge-ifupdown", &files);
@@ -142,9 +141,9 @@ mod tests {
             "bridge-wrong",
             &[("/sys/class/net/eth0/address", "b8:27:eb:12:34:56\n")],
         );
-        let trouble = uplink_mac(&scratch.0, "eth1", Duration::ZERO).unwrap_err();
-        assert!(trouble.message.contains("no interface eth1"), "{trouble}");
-        assert!(trouble.message.contains("there are: eth0"), "{trouble}");
+        let error = uplink_mac(&scratch.0, "eth1", Duration::ZERO).unwrap_err();
+        assert!(error.message.contains("no interface eth1"), "{error}");
+        assert!(error.message.contains("there are: eth0"), "{error}");
         let zeros = [("/sys/class/net/eth0/address", "00:00:00:00:00:00\n")];
         let scratch = Scratch::new("bridge-zeros", &zeros);
         uplink_mac(&scratch.0, "eth0", Duration::ZERO).unwrap_err();

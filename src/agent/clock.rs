@@ -1,30 +1,30 @@
-//! A Pi has no clock that runs while it is off, and TLS and apt refuse a time that is years ago: wait until the system
-//! has asked somebody, for as long as that is likely to help.
+//! A Pi's clock does not run while it is off, and TLS and apt fail if the time is years behind: wait for the system to
+//! synchronise it, for as long as that is likely to help.
 
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::farm::{Change, Done, Trouble};
-use crate::program::ask;
+use crate::program::query;
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
-/// systemd-timesyncd makes this file when it has synchronised (systemd-timesyncd.service(8), since 239).
+/// systemd-timesyncd makes this file once it has synchronised (systemd-timesyncd.service(8), since 239).
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
-/// How long to wait. A LAN without the Internet never gets there, and a clock that is merely some minutes off harms
-/// nothing.
+/// How long to wait. On a LAN without the Internet the clock is never synchronised, and a clock that is a few minutes off
+/// does no harm.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Wait for the clock; `reference` is a file that was made before the card ever ran.
-pub(crate) fn step(root: &Root, reference: &str) -> Done {
+/// Wait for the clock. `reference` is a file that is older than the card's first boot.
+pub(crate) fn step(root: &Root, reference: &str) -> StepResult {
     step_for(root, reference, PATIENCE)
 }
 
-fn step_for(root: &Root, reference: &str, patience: Duration) -> Done {
+fn step_for(root: &Root, reference: &str, patience: Duration) -> StepResult {
     let end = Instant::now() + patience;
     loop {
-        if root.has(SYNCHRONIZED) || synchronized(&ask("timedatectl", &["status"])) {
+        if root.has(SYNCHRONIZED) || synchronized(&query("timedatectl", &["status"])) {
             return Ok(Change::Unchanged);
         }
         if Instant::now() > end {
@@ -34,9 +34,9 @@ fn step_for(root: &Root, reference: &str, patience: Duration) -> Done {
     }
     let made = fs::metadata(root.at(reference)).and_then(|facts| facts.modified());
     if made.is_ok_and(|made| made > SystemTime::now()) {
-        return Err(Trouble::new(format!(
-            "the clock says a time before this card was made, and no time server has answered for {} s: see that the \
-             Pi reaches the Internet (UDP port 123)",
+        return Err(StepError::new(format!(
+            "the clock shows a time before this card was made, and no time server has answered within {} s: check that \
+             the Pi reaches the Internet (UDP port 123)",
             patience.as_secs()
         )));
     }
@@ -66,21 +66,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_time_before_the_card_was_made_is_trouble() {
+    fn only_a_time_before_the_card_was_made_is_an_error() {
         let document = "/etc/palmfarm/firstboot.json";
         let scratch = Scratch::new("clock", &[(document, "{}")]);
         let root = &scratch.0;
         assert!(step_for(root, document, Duration::ZERO).is_ok());
         assert!(step_for(root, "/nowhere", Duration::ZERO).is_ok());
-        if synchronized(&ask("timedatectl", &["status"])) {
+        if synchronized(&query("timedatectl", &["status"])) {
             eprintln!("skipped: this machine's clock is synchronised, so no time is wrong on it");
             return;
         }
         let later = SystemTime::now() + Duration::from_secs(86_400);
         let file = fs::File::options().write(true).open(root.at(document)).unwrap();
         file.set_modified(later).unwrap();
-        let trouble = step_for(root, document, Duration::ZERO).unwrap_err();
-        assert!(trouble.message.contains("before this card was made"), "{trouble}");
+        let error = step_for(root, document, Duration::ZERO).unwrap_err();
+        assert!(error.message.contains("before this card was made"), "{error}");
         root.write(SYNCHRONIZED, b"").unwrap();
         assert!(step_for(root, document, Duration::ZERO).is_ok());
     }

@@ -1,7 +1,7 @@
-//! Whether the declared network works: has what it should have, and reaches its router.
+//! Whether the declared network works: the interface has its addresses, and its router answers.
 //!
-//! A router answered when the kernel's neighbour table says so (ARP, RFC 826; neighbour discovery, RFC 4861): that
-//! needs no ping that a router may ignore, and it proves both directions. Nothing is changed here.
+//! A router has answered if the kernel's neighbour table says so (ARP, RFC 826; neighbour discovery, RFC 4861). That
+//! needs no ping, which a router may ignore, and it proves both directions. Nothing is changed here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::thread::sleep;
@@ -10,33 +10,31 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::Network;
 use palmfarm_protocol::network::{Ipv4, Ipv6};
 
+use crate::digest;
 use crate::ip::{self, Address};
-use crate::journal::crc32;
 use crate::nic;
 use crate::root::Root;
 
-/// Between two looks. A Pi 2 needs some 20 ms for the programs of one.
+/// The pause between two looks. A Pi 2 needs some 20 ms for the programs of one.
 pub(crate) const PAUSE: Duration = Duration::from_secs(2);
 
 /// The discard service (RFC 863): a datagram to it makes the kernel resolve the router, and does nothing else.
 const DISCARD: u16 = 9;
 
-/// What the interface that carries the host's addresses is like.
+/// The interface that carries the host's addresses, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// What keeps it from carrying anything; `None`: nothing does.
-    pub unlinked: Option<String>,
-    /// Its addresses.
-    pub addresses: Vec<Address>,
+pub(crate) struct Seen {
+    /// Why nothing can go through it, if so.
+    pub(crate) unlinked: Option<String>,
+    pub(crate) addresses: Vec<Address>,
     /// Routers of its default routes.
-    pub gateways: Vec<IpAddr>,
+    pub(crate) gateways: Vec<IpAddr>,
     /// Neighbours that answered.
-    pub reachable: Vec<IpAddr>,
+    pub(crate) reachable: Vec<IpAddr>,
 }
 
 /// Look at the interface that carries the addresses of `network`.
-#[must_use]
-pub fn look(root: &Root, network: &Network) -> Seen {
+pub(crate) fn look(root: &Root, network: &Network) -> Seen {
     let interface = network.addressed();
     Seen {
         unlinked: unlinked(root, network),
@@ -46,62 +44,49 @@ pub fn look(root: &Root, network: &Network) -> Seen {
     }
 }
 
-/// What still keeps `network` from being confirmed; empty: it is.
+/// What still keeps `network` from being confirmed; empty if it is.
 ///
-/// Every declared address must be there, and something must show that this is the LAN they are meant for. A gateway
-/// that the farm names must answer: the person meant that one. Where it names none, one router of those that DHCP and
-/// router advertisements tell of is enough, since a LAN may have no IPv6, or nothing else. A fixed IPv4 address without
-/// a gateway says that there need not be a router at all; then the addresses and a carrier have to do.
-#[must_use]
-pub fn missing(network: &Network, seen: &Seen) -> Vec<String> {
+/// Every declared address must be there, and a gateway that the farm names must answer. Without a named gateway, one
+/// router that DHCP or router advertisements announce must answer; one is enough, since a LAN may have only one of the
+/// two families. Only with a fixed IPv4 address and no gateway need there be no router at all: then the addresses and a
+/// carrier have to do.
+pub(crate) fn missing(network: &Network, seen: &Seen) -> Vec<String> {
+    const V6_SOURCE: &str = "router advertisements";
     let interface = network.addressed();
     if let Some(unlinked) = &seen.unlinked {
         return vec![unlinked.clone()];
     }
-    let mut must = Vec::new();
-    let mut one_of = Vec::new();
-    // Whether one of those in `one_of` has to be there.
-    let mut by_itself = true;
+    let mut required = Vec::new();
+    let mut from_lan = Vec::new();
     match &network.ipv4 {
         Ipv4::None => {}
-        Ipv4::Dhcp => one_of.push(automatic(seen, &interface, "DHCPv4", IpAddr::is_ipv4)),
+        Ipv4::Dhcp => from_lan.push(automatic(seen, &interface, "DHCPv4", IpAddr::is_ipv4)),
         Ipv4::Static { address, gateway, .. } => {
-            by_itself = false;
-            must.push(fixed(
-                seen,
-                &interface,
-                IpAddr::V4(*address),
-                gateway.map(IpAddr::V4),
-            ));
+            let gateway = gateway.map(IpAddr::V4);
+            required.push(fixed(seen, &interface, IpAddr::V4(*address), gateway));
         }
     }
     match &network.ipv6 {
         Ipv6::None => {}
-        Ipv6::Auto => {
-            let what = "router advertisements";
-            one_of.push(automatic(seen, &interface, what, IpAddr::is_ipv6));
-        }
+        Ipv6::Auto => from_lan.push(automatic(seen, &interface, V6_SOURCE, IpAddr::is_ipv6)),
         Ipv6::Static { address, gateway, .. } => {
-            match gateway {
-                Some(_) => by_itself = false,
+            let gateway = gateway.map(IpAddr::V6);
+            required.push(fixed(seen, &interface, IpAddr::V6(*address), gateway));
+            if gateway.is_none() {
                 // The route comes with the advertisements.
-                None => one_of.push(routed(seen, &interface, "router advertisements", IpAddr::is_ipv6)),
+                from_lan.push(routed(seen, &interface, V6_SOURCE, IpAddr::is_ipv6));
             }
-            must.push(fixed(
-                seen,
-                &interface,
-                IpAddr::V6(*address),
-                gateway.map(IpAddr::V6),
-            ));
         }
     }
-    if by_itself && !one_of.iter().any(Result::is_ok) {
-        must.extend(one_of);
+    let lan_may_be_silent = matches!(network.ipv4, Ipv4::Static { .. })
+        || matches!(network.ipv6, Ipv6::Static { gateway: Some(_), .. });
+    if !lan_may_be_silent && from_lan.iter().all(Result::is_err) {
+        required.extend(from_lan);
     }
-    must.into_iter().filter_map(Result::err).collect()
+    required.into_iter().filter_map(Result::err).collect()
 }
 
-/// Look until nothing is missing or `patience` is over; then say what is.
+/// Look until nothing is missing or `patience` is over. The error is what is still missing.
 pub(crate) fn wait(root: &Root, network: &Network, patience: Duration) -> Result<(), Vec<String>> {
     let end = Instant::now() + patience;
     loop {
@@ -113,13 +98,14 @@ pub(crate) fn wait(root: &Root, network: &Network, patience: Duration) -> Result
         if Instant::now() > end {
             return Err(missing);
         }
-        knock(root, network, &seen);
+        probe_routers(root, network, &seen);
         sleep(PAUSE);
     }
 }
 
-/// Send something to every router, so that the kernel asks whether it is there.
-pub(crate) fn knock(root: &Root, network: &Network, seen: &Seen) {
+/// Send a datagram to every router, so that the kernel asks whether it is there.
+pub(crate) fn probe_routers(root: &Root, network: &Network, seen: &Seen) {
+    // 0 means any interface, and only link-local addresses need one (RFC 4007, section 6).
     let scope = nic::index(root, &network.addressed()).unwrap_or(0);
     let declared4 = match &network.ipv4 {
         Ipv4::Static { gateway, .. } => gateway.map(IpAddr::V4),
@@ -140,21 +126,19 @@ pub(crate) fn knock(root: &Root, network: &Network, seen: &Seen) {
                 SocketAddrV6::new(ip, DISCARD, 0, scope).into(),
             ),
         };
-        // Whether it worked is seen in the neighbour table.
+        // The neighbour table shows whether it worked.
         let _ = UdpSocket::bind(from).and_then(|socket| socket.send_to(&[0], to));
     }
 }
 
-/// What tells one network from another, so that a confirmation is never taken for that of a later declaration.
-#[must_use]
-pub fn digest(network: &Network) -> String {
-    // Its parts can all be written as JSON, so there is always a text.
-    let text = serde_json::to_string(network).unwrap_or_default();
-    format!("{:08x}-{}", crc32(text.as_bytes()), text.len())
+/// What tells one network from another, so that a confirmation never counts for a later declaration.
+pub(crate) fn digest(network: &Network) -> String {
+    // All parts of a network can be written as JSON, so there is always a text.
+    digest::of(&serde_json::to_string(network).unwrap_or_default())
 }
 
-/// Why nothing can go through the interface that carries the addresses of `network`. A bridge says that it has a
-/// carrier while it has no port at all, so its port is looked at, too.
+/// Why nothing can go through the interface that carries the addresses of `network`, if so. A bridge claims a carrier
+/// even without any port, so its port is checked, too.
 fn unlinked(root: &Root, network: &Network) -> Option<String> {
     let (interface, port) = (network.addressed(), network.port());
     for name in [&port, &interface] {
@@ -165,10 +149,10 @@ fn unlinked(root: &Root, network: &Network) -> Option<String> {
         }
     }
     let is_port = nic::bridge_of(root, &port).is_some_and(|bridge| bridge == interface);
-    (interface != port && !is_port).then(|| format!("{port} is no port of {interface}"))
+    (interface != port && !is_port).then(|| format!("{port} is not a port of {interface}"))
 }
 
-/// A family whose addresses come from the LAN.
+/// Whether a family whose addresses come from the LAN has an address and a router that answers.
 fn automatic(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool) -> Result<(), String> {
     let ours = |address: &&Address| address.global && address.usable && family(&address.ip);
     if seen.addresses.iter().find(ours).is_none() {
@@ -177,7 +161,7 @@ fn automatic(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bo
     routed(seen, interface, from, family)
 }
 
-/// A router that the LAN names.
+/// Whether a router that the LAN announces answers.
 fn routed(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool) -> Result<(), String> {
     let mut routers = seen.gateways.iter().filter(|gateway| family(gateway)).peekable();
     let Some(first) = routers.peek().copied() else {
@@ -190,7 +174,7 @@ fn routed(seen: &Seen, interface: &str, from: &str, family: fn(&IpAddr) -> bool)
     }
 }
 
-/// A family with a declared address.
+/// Whether a declared address is there, and its gateway, if it has one, answers.
 fn fixed(seen: &Seen, interface: &str, address: IpAddr, gateway: Option<IpAddr>) -> Result<(), String> {
     let is_ours = |one: &&Address| one.ip == address;
     match seen.addresses.iter().find(is_ours) {
@@ -375,8 +359,8 @@ pub(crate) mod tests {
         let both = [BR0, ETH0].concat();
         check(1, &BR0, None, Some("there is no interface eth0"));
         check(2, &ETH0, None, Some("there is no interface br0"));
-        check(3, &both, None, Some("eth0 is no port of br0"));
-        check(4, &both, Some("br1"), Some("eth0 is no port of br0"));
+        check(3, &both, None, Some("eth0 is not a port of br0"));
+        check(4, &both, Some("br1"), Some("eth0 is not a port of br0"));
         check(5, &both, Some("br0"), None);
         let mut down = both;
         down[3].1 = "0\n";

@@ -1,8 +1,8 @@
-//! The second stage of `renderer: ifupdown`: once its packages are there, the bridge changes hands.
+//! The second stage of `renderer: ifupdown`: once its packages are installed, ifupdown takes the bridge over.
 //!
-//! Ubuntu's images have no ifupdown and no network before the bridge, so systemd-networkd brings it up first. The
-//! change is tried with a mark below `/run`, and kept by one below `/var` only when the network works: a power cut in
-//! the middle ends in a boot with systemd-networkd. At no time do two programs ask for DHCP on one interface.
+//! Ubuntu's images have no ifupdown, and no network before the bridge, so systemd-networkd brings it up first. The
+//! change is tried with a mark below `/run`, and made permanent by one below `/var` only if the network works: after a
+//! power cut in the middle, systemd-networkd has the bridge again. Two programs never run DHCP on one interface.
 
 use std::io;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use palmfarm_protocol::paths::{IFUPDOWN_STANZA, NETWORK, NETWORK_FALLBACK};
 
 use crate::bridge::{self, IFUPDOWN_ACTIVE, RUNTIME};
 use crate::confirm;
-use crate::farm::{Change, Done, Trouble};
-use crate::program::{ask, run};
+use crate::program::{query, run};
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
 const INTERFACES: &str = "/etc/network/interfaces";
 
-/// There while the change is being tried.
+/// Exists while the change is being tried.
 const TRIAL: &str = "/run/palmfarm/ifupdown-trial";
 
-/// Without either mark ifupdown does nothing at boot, and systemd-networkd has the bridge.
+/// Without either mark ifupdown does nothing at boot, and systemd-networkd configures the bridge.
 const DROP_IN: &str = "/etc/systemd/system/networking.service.d/palmfarm.conf";
 const CONDITION: &str = "# palmfarm: ifupdown has the network only once it was seen to work.\n[Unit]\n\
                          ConditionPathExists=|/var/lib/palmfarm/ifupdown-active\n\
@@ -30,8 +30,8 @@ const CONDITION: &str = "# palmfarm: ifupdown has the network only once it was s
 /// How long systemctl may take: networking.service gives DHCP five minutes.
 const SYSTEMCTL: Duration = Duration::from_secs(330);
 
-/// Hand the bridge over. The packages must be there.
-pub(crate) fn switch(root: &Root, network: &Network) -> Done {
+/// Hand the bridge over. The packages must be installed.
+pub(crate) fn switch(root: &Root, network: &Network) -> StepResult {
     if root.has(IFUPDOWN_ACTIVE) {
         return Ok(Change::Unchanged);
     }
@@ -39,7 +39,7 @@ pub(crate) fn switch(root: &Root, network: &Network) -> Done {
     let patience = Duration::from_secs(u64::from(network.rollback_seconds.max(30)));
     let tried = hand_over(root, network).and_then(|()| {
         confirm::wait(root, network, patience).map_err(|missing| {
-            Trouble::new(format!(
+            StepError::new(format!(
                 "with ifupdown the network did not come up within {} s: {}",
                 patience.as_secs(),
                 missing.join("; ")
@@ -53,27 +53,27 @@ pub(crate) fn switch(root: &Root, network: &Network) -> Done {
             root.remove(TRIAL).map_err(writing(TRIAL))?;
             Ok(Change::Changed)
         }
-        Err(mut trouble) => {
-            root.console(&format!("{trouble}; going back to systemd-networkd"));
+        Err(mut error) => {
+            root.console(&format!("{error}; going back to systemd-networkd"));
             let back = take_back(root, network, patience);
-            trouble.message.push_str("; ");
-            trouble.message.push_str(&match back {
-                Ok(()) => "systemd-networkd has it again".to_owned(),
-                Err(back) => format!("and going back to systemd-networkd: {back}"),
+            error.message.push_str("; ");
+            error.message.push_str(&match back {
+                Ok(()) => "systemd-networkd has the network again".to_owned(),
+                Err(back) => format!("going back to systemd-networkd failed: {back}"),
             });
-            Err(trouble)
+            Err(error)
         }
     }
 }
 
-/// Files that change nothing yet: both marks are absent.
-fn prepare(root: &Root, network: &Network) -> Result<(), Trouble> {
+/// Write the files. They change nothing yet, since both marks are absent.
+fn prepare(root: &Root, network: &Network) -> Result<(), StepError> {
     root.remove(TRIAL).map_err(writing(TRIAL))?;
     root.write(DROP_IN, CONDITION.as_bytes())
         .map_err(writing(DROP_IN))?;
     let stanza = root
         .read(IFUPDOWN_STANZA)
-        .map_err(|error| Trouble::new(format!("reading {IFUPDOWN_STANZA}: {error}")))?;
+        .map_err(|error| StepError::new(format!("reading {IFUPDOWN_STANZA}: {error}")))?;
     let mac = match network.mac {
         Some(mac) => mac,
         None => bridge::uplink_mac(root, &network.uplink, Duration::ZERO)?,
@@ -84,8 +84,8 @@ fn prepare(root: &Root, network: &Network) -> Result<(), Trouble> {
     run(root, "systemctl", &["daemon-reload"], SYSTEMCTL)
 }
 
-/// systemd-networkd first loses its files, so that it is out before dhclient is in.
-fn hand_over(root: &Root, network: &Network) -> Result<(), Trouble> {
+/// Remove the files of systemd-networkd first, so that it stops before dhclient starts.
+fn hand_over(root: &Root, network: &Network) -> Result<(), StepError> {
     for name in root
         .names(NETWORK)
         .into_iter()
@@ -100,28 +100,28 @@ fn hand_over(root: &Root, network: &Network) -> Result<(), Trouble> {
         &["restart", "systemd-networkd.service"],
         SYSTEMCTL,
     )?;
-    // What it leaves on the interface would be taken for ifupdown's. The bridge itself stays: containers hang on it.
+    // Addresses that it leaves would look like ifupdown's. The bridge itself stays: containers are connected to it.
     clear(&network.addressed());
     root.write(TRIAL, b"").map_err(writing(TRIAL))?;
     run(root, "systemctl", &["restart", "networking.service"], SYSTEMCTL)
 }
 
-fn take_back(root: &Root, network: &Network, patience: Duration) -> Result<(), Trouble> {
+fn take_back(root: &Root, network: &Network, patience: Duration) -> Result<(), StepError> {
     let stopped = run(root, "systemctl", &["stop", "networking.service"], SYSTEMCTL);
     root.remove(TRIAL).map_err(writing(TRIAL))?;
     clear(&network.addressed());
     let units = ["restart", "palmfarm-bridge.service", "systemd-networkd.service"];
     run(root, "systemctl", &units, SYSTEMCTL)?;
     stopped?;
-    confirm::wait(root, network, patience).map_err(|missing| Trouble::new(missing.join("; ")))
+    confirm::wait(root, network, patience).map_err(|missing| StepError::new(missing.join("; ")))
 }
 
-/// Going down loses routes and IPv6 addresses, but not those of IPv4.
+/// Remove all addresses and routes: taking an interface down removes routes and IPv6 addresses, but not IPv4 addresses.
 fn clear(interface: &str) {
-    ask("ip", &["link", "set", "dev", interface, "down"]);
-    ask("ip", &["addr", "flush", "dev", interface]);
+    query("ip", &["link", "set", "dev", interface, "down"]);
+    query("ip", &["addr", "flush", "dev", interface]);
 }
 
-fn writing(path: &str) -> impl Fn(io::Error) -> Trouble + '_ {
-    move |error| Trouble::new(format!("writing {path}: {error}"))
+fn writing(path: &str) -> impl Fn(io::Error) -> StepError + '_ {
+    move |error| StepError::new(format!("writing {path}: {error}"))
 }

@@ -1,41 +1,35 @@
-//! What the kernel's network looks like, in the words of ip(8). Its one-line text is read and not its JSON, which the
-//! ip of Ubuntu 18.04 has for some questions only.
+//! The state of the kernel's network as ip(8) prints it. Its one-line text is parsed and not its JSON, since the ip of
+//! Ubuntu 18.04 has JSON for some queries only.
 
 use std::net::IpAddr;
 
-use crate::program::ask;
+use crate::program::query;
 
-/// An address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
-    /// Whether it is good beyond its own link.
-    pub global: bool,
-    /// Whether it may be used: duplicate address detection (RFC 4862) is over and found nobody.
-    pub usable: bool,
+pub(crate) struct Address {
+    pub(crate) ip: IpAddr,
+    /// Whether it is valid beyond its own link.
+    pub(crate) global: bool,
+    /// Whether duplicate address detection (RFC 4862) has ended and found no other host with it.
+    pub(crate) usable: bool,
 }
 
-/// The addresses on `interface`.
-#[must_use]
-pub fn addresses(interface: &str) -> Vec<Address> {
-    parse_addresses(&ask("ip", &["-o", "addr", "show", "dev", interface]))
+pub(crate) fn addresses(interface: &str) -> Vec<Address> {
+    parse_addresses(&query("ip", &["-o", "addr", "show", "dev", interface]))
 }
 
-/// The routers that default routes over `interface` go through.
-#[must_use]
-pub fn gateways(interface: &str) -> Vec<IpAddr> {
-    let v4 = ask("ip", &["-4", "route", "show", "default"]);
-    let v6 = ask("ip", &["-6", "route", "show", "default"]);
+/// The routers of the default routes over `interface`.
+pub(crate) fn gateways(interface: &str) -> Vec<IpAddr> {
+    let v4 = query("ip", &["-4", "route", "show", "default"]);
+    let v6 = query("ip", &["-6", "route", "show", "default"]);
     let mut found = parse_gateways(&v4, interface);
     found.extend(parse_gateways(&v6, interface));
     found
 }
 
 /// The neighbours on `interface` that answered within the last half minute or so (`NUD_REACHABLE`, RFC 4861, 7.3.2).
-#[must_use]
-pub fn reachable(interface: &str) -> Vec<IpAddr> {
-    parse_reachable(&ask(
+pub(crate) fn reachable(interface: &str) -> Vec<IpAddr> {
+    parse_reachable(&query(
         "ip",
         &["neigh", "show", "dev", interface, "nud", "reachable"],
     ))

@@ -1,231 +1,175 @@
-//! `/var/lib/palmfarm/journal`: what the agent has done, and what must outlive a power cut.
+//! `/var/lib/palmfarm/journal`: what the agent must still know after a power cut.
 //!
-//! One line for each entry: the CRC-32 of the JSON in eight hexadecimal digits, a space, the JSON. Lines are only ever
-//! added, each with one write and an fsync, and a line is added only when what it says is true. Whatever has no right
-//! checksum – a line torn by a power cut, wherever it now stands – says nothing.
+//! One state file for each process that writes: `network.json` is written by the watch over the network, `run.json` by
+//! the run that holds the lock. Each is a flat JSON object and is replaced in one step, so that a power cut leaves the
+//! old one or the new one, and neither process can undo what the other wrote. A file is written only once what it says
+//! is true.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 
-use palmfarm_protocol::report::{State, StepState};
-use serde_json::{json, Value};
+use palmfarm_protocol::report::State;
+use serde_json::{json, Map, Value};
 
 use crate::root::Root;
 
-/// Where it lies.
 pub const PATH: &str = "/var/lib/palmfarm/journal";
 
-/// Bytes from which on what no longer matters is left behind: some years of daily boots.
-const LARGE: usize = 256 << 10;
+/// An earlier agent had its journal in one file at [`PATH`]. It is moved here, and what it says holds until a state file
+/// says otherwise.
+const FORMER: &str = "/var/lib/palmfarm/journal.old";
 
-/// One thing that is true since.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The agent began its `number`th run.
-    Run {
-        /// From 1 on.
-        number: u32,
-    },
-    /// A step changed something, or could not.
-    Step {
-        /// Its name in the report.
-        name: String,
-        /// How it ended.
-        state: StepState,
-    },
-    /// The network that has this digest has reached its router.
-    Confirmed {
-        /// See [`crate::confirm::digest`].
-        network: String,
-    },
-    /// In the boot that has this identifier the network was given up.
-    RolledBack {
-        /// `/proc/sys/kernel/random/boot_id`.
-        boot: String,
-        /// Why.
-        why: String,
-    },
-    /// A run ended.
-    Finished {
-        /// How the card stood then.
-        state: State,
-        /// Digest of the document that it was about.
-        document: String,
-    },
+/// A process that writes, and so a state file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    Watch,
+    Run,
 }
 
-/// Every entry there is, oldest first.
+impl Writer {
+    fn path(self) -> String {
+        let name = match self {
+            Self::Watch => "network.json",
+            Self::Run => "run.json",
+        };
+        format!("{PATH}/{name}")
+    }
+}
+
+/// What the state files say.
 #[derive(Debug, Default)]
 pub struct Journal {
-    entries: Vec<Entry>,
-    /// Whether the file ends in the middle of a line.
-    torn: bool,
-    bytes: usize,
+    watch: Map<String, Value>,
+    run: Map<String, Value>,
 }
 
 impl Journal {
-    /// Read it. One that is not there is an empty one.
+    /// Read the state files. One that does not exist or is damaged says nothing.
     pub fn open(root: &Root) -> io::Result<Self> {
-        match std::fs::read(root.at(PATH)) {
-            Ok(bytes) => Ok(Self::parse(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        let former = former(root)?;
+        let open = |writer: Writer| {
+            let mut state = former.clone();
+            state.extend(read(root, writer)?);
+            Ok::<_, io::Error>(state)
+        };
+        Ok(Self {
+            watch: open(Writer::Watch)?,
+            run: open(Writer::Run)?,
+        })
     }
 
-    /// What `bytes` of such a file say.
-    #[must_use]
-    pub fn parse(bytes: &[u8]) -> Self {
-        Self {
-            entries: bytes.split(|byte| *byte == b'\n').filter_map(entry).collect(),
-            torn: bytes.last().is_some_and(|last| *last != b'\n'),
-            bytes: bytes.len(),
-        }
-    }
-
-    /// Add an entry; it is on the medium when this returns.
-    pub fn add(&mut self, root: &Root, entry: Entry) -> io::Result<()> {
-        let path = root.at(PATH);
-        let dir = path.parent().unwrap_or(root.dir());
-        let new = !path.exists();
-        if new {
-            fs::create_dir_all(dir)?;
-        }
-        let mut text = line(&entry);
-        if self.torn {
-            text.insert(0, '\n');
-            self.torn = false;
-        }
-        // One write that appends: the watch over the network adds its lines beside a run.
-        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        if new {
-            // The name is only on the medium once its directory is, and that directory's name likewise.
-            for dir in dir.ancestors().take(2) {
-                File::open(dir)?.sync_all()?;
-            }
-        }
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    /// Leave behind what no question below is about, if there is a lot of it. Only where nobody else may add something
-    /// meanwhile: the watch over the network does until it is confirmed.
-    pub fn shorten(&mut self, root: &Root) -> io::Result<()> {
-        if self.bytes <= LARGE {
-            return Ok(());
-        }
-        let last = |wanted: fn(&Entry) -> bool| self.entries.iter().rfind(|entry| wanted(entry)).cloned();
-        let kept = [
-            last(|entry| matches!(entry, Entry::Confirmed { .. })),
-            last(|entry| matches!(entry, Entry::RolledBack { .. })),
-            last(|entry| matches!(entry, Entry::Finished { .. })),
-            last(|entry| matches!(entry, Entry::Run { .. })),
-        ];
-        self.entries = kept.into_iter().flatten().collect();
-        let text: String = self.entries.iter().map(line).collect();
-        self.torn = false;
-        self.bytes = text.len();
-        root.write(PATH, text.as_bytes())
-    }
-
-    /// How many runs there were.
-    #[must_use]
+    /// How many runs have begun.
     pub fn runs(&self) -> u32 {
-        let numbers = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Run { number } => Some(*number),
-            _ => None,
-        });
-        numbers.max().unwrap_or(0)
+        let runs = self.run.get("run").and_then(Value::as_u64);
+        // The number is only shown to people.
+        runs.and_then(|runs| u32::try_from(runs).ok()).unwrap_or(0)
     }
 
-    /// Whether the network with this digest ever reached its router.
-    #[must_use]
+    /// Whether the network with this digest has reached its router at least once.
     pub fn confirmed(&self, digest: &str) -> bool {
-        self.entries
+        [&self.watch, &self.run]
             .iter()
-            .any(|entry| matches!(entry, Entry::Confirmed { network } if network == digest))
+            .any(|state| word(state, "confirmed") == Some(digest))
     }
 
-    /// Why the network was given up in the boot that has this identifier; `None`: it was not.
-    #[must_use]
-    pub fn rolled_back(&self, this_boot: &str) -> Option<&str> {
-        self.entries.iter().rev().find_map(|entry| match entry {
-            Entry::RolledBack { boot, why } if boot == this_boot => Some(why.as_str()),
-            _ => None,
-        })
+    /// Why the network was rolled back in the boot with this identifier; `None` if it was not.
+    pub fn rolled_back(&self, boot: &str) -> Option<&str> {
+        // Boots whose identifier cannot be read must not look alike.
+        if boot.is_empty() || word(&self.watch, "rolled_back") != Some(boot) {
+            return None;
+        }
+        word(&self.watch, "why")
     }
 
-    /// Whether the last run that came to an end made everything true that the document with this digest declares.
-    #[must_use]
+    /// Whether the last run that came to its end made everything true that the document with this digest declares.
     pub fn done(&self, digest: &str) -> bool {
-        let last = self.entries.iter().rev().find_map(|entry| match entry {
-            Entry::Finished { state, document } => Some((*state, document)),
-            _ => None,
-        });
-        last.is_some_and(|(state, document)| state == State::Done && document == digest)
+        word(&self.run, "finished") == Some("done") && word(&self.run, "document") == Some(digest)
     }
 }
 
-/// One line, with its end.
-fn line(entry: &Entry) -> String {
-    let value = match entry {
-        Entry::Run { number } => json!({"run": number}),
-        Entry::Step { name, state } => json!({"step": name, "state": state}),
-        Entry::Confirmed { network } => json!({"confirmed": network}),
-        Entry::RolledBack { boot, why } => json!({"rolled_back": boot, "why": why}),
-        Entry::Finished { state, document } => json!({"finished": state, "document": document}),
-    };
-    let text = value.to_string();
-    format!("{:08x} {text}\n", crc32(text.as_bytes()))
+/// Count a run that begins, and return its number.
+pub fn begin_run(root: &Root) -> io::Result<u32> {
+    let number = Journal::open(root)?.runs().saturating_add(1);
+    update(root, Writer::Run, json!({"run": number}))?;
+    Ok(number)
 }
 
-/// What one line says, without its end; `None` for a damaged one, and for one of a newer agent's.
-fn entry(line: &[u8]) -> Option<Entry> {
-    let text = std::str::from_utf8(line).ok()?;
-    let (sum, text) = text.split_once(' ')?;
-    if sum.len() != 8 || u32::from_str_radix(sum, 16).ok()? != crc32(text.as_bytes()) {
-        return None;
+/// Note that a run on the document with this digest ended in `state`.
+pub fn finish_run(root: &Root, state: State, document: &str) -> io::Result<()> {
+    update(
+        root,
+        Writer::Run,
+        json!({"finished": state, "document": document}),
+    )
+}
+
+/// Note that the network with this digest has reached its router.
+pub fn confirm(root: &Root, writer: Writer, network: &str) -> io::Result<()> {
+    update(root, writer, json!({"confirmed": network}))
+}
+
+/// Note that the network was rolled back in the boot with this identifier (`/proc/sys/kernel/random/boot_id`).
+pub fn roll_back(root: &Root, boot: &str, why: &str) -> io::Result<()> {
+    update(root, Writer::Watch, json!({"rolled_back": boot, "why": why}))
+}
+
+/// Put `news` into the state file of `writer`; it is on the medium when this returns.
+fn update(root: &Root, writer: Writer, news: Value) -> io::Result<()> {
+    if root.at(PATH).is_file() {
+        match fs::rename(root.at(PATH), root.at(FORMER)) {
+            // The other writer was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
     }
-    let value: Value = serde_json::from_str(text).ok()?;
-    let word = |key: &str| Some(value.get(key)?.as_str()?.to_owned());
-    if let Some(number) = value.get("run") {
-        let number = u32::try_from(number.as_u64()?).ok()?;
-        Some(Entry::Run { number })
-    } else if let Some(name) = word("step") {
-        let state = match word("state")?.as_str() {
-            "unchanged" => StepState::Unchanged,
-            "changed" => StepState::Changed,
-            "failed" => StepState::Failed,
-            "skipped" => StepState::Skipped,
-            _ => return None,
-        };
-        Some(Entry::Step { name, state })
-    } else if let Some(network) = word("confirmed") {
-        Some(Entry::Confirmed { network })
-    } else if let Some(boot) = word("rolled_back") {
-        let why = word("why")?;
-        Some(Entry::RolledBack { boot, why })
-    } else {
-        let state = match word("finished")?.as_str() {
-            "done" => State::Done,
-            "running" => State::Running,
-            "failed" => State::Failed,
-            _ => return None,
-        };
-        let document = word("document")?;
-        Some(Entry::Finished { state, document })
+    let mut state = read(root, writer)?;
+    state.extend(object(news));
+    root.write(&writer.path(), format!("{}\n", Value::Object(state)).as_bytes())
+}
+
+fn read(root: &Root, writer: Writer) -> io::Result<Map<String, Value>> {
+    Ok(parse(&bytes(root, &writer.path())?))
+}
+
+/// What a state file with these bytes says.
+pub fn parse(bytes: &[u8]) -> Map<String, Value> {
+    serde_json::from_slice(bytes).map(object).unwrap_or_default()
+}
+
+/// What the journal of an earlier agent says: lines of a checksum, a space and a JSON object, of which a later one
+/// overrides an earlier one. A line torn by a power cut is not JSON.
+fn former(root: &Root) -> io::Result<Map<String, Value>> {
+    let path = if root.at(PATH).is_file() { PATH } else { FORMER };
+    let bytes = bytes(root, path)?;
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.get(9..));
+    Ok(lines.flat_map(parse).collect())
+}
+
+fn bytes(root: &Root, path: &str) -> io::Result<Vec<u8>> {
+    match fs::read(root.at(path)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        read => read,
     }
 }
 
-/// CRC-32 as in IEEE 802.3: polynomial 0x04c11db7, reflected.
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
-        })
-    })
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+fn word<'a>(state: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    state.get(key)?.as_str()
 }
 
 #[cfg(test)]
@@ -233,117 +177,88 @@ mod tests {
     use super::*;
     use crate::root::scratch::Scratch;
 
-    fn story() -> Vec<Entry> {
-        vec![
-            Entry::Run { number: 1 },
-            Entry::RolledBack {
-                boot: "0b".into(),
-                why: "no DHCP – \"quoted\"\n".into(),
-            },
-            Entry::Run { number: 2 },
-            Entry::Confirmed { network: "n1".into() },
-            Entry::Step {
-                name: "container web".into(),
-                state: StepState::Changed,
-            },
-            Entry::Finished {
-                state: State::Done,
-                document: "d1".into(),
-            },
-        ]
-    }
-
-    /// The check value of the catalogue of parametrised CRC algorithms, CRC-32/ISO-HDLC.
-    #[test]
-    fn the_checksum_is_the_common_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(crc32(b""), 0);
-    }
+    /// The journal of an earlier agent, with a line that a power cut tore in the middle.
+    const LINES: &str = "6d3b1c2a {\"run\":1}\n5f0c11d2 {\"rolled_back\":\"0b\",\"why\":\"no DHCP\"}\n\
+                         00000000 {\"run\":\n1a2b3c4d {\"run\":2}\n0c0c0c0c {\"confirmed\":\"n1\"}\n\
+                         7e7e7e7e {\"step\":\"container web\",\"state\":\"changed\"}\n\
+                         12345678 {\"document\":\"d1\",\"finished\":\"done\"}\n99999999 {\"confi";
 
     #[test]
-    fn what_is_added_is_read_again() {
+    fn what_is_noted_is_read_again() {
         let scratch = Scratch::new("journal", &[]);
-        let mut journal = Journal::open(&scratch.0).unwrap();
-        for entry in story() {
-            journal.add(&scratch.0, entry).unwrap();
-        }
-        let read = Journal::open(&scratch.0).unwrap();
-        assert_eq!(read.entries, story());
+        let root = &scratch.0;
+        let new = Journal::open(root).unwrap();
+        assert!(new.runs() == 0 && !new.confirmed("") && !new.done(""));
+        assert_eq!(begin_run(root).unwrap(), 1);
+        roll_back(root, "0b", "no DHCP – \"quoted\"\n").unwrap();
+        assert_eq!(begin_run(root).unwrap(), 2);
+        confirm(root, Writer::Watch, "n1").unwrap();
+        finish_run(root, State::Done, "d1").unwrap();
+        let read = Journal::open(root).unwrap();
         assert_eq!(read.runs(), 2);
         assert!(read.confirmed("n1") && !read.confirmed("n2"));
         assert!(read.done("d1") && !read.done("d2"));
         assert_eq!(read.rolled_back("0b"), Some("no DHCP – \"quoted\"\n"));
         assert_eq!(read.rolled_back("0c"), None);
-    }
-
-    /// A power cut at any byte of any write: what was added before stays, what comes after is added, and nothing that
-    /// was never added appears.
-    #[test]
-    fn a_torn_line_costs_only_itself() {
-        let story = story();
-        let whole: String = story.iter().map(line).collect();
-        for cut in 0..=whole.len() {
-            let scratch = Scratch::new("torn", &[]);
-            let root = &scratch.0;
-            let kept = &whole.as_bytes()[..cut];
-            let complete = kept.split(|byte| *byte == b'\n').count() - 1;
-            root.write(PATH, kept).unwrap();
-            let mut journal = Journal::open(root).unwrap();
-            // A line that lacks only its end is whole.
-            let lines = journal.entries.len();
-            assert!(lines == complete || lines == complete + 1, "cut at {cut}");
-            assert_eq!(journal.entries, story[..lines], "cut at {cut}");
-            let next = Entry::Confirmed {
-                network: "after".into(),
-            };
-            journal.add(root, next.clone()).unwrap();
-            let again = Journal::open(root).unwrap();
-            assert_eq!(again.entries[..lines], story[..lines], "cut at {cut}");
-            assert_eq!(again.entries[lines..], [next], "cut at {cut}");
-        }
-    }
-
-    /// What a filesystem may leave of a block that never arrived: zeros, or what was there before.
-    #[test]
-    fn a_damaged_line_says_nothing() {
-        let whole: String = story().iter().map(line).collect();
-        for at in 0..whole.len() {
-            for damage in [0, b'\n', b'0', 0xff] {
-                let mut bytes = whole.clone().into_bytes();
-                if bytes[at] == damage {
-                    continue;
-                }
-                bytes[at] = damage;
-                let story = story();
-                let read = Journal::parse(&bytes);
-                assert!(read.entries.len() < story.len(), "{damage} at {at}");
-                assert!(
-                    read.entries.iter().all(|entry| story.contains(entry)),
-                    "{damage} at {at}"
-                );
-            }
-        }
+        finish_run(root, State::Failed, "d1").unwrap();
+        assert!(!Journal::open(root).unwrap().done("d1"));
+        assert_eq!(root.names(PATH), ["network.json", "run.json"]);
     }
 
     #[test]
-    fn a_long_one_is_shortened_and_answers_as_before() {
-        let scratch = Scratch::new("long", &[]);
+    fn what_one_writer_knows_the_other_does_not_undo() {
+        let scratch = Scratch::new("journal-writers", &[]);
         let root = &scratch.0;
-        let mut text: String = story().iter().map(line).collect();
-        let filler = line(&Entry::Step {
-            name: "filler".into(),
-            state: StepState::Failed,
-        });
-        while text.len() <= LARGE {
-            text.push_str(&filler);
-        }
-        root.write(PATH, text.as_bytes()).unwrap();
-        let mut journal = Journal::open(root).unwrap();
-        journal.shorten(root).unwrap();
-        journal.add(root, Entry::Run { number: 3 }).unwrap();
+        begin_run(root).unwrap();
+        confirm(root, Writer::Run, "n1").unwrap();
+        roll_back(root, "0b", "why").unwrap();
+        finish_run(root, State::Done, "d1").unwrap();
         let read = Journal::open(root).unwrap();
-        assert!(std::fs::metadata(root.at(PATH)).unwrap().len() < 1000);
-        assert_eq!(read.runs(), 3);
-        assert!(read.confirmed("n1") && read.done("d1"));
+        assert!(read.confirmed("n1") && read.rolled_back("0b").is_some() && read.done("d1"));
+    }
+
+    #[test]
+    fn a_damaged_file_says_nothing() {
+        for damage in ["", "{", "7", "\0\0\0\0", "{\"run\":-1,\"confirmed\":7}"] {
+            let scratch = Scratch::new("journal-damaged", &[]);
+            let root = &scratch.0;
+            for writer in [Writer::Watch, Writer::Run] {
+                root.write(&writer.path(), damage.as_bytes()).unwrap();
+            }
+            let read = Journal::open(root).unwrap();
+            assert!(
+                read.runs() == 0 && !read.confirmed("7") && !read.done("7"),
+                "{damage:?}"
+            );
+            assert_eq!(begin_run(root).unwrap(), 1, "{damage:?}");
+            assert_eq!(Journal::open(root).unwrap().runs(), 1, "{damage:?}");
+        }
+    }
+
+    #[test]
+    fn the_journal_of_an_earlier_agent_still_holds() {
+        let scratch = Scratch::new("journal-former", &[(PATH, LINES)]);
+        let root = &scratch.0;
+        let same = |runs: u32| {
+            let read = Journal::open(root).unwrap();
+            assert_eq!(read.runs(), runs);
+            assert!(read.confirmed("n1") && read.done("d1"));
+            assert_eq!(read.rolled_back("0b"), Some("no DHCP"));
+        };
+        same(2);
+        assert_eq!(begin_run(root).unwrap(), 3);
+        same(3);
+        // Power cuts at any point of the change: the file under its new name, and no state file yet.
+        fs::remove_dir_all(root.at(PATH)).unwrap();
+        same(2);
+        confirm(root, Writer::Watch, "n2").unwrap();
+        finish_run(root, State::Failed, "d1").unwrap();
+        let read = Journal::open(root).unwrap();
+        assert!(read.confirmed("n2") && !read.done("d1"));
+        for cut in 0..LINES.len() {
+            let scratch = Scratch::new("journal-cut", &[(PATH, &LINES[..cut])]);
+            Journal::open(&scratch.0).unwrap();
+            begin_run(&scratch.0).unwrap();
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! The first-boot agent: small steps, each of which looks, acts, looks again and is recorded.
 //!
-//! It finds what the card declares in one document and makes it true; what is true already it leaves alone, and power
-//! may go at any instant. It listens to nobody: no socket of its own, no thread, no program through a shell.
+//! It reads in one document what the card declares and makes that true; what is already true it leaves alone, and the
+//! power may be cut at any instant. It listens to nobody: it opens no socket, starts no thread, and runs no program
+//! through a shell.
+// Nothing outside this workspace uses this library, so neither attribute would have a reader.
+#![allow(missing_docs, clippy::must_use_candidate)]
 
-/// A line on standard error: the journal of its unit, or the terminal of who runs it by hand. Where neither reads any
-/// more, the line is lost and the work goes on; `eprintln!` would end it.
+/// Print a line on standard error: the journal of the unit, or the terminal of a person. If nobody reads it any more,
+/// the line is lost and the work continues; `eprintln!` would panic.
 macro_rules! say {
     ($($line:tt)*) => {{
         use std::io::Write as _;
@@ -13,24 +16,26 @@ macro_rules! say {
 }
 
 pub mod apply;
-pub mod bridge;
+mod bridge;
 mod clock;
-pub mod confirm;
+mod confirm;
 pub mod daemon;
-pub mod farm;
+mod digest;
+mod farm;
 mod ifupdown;
-pub mod ip;
+mod ip;
 pub mod journal;
 mod lock;
 mod lxd;
-pub mod network;
-pub mod nic;
+mod network;
+mod nic;
 mod packages;
 mod program;
 mod progress;
-pub mod report;
+mod report;
 mod rollback;
 pub mod root;
 pub mod run;
-pub mod seed;
+mod seed;
 pub mod status;
+mod step;

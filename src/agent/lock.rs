@@ -1,4 +1,4 @@
-//! One run at a time: a second one would take the first one's half-made work for its own.
+//! Only one run at a time: a second one would mistake the first one's half-made work for its own.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,23 +9,23 @@ use crate::root::Root;
 /// Below `/run`, so that no reboot leaves it behind.
 const PATH: &str = "/run/palmfarm/lock";
 
-/// Held until it is dropped.
+/// The lock is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(PathBuf);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // One that stays is known to be dead by its process.
+        // If the file stays, its process is known to be dead.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Take the lock; `Ok(None)`: another living agent holds it.
+/// Take the lock; `None` if another living agent holds it.
 pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     let path = root.at(PATH);
     fs::create_dir_all(path.parent().unwrap_or(root.dir()))?;
     let own = identity(root, "self").unwrap_or_else(|| std::process::id().to_string());
-    // The lock appears with its content, or it would look dead for a moment.
+    // The file must appear with its content, or the lock would look dead for a moment.
     let half = path.with_extension(std::process::id().to_string());
     File::create(&half)?.write_all(own.as_bytes())?;
     let taken = match fs::hard_link(&half, &path) {
@@ -43,15 +43,15 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     taken
 }
 
-/// Whether a living agent holds it.
+/// Whether a living agent holds the lock.
 pub(crate) fn is_held(root: &Root) -> bool {
     let holder = root.read(PATH).unwrap_or_default();
     let pid = holder.split(' ').next().unwrap_or_default();
     identity(root, pid).is_some_and(|alive| alive == holder)
 }
 
-/// What tells a process from a later one of the same number: its start time, field 22 of `/proc/PID/stat` (proc(5));
-/// the second field may have blanks and ends at the last parenthesis.
+/// What tells a process from a later one with the same number: its start time, field 22 of `/proc/PID/stat` (proc(5)).
+/// The second field may contain blanks and ends at the last parenthesis.
 fn identity(root: &Root, pid: &str) -> Option<String> {
     let stat = root.line(&format!("/proc/{pid}/stat"))?;
     let (head, tail) = stat.rsplit_once(')')?;

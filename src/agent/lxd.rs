@@ -1,5 +1,5 @@
-//! The container daemon on the card: installed where it is missing, upgraded once where the farm asks for it, and the
-//! people in its group. It never removes one, never replaces one kind by another, and leaves what runs alone.
+//! The container daemon on the card: installs it if it is missing, upgrades it once if the farm asks for that, and adds
+//! users to its group. It never removes a daemon and never replaces one kind by another.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,75 +8,75 @@ use palmfarm_protocol::firstboot::Flavour;
 use palmfarm_protocol::firstboot::Lxd;
 
 use crate::daemon::find_socket;
-use crate::farm::{Change, Done, Trouble};
 use crate::packages;
-use crate::program::{ask, run};
+use crate::program::{query, run};
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
-/// There once the farm's `upgrade: true` was done: it is asked for once in a card's life, not at every boot.
+/// Exists once the farm's `upgrade: true` was done: that happens once in a card's life, not at every boot.
 const UPGRADED: &str = "/var/lib/palmfarm/upgraded";
 
 /// Seconds before each try of the snap store.
 const TRIES: [u64; 5] = [0, 15, 60, 180, 300];
 
-/// How long snapd may take for one call: 100 MB of LXD over a slow line onto a slow card, or the seeding of the
-/// snaps that are in the image.
+/// How long one call of snapd may take: 100 MB of LXD over a slow line onto a slow card, or the seeding of the snaps that
+/// are in the image.
 const SNAP: Duration = Duration::from_secs(3600);
 
-/// How long an account's change may take.
+/// How long changing an account may take.
 const ACCOUNT: Duration = Duration::from_secs(60);
 
-/// How a daemon comes onto a card.
+/// How the daemon is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// With these Debian packages.
+enum Method {
+    /// From these Debian packages.
     Packages(&'static [&'static str]),
-    /// As a snap: Ubuntu since 18.10, whose package of the name only fetches it.
+    /// As a snap: Ubuntu since 18.10, whose Debian package `lxd` only fetches the snap.
     Snap,
 }
 
-/// What decides the way.
+/// What decides how the daemon is installed.
 #[derive(Clone, Copy, Debug)]
-struct Look<'a> {
+struct Host<'a> {
     flavour: Flavour,
     /// `ID` and `ID_LIKE` of /etc/os-release.
     is_ubuntu: bool,
     has_snapd: bool,
-    /// Version of the installed package `lxd`; empty where there is none.
+    /// Version of the installed package `lxd`; empty if it is not installed.
     deb: &'a str,
 }
 
-impl Look<'_> {
-    fn way(self) -> Way {
+impl Host<'_> {
+    fn method(self) -> Method {
         match self.flavour {
-            Flavour::Incus => Way::Packages(&["incus"]),
+            Flavour::Incus => Method::Packages(&["incus"]),
             // Ubuntu's transitional packages have an epoch, "1:0.10"; the daemon of 18.04 has none, "3.0.3-0ubuntu1".
             Flavour::Lxd if !self.deb.is_empty() && !self.deb.starts_with("1:") => {
-                Way::Packages(&["lxd", "lxd-client"])
+                Method::Packages(&["lxd", "lxd-client"])
             }
-            Flavour::Lxd if self.is_ubuntu && self.has_snapd => Way::Snap,
-            Flavour::Lxd => Way::Packages(&["lxd", "lxd-client"]),
+            Flavour::Lxd if self.is_ubuntu && self.has_snapd => Method::Snap,
+            Flavour::Lxd => Method::Packages(&["lxd", "lxd-client"]),
         }
     }
 }
 
-/// Have a daemon of the farm's flavour on the card, upgraded once where the farm asks for it.
-pub(crate) fn step(root: &Root, lxd: &Lxd) -> Done {
-    let way = look(root, lxd.flavour);
+/// Install the daemon of the farm's flavour, and upgrade it once if the farm asks for that.
+pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
+    let method = method(root, lxd.flavour);
     let mut change = Change::Unchanged;
     if find_socket(root.dir(), lxd.flavour).is_none() {
-        change = install(root, way)?;
+        change = install(root, method)?;
     }
     if lxd.upgrade && !root.has(UPGRADED) {
-        change = change.or(upgrade(root, way)?);
+        change = change.or(upgrade(root, method)?);
         root.write(UPGRADED, b"")
-            .map_err(|error| Trouble::new(format!("writing {UPGRADED}: {error}")))?;
+            .map_err(|error| StepError::new(format!("writing {UPGRADED}: {error}")))?;
     }
     Ok(change)
 }
 
-/// Put `users` into the group that may speak to the daemon.
-pub(crate) fn people(root: &Root, flavour: Flavour, users: &[String]) -> Done {
+/// Add `users` to the group that may use the daemon.
+pub(crate) fn add_users_to_group(root: &Root, flavour: Flavour, users: &[String]) -> StepResult {
     let group = match flavour {
         Flavour::Lxd => "lxd",
         Flavour::Incus => "incus-admin",
@@ -88,14 +88,14 @@ pub(crate) fn people(root: &Root, flavour: Flavour, users: &[String]) -> Done {
         }
         let prefix = root.dir().to_string_lossy().into_owned();
         let mut words = vec!["--append", "--groups", group];
-        // The accounts of the card, wherever its tree lies.
+        // Change the accounts of the card even if its file tree is not at `/`.
         if prefix != "/" {
             words.extend(["--prefix", prefix.as_str()]);
         }
         words.push(user);
         run(root, "usermod", &words, ACCOUNT)?;
         if !is_member(root, group, user)? {
-            return Err(Trouble::new(format!(
+            return Err(StepError::new(format!(
                 "usermod succeeded, but {user} is still not in the group {group}"
             )));
         }
@@ -104,22 +104,22 @@ pub(crate) fn people(root: &Root, flavour: Flavour, users: &[String]) -> Done {
     Ok(change)
 }
 
-fn look(root: &Root, flavour: Flavour) -> Way {
+fn method(root: &Root, flavour: Flavour) -> Method {
     let release = root.read("/etc/os-release").unwrap_or_default();
-    let deb = ask(
+    let deb = query(
         "dpkg-query",
         &["--show", "--showformat=${db:Status-Status} ${Version}", "lxd"],
     );
-    Look {
+    Host {
         flavour,
         is_ubuntu: is_ubuntu(&release),
         has_snapd: root.has("/usr/bin/snap"),
         deb: deb.trim().strip_prefix("installed ").unwrap_or_default(),
     }
-    .way()
+    .method()
 }
 
-/// os-release(5): the values may be quoted.
+/// Whether this is Ubuntu or a derivative (os-release(5); the values may be quoted).
 fn is_ubuntu(release: &str) -> bool {
     release.lines().any(|line| {
         let value = line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE="));
@@ -127,14 +127,14 @@ fn is_ubuntu(release: &str) -> bool {
     })
 }
 
-fn install(root: &Root, way: Way) -> Done {
-    match way {
-        Way::Packages(names) => {
+fn install(root: &Root, method: Method) -> StepResult {
+    match method {
+        Method::Packages(names) => {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             packages::install(root, &names)
         }
-        Way::Snap => {
-            // Images of 20.04 and 22.04 have the snap in them, and unpack it in the first minutes.
+        Method::Snap => {
+            // Images of 20.04 and 22.04 contain the snap and unpack it in the first minutes.
             run(root, "snap", &["wait", "system", "seed.loaded"], SNAP)?;
             if !snap_revision().is_empty() {
                 return Ok(Change::Unchanged);
@@ -144,10 +144,10 @@ fn install(root: &Root, way: Way) -> Done {
     }
 }
 
-fn upgrade(root: &Root, way: Way) -> Done {
-    match way {
-        Way::Packages(names) => packages::upgrade(root, names),
-        Way::Snap => {
+fn upgrade(root: &Root, method: Method) -> StepResult {
+    match method {
+        Method::Packages(names) => packages::upgrade(root, names),
+        Method::Snap => {
             let before = snap_revision();
             snap(root, &["refresh", "lxd"])?;
             Ok(if snap_revision() == before {
@@ -159,49 +159,49 @@ fn upgrade(root: &Root, way: Way) -> Done {
     }
 }
 
-/// `snap` with several tries: the store may be out of reach for a while.
-fn snap(root: &Root, words: &[&str]) -> Done {
-    let mut trouble = Trouble::new("");
+/// Run `snap` with several tries: the store may be out of reach for a while.
+fn snap(root: &Root, words: &[&str]) -> StepResult {
+    let mut error = StepError::new("");
     for pause in TRIES {
         sleep(Duration::from_secs(pause));
         match run(root, "snap", words, SNAP) {
             Ok(()) => return Ok(Change::Changed),
-            Err(failed) => trouble = failed,
+            Err(failed) => error = failed,
         }
-        say!("{trouble}");
+        say!("{error}");
     }
-    trouble
+    error
         .message
-        .push_str("; it is tried again at the next boot and by `palmfarm-agent run`");
-    Err(trouble)
+        .push_str("; the next boot and `palmfarm-agent run` retry it");
+    Err(error)
 }
 
-/// The revision of the snap that is installed; empty where none is.
+/// The revision of the installed snap; empty if it is not installed.
 fn snap_revision() -> String {
-    revision(&ask("snap", &["list", "lxd"])).to_owned()
+    revision(&query("snap", &["list", "lxd"])).to_owned()
 }
 
-/// `snap list` prints a head and a line `NAME VERSION REVISION …` for each snap.
+/// `snap list` prints a heading, and a line `NAME VERSION REVISION …` for each snap.
 fn revision(list: &str) -> &str {
     let line = list.lines().find(|line| line.starts_with("lxd "));
     line.and_then(|line| line.split_whitespace().nth(2))
         .unwrap_or_default()
 }
 
-fn is_member(root: &Root, group: &str, user: &str) -> Result<bool, Trouble> {
+fn is_member(root: &Root, group: &str, user: &str) -> Result<bool, StepError> {
     let read = |path: &str| {
         root.read(path)
-            .map_err(|error| Trouble::new(format!("reading {path}: {error}")))
+            .map_err(|error| StepError::new(format!("reading {path}: {error}")))
     };
     let groups = read("/etc/group")?;
     let Some(members) = members(&groups, group) else {
-        return Err(Trouble::new(format!(
+        return Err(StepError::new(format!(
             "there is no group {group}, which comes with the container daemon: is the daemon installed?"
         )));
     };
     if !has_account(&read("/etc/passwd")?, user) {
-        return Err(Trouble::new(format!(
-            "there is no user {user}, whom cloud-init should have made: `cloud-init status --long` tells why"
+        return Err(StepError::new(format!(
+            "there is no user {user}, whom cloud-init should have made: `cloud-init status --long` says why"
         )));
     }
     Ok(members.contains(&user))
@@ -225,37 +225,40 @@ mod tests {
     use crate::root::scratch::Scratch;
 
     #[test]
-    fn each_base_has_its_own_way() {
-        let way = |release: &str, has_snapd, deb| {
-            Look {
+    fn each_base_has_its_own_method() {
+        let method = |release: &str, has_snapd, deb| {
+            Host {
                 flavour: Flavour::Lxd,
                 is_ubuntu: is_ubuntu(release),
                 has_snapd,
                 deb,
             }
-            .way()
+            .method()
         };
-        let deb = Way::Packages(&["lxd", "lxd-client"]);
-        // 18.04 has both, and its daemon is the package's.
-        assert_eq!(way("ID=ubuntu\n", true, "3.0.3-0ubuntu1~18.04.2"), deb);
-        // 20.04 and 22.04 have the snap, with or without the transitional package; 24.04 has an installer of it.
-        assert_eq!(way("NAME=x\nID=ubuntu\nID_LIKE=debian\n", true, ""), Way::Snap);
-        assert_eq!(way("ID=ubuntu\n", true, "1:0.10"), Way::Snap);
-        // Whoever took snapd away wants packages.
-        assert_eq!(way("ID=ubuntu\n", false, ""), deb);
-        assert_eq!(way("ID=debian\n", true, "5.0.2-5"), deb);
-        assert_eq!(way("ID=debian\n", false, ""), deb);
+        let deb = Method::Packages(&["lxd", "lxd-client"]);
+        // 18.04 has both, and its daemon comes from the package.
+        assert_eq!(method("ID=ubuntu\n", true, "3.0.3-0ubuntu1~18.04.2"), deb);
+        // 20.04 and 22.04 have the snap, with or without the transitional package; 24.04 has an installer for it.
         assert_eq!(
-            way("ID=\"mint\"\nID_LIKE=\"ubuntu debian\"\n", true, ""),
-            Way::Snap
+            method("NAME=x\nID=ubuntu\nID_LIKE=debian\n", true, ""),
+            Method::Snap
         );
-        let incus = Look {
+        assert_eq!(method("ID=ubuntu\n", true, "1:0.10"), Method::Snap);
+        // A host without snapd uses packages.
+        assert_eq!(method("ID=ubuntu\n", false, ""), deb);
+        assert_eq!(method("ID=debian\n", true, "5.0.2-5"), deb);
+        assert_eq!(method("ID=debian\n", false, ""), deb);
+        assert_eq!(
+            method("ID=\"mint\"\nID_LIKE=\"ubuntu debian\"\n", true, ""),
+            Method::Snap
+        );
+        let incus = Host {
             flavour: Flavour::Incus,
             is_ubuntu: true,
             has_snapd: true,
             deb: "",
         };
-        assert_eq!(incus.way(), Way::Packages(&["incus"]));
+        assert_eq!(incus.method(), Method::Packages(&["incus"]));
     }
 
     #[test]
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn people_join_once() {
+    fn users_join_once() {
         let scratch = Scratch::new(
             "people",
             &[
@@ -283,22 +286,25 @@ mod tests {
             ],
         );
         let users = ["craig".to_owned()];
-        if ask("id", &["-u"]).trim() != "0" || !std::path::Path::new("/usr/sbin/usermod").exists() {
+        if query("id", &["-u"]).trim() != "0" || !std::path::Path::new("/usr/sbin/usermod").exists() {
             println!("skipped: usermod wants root");
             return;
         }
-        assert_eq!(people(&scratch.0, Flavour::Lxd, &users).unwrap(), Change::Changed);
+        assert_eq!(
+            add_users_to_group(&scratch.0, Flavour::Lxd, &users).unwrap(),
+            Change::Changed
+        );
         let groups = scratch.0.read("/etc/group").unwrap();
         assert_eq!(members(&groups, "lxd"), Some(vec!["craig"]));
         assert_eq!(members(&groups, "sudo"), Some(vec!["craig"]));
         assert_eq!(
-            people(&scratch.0, Flavour::Lxd, &users).unwrap(),
+            add_users_to_group(&scratch.0, Flavour::Lxd, &users).unwrap(),
             Change::Unchanged
         );
     }
 
     #[test]
-    fn who_or_what_is_missing_is_named() {
+    fn a_missing_user_or_group_is_named() {
         let scratch = Scratch::new(
             "nobody",
             &[
@@ -306,11 +312,11 @@ mod tests {
                 ("/etc/group", "root:x:0:\nlxd:x:110:\nlxdx:x:111:craig\n"),
             ],
         );
-        let trouble = |flavour, user: &str| {
-            let found = people(&scratch.0, flavour, &[user.to_owned()]);
+        let error = |flavour, user: &str| {
+            let found = add_users_to_group(&scratch.0, flavour, &[user.to_owned()]);
             found.unwrap_err().message
         };
-        assert!(trouble(Flavour::Lxd, "craig").contains("no user craig"));
-        assert!(trouble(Flavour::Incus, "root").contains("no group incus-admin"));
+        assert!(error(Flavour::Lxd, "craig").contains("no user craig"));
+        assert!(error(Flavour::Incus, "root").contains("no group incus-admin"));
     }
 }

@@ -1,6 +1,6 @@
 //! The agent's command line; everything else is in the library beside it.
 //!
-//! Exit codes: 0 all is as declared, 1 refused and nothing touched, 2 usage, 3 something could not be made true.
+//! Exit codes: 0 all is as declared, 1 refused and nothing was touched, 2 usage, 3 something could not be made true.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,18 @@ use std::process::ExitCode;
 
 use palmfarm_agent::apply;
 use palmfarm_agent::root::Root;
-use palmfarm_agent::run::{self, Ending};
-use palmfarm_agent::status::{self, Form};
-use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::paths::DOCUMENT;
+use palmfarm_agent::run::{self, ExitStatus};
+use palmfarm_agent::status::{self, Format};
 
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND
     bridge                give the bridge the hardware address of the uplink (before systemd-networkd)
-    seed                  let cloud-init begin anew after a first boot that was cut short (before cloud-init)
+    seed                  let cloud-init start again after a first boot that was cut short (before cloud-init)
     network               confirm the declared network, or go back to DHCP
     run [--document FILE] make true what the card declares
-    apply FILE            put another first-boot document in the place of the card's own, and make that true
+    apply FILE            replace the card's first-boot document with another one, and make that true
     status [--json] [--follow]
-                          how far that is; --follow until the run at work has ended
+                          how far the card is; --follow until the current run has ended
     version               the agent's version";
 
 fn main() -> ExitCode {
@@ -33,49 +31,33 @@ fn main() -> ExitCode {
     }
     let root = Root::new(root);
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let ending = match words.as_slice() {
-        ["bridge"] => with_document(&root, None, |document, _| run::bridge(&root, document)),
+    let status = match words.as_slice() {
+        ["bridge"] => run::with_document(&root, None, |document, _| run::bridge(&root, document)),
         ["seed"] => run::seed(&root),
-        ["network"] => with_document(&root, None, |document, _| run::network(&root, document)),
-        ["run"] => with_document(&root, None, |document, digest| run::run(&root, document, digest)),
-        ["run", "--document", file] => with_document(&root, Some(file), |document, digest| {
+        ["network"] => run::with_document(&root, None, |document, _| run::network(&root, document)),
+        ["run"] => run::with_document(&root, None, |document, digest| run::run(&root, document, digest)),
+        ["run", "--document", file] => run::with_document(&root, Some(file), |document, digest| {
             run::run(&root, document, digest)
         }),
         ["apply", file] => apply::apply(&root, Path::new(file)),
-        ["status"] => status::once(&root, Form::Text),
-        ["status", "--json"] => status::once(&root, Form::Json),
-        ["status", "--follow"] => status::follow(&root, Form::Text),
+        ["status"] => status::once(&root, Format::Text),
+        ["status", "--json"] => status::once(&root, Format::Json),
+        ["status", "--follow"] => status::follow(&root, Format::Text),
         ["status", "--json", "--follow"] | ["status", "--follow", "--json"] => {
-            status::follow(&root, Form::Json)
+            status::follow(&root, Format::Json)
         }
         ["version" | "--version"] => {
             println!("palmfarm-agent {}", env!("CARGO_PKG_VERSION"));
-            Ending::Done
+            ExitStatus::Done
         }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match ending {
-        Ending::Done => ExitCode::SUCCESS,
-        Ending::Refused => ExitCode::from(1),
-        Ending::Failed => ExitCode::from(3),
-    }
-}
-
-/// A document that is named lies where the caller says; the card's own lies below the root.
-fn with_document(
-    root: &Root,
-    named: Option<&str>,
-    command: impl FnOnce(&FirstBoot, &str) -> Ending,
-) -> Ending {
-    let file = named.map_or_else(|| root.at(DOCUMENT), PathBuf::from);
-    match run::document(&file) {
-        Ok((document, digest)) => command(&document, &digest),
-        Err(trouble) => {
-            eprintln!("palmfarm-agent: {trouble}");
-            Ending::Refused
-        }
+    match status {
+        ExitStatus::Done => ExitCode::SUCCESS,
+        ExitStatus::Refused => ExitCode::from(1),
+        ExitStatus::Failed => ExitCode::from(3),
     }
 }

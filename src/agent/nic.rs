@@ -9,22 +9,18 @@ const CLASS: &str = "/sys/class/net";
 /// `ARPHRD_ETHER`.
 const ETHERNET: &str = "1";
 
-/// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nic {
-    /// Its name.
-    pub name: String,
-    /// Its hardware address.
-    pub mac: Option<Mac>,
-    /// Whether there is a partner at the other end of the cable. An interface that is down knows of none.
-    pub carrier: bool,
-    /// Whether it is an adapter with a socket for a cable.
-    pub wired: bool,
+pub(crate) struct Nic {
+    pub(crate) name: String,
+    pub(crate) mac: Option<Mac>,
+    /// Whether there is a link partner at the other end of the cable. An interface that is down does not know.
+    pub(crate) carrier: bool,
+    /// Whether it is an Ethernet adapter with a cable.
+    pub(crate) wired: bool,
 }
 
 /// The interface `name`, if there is one.
-#[must_use]
-pub fn look(root: &Root, name: &str) -> Option<Nic> {
+pub(crate) fn look(root: &Root, name: &str) -> Option<Nic> {
     let dir = format!("{CLASS}/{name}");
     let line = |file: &str| root.line(&format!("{dir}/{file}"));
     let has = |file: &str| root.has(&format!("{dir}/{file}"));
@@ -40,22 +36,19 @@ pub fn look(root: &Root, name: &str) -> Option<Nic> {
 }
 
 /// Every interface, by name.
-#[must_use]
-pub fn all(root: &Root) -> Vec<Nic> {
+pub(crate) fn all(root: &Root) -> Vec<Nic> {
     let names = root.names(CLASS);
     names.iter().filter_map(|name| look(root, name)).collect()
 }
 
 /// The bridge that `name` is a port of.
-#[must_use]
-pub fn bridge_of(root: &Root, name: &str) -> Option<String> {
+pub(crate) fn bridge_of(root: &Root, name: &str) -> Option<String> {
     let target = std::fs::read_link(root.at(&format!("{CLASS}/{name}/master"))).ok()?;
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The number that a link-local address is used with.
-#[must_use]
-pub fn index(root: &Root, name: &str) -> Option<u32> {
+/// The interface index, which a link-local address needs as its scope.
+pub(crate) fn index(root: &Root, name: &str) -> Option<u32> {
     root.line(&format!("{CLASS}/{name}/ifindex"))?.parse().ok()
 }
 

@@ -1,68 +1,68 @@
-//! Debian packages: look what is installed, install what is missing, look again.
+//! Debian packages: see what is installed, install what is missing, look again.
 //!
-//! The archive may be out of reach for a while and another program may hold apt's lock, so there are several tries;
-//! what dpkg left half-done in a power cut is finished first. Nothing is ever removed, and nothing is upgraded but
-//! what is named for it.
+//! The archive may be out of reach for a while and another program may hold apt's lock, so there are several tries.
+//! What a power cut left half-configured is finished first. Nothing is ever removed, and only the packages that are named
+//! for it are upgraded.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use palmfarm_protocol::names::package_parts;
 
-use crate::farm::{Change, Done, Trouble};
-use crate::program::{ask, run};
+use crate::program::{query, run};
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
 /// Seconds before each try.
 const TRIES: [u64; 6] = [0, 10, 30, 60, 120, 240];
 
-/// How long one call of apt-get or dpkg may take: on a Pi 2 with a slow card an hour is no exaggeration.
+/// How long one call of apt-get or dpkg may take: on a Pi 2 with a slow card an hour is possible.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
 
-/// How long another program may hold the lock: unattended-upgrades takes a Pi 2 the better part of an hour.
+/// How long another program may hold the lock: unattended-upgrades takes most of an hour on a Pi 2.
 const LOCKED: Duration = Duration::from_secs(3600);
 
-/// Between two looks at the lock.
+/// The pause between two tries of a lock that is held.
 const BETWEEN_LOCKS: Duration = Duration::from_secs(10);
 
 /// Install those of `packages` that are missing.
-pub(crate) fn install(root: &Root, packages: &[String]) -> Done {
+pub(crate) fn install(root: &Root, packages: &[String]) -> StepResult {
     if missing(root, packages).is_empty() {
         return Ok(Change::Unchanged);
     }
     let until = Instant::now() + LOCKED;
-    let mut trouble = Trouble::new("");
+    let mut error = StepError::new("");
     for pause in TRIES {
         sleep(Duration::from_secs(pause));
         match try_install(root, &missing(root, packages), until) {
             Ok(()) if missing(root, packages).is_empty() => return Ok(Change::Changed),
-            // It would say the same the next time.
+            // Another try would end in the same way.
             Ok(()) => {
-                trouble = Trouble::new("apt-get succeeded and did not install them");
+                error = StepError::new("apt-get succeeded, but did not install them");
                 break;
             }
-            Err(failed) => trouble = failed,
+            Err(failed) => error = failed,
         }
-        say!("installing packages: {trouble}");
+        say!("installing packages: {error}");
     }
     let still = missing(root, packages).join(", ");
-    trouble.message = format!(
-        "installing {still}: {}; it is tried again at the next boot and by `palmfarm-agent run`",
-        trouble.message
+    error.message = format!(
+        "installing {still}: {}; the next boot and `palmfarm-agent run` retry it",
+        error.message
     );
-    Err(trouble)
+    Err(error)
 }
 
 /// Upgrade those of `packages` that are installed and have a newer version.
-pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
+pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> StepResult {
     let versions = || {
-        let mut query = vec!["--show", "--showformat=${Package} ${Version}\\n"];
-        query.extend(packages);
-        ask("dpkg-query", &query)
+        let mut words = vec!["--show", "--showformat=${Package} ${Version}\\n"];
+        words.extend(packages);
+        query("dpkg-query", &words)
     };
     let before = versions();
     let until = Instant::now() + LOCKED;
-    let mut trouble = Trouble::new("");
+    let mut error = StepError::new("");
     for pause in TRIES {
         sleep(Duration::from_secs(pause));
         let mut words = vec!["--only-upgrade"];
@@ -70,44 +70,44 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> Done {
         match apt_install(root, &words, until) {
             Ok(()) if versions() == before => return Ok(Change::Unchanged),
             Ok(()) => return Ok(Change::Changed),
-            Err(failed) => trouble = failed,
+            Err(failed) => error = failed,
         }
-        say!("upgrading {}: {trouble}", packages.join(", "));
+        say!("upgrading {}: {error}", packages.join(", "));
     }
-    Err(trouble)
+    Err(error)
 }
 
-fn try_install(root: &Root, packages: &[String], until: Instant) -> Result<(), Trouble> {
+fn try_install(root: &Root, packages: &[String], until: Instant) -> Result<(), StepError> {
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     apt_install(root, &names, until)
 }
 
-/// `apt-get install` with these words, after all that may stand in its way; a lock is waited for `until` then.
-fn apt_install(root: &Root, words: &[&str], until: Instant) -> Result<(), Trouble> {
+/// Run `apt-get install` with these words, after what may have to be done first. Wait for locks `until` then.
+fn apt_install(root: &Root, words: &[&str], until: Instant) -> Result<(), StepError> {
     unlocked(
         root,
         "dpkg",
         &["--configure", "--pending", "--force-confold"],
         until,
     )?;
-    // A source that is out of reach need not be the one that is needed.
-    if let Err(trouble) = unlocked(root, "apt-get", &apt(&["update"]), until) {
-        say!("{trouble}");
+    // A source that is out of reach may not be the one that is needed.
+    if let Err(error) = unlocked(root, "apt-get", &apt(&["update"]), until) {
+        say!("{error}");
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.extend(words);
     unlocked(root, "apt-get", &install, until)
 }
 
-/// Run `program` once nobody else holds its lock: dpkg never waits for it, nor does apt before 1.9.11, and on a first
-/// boot unattended-upgrades may have it for long.
-fn unlocked(root: &Root, program: &str, words: &[&str], until: Instant) -> Result<(), Trouble> {
+/// Run `program` once no other program holds its lock: dpkg never waits for its lock, nor does apt before 1.9.11, and on
+/// a first boot unattended-upgrades may hold it for long.
+fn unlocked(root: &Root, program: &str, words: &[&str], until: Instant) -> Result<(), StepError> {
     let mut said = false;
     loop {
         match run(root, program, words, LIMIT) {
-            Err(trouble) if is_locked(&trouble.output) && Instant::now() < until => {
+            Err(error) if is_locked(&error.output) && Instant::now() < until => {
                 if !said {
-                    say!("waiting for {program}'s lock: {trouble}");
+                    say!("waiting for {program}'s lock: {error}");
                 }
                 said = true;
                 sleep(BETWEEN_LOCKS);
@@ -145,20 +145,20 @@ fn missing(root: &Root, packages: &[String]) -> Vec<String> {
     let reaches = |is: &str, wanted: &str| {
         is == wanted || run(root, "dpkg", &["--compare-versions", is, "ge", wanted], COMPARING).is_ok()
     };
-    // All packages are asked for: only so is it known who provides what.
-    not_in(&ask("dpkg-query", &["--show", FORMAT]), packages, &reaches)
+    // All packages are listed, since any of them may provide a wanted name.
+    not_in(&query("dpkg-query", &["--show", FORMAT]), packages, &reaches)
 }
 
 /// How long dpkg may take to compare two versions on a Pi that is busy.
 const COMPARING: Duration = Duration::from_secs(60);
 
-/// A line of what [`not_in`] reads, for dpkg-query(1).
+/// The line for each package that [`not_in`] reads, in dpkg-query(1)'s words.
 const FORMAT: &str =
     "--showformat=${db:Status-Status}\\t${Package}\\t${Architecture}\\t${Version}\\t${Provides}\\n";
 
-/// Those of `packages` – `NAME[:ARCHITECTURE][=VERSION]` – that are not among the `installed`, of which there is a line
-/// each. A version that `reaches` the wanted one will do: unattended-upgrades brings newer ones, and going back to the old
-/// one at each boot is not what anybody wants.
+/// Those of `packages` – `NAME[:ARCHITECTURE][=VERSION]` – that are not in the lines of `installed`. A version that
+/// `reaches` the wanted one will do: unattended-upgrades installs newer ones, and nobody wants to go back to the old one
+/// at each boot.
 fn not_in(installed: &str, packages: &[String], reaches: &dyn Fn(&str, &str) -> bool) -> Vec<String> {
     let installed: Vec<[&str; 4]> = installed
         .lines()
@@ -171,7 +171,7 @@ fn not_in(installed: &str, packages: &[String], reaches: &dyn Fn(&str, &str) -> 
         let (name, architecture, version) = package_parts(wanted);
         installed.iter().any(|[package, of, is, provides]| {
             let fits = architecture.is_none_or(|wanted| wanted == *of || *of == "all");
-            // Whether another package stands in for a version is apt's business.
+            // Whether another package provides the wanted version is left to apt.
             let named = *package == name && version.is_none_or(|wanted| reaches(is, wanted));
             let provided = version.is_none() && provides.split(", ").any(|one| virtual_name(one) == name);
             fits && (named || provided)
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_told_from_other_trouble() {
+    fn a_lock_is_told_from_other_errors() {
         let check = |line: &str, expect: bool| assert_eq!(is_locked(&[line.to_owned()]), expect, "{line}");
         check(
             "dpkg: error: dpkg frontend lock was locked by another process with pid 7",
@@ -212,7 +212,7 @@ mod tests {
                     installed\tlibc6\tarmhf\t2.35\tlibc6-armhf (= 2.35), libc6.1:any\n";
         let check = |wanted: &[&str], expect: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-            // As good as dpkg's order for what stands here.
+            // The order of the text is that of dpkg for these versions.
             assert_eq!(not_in(text, &wanted, &|is, wanted| is >= wanted), expect);
         };
         check(&["btrfs-progs", "btrfs-progs:armhf"], &[]);

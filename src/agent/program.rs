@@ -1,5 +1,5 @@
-//! Running the system's own programs: `ip`, `systemctl`, `apt-get`. Never through a shell, always in the C locale,
-//! always with an end.
+//! Running the system's own programs, such as `ip`, `systemctl` and `apt-get`: never through a shell, and always in the C
+//! locale.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,20 +7,20 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::farm::Trouble;
 use crate::root::Root;
+use crate::step::StepError;
 
-/// Where programs are, for a caller that has no `PATH`.
+/// Where programs are if the caller has no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What is kept of a program's output, in bytes from its end.
-const KEPT: u64 = 64 << 10;
+/// How many bytes are read from the end of a program's output.
+const TAIL: u64 = 64 << 10;
 
-/// Lines of output that go into the report.
+/// How many lines of output go into the report.
 const SHOWN: usize = 12;
 
-/// What a short query printed; empty where the program is absent or failed.
-pub(crate) fn ask(name: &str, args: &[&str]) -> String {
+/// What a short query prints; empty if there is no such program or it fails.
+pub(crate) fn query(name: &str, args: &[&str]) -> String {
     let done = command(name, args).stderr(Stdio::null()).output();
     done.map_or_else(
         |_| String::new(),
@@ -28,19 +28,19 @@ pub(crate) fn ask(name: &str, args: &[&str]) -> String {
     )
 }
 
-/// Run to the end, at most for `limit`. Output goes to a file below `/run`, so that however much there is, it is never
-/// in memory.
-pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Result<(), Trouble> {
+/// Run a program to its end, or kill it after `limit`. The output goes to a file below `/run`, so that it is never in
+/// memory, however much there is.
+pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Result<(), StepError> {
     let mut command = command(name, args);
     let shown = format!("{name} {}", args.join(" "));
-    let failed = |error: io::Error| Trouble::new(format!("running {shown}: {error}"));
+    let failed = |error: io::Error| StepError::new(format!("running {shown}: {error}"));
     let dir = root.at("/run/palmfarm");
     let path = dir.join(format!("output.{}", std::process::id()));
     fs::create_dir_all(&dir).map_err(failed)?;
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(true);
     let mut output = options.open(&path).map_err(failed)?;
-    // Open by descriptor only: a name that is gone cannot be left behind.
+    // Only the descriptor is needed: a name that is removed now cannot be left behind.
     let _ = fs::remove_file(&path);
     let (out, err) = (
         output.try_clone().map_err(failed)?,
@@ -61,12 +61,13 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
     };
     let why = match status {
         Some(status) if status.success() => return Ok(()),
-        Some(status) => ending(status),
+        Some(status) => describe(status),
         None => format!("was not done after {} s", limit.as_secs()),
     };
-    let mut trouble = Trouble::new(format!("{shown} {why}"));
-    trouble.output = last_lines(&mut output).unwrap_or_default();
-    Err(trouble)
+    let mut error = StepError::new(format!("{shown} {why}"));
+    // Without its output the error is still worth reporting.
+    error.output = last_lines(&mut output).unwrap_or_default();
+    Err(error)
 }
 
 fn command(name: &str, args: &[&str]) -> Command {
@@ -74,7 +75,7 @@ fn command(name: &str, args: &[&str]) -> Command {
     command
         .args(args)
         .env("LC_ALL", "C")
-        // Nobody is there to answer what a package's scripts may ask (debconf(7), needrestart(1)).
+        // Nobody can answer the questions of a package's scripts (debconf(7), needrestart(1)).
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("NEEDRESTART_MODE", "l")
         .stdin(Stdio::null());
@@ -84,7 +85,7 @@ fn command(name: &str, args: &[&str]) -> Command {
     command
 }
 
-fn ending(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("ended with {code}"),
         None => format!("was stopped ({status})"),
@@ -93,7 +94,7 @@ fn ending(status: ExitStatus) -> String {
 
 fn last_lines(output: &mut File) -> io::Result<Vec<String>> {
     let size = output.seek(SeekFrom::End(0))?;
-    output.seek(SeekFrom::Start(size.saturating_sub(KEPT)))?;
+    output.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     output.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -112,22 +113,18 @@ mod tests {
         let scratch = Scratch::new("program", &[]);
         let run = |script: &str, limit| run(&scratch.0, "sh", &["-c", script], Duration::from_millis(limit));
         run("echo fine; exit 0", 60_000).unwrap();
-        let trouble = run("seq 1 30; echo worse >&2; exit 3", 60_000).unwrap_err();
-        assert!(trouble.message.ends_with("ended with 3"), "{}", trouble.message);
-        assert_eq!(trouble.output.len(), SHOWN);
-        assert_eq!(trouble.output.last().map(String::as_str), Some("worse"));
-        let trouble = run("echo begun; sleep 600", 300).unwrap_err();
-        assert!(
-            trouble.message.contains("was not done after"),
-            "{}",
-            trouble.message
-        );
+        let error = run("seq 1 30; echo worse >&2; exit 3", 60_000).unwrap_err();
+        assert!(error.message.ends_with("ended with 3"), "{}", error.message);
+        assert_eq!(error.output.len(), SHOWN);
+        assert_eq!(error.output.last().map(String::as_str), Some("worse"));
+        let error = run("echo begun; sleep 600", 300).unwrap_err();
+        assert!(error.message.contains("was not done after"), "{}", error.message);
         assert_eq!(scratch.0.names("/run/palmfarm"), [""; 0]);
     }
 
     #[test]
-    fn a_query_of_what_is_not_there_is_empty() {
-        assert_eq!(ask("palmfarm-no-such-program", &[]), "");
-        assert_eq!(ask("echo", &["a"]), "a\n");
+    fn a_query_of_a_missing_program_is_empty() {
+        assert_eq!(query("palmfarm-no-such-program", &[]), "");
+        assert_eq!(query("echo", &["a"]), "a\n");
     }
 }

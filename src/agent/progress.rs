@@ -1,27 +1,31 @@
-//! What steps have in common: they are announced, timed against nothing, recorded once they are over, and told.
+//! A run as it goes on: it prints each step, keeps the report up to date, and records the end in the journal.
 
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::report::{Container, Report, State, Step, StepState};
 
-use crate::farm::{Change, Done, Watch};
-use crate::journal::{Entry, Journal};
-use crate::report;
 use crate::root::Root;
+use crate::step::StepListener;
+use crate::{journal, report};
 
-/// A run while it lasts.
+/// A run that is at work.
 pub(crate) struct Progress<'a> {
     root: &'a Root,
     document: &'a FirstBoot,
-    journal: Journal,
+    /// Digest of the document.
+    digest: &'a str,
+    /// Whether the last run made everything true that the same document declares.
+    was_done: bool,
     report: Report,
 }
 
 impl<'a> Progress<'a> {
-    /// A run of which nothing has happened yet. Where the last one made everything true, its report stands until there
-    /// is something else to say.
-    pub(crate) fn new(root: &'a Root, document: &'a FirstBoot, journal: Journal, digest: &str) -> Self {
-        let report = report::begin(root, document, journal.runs());
-        if journal.done(digest) {
+    /// The run with this number, before its first step. If the last run made everything true, its report stays on the
+    /// card until there is something else to say.
+    pub(crate) fn new(root: &'a Root, document: &'a FirstBoot, digest: &'a str, number: u32) -> Self {
+        let report = report::begin(root, document, number);
+        // A journal that cannot be read has been reported already; then nothing is known of an earlier run.
+        let was_done = journal::Journal::open(root).is_ok_and(|journal| journal.done(digest));
+        if was_done {
             report::show(root, &report);
         } else {
             report::publish(root, document, &report);
@@ -29,37 +33,10 @@ impl<'a> Progress<'a> {
         Self {
             root,
             document,
-            journal,
+            digest,
+            was_done,
             report,
         }
-    }
-
-    /// Take a step; whether it is true now.
-    pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Done) -> bool {
-        self.begin(name);
-        let (state, message, output) = match step() {
-            Ok(Change::Unchanged) => (StepState::Unchanged, String::new(), Vec::new()),
-            Ok(Change::Changed) => (StepState::Changed, String::new(), Vec::new()),
-            Err(trouble) => (StepState::Failed, trouble.message, trouble.output),
-        };
-        let name = name.to_owned();
-        self.end(Step {
-            name,
-            state,
-            message,
-            output,
-        });
-        state != StepState::Failed
-    }
-
-    /// Leave a step out, because of what it stands on.
-    pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.end(Step {
-            name: name.to_owned(),
-            state: StepState::Skipped,
-            message: why.to_owned(),
-            output: Vec::new(),
-        });
     }
 
     /// Whether a step of this run has changed anything on the farm.
@@ -69,7 +46,7 @@ impl<'a> Progress<'a> {
         steps.any(|step| of_the_farm(step) && step.state != StepState::Unchanged)
     }
 
-    /// What became of the containers.
+    /// Put the containers into the report.
     pub(crate) fn containers(&mut self, containers: Vec<Container>) {
         for container in containers.iter().filter(|one| !one.message.is_empty()) {
             say!("container {}: {}", container.name, container.message);
@@ -77,67 +54,55 @@ impl<'a> Progress<'a> {
         self.report.containers = containers;
     }
 
-    /// Everything was tried.
-    pub(crate) fn finish(mut self, digest: &str) -> State {
-        if self
-            .report
-            .steps
-            .iter()
-            .any(|step| step.state == StepState::Changed)
-        {
+    /// Close the report and the journal after the last step.
+    pub(crate) fn finish(mut self) -> State {
+        let changed = |step: &Step| step.state == StepState::Changed;
+        if self.report.steps.iter().any(changed) {
             report::settle(self.root, self.document);
         }
         self.report.network = report::network_now(self.root, self.document);
         self.report.state = report::state(&self.report.steps);
         let state = self.report.state;
         report::publish(self.root, self.document, &self.report);
-        // After the report: a journal that says done stands for a report that does.
-        if !(state == State::Done && self.journal.done(digest)) {
-            let document = digest.to_owned();
-            self.record(Entry::Finished { state, document });
+        // After the report: if the journal says done, the report on the card must say so, too.
+        if state == State::Done && self.was_done {
+            return state;
+        }
+        if let Err(error) = journal::finish_run(self.root, state, self.digest) {
+            say!("writing to {}: {error}", journal::PATH);
         }
         state
     }
-
-    fn record(&mut self, entry: Entry) {
-        if let Err(error) = self.journal.add(self.root, entry) {
-            say!("adding to {}: {error}", crate::journal::PATH);
-        }
-    }
 }
 
-impl Watch for Progress<'_> {
+impl StepListener for Progress<'_> {
     fn begin(&mut self, name: &str) {
         say!("{name} …");
     }
 
     fn end(&mut self, step: Step) {
-        let Step {
-            name, state, message, ..
-        } = &step;
         say!(
-            "{name}: {}{}{message}",
-            match state {
+            "{}: {}{}{}",
+            step.name,
+            match step.state {
                 StepState::Unchanged => "as declared",
                 StepState::Changed => "done",
                 StepState::Failed => "failed",
-                StepState::Skipped => "not tried",
+                StepState::Skipped => "skipped",
             },
-            if message.is_empty() { "" } else { ": " },
+            if step.message.is_empty() { "" } else { ": " },
+            step.message,
         );
         for line in &step.output {
             say!("    | {line}");
         }
-        let (name, state) = (name.clone(), *state);
+        let failed = step.state == StepState::Failed;
         self.report.steps.push(step);
         self.report.network = report::network_now(self.root, self.document);
-        if state == StepState::Failed {
+        if failed {
             report::publish(self.root, self.document, &self.report);
         } else {
             report::show(self.root, &self.report);
-        }
-        if state != StepState::Unchanged {
-            self.record(Entry::Step { name, state });
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The report: for a person with a card reader in the root of the FAT partition, and on ext4 in any case.
+//! The report: always on ext4, and in the root of the FAT partition for a person with a card reader.
 //!
-//! The FAT's copy is written only when something in it changed that a person would care about: FAT has no journal, and
-//! a power cut while it is written can cost more than a report.
+//! The copy on FAT is written only if something changed that a person would care about: FAT has no journal, and a power
+//! cut during a write can cost more than a report.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -16,11 +16,11 @@ use crate::ip::Address;
 use crate::root::Root;
 use crate::{confirm, ip, network, nic};
 
-/// Where it lies on ext4, without `.json` for programs and `.txt` for people.
-pub const PATH: &str = "/var/lib/palmfarm/report";
+/// The report on ext4, without `.json` (for programs) or `.txt` (for people).
+pub(crate) const PATH: &str = "/var/lib/palmfarm/report";
 
-/// The one of the run that is at work, or was in this boot.
-pub const LIVE: &str = "/run/palmfarm/report";
+/// The report of the last run in this boot, which may still be at work.
+pub(crate) const LIVE: &str = "/run/palmfarm/report";
 
 /// How long the host's own address may take once everything else is done. A router answers a solicitation within half a
 /// second, and the kernel sends three, four seconds apart (RFC 4861, 6.3.7 and 10).
@@ -29,9 +29,8 @@ const SETTLING: Duration = Duration::from_secs(16);
 /// Its name in the root of the FAT partition.
 const NAME: &str = "palmfarm-report";
 
-/// A report in which nothing has happened yet.
-#[must_use]
-pub fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
+/// The report of a run that has just begun.
+pub(crate) fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
     Report {
         version: VERSION,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,8 +45,7 @@ pub fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
 }
 
 /// The host's network at this moment.
-#[must_use]
-pub fn network_now(root: &Root, document: &FirstBoot) -> Network {
+pub(crate) fn network_now(root: &Root, document: &FirstBoot) -> Network {
     let outcome = network::outcome(root, &document.network);
     let interface = match outcome {
         Outcome::RolledBack => document.network.uplink.clone(),
@@ -67,8 +65,8 @@ pub fn network_now(root: &Root, document: &FirstBoot) -> Network {
     }
 }
 
-/// Wait until the host has the address that follows from its MAC, where the LAN has IPv6 and the farm lets it speak: it
-/// comes a few seconds after a bridge has changed hands, and it is the one that people were told.
+/// If the LAN has IPv6 and the farm uses it, wait until the host has the address that follows from its MAC. That is the
+/// address that `plan` predicts, and it comes a few seconds after ifupdown has taken the bridge over.
 pub(crate) fn settle(root: &Root, document: &FirstBoot) {
     let network = &document.network;
     let declared = network.ipv6 == Ipv6::Auto && network::outcome(root, network) != Outcome::RolledBack;
@@ -85,7 +83,7 @@ pub(crate) fn settle(root: &Root, document: &FirstBoot) {
     }
 }
 
-/// Whether the address that follows from `mac` is to be expected, and is not there yet or not usable yet.
+/// Whether the address that follows from `mac` can be expected, but is not usable yet.
 fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
     let global = || {
         addresses
@@ -100,9 +98,8 @@ fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
     lan_has_ipv6 && !global().any(formed)
 }
 
-/// How a card with these steps stands.
-#[must_use]
-pub fn state(steps: &[Step]) -> State {
+/// The state of a card whose run took these steps.
+pub(crate) fn state(steps: &[Step]) -> State {
     let bad = |step: &Step| matches!(step.state, StepState::Failed | StepState::Skipped);
     if steps.iter().any(bad) {
         State::Failed
@@ -111,41 +108,41 @@ pub fn state(steps: &[Step]) -> State {
     }
 }
 
-/// For `palmfarm-agent status`, as long as this boot lasts.
+/// Write the report for `palmfarm-agent status`, for this boot only.
 pub(crate) fn show(root: &Root, report: &Report) {
-    Written::new(report).put(root, LIVE);
+    Stored::new(report).put(root, LIVE);
 }
 
-/// For everybody, durably. A FAT partition that is absent or read-only is said and no more.
+/// Write the report durably, also to the FAT partition. It is not an error if that is missing or read-only.
 pub(crate) fn publish(root: &Root, document: &FirstBoot, report: &Report) {
-    let written = Written::new(report);
-    written.put(root, LIVE);
-    written.put(root, PATH);
+    let stored = Stored::new(report);
+    stored.put(root, LIVE);
+    stored.put(root, PATH);
     let mount = document.boot_mount.trim_end_matches('/');
     if !root
         .line("/proc/self/mountinfo")
         .is_some_and(|mounts| is_mounted(&mounts, mount))
     {
-        say!("{mount} is not mounted, so the report is at {PATH}.txt only");
+        say!("{mount} is not mounted, so the report is only at {PATH}.txt");
         return;
     }
     let stem = format!("{mount}/{NAME}");
     let old = root.read(&format!("{stem}.json")).unwrap_or_default();
-    if !root.has(&format!("{stem}.txt")) || essence(&old) != essence(&written.json) {
-        written.put(root, &stem);
+    if !root.has(&format!("{stem}.txt")) || essence(&old) != essence(&stored.json) {
+        stored.put(root, &stem);
     }
 }
 
 /// A report as it is stored.
-struct Written {
+struct Stored {
     json: String,
     text: String,
 }
 
-impl Written {
+impl Stored {
     fn new(report: &Report) -> Self {
         Self {
-            // Its parts can all be written as JSON, so there is always a text.
+            // All parts of a report can be written as JSON, so there is always a text.
             json: serde_json::to_string_pretty(report).unwrap_or_default() + "\n",
             text: prose(report),
         }
@@ -164,8 +161,8 @@ impl Written {
     }
 }
 
-/// What a person wants to know of a report's JSON: not how often the agent ran, nor whether what is true was made true
-/// now or earlier. It stays text, since reading it into types would make the agent 20 KB larger.
+/// The part of a report's JSON that a person cares about: neither the number of the run, nor whether a step had to change
+/// something. This works on text, since parsing it into types would make the agent 20 KB larger.
 fn essence(json: &str) -> String {
     let lines = json.lines().filter(|line| !line.starts_with("  \"run\":"));
     let lines: Vec<&str> = lines.collect();
@@ -181,9 +178,8 @@ fn is_mounted(mountinfo: &str, target: &str) -> bool {
         .any(|line| line.split(' ').nth(4) == Some(&escaped))
 }
 
-/// The report in words.
-#[must_use]
-pub fn prose(report: &Report) -> String {
+/// The report in words, for people.
+pub(crate) fn prose(report: &Report) -> String {
     let network = &report.network;
     let outcome = match network.outcome {
         Outcome::Pending => "has not reached a router yet",
@@ -197,7 +193,7 @@ pub fn prose(report: &Report) -> String {
         report.hostname,
         match report.state {
             State::Done => "done",
-            State::Running => "at work",
+            State::Running => "running",
             State::Failed => "NOT done, see below; the next boot tries again",
         },
         report.card,
@@ -212,7 +208,7 @@ pub fn prose(report: &Report) -> String {
         let state = match step.state {
             StepState::Unchanged | StepState::Changed => "ok",
             StepState::Failed => "FAILED",
-            StepState::Skipped => "not tried",
+            StepState::Skipped => "skipped",
         };
         text.push_str(&format!("    {state:<9} {}", step.name));
         if !step.message.is_empty() {
@@ -290,7 +286,7 @@ mod tests {
     );
 
     #[test]
-    fn the_address_of_the_mac_is_waited_for_where_there_is_ipv6() {
+    fn the_address_of_the_mac_is_waited_for_if_there_is_ipv6() {
         let mac: Mac = "b8:27:eb:12:34:56".parse().unwrap();
         let check = |addresses: &[(&str, bool)], gateways: &[&str], expect: bool| {
             let addresses: Vec<Address> = addresses

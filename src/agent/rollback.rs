@@ -1,6 +1,6 @@
-//! The way back for a network that cuts the Pi off: plain DHCP on the wired interface until the next boot.
+//! The way back from a network that cuts the Pi off: plain DHCP on the wired interface until the next boot.
 //!
-//! Everything written lies below `/run`, so the next boot tries the declared network again by itself.
+//! It writes only below `/run`, so the next boot tries the declared network again.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use palmfarm_protocol::firstboot::Network;
 
 use crate::bridge::RUNTIME;
-use crate::farm::Trouble;
 use crate::nic::Nic;
-use crate::program::{ask, run};
+use crate::program::{query, run};
 use crate::root::Root;
+use crate::step::StepError;
 
 /// Sorts before `05-palmfarm-…`, and of several files that match an interface systemd-networkd takes the first.
 const PLAIN: &str = "00-palmfarm-rollback.network";
@@ -21,9 +21,8 @@ const OFF: &str = "00-palmfarm-rollback-off.network";
 /// How long systemctl may take.
 const SYSTEMCTL: Duration = Duration::from_secs(90);
 
-/// The interfaces to go back to: the uplink, if a cable is in it; else whatever has one. Empty: no cable anywhere, and
-/// then nothing would be better than what is.
-#[must_use]
+/// The interfaces to go back to: the uplink if it has a cable, else every other one that has. Empty if there is no cable
+/// anywhere; then nothing would work better than the declared network.
 pub(crate) fn targets(uplink: &str, nics: &[Nic]) -> Vec<String> {
     let connected = |nic: &&Nic| nic.carrier && (nic.wired || nic.name == uplink);
     let connected: Vec<&Nic> = nics.iter().filter(connected).collect();
@@ -34,52 +33,52 @@ pub(crate) fn targets(uplink: &str, nics: &[Nic]) -> Vec<String> {
     }
 }
 
-/// An interface that is down does not know whether a cable is in it: where the uplink has none, ask the others.
+/// Bring the other wired interfaces up: an interface that is down does not know whether it has a cable.
 pub(crate) fn wake_others(uplink: &str, nics: &[Nic]) {
     for nic in nics
         .iter()
         .filter(|nic| nic.wired && nic.name != uplink && !nic.carrier)
     {
-        ask("ip", &["link", "set", "dev", &nic.name, "up"]);
+        query("ip", &["link", "set", "dev", &nic.name, "up"]);
     }
 }
 
-/// Put `targets` on DHCP and the declared network out of the way.
-pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<(), Trouble> {
+/// Put `targets` on DHCP and take the declared network down.
+pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<(), StepError> {
     for (name, text) in files(network, targets) {
         let path = format!("{RUNTIME}/{name}");
         root.write(&path, text.as_bytes())
-            .map_err(|error| Trouble::new(format!("writing {path}: {error}")))?;
+            .map_err(|error| StepError::new(format!("writing {path}: {error}")))?;
     }
-    // systemd-networkd leaves alone what it no longer configures, so the kernel is told directly.
+    // systemd-networkd does not clean up what it no longer configures.
     for target in targets {
-        ask("ip", &["link", "set", "dev", target, "nomaster"]);
-        ask("ip", &["addr", "flush", "dev", target, "scope", "global"]);
+        query("ip", &["link", "set", "dev", target, "nomaster"]);
+        query("ip", &["addr", "flush", "dev", target, "scope", "global"]);
     }
     for gone in discarded(network, targets) {
-        ask("ip", &["addr", "flush", "dev", &gone, "scope", "global"]);
-        ask("ip", &["link", "set", "dev", &gone, "down"]);
+        query("ip", &["addr", "flush", "dev", &gone, "scope", "global"]);
+        query("ip", &["link", "set", "dev", &gone, "down"]);
     }
     restart_networkd(root)
 }
 
-/// Undo what [`act`] did: the declared network once more.
-pub(crate) fn undo(root: &Root, network: &Network, targets: &[String]) -> Result<(), Trouble> {
+/// Undo what [`act`] did: bring the declared network back.
+pub(crate) fn undo(root: &Root, network: &Network, targets: &[String]) -> Result<(), StepError> {
     for name in [PLAIN, OFF] {
         let path = format!("{RUNTIME}/{name}");
         root.remove(&path)
-            .map_err(|error| Trouble::new(format!("removing {path}: {error}")))?;
+            .map_err(|error| StepError::new(format!("removing {path}: {error}")))?;
     }
     for target in targets {
-        ask("ip", &["addr", "flush", "dev", target, "scope", "global"]);
+        query("ip", &["addr", "flush", "dev", target, "scope", "global"]);
     }
     for back in discarded(network, targets) {
-        ask("ip", &["link", "set", "dev", &back, "up"]);
+        query("ip", &["link", "set", "dev", &back, "up"]);
     }
     restart_networkd(root)
 }
 
-fn restart_networkd(root: &Root) -> Result<(), Trouble> {
+fn restart_networkd(root: &Root) -> Result<(), StepError> {
     run(
         root,
         "systemctl",
@@ -88,7 +87,7 @@ fn restart_networkd(root: &Root) -> Result<(), Trouble> {
     )
 }
 
-/// Wait until one of `targets` has an address: which, and the address.
+/// Wait until one of `targets` has an address. Returns that interface and its address.
 pub(crate) fn answer(targets: &[String], patience: Duration) -> Option<(String, IpAddr)> {
     let mut left = patience;
     loop {
@@ -107,7 +106,7 @@ pub(crate) fn answer(targets: &[String], patience: Duration) -> Option<(String, 
     }
 }
 
-/// Interfaces of the declared network that carry nothing any more.
+/// Interfaces of the declared network that are out of use on DHCP.
 fn discarded(network: &Network, targets: &[String]) -> Vec<String> {
     let mut names = vec![network.addressed()];
     if network.port() != network.uplink {
@@ -119,7 +118,8 @@ fn discarded(network: &Network, targets: &[String]) -> Vec<String> {
 }
 
 fn files(network: &Network, targets: &[String]) -> Vec<(&'static str, String)> {
-    let head = "# palmfarm: the declared network never reached its router; until the next boot this stands instead.\n";
+    let head =
+        "# palmfarm: the declared network never reached its router; this replaces it until the next boot.\n";
     let plain = format!(
         "{head}[Match]\nName={}\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=yes\n\n\
          [DHCP]\nClientIdentifier=mac\n",

@@ -1,5 +1,5 @@
-//! Where the card's files lie: `/` on a Pi, a scratch directory in tests; and how a file is written so that a power
-//! cut leaves the old one or the new one.
+//! The card's file tree – `/` on a Pi, a scratch directory in tests – and how a file is written so that a power cut
+//! leaves the old one or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,43 +13,34 @@ use palmfarm_protocol::firstboot::LARGEST;
 pub struct Root(PathBuf);
 
 impl Root {
-    /// The tree whose top is `dir`.
-    #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self(dir.into())
     }
 
-    /// Its top.
-    #[must_use]
     pub fn dir(&self) -> &Path {
         &self.0
     }
 
-    /// Where the absolute `path` of the card lies.
-    #[must_use]
+    /// The path on this machine of the absolute `path` on the card.
     pub fn at(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
     }
 
-    /// Whether there is something at `path`.
-    #[must_use]
     pub fn has(&self, path: &str) -> bool {
         self.at(path).exists()
     }
 
-    /// All of a text file.
+    /// Read a whole text file, up to the size that a document may have.
     pub fn read(&self, path: &str) -> io::Result<String> {
         read_text(&self.at(path))
     }
 
-    /// The one line that files of /sys and /proc have; `None` where it cannot be read.
-    #[must_use]
+    /// The single line that files of /sys and /proc have; `None` if it cannot be read.
     pub fn line(&self, path: &str) -> Option<String> {
         Some(self.read(path).ok()?.trim().to_owned())
     }
 
-    /// Names in a directory, sorted; none where there is no such directory.
-    #[must_use]
+    /// The sorted names in a directory; empty if there is no such directory.
     pub fn names(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.at(path));
         let mut names: Vec<String> = entries
@@ -61,18 +52,19 @@ impl Root {
         names
     }
 
-    /// Write `bytes` to `path` in one step, and return once they are on the medium. The directories are made. What a
-    /// power cut leaves of an attempt is overwritten by the next.
+    /// Replace the file at `path` in one step, and return once it is on the medium. Missing directories are made. What
+    /// a power cut leaves of an attempt is overwritten by the next one, so two processes must not write the same file
+    /// at the same time.
     pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.replace(path, bytes, 0o644, |_| Ok(()))
     }
 
-    /// The same for what only root may read.
+    /// The same for a file that only root may read.
     pub fn write_private(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.replace(path, bytes, 0o600, |_| Ok(()))
     }
 
-    /// The same; `dress` gives the file its owner and mode before it has content or its name.
+    /// The same; `dress` sets the owner and mode of the file before it has its content or its name.
     pub(crate) fn write_dressed(
         &self,
         path: &str,
@@ -91,10 +83,10 @@ impl Root {
     ) -> io::Result<()> {
         let path = self.at(path);
         let dir = path.parent().unwrap_or(&self.0);
-        fs::create_dir_all(dir)?;
+        make_dirs(dir)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let half = dir.join(format!(".{name}.new"));
-        // What a power cut left has a mode of its own, and whoever has it open keeps it.
+        // What a power cut left may have another mode, and a process that has it open could read the new content.
         let _ = fs::remove_file(&half);
         let mut options = OpenOptions::new();
         let written = options
@@ -108,7 +100,7 @@ impl Root {
                 file.sync_all()
             })
             .and_then(|()| fs::rename(&half, &path))
-            // The name is only on the medium once its directory is.
+            // The name is on the medium only once its directory is.
             .and_then(|()| File::open(dir)?.sync_all());
         if written.is_err() {
             let _ = fs::remove_file(&half);
@@ -116,7 +108,7 @@ impl Root {
         written
     }
 
-    /// Remove a file, if there is one.
+    /// Remove a file if it exists.
     pub fn remove(&self, path: &str) -> io::Result<()> {
         match fs::remove_file(self.at(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -124,17 +116,32 @@ impl Root {
         }
     }
 
-    /// Say something where a person at the screen sees it.
+    /// Print a line on the screen that is connected to the Pi, and on standard error.
     pub fn console(&self, text: &str) {
         say!("{text}");
-        // A Pi without a screen or a serial console has none, and the journal has the line anyway.
+        // A Pi may have neither screen nor serial console; the line is in the unit's journal anyway.
         let console = OpenOptions::new().write(true).open(self.at("/dev/console"));
         let _ =
             console.and_then(|mut console| console.write_all(format!("\r\npalmfarm: {text}\r\n").as_bytes()));
     }
 }
 
-/// All of a text file that is no larger than a document may be; no text that the agent reads is larger.
+/// Make `dir` and the directories above it, each of them durably: its name is on the medium only once the directory
+/// above it is.
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let Some(above) = dir.parent() else { return Ok(()) };
+    make_dirs(above)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    File::open(above)?.sync_all()
+}
+
+/// Read a whole text file. None that the agent reads is larger than a document may be.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
@@ -149,7 +156,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 pub(crate) mod scratch {
     use super::*;
 
-    /// A tree of plain files that goes away by itself.
+    /// A tree of plain files that is removed when it is dropped.
     pub(crate) struct Scratch(pub(crate) Root);
 
     impl Scratch {

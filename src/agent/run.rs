@@ -1,6 +1,6 @@
-//! The agent's commands: what each does, in which order, and what it says at the end.
+//! The agent's commands: what each does, in which order, and how it ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,157 +10,167 @@ use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::report::{Outcome, State};
 
 use crate::daemon::{find_socket, Daemon};
-use crate::farm::{self, Change, Trouble};
-use crate::journal::{crc32, Entry, Journal};
+use crate::farm::{self, AddressWait};
+use crate::journal::{self, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
-use crate::{bridge, clock, confirm, ifupdown, lock, lxd, network, packages, report, seed};
+use crate::step::{Change, StepError, StepListener};
+use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, report, seed};
 
-/// How long the container daemon may take to appear: a snap is still being seeded when the boot is over.
+/// How long the container daemon may take to appear: a snap is still being seeded at the end of the boot.
 const DAEMON: Duration = Duration::from_secs(600);
 
-/// How long the addresses of containers that were just made or started may take before the report is closed.
+/// How long the report waits for the addresses of containers that were just made or started.
 const ADDRESSES: Duration = Duration::from_secs(60);
 
-/// How long they may take while the host itself has just begun: the daemon starts all containers at once, and ten of
-/// them on a Pi 2 are in each other's way.
+/// The same while the host has just booted: the daemon starts all containers at once, and ten of them slow each other
+/// down on a Pi 2.
 const BOOTING: Duration = Duration::from_secs(180);
 
-/// Until when a host has just begun, in seconds since the kernel did.
+/// For how many seconds after the kernel's start a host counts as just booted.
 const YOUNG: u64 = 900;
 
-/// How long they may take where nothing was changed.
+/// The same if nothing was changed.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Ending {
+pub enum ExitStatus {
     /// All is as declared.
     Done,
-    /// Nothing was touched.
+    /// The command was refused, and nothing was touched.
     Refused,
     /// Something could not be made true.
     Failed,
 }
 
-/// The document, and a digest of it.
-pub fn document(file: &Path) -> Result<(FirstBoot, String), Trouble> {
+/// Run `command` on the document in the file `named`, or on the card's own.
+pub fn with_document(
+    root: &Root,
+    named: Option<&str>,
+    command: impl FnOnce(&FirstBoot, &str) -> ExitStatus,
+) -> ExitStatus {
+    let file = named.map_or_else(|| root.at(DOCUMENT), PathBuf::from);
+    match document(&file) {
+        Ok((document, digest)) => command(&document, &digest),
+        Err(error) => {
+            say!("palmfarm-agent: {error}");
+            ExitStatus::Refused
+        }
+    }
+}
+
+/// The document in `file`, and a digest of it.
+pub(crate) fn document(file: &Path) -> Result<(FirstBoot, String), StepError> {
     let shown = file.display();
-    let text = read_text(file).map_err(|error| Trouble::new(format!("reading {shown}: {error}")))?;
+    let text = read_text(file).map_err(|error| StepError::new(format!("reading {shown}: {error}")))?;
     let document: FirstBoot = serde_json::from_str(&text).map_err(|error| {
         let version = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
             .and_then(|value| value.get("version")?.as_u64());
-        Trouble::new(match version {
+        StepError::new(match version {
             Some(version) if version != u64::from(VERSION) => unknown_version(file, version),
             _ => format!("reading {shown}: {error}"),
         })
     })?;
     if document.version != VERSION {
-        return Err(Trouble::new(unknown_version(file, u64::from(document.version))));
+        return Err(StepError::new(unknown_version(file, u64::from(document.version))));
     }
-    Ok((document, format!("{:08x}-{}", crc32(text.as_bytes()), text.len())))
+    Ok((document, digest::of(&text)))
 }
 
 /// `palmfarm-agent bridge`: before systemd-networkd.
-pub fn bridge(root: &Root, document: &FirstBoot) -> Ending {
-    ending(bridge::fill(root, &document.network).map(|_| true))
+pub fn bridge(root: &Root, document: &FirstBoot) -> ExitStatus {
+    exit_status(bridge::fill(root, &document.network).map(|_| true))
 }
 
 /// `palmfarm-agent seed`: before cloud-init.
-pub fn seed(root: &Root) -> Ending {
-    ending(seed::prepare(root).map(|_| true))
+pub fn seed(root: &Root) -> ExitStatus {
+    exit_status(seed::prepare(root).map(|_| true))
 }
 
 /// `palmfarm-agent network`: beside the boot.
-pub fn network(root: &Root, document: &FirstBoot) -> Ending {
+pub fn network(root: &Root, document: &FirstBoot) -> ExitStatus {
     let outcome = network::watch(root, document);
     if let Ok(Outcome::RolledBack) = outcome {
-        // A run that is at work sees it in the journal and reports it; before the first one nobody else does.
+        // A run that is at work finds it in the journal and reports it; before the first run nobody else does.
         if let Ok(Some(_lock)) = lock::take(root) {
+            // The number is only shown to people, and the report matters more.
             let runs = Journal::open(root).unwrap_or_default().runs();
             let mut report = report::begin(root, document, runs);
             report.state = State::Failed;
             report::publish(root, document, &report);
         }
     }
-    ending(outcome.map(|outcome| outcome != Outcome::RolledBack))
+    exit_status(outcome.map(|outcome| outcome != Outcome::RolledBack))
 }
 
 /// `palmfarm-agent run`: make true what the document declares.
-pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> Ending {
+pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> ExitStatus {
     run_after(root, document, digest, || Ok(()))
 }
 
-/// The same, once `first` is done, which nothing else disturbs.
+/// The same after `first`, with the lock held all the time.
 pub(crate) fn run_after(
     root: &Root,
     document: &FirstBoot,
     digest: &str,
-    first: impl FnOnce() -> Result<(), Trouble>,
-) -> Ending {
+    first: impl FnOnce() -> Result<(), StepError>,
+) -> ExitStatus {
     let lock = match lock::take(root) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             say!("another run is at work; `palmfarm-agent status` shows how far it is");
-            return Ending::Refused;
+            return ExitStatus::Refused;
         }
         Err(error) => {
             say!("taking the lock below /run/palmfarm: {error}");
-            return Ending::Failed;
+            return ExitStatus::Failed;
         }
     };
-    if let Err(trouble) = first() {
-        return ending(Err(trouble));
+    if let Err(error) = first() {
+        return exit_status(Err(error));
     }
-    let journal = Journal::open(root).and_then(|mut journal| {
-        if journal.confirmed(&confirm::digest(&document.network)) {
-            journal.shorten(root)?;
-        }
-        let number = journal.runs().saturating_add(1);
-        journal.add(root, Entry::Run { number })?;
-        Ok(journal)
-    });
-    let journal = journal.unwrap_or_else(|error| {
+    let number = journal::begin_run(root).unwrap_or_else(|error| {
         // A card that is full or broken must still come up and say so.
-        say!("keeping the journal {}: {error}", crate::journal::PATH);
-        Journal::default()
+        say!("writing to {}: {error}", journal::PATH);
+        0
     });
-    let mut progress = Progress::new(root, document, journal, digest);
+    let mut progress = Progress::new(root, document, digest, number);
     steps(root, document, &mut progress);
-    let state = progress.finish(digest);
+    let state = progress.finish();
     drop(lock);
-    ending(Ok(state == State::Done))
+    exit_status(Ok(state == State::Done))
 }
 
-/// Each step needs what stands above it, as far as it says so.
+/// The steps in their order. A step that needs an earlier one is skipped if that one failed.
 fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
     if seed::concerns(root) {
-        progress.take("cloud-init", || seed::step(root));
+        progress.take("cloud-init", &mut || seed::step(root));
     }
-    let online = progress.take("network", || network::step(root, &document.network));
+    let online = progress.take("network", &mut || network::step(root, &document.network));
     if network::outcome(root, &document.network) == Outcome::RolledBack {
         progress.skip(
             "farm",
-            "there is no bridge to put it on until the network is mended",
+            "it needs the bridge, and the declared network was rolled back",
         );
         return;
     }
     let ifupdown = document.network.renderer == Renderer::Ifupdown;
     if document.lxd.is_some() || !document.packages.is_empty() {
-        progress.take("clock", || clock::step(root, DOCUMENT));
+        progress.take("clock", &mut || clock::step(root, DOCUMENT));
     }
     let mut installed = true;
     if !document.packages.is_empty() {
-        installed = progress.take("packages", || packages::install(root, &document.packages));
+        installed = progress.take("packages", &mut || packages::install(root, &document.packages));
     }
     if ifupdown && online && installed {
-        progress.take("ifupdown", || ifupdown::switch(root, &document.network));
+        progress.take("ifupdown", &mut || ifupdown::switch(root, &document.network));
     } else if ifupdown {
         progress.skip(
             "ifupdown",
-            "its packages are not installed, or the network is not up yet",
+            "its packages are not installed, or the network is not up",
         );
     }
     if let Some(lxd) = &document.lxd {
@@ -170,14 +180,14 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
 
 /// The container daemon and everything on it.
 fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progress<'_>) {
-    // Where this fails there may still be a daemon, of an older version.
-    progress.take("lxd", || lxd::step(root, declared));
+    // If this fails, there may still be a daemon of an older version.
+    progress.take("lxd", &mut || lxd::step(root, declared));
     let mut found = None;
-    progress.take("daemon", || {
+    progress.take("daemon", &mut || {
         let end = Instant::now() + DAEMON;
         loop {
-            let trouble = match find_socket(root.dir(), declared.flavour) {
-                Some(socket) => match Daemon::connect(&socket.socket) {
+            let error = match find_socket(root.dir(), declared.flavour) {
+                Some(socket) => match Daemon::connect(&socket) {
                     Ok(daemon) => {
                         found = Some(daemon);
                         return Ok(Change::Unchanged);
@@ -185,57 +195,59 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
                     Err(error) if !error.is_passing() => return Err(error.into()),
                     Err(error) => error.into(),
                 },
-                None => Trouble::new("no container daemon is installed: none of its sockets is there"),
+                None => StepError::new("no container daemon is installed: it has no socket"),
             };
             if Instant::now() > end {
-                return Err(trouble);
+                return Err(error);
             }
             sleep(Duration::from_secs(2));
         }
     });
     let Some(daemon) = found else {
-        progress.skip("farm", "the container daemon is not there");
+        progress.skip("farm", "there is no container daemon");
         progress.containers(farm::unknown(document));
         return;
     };
     if !document.daemon_users.is_empty() {
         let users = &document.daemon_users;
-        progress.take("people", || lxd::people(root, declared.flavour, users));
+        progress.take("people", &mut || {
+            lxd::add_users_to_group(root, declared.flavour, users)
+        });
     }
     farm::converge(&daemon, document, declared, root.dir(), progress);
-    let patience = if progress.has_changed_the_farm() {
-        farm::Patience::Fresh(ADDRESSES)
+    let wait = if progress.has_changed_the_farm() {
+        AddressWait::Fresh(ADDRESSES)
     } else if uptime(root).is_some_and(|seconds| seconds < YOUNG) {
-        farm::Patience::Booting(BOOTING)
+        AddressWait::Booting(BOOTING)
     } else {
-        farm::Patience::Old(LOOK)
+        AddressWait::Old(LOOK)
     };
-    progress.containers(farm::survey(&daemon, document, declared, patience));
+    progress.containers(farm::survey(&daemon, document, declared, wait));
 }
 
-/// Seconds since the kernel began: the first number in `/proc/uptime` (proc(5)), without its fraction.
+/// Seconds since the kernel started: the first number in `/proc/uptime` (proc(5)), without its fraction.
 fn uptime(root: &Root) -> Option<u64> {
     root.line("/proc/uptime")?.split('.').next()?.parse().ok()
 }
 
-fn ending(done: Result<bool, Trouble>) -> Ending {
+fn exit_status(done: Result<bool, StepError>) -> ExitStatus {
     match done {
-        Ok(true) => Ending::Done,
-        Ok(false) => Ending::Failed,
-        Err(trouble) => {
-            say!("palmfarm-agent: {trouble}");
-            for line in &trouble.output {
+        Ok(true) => ExitStatus::Done,
+        Ok(false) => ExitStatus::Failed,
+        Err(error) => {
+            say!("palmfarm-agent: {error}");
+            for line in &error.output {
                 say!("    | {line}");
             }
-            Ending::Failed
+            ExitStatus::Failed
         }
     }
 }
 
 fn unknown_version(file: &Path, version: u64) -> String {
     format!(
-        "reading {}: it has version {version}, and this agent knows {VERSION}: the palmfarm that made the card is not \
-         the one that the agent is from",
+        "reading {}: it has version {version}, but this agent only knows version {VERSION}: the card was made by \
+         another version of palmfarm than the agent",
         file.display()
     )
 }

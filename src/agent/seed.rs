@@ -1,8 +1,8 @@
 //! cloud-init's first run, made to survive a power cut.
 //!
 //! cloud-init marks a module as done before it begins it, and flushes nothing. What a power cut leaves half-made – a
-//! user without groups, an empty key, an empty host key – stays so for good. So until that first run was whole and is on
-//! the medium, each boot lets it begin anew, from the accounts that the image came with.
+//! user without groups, an empty key, an empty host key – would stay so for good. So until that first run is complete
+//! and on the medium, each boot lets cloud-init start again, from the accounts that the image came with.
 
 use std::fs;
 use std::io;
@@ -10,77 +10,77 @@ use std::os::unix::fs::{chown, MetadataExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::farm::{Change, Done, Trouble};
 use crate::program::run;
 use crate::root::Root;
+use crate::step::{Change, StepError, StepResult};
 
-/// Is there once the first run was whole and is on the medium. The unit asks for it too.
-pub const DONE: &str = "/var/lib/palmfarm/seed-done";
+/// Exists once the first run is complete and on the medium. The unit checks for it, too.
+pub(crate) const DONE: &str = "/var/lib/palmfarm/seed-done";
 
-/// What the card's own seed has; without it there is nothing to see to.
+/// A file of the card's own seed; without it there is nothing to do.
 const SEED: &str = "/var/lib/cloud/seed/nocloud-net/meta-data";
 
-/// The accounts that the image came with, and what says that all of them are here.
+/// The accounts that the image came with, and the file that says that all of them are here.
 const KEPT: &str = "/var/lib/palmfarm/accounts";
 const KEPT_WHOLE: &str = "/var/lib/palmfarm/accounts-whole";
 
-/// What useradd(8) and groupadd(8) change below `/etc`.
+/// The files that useradd(8) and groupadd(8) change below `/etc`.
 const ACCOUNTS: [&str; 6] = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
 
-/// What cloud-init remembers of itself below `/var/lib/cloud`. The seed beside it stays.
-const MEMORY: [&str; 5] = ["instance", "instances", "sem", "data", "handlers"];
+/// Where cloud-init keeps its state below `/var/lib/cloud`. The seed beside it stays.
+const CLOUD_STATE: [&str; 5] = ["instance", "instances", "sem", "data", "handlers"];
 
-/// cloud-init adds its rules to this file without looking whether they are there.
+/// cloud-init adds its rules to this file even if they are there already.
 const SUDOERS: &str = "/etc/sudoers.d/90-cloud-init-users";
 
-/// cloud-init writes it at the end of every boot, whatever came of it.
+/// cloud-init writes this file at the end of every boot, whether it succeeded or not.
 const RESULT: &str = "/run/cloud-init/result.json";
 
-/// How long it may still be at work. The agent's unit comes after it; a person at the keyboard need not.
+/// How long cloud-init may still be at work. The agent's unit starts after it; a person may start the agent earlier.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long flushing may take on a slow card.
 const SYNC: Duration = Duration::from_secs(600);
 
-/// Before cloud-init begins: keep the accounts on the first boot, and after one that was cut short forget what it did.
-pub fn prepare(root: &Root) -> Done {
+/// Before cloud-init starts: copy the accounts on the first boot, and undo what cloud-init did in one that was cut short.
+pub(crate) fn prepare(root: &Root) -> StepResult {
     if !root.has(SEED) || root.has(DONE) {
         return Ok(Change::Unchanged);
     }
     if root.has(KEPT_WHOLE) {
         forget(root)?;
     } else {
-        move_accounts(root, "/etc", KEPT)?;
+        copy_accounts(root, "/etc", KEPT)?;
         root.write(KEPT_WHOLE, b"").map_err(about(KEPT_WHOLE))?;
     }
     Ok(Change::Changed)
 }
 
-/// Whether this card has a seed of ours for cloud-init.
+/// Whether this card has palmfarm's seed for cloud-init.
 pub(crate) fn concerns(root: &Root) -> bool {
     root.has(SEED)
 }
 
-/// The step of a run: once cloud-init is through, put what it did on the medium, and say so.
-pub(crate) fn step(root: &Root) -> Done {
+/// The step of a run: once cloud-init is done, flush what it did to the medium, and record that.
+pub(crate) fn step(root: &Root) -> StepResult {
     step_for(root, PATIENCE)
 }
 
-fn step_for(root: &Root, patience: Duration) -> Done {
+fn step_for(root: &Root, patience: Duration) -> StepResult {
     if root.has(DONE) {
         return Ok(Change::Unchanged);
     }
     if let Some(what) = disabled(root) {
-        return Err(Trouble::new(format!(
-            "cloud-init, which makes the users and sets the host name, is disabled by {what}: nothing of that is done"
+        return Err(StepError::new(format!(
+            "cloud-init is disabled by {what}, so there are no users and the host name is not set"
         )));
     }
     let end = Instant::now() + patience;
     while !root.has(RESULT) {
         if Instant::now() > end {
-            return Err(Trouble::new(format!(
-                "cloud-init, which makes the users, is not through after {} s; `cloud-init status --long` says more, and \
-                 the next boot lets it begin anew",
+            return Err(StepError::new(format!(
+                "cloud-init, which makes the users, is not done after {} s; `cloud-init status --long` says more, and the \
+                 next boot lets it start again",
                 patience.as_secs()
             )));
         }
@@ -88,7 +88,7 @@ fn step_for(root: &Root, patience: Duration) -> Done {
     }
     run(root, "sync", &[], SYNC)?;
     root.write(DONE, b"").map_err(about(DONE))?;
-    // A copy of /etc/shadow is of no use any more.
+    // The copy of /etc/shadow is not needed any more.
     for name in ACCOUNTS {
         let path = format!("{KEPT}/{name}");
         root.remove(&path).map_err(about(&path))?;
@@ -96,7 +96,7 @@ fn step_for(root: &Root, patience: Duration) -> Done {
     Ok(Change::Changed)
 }
 
-/// What keeps cloud-init from running at all, if anything does (cloud-init's documentation, "Boot stages").
+/// What disables cloud-init, if anything does (cloud-init's documentation, "Boot stages").
 fn disabled(root: &Root) -> Option<&'static str> {
     const FILE: &str = "/etc/cloud/cloud-init.disabled";
     let line = root.line("/proc/cmdline").unwrap_or_default();
@@ -109,17 +109,17 @@ fn disabled(root: &Root) -> Option<&'static str> {
     }
 }
 
-/// Undo what a first run may have half done.
-fn forget(root: &Root) -> Result<(), Trouble> {
-    root.console("the first boot was cut short: cloud-init begins anew");
+/// Undo what an interrupted first run may have done.
+fn forget(root: &Root) -> Result<(), StepError> {
+    root.console("the first boot was cut short: cloud-init starts again");
     for name in ACCOUNTS {
-        // Locks hold the number of a process, and after a boot another process may have it.
+        // A lock holds the number of a process, and after a reboot another process may have that number.
         let lock = format!("/etc/{name}.lock");
         root.remove(&lock).map_err(about(&lock))?;
     }
-    move_accounts(root, KEPT, "/etc")?;
+    copy_accounts(root, KEPT, "/etc")?;
     root.remove(SUDOERS).map_err(about(SUDOERS))?;
-    for name in MEMORY {
+    for name in CLOUD_STATE {
         let path = format!("/var/lib/cloud/{name}");
         let gone = match fs::symlink_metadata(root.at(&path)) {
             Ok(facts) if facts.is_dir() => fs::remove_dir_all(root.at(&path)),
@@ -134,8 +134,8 @@ fn forget(root: &Root) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Copy the files of accounts, each in one step and with its owner and mode. One that `from` has not stays out.
-fn move_accounts(root: &Root, from: &str, to: &str) -> Result<(), Trouble> {
+/// Copy the files of accounts, each in one step and with its owner and mode. A file that `from` lacks is skipped.
+fn copy_accounts(root: &Root, from: &str, to: &str) -> Result<(), StepError> {
     for name in ACCOUNTS {
         let (old, new) = (format!("{from}/{name}"), format!("{to}/{name}"));
         let copy = || {
@@ -155,8 +155,8 @@ fn move_accounts(root: &Root, from: &str, to: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn about(path: &str) -> impl Fn(io::Error) -> Trouble + '_ {
-    move |error| Trouble::new(format!("seeing to {path}: {error}"))
+fn about(path: &str) -> impl Fn(io::Error) -> StepError + '_ {
+    move |error| StepError::new(format!("updating {path}: {error}"))
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_boot_that_was_cut_short_begins_anew() {
+    fn a_first_boot_that_was_cut_short_starts_again() {
         let scratch = Scratch::new("seed", &IMAGE);
         let root = &scratch.0;
         let shadow = fs::Permissions::from_mode(0o640);
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_whole_stays() {
+    fn a_complete_first_boot_stays() {
         let scratch = Scratch::new("seed-whole", &IMAGE);
         let root = &scratch.0;
         prepare(root).unwrap();
         cloud_init_begins(root);
-        let trouble = step_for(root, Duration::ZERO).unwrap_err();
-        assert!(trouble.message.contains("is not through"), "{trouble}");
+        let error = step_for(root, Duration::ZERO).unwrap_err();
+        assert!(error.message.contains("is not done"), "{error}");
         root.write(RESULT, b"{}").unwrap();
         assert_eq!(step_for(root, Duration::ZERO).unwrap(), Change::Changed);
         assert_eq!(step_for(root, Duration::ZERO).unwrap(), Change::Unchanged);
@@ -219,9 +219,9 @@ mod tests {
         assert!(root.has("/var/lib/cloud/instance/sem/config_users_groups"));
     }
 
-    /// A cut while the accounts are kept: what is in `/etc` is still the image's.
+    /// A cut while the accounts are copied: those in `/etc` are still the image's.
     #[test]
-    fn accounts_that_were_half_kept_are_kept_again() {
+    fn accounts_that_were_half_copied_are_copied_again() {
         let scratch = Scratch::new("seed-half", &IMAGE);
         let root = &scratch.0;
         root.write("/var/lib/palmfarm/accounts/passwd", b"half").unwrap();
@@ -237,16 +237,16 @@ mod tests {
             ("/proc/cmdline", "quiet cloud-init=disabled ro\n"),
         ] {
             let scratch = Scratch::new("seed-off", &[&IMAGE[..], &[off]].concat());
-            let trouble = step_for(&scratch.0, Duration::from_secs(600)).unwrap_err();
-            assert!(trouble.message.contains("is disabled by"), "{trouble}");
+            let error = step_for(&scratch.0, Duration::from_secs(600)).unwrap_err();
+            assert!(error.message.contains("is disabled by"), "{error}");
         }
         let enabled = [
             ("/etc/cloud/cloud-init.disabled", ""),
             ("/proc/cmdline", "cloud-init=enabled"),
         ];
         let scratch = Scratch::new("seed-on", &[&IMAGE[..], &enabled].concat());
-        let trouble = step_for(&scratch.0, Duration::ZERO).unwrap_err();
-        assert!(trouble.message.contains("is not through"), "{trouble}");
+        let error = step_for(&scratch.0, Duration::ZERO).unwrap_err();
+        assert!(error.message.contains("is not done"), "{error}");
     }
 
     #[test]

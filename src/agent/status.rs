@@ -1,4 +1,4 @@
-//! `palmfarm-agent status`: how far the card is, once or until the run at work has ended. It only reads.
+//! `palmfarm-agent status`: how far the card is, once or until the current run has ended. It only reads.
 
 use std::io::{self, Write};
 use std::thread::sleep;
@@ -9,21 +9,20 @@ use serde_json::Value;
 use crate::lock;
 use crate::report::{LIVE, PATH};
 use crate::root::Root;
-use crate::run::Ending;
+use crate::run::ExitStatus;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// For whom it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// People.
+pub enum Format {
+    /// For people.
     Text,
-    /// Programs: the report as it is stored, or one line of JSON for each change of it.
+    /// For programs: the report as it is stored, or one line of JSON for each change of it.
     Json,
 }
 
-impl Form {
+impl Format {
     const fn extension(self) -> &'static str {
         match self {
             Self::Text => "txt",
@@ -32,51 +31,51 @@ impl Form {
     }
 }
 
-/// Print the report of the run at work, else of the last one.
-pub fn once(root: &Root, form: Form) -> Ending {
-    let Some(text) = read(root, form) else {
-        return never();
+/// Print the report of the current run, or of the last one.
+pub fn once(root: &Root, format: Format) -> ExitStatus {
+    let Some(text) = read(root, format) else {
+        return has_not_run();
     };
-    // A reader that has read enough, as head(1) does, is no failure.
+    // A reader that stops early, as head(1) does, is not a failure.
     let _ = io::stdout().write_all(text.as_bytes());
-    Ending::Done
+    ExitStatus::Done
 }
 
-/// Print each step as it ends, and the whole report once the run at work has ended; its outcome is this command's.
-pub fn follow(root: &Root, form: Form) -> Ending {
+/// Print each step as it ends, and the whole report once the current run has ended. The exit status is that of the run.
+pub fn follow(root: &Root, format: Format) -> ExitStatus {
     let mut shown = Shown::default();
     loop {
-        // First, or a run that ends between the two looks would be missed.
+        // Before the report, or the report of a run that ends in between would be missed.
         let at_work = lock::is_held(root);
-        let Some(report) = read(root, Form::Json) else {
+        let Some(report) = read(root, Format::Json) else {
             if at_work {
                 sleep(PAUSE);
                 continue;
             }
-            return never();
+            return has_not_run();
         };
         let Ok(report) = serde_json::from_str::<Value>(&report) else {
-            say!("palmfarm-agent: the report is damaged; the next run writes it anew");
-            return Ending::Failed;
+            say!("palmfarm-agent: the report is damaged; the next run writes a new one");
+            return ExitStatus::Failed;
         };
         let mut out = io::stdout();
-        let heard = match form {
-            Form::Json => shown.line(&report).map(|line| writeln!(out, "{line}")),
-            Form::Text if at_work => Some(
+        let written = match format {
+            Format::Json => shown.line(&report).map(|line| writeln!(out, "{line}")),
+            Format::Text if at_work => Some(
                 shown
                     .steps(&report)
                     .iter()
                     .try_for_each(|line| writeln!(out, "{line}")),
             ),
-            Form::Text => Some(out.write_all(read(root, Form::Text).unwrap_or_default().as_bytes())),
+            Format::Text => Some(out.write_all(read(root, Format::Text).unwrap_or_default().as_bytes())),
         };
-        if matches!(heard, Some(Err(_))) {
-            return Ending::Done;
+        if matches!(written, Some(Err(_))) {
+            return ExitStatus::Done;
         }
         if !at_work {
             return match report.get("state").and_then(Value::as_str) {
-                Some("done") => Ending::Done,
-                _ => Ending::Failed,
+                Some("done") => ExitStatus::Done,
+                _ => ExitStatus::Failed,
             };
         }
         sleep(PAUSE);
@@ -92,7 +91,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// The steps that have ended since, a line each.
+    /// The steps that have ended since the last call, a line each.
     fn steps(&mut self, report: &Value) -> Vec<String> {
         let run = report.get("run").and_then(Value::as_u64).unwrap_or(0);
         if run != self.run {
@@ -118,7 +117,7 @@ impl Shown {
         new.iter().map(line).collect()
     }
 
-    /// The report on one line, where it is another than before.
+    /// The report on one line if it has changed.
     fn line(&mut self, report: &Value) -> Option<String> {
         let line = report.to_string();
         let new = line != self.line;
@@ -127,14 +126,14 @@ impl Shown {
     }
 }
 
-fn read(root: &Root, form: Form) -> Option<String> {
-    let read = |stem: &str| root.read(&format!("{stem}.{}", form.extension())).ok();
+fn read(root: &Root, format: Format) -> Option<String> {
+    let read = |stem: &str| root.read(&format!("{stem}.{}", format.extension())).ok();
     read(LIVE).or_else(|| read(PATH))
 }
 
-fn never() -> Ending {
-    say!("palmfarm-agent: it has not run on this card yet");
-    Ending::Refused
+fn has_not_run() -> ExitStatus {
+    say!("palmfarm-agent: the agent has not run on this card yet");
+    ExitStatus::Refused
 }
 
 #[cfg(test)]
@@ -144,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_step_is_told_once() {
+    fn each_step_is_printed_once() {
         let report = |run: u32, names: &[&str]| {
             let steps = names
                 .iter()
@@ -155,7 +154,7 @@ mod tests {
         assert_eq!(shown.steps(&report(1, &["a"])), ["changed   a"]);
         assert_eq!(shown.steps(&report(1, &["a"])), [""; 0]);
         assert_eq!(shown.steps(&report(1, &["a", "b", "c"])).len(), 2);
-        // The next run begins again, also where it has got as far already.
+        // The next run is printed from its first step, even if it is as far already.
         assert_eq!(shown.steps(&report(2, &["a", "b", "c"])).len(), 3);
         assert_eq!(shown.steps(&json!({"steps": 7})), [""; 0]);
         assert_eq!(

@@ -105,13 +105,13 @@ fn a_missing_image_stops_what_is_made_from_it() {
         &ran,
         "image damaged",
         StepState::Failed,
-        "bringing the image damaged into the store",
+        "importing the image damaged",
     );
     says(
         &ran,
         "image damaged",
         StepState::Failed,
-        "where /var/lib/palmfarm/damaged.tar.gz is damaged, bring it anew",
+        "if /var/lib/palmfarm/damaged.tar.gz is damaged, put it there again",
     );
     for (name, why) in [
         ("one", "gone"),
@@ -171,7 +171,7 @@ fn an_image_server_that_is_away_stops_one_container() {
         &ran,
         "container far",
         StepState::Failed,
-        "see that the Pi reaches https://images.invalid, and that it has alpine/3.20 for this machine",
+        "check that the Pi reaches https://images.invalid, and that it has alpine/3.20 for this machine",
     );
     println!(
         "an image server that is away: {}",
@@ -348,7 +348,7 @@ fn a_lan_without_ipv6_is_said() {
         .message
         .contains("it has no global IPv6 address, so 2001:db8:ebbd:2080:216:3eff:fe6c:250"));
     assert!(
-        other.message.contains("see that the router announces a prefix"),
+        other.message.contains("check that the router announces a prefix"),
         "{}",
         other.message
     );

@@ -1,4 +1,4 @@
-//! What a daemon that is broken or hostile can do to the agent: cost it a message, and nothing else.
+//! Tests: a broken or hostile daemon makes the agent report an error, and does nothing else to it.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,7 +8,7 @@ use std::thread;
 
 use super::*;
 
-/// A daemon that answers each request with what `answer` makes of its head.
+/// A daemon that answers each request with what `answer` makes of it.
 fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
@@ -45,7 +45,7 @@ fn speak(mut agent: UnixStream, answer: &impl Fn(&str) -> Vec<u8>) {
             Ok(read) => request.push_str(&String::from_utf8_lossy(&piece[..read])),
         }
     }
-    // Whoever has heard enough hangs up.
+    // The agent may have closed the connection.
     let _ = agent.write_all(&answer(&request));
 }
 
@@ -53,7 +53,7 @@ fn http(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// A daemon that says who it is like any other, and then `body` to everything.
+/// A daemon that reports its version like any other, and then answers everything with `body`.
 fn then(body: &'static str) -> Daemon {
     let about = r#"{"type":"sync","metadata":{"environment":{"server_version":"5.0"},"api_extensions":["instances"]}}"#;
     let path = serve(move |head| {
@@ -66,7 +66,7 @@ fn then(body: &'static str) -> Daemon {
     Daemon::connect(&path).unwrap()
 }
 
-fn small(body: &'static [u8]) -> impl FnOnce(&Daemon) -> Asked<Value> {
+fn small(body: &'static [u8]) -> impl FnOnce(&Daemon) -> DaemonResult<Value> {
     move |daemon| {
         let mut bytes = body;
         let mut upload = Upload {
@@ -133,7 +133,7 @@ fn answers_of_the_wrong_shape_are_not_believed() {
         r#"{"type":"async","operation":7}"#,
         r#"{"type":"async","operation":"/etc/passwd"}"#,
         r#"{"type":"async","operation":"/1.0/operations/x HTTP/1.1\r\nDELETE /"}"#,
-        // The operation itself is answered in the same way, so its state is none.
+        // The request for the operation has the same answer, so its state is missing.
         r#"{"type":"async","operation":"/1.0/operations/x","metadata":[]}"#,
         r#"{"type":"async","operation":"/1.0/operations/x","metadata":{"status_code":-7}}"#,
         r#"{"type":"error","error":"\u001b[2J","error_code":70000}"#,
@@ -159,7 +159,7 @@ fn answers_of_the_wrong_shape_are_not_believed() {
             );
         }
     }
-    // A program without an exit code, or with logs that are none.
+    // A program without an exit code, or with logs that do not exist.
     for body in [
         r#"{"type":"sync","metadata":{"return":"0"}}"#,
         r#"{"type":"sync","metadata":{"output":{"1":"/1.0/x"}}}"#,
@@ -172,13 +172,13 @@ fn answers_of_the_wrong_shape_are_not_believed() {
 }
 
 #[test]
-fn a_daemon_that_dawdles_runs_out_of_time() {
+fn a_slow_daemon_runs_out_of_time() {
     let path = std::env::temp_dir().join(format!("palmfarm-dawdle-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || {
         for mut agent in listener.incoming().flatten() {
-            // Always in time for a timeout between two bytes.
+            // Faster than any timeout between two bytes.
             while agent.write_all(b"H").is_ok() {
                 thread::sleep(Duration::from_millis(50));
             }
@@ -191,11 +191,11 @@ fn a_daemon_that_dawdles_runs_out_of_time() {
         patience: Duration::from_millis(500),
     };
     let broken = exchange(&path, &request, None).unwrap_err().to_string();
-    // Not that the line is too long, which it would be after a quarter of an hour.
+    // And not because the line is too long, which it would be after a quarter of an hour.
     assert!(!broken.contains("line"), "{broken}");
 }
 
-/// A daemon that reads no more than the head, gives `answer` and hangs up.
+/// A daemon that reads only the head, sends `answer` and closes the connection.
 fn curt(answer: Vec<u8>) -> PathBuf {
     let path = std::env::temp_dir().join(format!("palmfarm-curt-{}-{}", std::process::id(), answer.len()));
     let _ = std::fs::remove_file(&path);
@@ -213,7 +213,7 @@ fn curt(answer: Vec<u8>) -> PathBuf {
     path
 }
 
-/// Send more than a socket holds to a daemon that hangs up after the head.
+/// Send more than a socket can hold to a daemon that closes the connection after the head.
 fn interrupted(answer: &[u8]) -> Result<http::Answer, String> {
     let request = Request {
         method: "POST",
@@ -233,10 +233,10 @@ fn interrupted(answer: &[u8]) -> Result<http::Answer, String> {
 }
 
 #[test]
-fn an_answer_in_the_middle_of_a_request_is_heard() {
+fn an_answer_in_the_middle_of_a_request_is_read() {
     let answer = interrupted(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").unwrap();
     assert_eq!((answer.status, answer.body.as_slice()), (403, &b"no"[..]));
-    // Without one, why the request did not go out is all that is known.
+    // Without an answer, only the error of sending is known.
     for nothing in [
         &b""[..],
         b"HTTP/1.1 403 Forbidden\r\nConte",

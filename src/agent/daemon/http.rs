@@ -1,7 +1,7 @@
-//! One HTTP/1.1 exchange over a unix socket: as much of RFC 9112 as LXD and Incus speak there, and no more.
+//! One HTTP/1.1 exchange over a unix socket: as much of RFC 9112 as LXD and Incus use there, and no more.
 //!
-//! A connection is made for each request and closed after it. The daemon is on this machine, so that costs
-//! microseconds, and no state can be left over from an exchange that a power cut or a timeout ended.
+//! Each request has a connection of its own. The daemon is on this machine, so that costs microseconds, and no state can
+//! be left over from an exchange that a timeout ended.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Longest answer that is read into memory, in bytes: LXD's largest, a full list of images, is below 1 MiB.
+/// Longest answer that is read into memory, in bytes. LXD's largest, a full list of images, is below 1 MiB.
 const LONGEST_ANSWER: u64 = 8 << 20;
 
 /// Longest line of a head, in bytes.
@@ -21,24 +21,22 @@ const MOST_HEADERS: usize = 100;
 /// Most interim answers before the real one.
 const MOST_INTERIM: usize = 16;
 
-/// What is asked.
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     /// Path and query, already percent-encoded.
     pub(super) target: &'a str,
     /// More header lines, without `Host`, `Content-Length` and `Connection`.
     pub(super) headers: &'a [(&'a str, &'a str)],
-    /// How long all of it may take, however little comes at a time.
+    /// How long the whole exchange may take, however slowly the bytes come.
     pub(super) patience: Duration,
 }
 
-/// The body of a request, of a length known beforehand.
+/// The body of a request, with its length in bytes.
 pub(super) struct Body<'a> {
     pub(super) length: u64,
     pub(super) bytes: &'a mut dyn Read,
 }
 
-/// What came back.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -50,7 +48,7 @@ pub(super) struct Answer {
 pub(super) enum Broken {
     /// Connecting, writing or reading failed.
     Io(&'static str, io::Error),
-    /// What came is not HTTP as RFC 9112 has it.
+    /// The answer is not HTTP as RFC 9112 defines it.
     Malformed(String),
 }
 
@@ -63,7 +61,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Ask once.
+/// Send one request and read its answer.
 pub(super) fn exchange(
     socket: &Path,
     request: &Request<'_>,
@@ -79,9 +77,8 @@ pub(super) fn exchange(
     let mut from = BufReader::new(timed);
     match sent {
         Ok(()) => read_answer(&mut from),
-        // A daemon that wants no more of the request refuses it and hangs up in the middle of it (RFC 9112, section
-        // 9.5). Why is in its answer; a broken pipe does not say. That it did what it was not told to the end is
-        // not believed.
+        // A daemon may refuse a request before its end and close the connection (RFC 9112, section 9.5). Its answer
+        // says why, while a broken pipe does not. An answer of success to half a request is not believed.
         Err(error) if hung_up(&error) => match read_answer(&mut from) {
             Ok(answer) if answer.status >= 400 => Ok(answer),
             _ => Err(Broken::Io("sending the request", error)),
@@ -97,7 +94,7 @@ fn hung_up(error: &io::Error) -> bool {
     )
 }
 
-/// A connection that is over when its time is: a timeout of the socket alone would begin anew with each byte.
+/// A connection with a limit for the whole exchange: a timeout of the socket alone would restart with each byte.
 struct Timed {
     stream: UnixStream,
     begun: Instant,
@@ -133,7 +130,7 @@ impl Write for Timed {
 }
 
 fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_>>) -> io::Result<()> {
-    // A head and a small body go in one piece, so that the daemon cannot hang up between them.
+    // The head and a small body are sent together, so that the daemon cannot close the connection between them.
     let mut stream = BufWriter::new(stream);
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n",
@@ -180,7 +177,7 @@ fn read_answer(from: &mut impl BufRead) -> Result<Answer, Broken> {
     Ok(Answer { status, body })
 }
 
-/// How the end of a body is known (RFC 9112, section 6.3).
+/// How the end of a body is found (RFC 9112, section 6.3).
 enum Framing {
     Length(u64),
     Chunked,
@@ -193,7 +190,7 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
     let version = words.next().unwrap_or_default();
     let status = words.next().and_then(|status| status.parse::<u16>().ok());
     let (true, Some(status)) = (version.starts_with("HTTP/1."), status) else {
-        return Err(Broken::Malformed(format!("{first:?} is no status line")));
+        return Err(Broken::Malformed(format!("{first:?} is not a status line")));
     };
     let mut framing = Framing::UntilClose;
     for _ in 0..MOST_HEADERS {
@@ -202,7 +199,7 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
             return Ok((status, framing));
         }
         let Some((name, value)) = line.split_once(':') else {
-            return Err(Broken::Malformed(format!("{:?} is no header", cut(&line))));
+            return Err(Broken::Malformed(format!("{:?} is not a header", cut(&line))));
         };
         let value = value.trim();
         if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -223,7 +220,7 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
     Err(Broken::Malformed(format!("more than {MOST_HEADERS} headers")))
 }
 
-/// The beginning of what somebody else wrote, short enough for a message.
+/// The beginning of a text that the daemon wrote, short enough for a message.
 fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -244,14 +241,14 @@ fn read_line(from: &mut impl BufRead) -> Result<String, Broken> {
 fn read_exactly(from: &mut impl BufRead, length: u64) -> Result<Vec<u8>, Broken> {
     if length > LONGEST_ANSWER {
         return Err(Broken::Malformed(format!(
-            "{length} bytes are more than the {LONGEST_ANSWER} that are taken"
+            "{length} bytes are more than the limit of {LONGEST_ANSWER}"
         )));
     }
     let mut body = Vec::new();
     from.take(length)
         .read_to_end(&mut body)
         .map_err(|error| Broken::Io("reading its answer", error))?;
-    if u64::try_from(body.len()).unwrap_or(u64::MAX) != length {
+    if u64::try_from(body.len()) != Ok(length) {
         return Err(Broken::Malformed(format!(
             "the body ended after {} of {length} bytes",
             body.len()
@@ -266,9 +263,9 @@ fn read_chunks(from: &mut impl BufRead) -> Result<Vec<u8>, Broken> {
         let line = read_line(from)?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let length = u64::from_str_radix(digits, 16)
-            .map_err(|_| Broken::Malformed(format!("{:?} is no length of a chunk", cut(&line))))?;
+            .map_err(|_| Broken::Malformed(format!("{:?} is not the length of a chunk", cut(&line))))?;
         if length == 0 {
-            // Trailers, none of which mean anything here, up to the empty line.
+            // Trailers have no meaning here; skip them up to the empty line.
             for _ in 0..MOST_HEADERS {
                 if read_line(from)?.is_empty() {
                     return Ok(body);
@@ -276,10 +273,10 @@ fn read_chunks(from: &mut impl BufRead) -> Result<Vec<u8>, Broken> {
             }
             return Err(Broken::Malformed(format!("more than {MOST_HEADERS} trailers")));
         }
-        let held = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        if held.saturating_add(length) > LONGEST_ANSWER {
+        let whole = u64::try_from(body.len()).map_or(u64::MAX, |held| held.saturating_add(length));
+        if whole > LONGEST_ANSWER {
             return Err(Broken::Malformed(format!(
-                "more than the {LONGEST_ANSWER} bytes that are taken"
+                "more than the limit of {LONGEST_ANSWER} bytes"
             )));
         }
         body.extend(read_exactly(from, length)?);
@@ -296,9 +293,9 @@ fn read_bounded(from: &mut impl BufRead) -> Result<Vec<u8>, Broken> {
         .take(limit)
         .read_to_end(&mut body)
         .map_err(|error| Broken::Io("reading its answer", error))?;
-    if u64::try_from(read).unwrap_or(u64::MAX) >= limit {
+    if u64::try_from(read).map_or(true, |read| read >= limit) {
         return Err(Broken::Malformed(format!(
-            "more than the {LONGEST_ANSWER} bytes that are taken"
+            "more than the limit of {LONGEST_ANSWER} bytes"
         )));
     }
     Ok(body)
@@ -338,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_wrong_is_no_answer() {
+    fn what_is_cut_or_wrong_is_not_an_answer() {
         check("", Err("the head ends in the middle of a line"));
         check(
             "HTTP/1.1 200 OK\r\nContent-Le",
@@ -352,10 +349,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
             Err("content length \"-1\""),
         );
-        check("SSH-2.0-x\r\n\r\n", Err("\"SSH-2.0-x\" is no status line"));
+        check("SSH-2.0-x\r\n\r\n", Err("\"SSH-2.0-x\" is not a status line"));
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            Err("\"zz\" is no length of a chunk"),
+            Err("\"zz\" is not the length of a chunk"),
         );
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nok\r\n",
@@ -363,11 +360,11 @@ mod tests {
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
-            Err("99999999999 bytes are more than the 8388608 that are taken"),
+            Err("99999999999 bytes are more than the limit of 8388608"),
         );
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-            Err("more than the 8388608 bytes that are taken"),
+            Err("more than the limit of 8388608 bytes"),
         );
     }
 }

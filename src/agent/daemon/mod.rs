@@ -3,12 +3,12 @@
 //! REST rather than the `lxc` program: the API's paths have been the same since 2018 but for the one that
 //! [`Daemon::instances`] hides, while options, output and even the name of the program changed; an exit code says
 //! less than the API's error; and a snap's `lxc` cannot read files outside its own view.
-//! Nothing here decides what a farm should be.
+//! Nothing here decides what a farm should be like.
 
+mod container_io;
 #[cfg(test)]
 mod hostile;
 mod http;
-mod pushed;
 mod socket;
 
 use std::cell::Cell;
@@ -20,24 +20,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub(crate) use container_io::{exec, push_file, PushError};
 use http::{exchange, Body, Broken, Request};
-pub use pushed::{exec, pull_text, push_file, Exit, PushError};
-pub use socket::{find_socket, Found};
+pub(crate) use socket::find_socket;
 
-/// How long the daemon may take to answer what needs no work: it is started on the first request, and a Pi 2
-/// takes most of a minute to load it from an SD card.
+/// How long the daemon may take for a request that needs no work: it is started by the first request, and a Pi 2 takes
+/// most of a minute to load it from an SD card.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long one look at an operation lasts.
-const LOOK: Duration = Duration::from_secs(30);
+/// How long one request may wait for an operation.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// A daemon that answered once.
 pub struct Daemon {
     socket: PathBuf,
     instances: &'static str,
-    version: String,
-    /// Its process, as it calls it itself.
-    process: Cell<u64>,
+    /// The number of its process, as the daemon reports it.
+    process: Cell<Option<u64>>,
     changes: Cell<u32>,
 }
 
@@ -45,42 +44,41 @@ pub struct Daemon {
 #[derive(Debug)]
 pub struct DaemonError {
     doing: String,
-    why: Why,
+    kind: DaemonErrorKind,
 }
 
-/// What went wrong.
+/// What went wrong with a request.
 #[derive(Debug)]
-pub enum Why {
-    /// It could not be reached, or hung up.
+pub enum DaemonErrorKind {
+    /// It could not be reached, or closed the connection.
     Unreachable(String),
-    /// It answered with an error.
-    Refused {
-        /// HTTP status.
-        code: u16,
-        /// Its own words.
-        message: String,
-    },
+    /// It answered with an HTTP status and a message.
+    Refused { code: u16, message: String },
     /// It accepted the work and failed at it.
     Failed(String),
-    /// It was still at work when the time was over.
+    /// It was still working when the time was over.
     Late(Duration),
-    /// Its answer is none that this agent knows.
+    /// Its answer is not one that this agent knows.
     Unknown(String),
 }
 
 impl DaemonError {
-    /// What went wrong.
-    #[must_use]
-    pub fn why(&self) -> &Why {
-        &self.why
+    fn new(doing: &str, kind: DaemonErrorKind) -> Self {
+        let doing = doing.into();
+        Self { doing, kind }
     }
 
-    /// Whether trying the same again later may help: the daemon restarts when it is upgraded.
-    #[must_use]
+    pub fn kind(&self) -> &DaemonErrorKind {
+        &self.kind
+    }
+
+    /// Whether a later try may help: the daemon restarts when it is upgraded.
     pub fn is_passing(&self) -> bool {
         matches!(
-            self.why,
-            Why::Unreachable(_) | Why::Late(_) | Why::Refused { code: 503, .. }
+            self.kind,
+            DaemonErrorKind::Unreachable(_)
+                | DaemonErrorKind::Late(_)
+                | DaemonErrorKind::Refused { code: 503, .. }
         )
     }
 }
@@ -88,50 +86,46 @@ impl DaemonError {
 impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.doing)?;
-        match &self.why {
-            Why::Unreachable(why) => write!(f, "the container daemon does not answer: {why}"),
-            Why::Refused { code, message } => write!(f, "the container daemon refused ({code}): {message}"),
-            Why::Failed(message) => write!(f, "the container daemon failed: {message}"),
-            Why::Late(waited) => write!(
+        match &self.kind {
+            DaemonErrorKind::Unreachable(why) => write!(f, "the container daemon does not answer: {why}"),
+            DaemonErrorKind::Refused { code, message } => {
+                write!(f, "the container daemon refused ({code}): {message}")
+            }
+            DaemonErrorKind::Failed(message) => write!(f, "the container daemon failed: {message}"),
+            DaemonErrorKind::Late(waited) => write!(
                 f,
                 "the container daemon was not done after {} s",
                 waited.as_secs()
             ),
-            Why::Unknown(what) => write!(
-                f,
-                "the container daemon gave an answer that is not understood: {what}"
-            ),
+            DaemonErrorKind::Unknown(what) => {
+                write!(f, "the container daemon gave an unknown answer: {what}")
+            }
         }
     }
 }
 
 impl std::error::Error for DaemonError {}
 
-/// A result of the daemon.
-pub type Asked<T> = Result<T, DaemonError>;
+pub type DaemonResult<T> = Result<T, DaemonError>;
 
 impl Daemon {
-    /// Ask the daemon behind `socket` who it is.
-    ///
-    /// # Errors
-    /// [`Why::Unreachable`], where nothing listens; [`Why::Unknown`], where it is no LXD or Incus.
-    pub fn connect(socket: &Path) -> Asked<Self> {
+    /// Make sure that an LXD or Incus listens on `socket`.
+    pub fn connect(socket: &Path) -> DaemonResult<Self> {
         let mut daemon = Self {
             socket: socket.into(),
             instances: "/1.0/instances",
-            version: String::new(),
-            process: Cell::new(0),
+            process: Cell::new(None),
             changes: Cell::new(0),
         };
-        let doing = format!("asking who listens on {}", socket.display());
+        let doing = format!("asking what listens on {}", socket.display());
         let about = daemon.call(&doing, "GET", "/1.0", None)?;
         let environment = about.get("environment");
         let version = environment
             .and_then(|environment| environment.get("server_version"))
             .and_then(Value::as_str);
-        daemon.version = version
-            .ok_or_else(|| unknown(&doing, "it has no server_version"))?
-            .into();
+        if version.is_none() {
+            return Err(unknown(&doing, "it has no server_version"));
+        }
         daemon.process.set(process(&about));
         // LXD before 3.19 has only `containers`; Incus and LXD from 6.7 have only `instances`.
         let extensions = about.get("api_extensions").and_then(Value::as_array);
@@ -142,27 +136,18 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The daemon's own version, such as `5.0.2`.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
     /// The collection of containers: `/1.0/instances`, or `/1.0/containers` before LXD 3.19.
-    #[must_use]
     pub fn instances(&self) -> &'static str {
         self.instances
     }
 
-    /// Whether it is there and has not been started anew since it was last asked who it is.
-    #[must_use]
+    /// Whether the daemon answers and has not restarted since [`Daemon::connect`] or [`Daemon::returns`].
     pub fn stayed(&self) -> bool {
         self.call("asking for the server", "GET", "/1.0", None)
             .is_ok_and(|about| process(&about) == self.process.get())
     }
 
-    /// Wait at most `patience` until it answers again; whether it does.
-    #[must_use]
+    /// Wait at most `patience` for the daemon to answer again. Returns whether it does.
     pub fn returns(&self, patience: Duration) -> bool {
         let begun = Instant::now();
         loop {
@@ -177,32 +162,25 @@ impl Daemon {
         }
     }
 
-    /// How many requests have asked for a change; a run that finds everything true asks for none.
-    #[must_use]
+    /// How many requests for a change were made; none if everything is already as declared.
     pub fn changes(&self) -> u32 {
         self.changes.get()
     }
 
-    /// Read `path`; `None` where there is no such thing.
-    ///
-    /// # Errors
-    /// Anything but an answer or 404.
-    pub fn look(&self, doing: &str, path: &str) -> Asked<Option<Value>> {
+    /// Read `path`; `None` if it does not exist.
+    pub fn look(&self, doing: &str, path: &str) -> DaemonResult<Option<Value>> {
         match self.call(doing, "GET", path, None) {
             Ok(value) => Ok(Some(value)),
             Err(DaemonError {
-                why: Why::Refused { code: 404, .. },
+                kind: DaemonErrorKind::Refused { code: 404, .. },
                 ..
             }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Ask for a change and wait at most `patience` until it is made. Returns the metadata of the answer or of
-    /// the operation.
-    ///
-    /// # Errors
-    /// All of [`Why`].
+    /// Request a change and wait at most `patience` until it is made. Returns the metadata of the answer or of the
+    /// operation.
     pub fn change(
         &self,
         doing: &str,
@@ -210,27 +188,21 @@ impl Daemon {
         path: &str,
         body: &Value,
         patience: Duration,
-    ) -> Asked<Value> {
+    ) -> DaemonResult<Value> {
         self.count();
         let answer = self.call_raw(doing, method, path, Some(body))?;
         self.settle(doing, answer, patience)
     }
 
-    /// Ask for the end of what is at `path` and wait as [`Daemon::change`] does. Such a request has no body: it would
-    /// mean nothing (RFC 9110, section 9.3.5), and the daemon does not read it.
-    ///
-    /// # Errors
-    /// All of [`Why`].
-    pub fn delete(&self, doing: &str, path: &str, patience: Duration) -> Asked<Value> {
+    /// Delete what is at `path` and wait as [`Daemon::change`] does. The request has no body: that would have no meaning
+    /// (RFC 9110, section 9.3.5), and the daemon does not read it.
+    pub fn delete(&self, doing: &str, path: &str, patience: Duration) -> DaemonResult<Value> {
         self.count();
         let answer = self.call_raw(doing, "DELETE", path, None)?;
         self.settle(doing, answer, patience)
     }
 
-    /// Send `length` bytes as they are (an image, a file) and wait as [`Daemon::change`] does.
-    ///
-    /// # Errors
-    /// All of [`Why`].
+    /// Send the bytes of an image or a file, and wait as [`Daemon::change`] does.
     pub fn upload(
         &self,
         doing: &str,
@@ -238,7 +210,7 @@ impl Daemon {
         headers: &[(&str, &str)],
         upload: &mut Upload<'_>,
         patience: Duration,
-    ) -> Asked<Value> {
+    ) -> DaemonResult<Value> {
         self.count();
         let request = Request {
             method: "POST",
@@ -256,21 +228,19 @@ impl Daemon {
         self.settle(doing, answer, patience)
     }
 
-    /// Wait until the daemon is at work on nothing: what was begun before a power cut or by another program may
-    /// still be under way, and looks unfinished until then.
-    ///
-    /// # Errors
-    /// All of [`Why`].
-    pub fn settle_down(&self, patience: Duration) -> Asked<()> {
-        let doing = "waiting for the container daemon to finish what it is at";
+    /// Wait until the daemon has no running operations: what was begun before a power cut or by another program may still
+    /// be running, and looks unfinished until it ends.
+    pub fn settle_down(&self, patience: Duration) -> DaemonResult<()> {
+        let doing = "waiting for the container daemon to finish its operations";
         let begun = Instant::now();
         loop {
             let all = self
                 .look(doing, "/1.0/operations?recursion=1")?
                 .unwrap_or_default();
-            // By status, then a list: {"running": [{…}, …]}. Other classes are connections that people hold open.
+            // The answer has a list for each status: {"running": [{…}, …]}. Only tasks end by themselves; other classes are
+            // connections that somebody holds open.
             let running = all.get("running").and_then(Value::as_array).into_iter().flatten();
-            // What runs in a container may run for ever; a container that was being provisioned is made anew anyhow.
+            // A program in a container may run for ever, and a container that was being provisioned is rebuilt anyway.
             let task = |one: &&Value| {
                 let is = |key: &str, value: &str| one.get(key).and_then(Value::as_str) == Some(value);
                 is("class", "task") && !is("description", "Executing command")
@@ -282,25 +252,19 @@ impl Daemon {
                 return Ok(());
             };
             let left = patience.checked_sub(begun.elapsed());
-            let left = left.ok_or_else(|| DaemonError {
-                doing: doing.into(),
-                why: Why::Late(patience),
-            })?;
+            let left = left.ok_or_else(|| DaemonError::new(doing, DaemonErrorKind::Late(patience)))?;
             let path = format!(
                 "/1.0/operations/{}/wait?timeout={}",
                 encoded(id),
-                left.min(LOOK).as_secs().max(1)
+                left.min(WAIT).as_secs().max(1)
             );
-            // It may be over, and forgotten, before we ask.
+            // The operation may have ended, and be gone, before this request.
             self.look(doing, &path)?;
         }
     }
 
-    /// Read `path` as bytes, without the envelope that the API's own answers have; `None` on 404.
-    ///
-    /// # Errors
-    /// All of [`Why`].
-    pub fn fetch(&self, doing: &str, path: &str) -> Asked<Option<Vec<u8>>> {
+    /// Read `path` as bytes, without the envelope of the API's own answers; `None` if it does not exist.
+    pub fn fetch(&self, doing: &str, path: &str) -> DaemonResult<Option<Vec<u8>>> {
         let request = Request {
             method: "GET",
             target: path,
@@ -319,12 +283,12 @@ impl Daemon {
         self.changes.set(self.changes.get().saturating_add(1));
     }
 
-    fn call(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> Asked<Value> {
+    fn call(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> DaemonResult<Value> {
         let mut answer = self.call_raw(doing, method, path, body)?;
         Ok(answer.get_mut("metadata").map(Value::take).unwrap_or_default())
     }
 
-    fn call_raw(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> Asked<Value> {
+    fn call_raw(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> DaemonResult<Value> {
         let text = body.map(Value::to_string);
         let mut bytes = text.as_deref().unwrap_or_default().as_bytes();
         let headers: &[_] = if text.is_some() {
@@ -332,7 +296,7 @@ impl Daemon {
         } else {
             &[]
         };
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let length = u64::try_from(bytes.len()).map_err(|_| unknown(doing, "the request is too large"))?;
         let body = text.is_some().then_some(Body {
             length,
             bytes: &mut bytes,
@@ -348,7 +312,7 @@ impl Daemon {
     }
 
     /// Wait for the operation that `answer` names, if it names one.
-    fn settle(&self, doing: &str, mut answer: Value, patience: Duration) -> Asked<Value> {
+    fn settle(&self, doing: &str, mut answer: Value, patience: Duration) -> DaemonResult<Value> {
         if answer.get("type").and_then(Value::as_str) != Some("async") {
             return Ok(answer.get_mut("metadata").map(Value::take).unwrap_or_default());
         }
@@ -357,52 +321,43 @@ impl Daemon {
             .and_then(Value::as_str)
             .filter(|path| is_path(path, "/1.0/operations/"));
         let operation = operation.ok_or_else(|| unknown(doing, "an operation without a path"))?;
-        // The clock may be set while we wait, so the time is counted on the monotonic one.
+        // The monotonic clock, since the system's clock may be set meanwhile.
         let begun = Instant::now();
         loop {
             let left = patience
                 .checked_sub(begun.elapsed())
                 .ok_or_else(|| self.give_up(doing, operation, patience))?;
-            let seconds = left.min(LOOK).as_secs().max(1);
+            let seconds = left.min(WAIT).as_secs().max(1);
             let path = format!("{operation}/wait?timeout={seconds}");
             let mut state = self.call(doing, "GET", &path, None)?;
-            // 100 to 199: at work; 200: done; 400 and 401: failed, cancelled (LXD's doc/rest-api.md).
+            // 100 to 199: running; 200: done; 400 and 401: failed, cancelled (LXD's doc/rest-api.md).
             match state.get("status_code").and_then(Value::as_u64) {
                 Some(200) => return Ok(state.get_mut("metadata").map(Value::take).unwrap_or_default()),
                 Some(100..=199) => {}
                 Some(400 | 401) => {
                     let message = state.get("err").and_then(Value::as_str).unwrap_or_default();
-                    return Err(DaemonError {
-                        doing: doing.into(),
-                        why: Why::Failed(plain(message)),
-                    });
+                    return Err(DaemonError::new(doing, DaemonErrorKind::Failed(plain(message))));
                 }
                 code => return Err(unknown(doing, &format!("an operation with status {code:?}"))),
             }
         }
     }
 
-    /// Cancel what takes too long, so that it does not go on behind the next try.
+    /// Cancel an operation that takes too long, so that it does not disturb the next try.
     fn give_up(&self, doing: &str, operation: &str, patience: Duration) -> DaemonError {
-        // Not every operation can be cancelled; the one that cannot is met again as an object that exists.
+        // Some operations cannot be cancelled; the next try finds the object that they make.
         drop(self.call(doing, "DELETE", operation, None));
-        DaemonError {
-            doing: doing.into(),
-            why: Why::Late(patience),
-        }
+        DaemonError::new(doing, DaemonErrorKind::Late(patience))
     }
 }
 
-/// Bytes to send, with their number.
+/// The body of a request, with its length in bytes.
 pub struct Upload<'a> {
-    /// How many.
     pub length: u64,
-    /// Where from.
     pub bytes: &'a mut dyn Read,
 }
 
-/// A path segment or query value with everything but unreserved characters percent-encoded (RFC 3986, 2.3).
-#[must_use]
+/// `text` as a path segment or query value: all but unreserved characters are percent-encoded (RFC 3986, section 2.3).
 pub fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -414,54 +369,48 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
-/// The longest message of the daemon's that is shown, in characters; a failed download comes with a whole URL.
+/// The longest message of the daemon that is shown, in characters: a failed download has a whole URL in it.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// What the daemon says, fit for a report that people read in a terminal.
+/// A message of the daemon without control characters, since people read the report in a terminal.
 fn plain(message: &str) -> String {
     let shown = message.chars().map(|c| if c.is_control() { ' ' } else { c });
     shown.take(LONGEST_MESSAGE).collect()
 }
 
-/// Whether `path` lies below `above` and can stand in a request.
+/// Whether `path` begins with `above` and is safe to put into a request.
 fn is_path(path: &str, above: &str) -> bool {
     path.starts_with(above) && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The number of the daemon's process (LXD's doc/rest-api.yaml, `server_pid`).
-fn process(about: &Value) -> u64 {
+/// The number of the daemon's process (LXD's doc/rest-api.yaml, `server_pid`), if it reports one.
+fn process(about: &Value) -> Option<u64> {
     let environment = about.get("environment");
     let process = environment.and_then(|environment| environment.get("server_pid"));
-    process.and_then(Value::as_u64).unwrap_or(0)
+    process.and_then(Value::as_u64)
 }
 
 fn unreachable(doing: &str, broken: &Broken) -> DaemonError {
-    DaemonError {
-        doing: doing.into(),
-        why: Why::Unreachable(broken.to_string()),
-    }
+    DaemonError::new(doing, DaemonErrorKind::Unreachable(broken.to_string()))
 }
 
 fn unknown(doing: &str, what: &str) -> DaemonError {
-    DaemonError {
-        doing: doing.into(),
-        why: Why::Unknown(what.into()),
-    }
+    DaemonError::new(doing, DaemonErrorKind::Unknown(what.into()))
 }
 
-/// Take an answer out of HTTP: every one of the API is a JSON object with a `type`.
-fn envelope(doing: &str, status: u16, body: &[u8]) -> Asked<Value> {
+/// Unwrap an answer of the API: each one is a JSON object with a `type`.
+fn envelope(doing: &str, status: u16, body: &[u8]) -> DaemonResult<Value> {
     let answer: Value = match serde_json::from_slice(body) {
         Ok(answer) => answer,
         Err(_) if status >= 400 => {
             let message = plain(&String::from_utf8_lossy(body));
-            return Err(DaemonError {
-                doing: doing.into(),
-                why: Why::Refused {
+            return Err(DaemonError::new(
+                doing,
+                DaemonErrorKind::Refused {
                     code: status,
                     message,
                 },
-            });
+            ));
         }
         Err(error) => return Err(unknown(doing, &format!("{error} (status {status})"))),
     };
@@ -475,10 +424,10 @@ fn envelope(doing: &str, status: u16, body: &[u8]) -> Asked<Value> {
             .and_then(Value::as_u64)
             .and_then(|code| u16::try_from(code).ok());
         let code = code.filter(|code| *code != 0).unwrap_or(status);
-        return Err(DaemonError {
-            doing: doing.into(),
-            why: Why::Refused { code, message },
-        });
+        return Err(DaemonError::new(
+            doing,
+            DaemonErrorKind::Refused { code, message },
+        ));
     }
     Ok(answer)
 }

@@ -1,5 +1,5 @@
-//! Addresses of containers: which bridge one hangs on, what was predicted for it there, and what it has. It computes;
-//! asking is for others.
+//! Addresses of containers: which bridge a container is on, which addresses were predicted for it there, and which ones
+//! it has. Everything here is computed; nothing asks the daemon.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,15 +9,13 @@ use palmfarm_protocol::nic;
 use serde_json::Value;
 
 /// The interface whose network a container's `eth0` is in, if it has addresses of its own there ([`nic::joins`]).
-#[must_use]
-pub fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
+pub(crate) fn parent<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a str> {
     nic::joins(eth0(lxd, container)?)
 }
 
-/// A container's network port `eth0` once its profiles are stacked and its own devices laid over them: a later device of
-/// the same name replaces an earlier one whole, also one of another type.
-#[must_use]
-pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<String, String>> {
+/// A container's network port `eth0` after its profiles and then its own devices are stacked: a later device of the same
+/// name replaces the whole earlier one, even one of another type.
+pub(crate) fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<String, String>> {
     let own = container.devices.get("eth0");
     let stacked = container.profiles.iter().rev().find_map(|name| {
         let profile = lxd
@@ -30,11 +28,10 @@ pub fn eth0<'a>(lxd: &'a Lxd, container: &'a Container) -> Option<&'a BTreeMap<S
     own.or(stacked).filter(|keys| nic::is_nic(keys))
 }
 
-/// The prefixes of 64 bits in which `interface` has a global address that is still preferred, each once, out of the
+/// The 64-bit prefixes in which `interface` has a global address that is still preferred, each once. `if_inet6` is the
 /// text of `/proc/net/if_inet6` (Linux, `net/ipv6/addrconf.c`, `if6_seq_show`): address, index, prefix length, scope
 /// and flags in hexadecimal, name.
-#[must_use]
-pub fn prefixes(if_inet6: &str, interface: &str) -> Vec<Ipv6Addr> {
+pub(crate) fn prefixes(if_inet6: &str, interface: &str) -> Vec<Ipv6Addr> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let [address, _index, "40", "00", flags, name] = fields[..] else {
@@ -54,10 +51,9 @@ pub fn prefixes(if_inet6: &str, interface: &str) -> Vec<Ipv6Addr> {
 /// `IFA_F_DEPRECATED` (Linux, `include/uapi/linux/if_addr.h`): the router has withdrawn the prefix.
 const DEPRECATED: u32 = 0x20;
 
-/// What `container` has in each of the prefixes `seen` on its bridge, if it forms EUI-64 identifiers; where none is
-/// seen, what was predicted when the card was made.
-#[must_use]
-pub fn predicted(container: &Container, seen: &[Ipv6Addr]) -> Vec<IpAddr> {
+/// The addresses that `container` forms in the prefixes `seen` on its bridge, if it uses EUI-64 identifiers. If there are
+/// no prefixes, the addresses that were predicted when the card was made.
+pub(crate) fn predicted(container: &Container, seen: &[Ipv6Addr]) -> Vec<IpAddr> {
     if seen.is_empty() {
         return container.predicted.iter().copied().map(IpAddr::V6).collect();
     }
@@ -65,9 +61,8 @@ pub fn predicted(container: &Container, seen: &[Ipv6Addr]) -> Vec<IpAddr> {
     seen.iter().map(in_prefix).collect()
 }
 
-/// The addresses that were predicted in prefixes that are not `seen` on the bridge, although others are.
-#[must_use]
-pub fn elsewhere(at_build: &[Ipv6Addr], seen: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
+/// The addresses that were predicted in other prefixes than those `seen` on the bridge; empty if none are seen.
+pub(crate) fn elsewhere(at_build: &[Ipv6Addr], seen: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
     let inside = |one: &&Ipv6Addr| {
         seen.iter()
             .any(|prefix| prefix.octets()[..8] == one.octets()[..8])
@@ -76,9 +71,8 @@ pub fn elsewhere(at_build: &[Ipv6Addr], seen: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
     outside.copied().collect()
 }
 
-/// The global addresses of `eth0` in what the daemon says of a container's state.
-#[must_use]
-pub fn observed(state: &Value) -> Vec<IpAddr> {
+/// The global addresses of `eth0` in the state of a container, as the daemon reports it.
+pub(crate) fn observed(state: &Value) -> Vec<IpAddr> {
     let eth0 = state.get("network").and_then(|network| network.get("eth0"));
     let all = eth0
         .and_then(|eth0| eth0.get("addresses"))
@@ -86,10 +80,9 @@ pub fn observed(state: &Value) -> Vec<IpAddr> {
     all.map_or_else(Vec::new, |all| all.iter().filter_map(global).collect())
 }
 
-/// Why what was predicted for a container is not what it has, with the cure; empty where there is nothing to say.
-/// `elsewhere` was predicted when the card was made, in prefixes that this LAN does not have.
-#[must_use]
-pub fn difference(predicted: &[IpAddr], observed: &[IpAddr], elsewhere: &[Ipv6Addr]) -> String {
+/// Why a container does not have its predicted addresses, and what to do; empty if it has them. `elsewhere` was predicted
+/// when the card was made, in prefixes that this LAN does not have.
+pub(crate) fn difference(predicted: &[IpAddr], observed: &[IpAddr], elsewhere: &[Ipv6Addr]) -> String {
     let missing: Vec<String> = predicted
         .iter()
         .filter(|one| !observed.contains(one))
@@ -101,13 +94,13 @@ pub fn difference(predicted: &[IpAddr], observed: &[IpAddr], elsewhere: &[Ipv6Ad
     let missing = missing.join(", ");
     if !observed.iter().any(IpAddr::is_ipv6) {
         return format!(
-            "it has no global IPv6 address, so {missing} is not up: see that the router announces a prefix on this \
+            "it has no global IPv6 address, so {missing} is not up: check that the router announces a prefix on this \
              LAN, and that the container configures its eth0"
         );
     }
     format!(
-        "it does not form EUI-64 addresses, so {missing} is not up: its dhcpcd wants `slaac hwaddr` instead of `slaac \
-         private` in /etc/dhcpcd.conf, its NetworkManager `ipv6.addr-gen-mode=eui64`; then restart it"
+        "it does not form EUI-64 addresses, so {missing} is not up: its dhcpcd needs `slaac hwaddr` instead of `slaac \
+         private` in /etc/dhcpcd.conf, its NetworkManager needs `ipv6.addr-gen-mode=eui64`; then restart it"
     )
 }
 
@@ -117,8 +110,8 @@ fn moved(elsewhere: &[Ipv6Addr]) -> String {
     }
     let list: Vec<String> = elsewhere.iter().map(Ipv6Addr::to_string).collect();
     format!(
-        "the router announces another prefix than the one the card was made for, so {} is not up; put the addresses \
-         above into DNS",
+        "the router announces another prefix than the one that the card was made for, so {} is not up; put the \
+         addresses above into DNS",
         list.join(", ")
     )
 }
@@ -204,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_is_in_no_prefix_of_the_lan() {
+    fn addresses_elsewhere_are_in_no_prefix_of_the_lan() {
         let former: Ipv6Addr = "2001:db8:1::1".parse().unwrap();
         let here: Ipv6Addr = "2001:db8:2::".parse().unwrap();
         let there: Ipv6Addr = "2001:db8:2::1".parse().unwrap();

@@ -1,17 +1,18 @@
-//! Names of images. An alias that palmfarm made is moved to another image; one of somebody else's is left alone.
+//! Names of images. An alias that palmfarm made may be moved to another image; any other alias is left alone.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{text, Change, Done, Trouble};
+use super::text;
 use crate::daemon::{encoded, Daemon};
+use crate::step::{Change, StepError, StepResult};
 
-/// Naming an image changes a row of the daemon's database.
+/// How long a change of an alias may take: it changes a row of the daemon's database.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// See that `alias` points to `fingerprint`. An alias that points to an image of somebody else is left alone.
-pub(super) fn point(daemon: &Daemon, alias: &str, fingerprint: &str, description: &str) -> Done {
+/// Make `alias` point to `fingerprint`, unless it points to an image that palmfarm did not put there.
+pub(super) fn point(daemon: &Daemon, alias: &str, fingerprint: &str, description: &str) -> StepResult {
     let path = format!("/1.0/images/aliases/{}", encoded(alias));
     let body = json!({"name": alias, "target": fingerprint, "description": description, "type": "container"});
     let Some(now) = daemon.look(&format!("looking for the alias {alias}"), &path)? else {
@@ -29,7 +30,7 @@ pub(super) fn point(daemon: &Daemon, alias: &str, fingerprint: &str, description
     }
     let theirs = text(&now, &["description"]).unwrap_or_default();
     if theirs != description {
-        return Err(Trouble::new(format!(
+        return Err(StepError::new(format!(
             "the alias {alias} names another image, which palmfarm did not put there; rename it (lxc image alias \
              rename {alias} NEW), then run palmfarm-agent run"
         )));

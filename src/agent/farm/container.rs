@@ -1,7 +1,7 @@
 //! One container: made with its address and profiles, provisioned once, and from then on left to its owner.
 //!
-//! How far it is stands in its own configuration, which the daemon keeps in a transaction: a power cut between any
-//! two requests leaves a container that says either `new` or `ready`, and never one that only seems finished.
+//! Its own configuration says how far it is, and the daemon changes that in a transaction: a power cut between any two
+//! requests leaves a container that says either `new` or `ready`, and never one that only seems finished.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,26 +11,28 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::{Container, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
-use super::{address, mark, survey, text, Change, Done, Standing, Trouble, MARK, NEW, READY, STATE};
-use crate::daemon::{encoded, exec, push_file, Daemon, Why};
+use super::{address, mark, survey, text, MARK, NEW, READY, STATE};
+use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
+use crate::step::{Change, DaemonState, StepError, StepResult};
 
-/// Making a container unpacks its image, and may first have to fetch it: 30 minutes for an SD card and a slow line.
+/// How long making a container may take. The daemon unpacks its image, and may have to fetch it first: 30 minutes for an SD
+/// card and a slow line.
 const MAKING: Duration = Duration::from_secs(1800);
 
-/// Starting and stopping.
+/// How long starting or stopping may take.
 const STARTING: Duration = Duration::from_secs(180);
 
-/// How long a container that has something to run waits for an address: most of what is run fetches packages.
+/// How long to wait for an address before running something in a container: most commands fetch packages.
 const ADDRESS: Duration = Duration::from_secs(60);
 
-/// How long a container that has addresses of one family waits for the other: DHCPv4 can lag, and what is fetched may
-/// be there over only one of them.
+/// How long to wait for the other family once a container has addresses of one: DHCPv4 can lag, and a server may be
+/// reachable over only one of the two.
 const OTHER_FAMILY: Duration = Duration::from_secs(12);
 
-/// The pause before a program that failed is tried again.
+/// The pause before a failed program is retried.
 const BEFORE_RETRY: Duration = Duration::from_secs(5);
 
-/// The alias in the daemon's own store from which `container` is made, if it is one.
+/// The alias in the daemon's own store that `container` is made from, if it is not made from a remote image.
 pub(super) fn local_image(container: &Container) -> Option<&str> {
     match &container.image {
         ImageRef::Local(alias) => Some(alias),
@@ -38,14 +40,14 @@ pub(super) fn local_image(container: &Container) -> Option<&str> {
     }
 }
 
-/// Make `container` true.
-pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Done {
+/// Make or update `container`.
+pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> StepResult {
     let name = &container.name;
     let path = format!("{}/{}", daemon.instances(), encoded(name));
     let looking = format!("looking for {name}");
     if let Some(now) = daemon.look(&looking, &path)? {
         let Some(made_of) = text(&now, &["config", MARK]) else {
-            return Err(Trouble::new(format!(
+            return Err(StepError::new(format!(
                 "a container called {name} exists that palmfarm did not make; rename one of the two (lxc rename \
                  {name} NEW), then run palmfarm-agent run"
             )));
@@ -54,11 +56,11 @@ pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Pat
         if ready && made_of == mark(container) {
             return settings(daemon, container, &path, &now);
         }
-        // A finished container holds its owner's data unless it is a template, which is made to be made again.
+        // A finished container holds its owner's data. Only a template is there to be rebuilt.
         if ready && container.publish.is_none() {
-            return Err(Trouble::new(format!(
-                "{name} was made from an earlier declaration and has been left as it is; to have it made anew, \
-                 delete it (lxc delete --force {name}), then run palmfarm-agent run"
+            return Err(StepError::new(format!(
+                "{name} was made from an earlier declaration and has been left as it is; to rebuild it, delete it \
+                 (lxc delete --force {name}), then run palmfarm-agent run"
             )));
         }
         delete(daemon, name, &path, &now)?;
@@ -76,8 +78,8 @@ pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Pat
     Ok(Change::Changed)
 }
 
-/// What may differ on a finished container without making it anew: its configuration, devices and profiles.
-fn settings(daemon: &Daemon, container: &Container, path: &str, now: &Value) -> Done {
+/// Update what can change on a finished container without rebuilding it: its configuration, devices and profiles.
+fn settings(daemon: &Daemon, container: &Container, path: &str, now: &Value) -> StepResult {
     let config = now.get("config").and_then(Value::as_object);
     let differs = |(key, value): &(&String, &String)| {
         config.and_then(|config| config.get(*key)).and_then(Value::as_str) != Some(value.as_str())
@@ -113,14 +115,14 @@ fn settings(daemon: &Daemon, container: &Container, path: &str, now: &Value) -> 
     Ok(Change::Changed)
 }
 
-fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepError> {
     let name = &container.name;
     let source = match &container.image {
         ImageRef::Local(alias) => json!({"type": "image", "alias": alias}),
         ImageRef::Remote { remote, alias } => {
             let server = lxd.remotes.get(remote).ok_or_else(|| {
-                Trouble::new(format!(
-                    "{name} wants an image of {remote}, but no server of that name is declared"
+                StepError::new(format!(
+                    "{name} needs an image of {remote}, but no server of that name is declared"
                 ))
             })?;
             json!({"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias})
@@ -131,7 +133,7 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Troub
         .iter()
         .map(|(k, v)| (k.clone(), json!(v)))
         .collect();
-    // The daemon takes a NIC's address from here where neither profile nor device names one.
+    // The daemon takes a NIC's hardware address from here unless a profile or device has one.
     config.insert("volatile.eth0.hwaddr".into(), json!(container.mac.to_string()));
     config.insert(MARK.into(), json!(mark(container)));
     config.insert(STATE.into(), json!(NEW));
@@ -145,33 +147,36 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Troub
     let doing = format!("making {name}");
     let made = daemon.change(&doing, "POST", daemon.instances(), &body, MAKING);
     made.map(drop).map_err(|error| {
-        let refused = matches!(error.why(), Why::Refused { .. } | Why::Failed(_));
-        let mut trouble = Trouble::from(error);
-        if refused && trouble.daemon != Standing::Busy {
-            trouble.message.push_str(&cure(lxd, container));
+        let refused = matches!(
+            error.kind(),
+            DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
+        );
+        let mut error = StepError::from(error);
+        if refused && error.daemon != DaemonState::Busy {
+            error.message.push_str(&cure(lxd, container));
         }
-        trouble
+        error
     })
 }
 
-/// What to do where `container` could not be made.
+/// What a person can do if `container` could not be made.
 fn cure(lxd: &Lxd, container: &Container) -> String {
     match &container.image {
         ImageRef::Local(alias) => format!(
-            "; its image is {alias} of the daemon's own store (lxc image list): where it is not there, carry it on the \
-             card (`images:` in farm.yaml) or let a container publish it"
+            "; its image is {alias} of the daemon's own store (lxc image list): if it is missing, carry it on the card \
+             (`images:` in farm.yaml) or let a container publish it"
         ),
         ImageRef::Remote { remote, alias } => {
             let server = lxd.remotes.get(remote).map_or("", String::as_str);
             format!(
-                "; see that the Pi reaches {server}, and that it has {alias} for this machine, or carry the image on \
+                "; check that the Pi reaches {server}, and that it has {alias} for this machine, or carry the image on \
                  the card (`images:` in farm.yaml); then run palmfarm-agent run"
             )
         }
     }
 }
 
-fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), Trouble> {
+fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), StepError> {
     let body = json!({"action": "start", "timeout": 60});
     daemon.change(
         &format!("starting {name}"),
@@ -183,7 +188,7 @@ fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), Trouble> {
+fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), StepError> {
     if text(now, &["status"]) != Some("Stopped") {
         let body = json!({"action": "stop", "timeout": 60, "force": true});
         daemon.change(
@@ -198,11 +203,11 @@ fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), Tr
     Ok(())
 }
 
-fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), Trouble> {
+fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), StepError> {
     let name = &container.name;
     for file in &container.files {
         let source = root.join(file.source.trim_start_matches('/'));
-        let lost = |error| Trouble::new(format!("reading {} for {name}: {error}", source.display()));
+        let lost = |error| StepError::new(format!("reading {} for {name}: {error}", source.display()));
         let mut content = File::open(&source).map_err(lost)?;
         let length = content.metadata().map_err(lost)?.len();
         push_file(daemon, name, &file.path, file.mode, length, &mut content)?;
@@ -212,12 +217,12 @@ fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> 
     }
     await_addresses(daemon, lxd, container)?;
     let mut steps = container.run.iter();
-    steps.try_for_each(|step| attempt(daemon, lxd, container, step))
+    steps.try_for_each(|step| run_step(daemon, lxd, container, step))
 }
 
-/// Wait until `container` has addresses. That it gets none is no failure by itself: what is run may need none, and
-/// says so if it does.
-fn await_addresses(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+/// Wait until `container` has addresses. If it gets none, that is not a failure yet: what is run may not need any, and
+/// fails if it does.
+fn await_addresses(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepError> {
     if address::eth0(lxd, container).is_none() {
         return Ok(());
     }
@@ -238,56 +243,49 @@ fn await_addresses(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<
     Ok(())
 }
 
-fn attempt(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Result<(), Trouble> {
+fn run_step(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Result<(), StepError> {
     let name = &container.name;
     let mut tries = 0_u32;
     loop {
         tries = tries.saturating_add(1);
         let patience = Duration::from_secs(step.timeout_seconds.into());
         let exit = exec(daemon, name, &["/bin/sh", "-c", &step.script], patience);
-        let (why, output, over) = match exit {
+        let (why, output, still_running) = match exit {
             Ok(exit) if exit.code == 0 => return Ok(()),
             Ok(exit) => (
                 format!("it ended with exit code {}", exit.code),
                 exit.output,
-                Over::Yes,
+                false,
             ),
-            // What is under way when the daemon goes can go on behind our back; the container is made anew.
-            Err(error) if !matches!(error.why(), Why::Late(_)) => return Err(error.into()),
+            // The program may still run although the daemon went away, so the container is rebuilt.
+            Err(error) if !matches!(error.kind(), DaemonErrorKind::Late(_)) => return Err(error.into()),
             Err(_) => (
                 format!("it was still running after {} s", patience.as_secs()),
                 Vec::new(),
-                Over::No,
+                true,
             ),
         };
         if tries > step.retries {
             let message = format!(
-                "running {} in {name} failed {tries} time(s): {why}; mend the farm, or what it needs. The next boot, \
-                 and palmfarm-agent run, start again from a fresh {name}; to keep this one as it is: lxc config set \
+                "running {} in {name} failed {tries} time(s): {why}; correct the farm, or what it needs. The next boot \
+                 and palmfarm-agent run start again from a fresh {name}; to keep this one as it is: lxc config set \
                  {name} {STATE} {READY}",
                 step.label
             );
-            return Err(Trouble {
+            return Err(StepError {
                 output,
-                ..Trouble::new(message)
+                ..StepError::new(message)
             });
         }
         sleep(BEFORE_RETRY);
-        if over == Over::No {
+        if still_running {
             restart(daemon, lxd, container)?;
         }
     }
 }
 
-/// Whether a program that is to be tried again has ended.
-#[derive(PartialEq, Eq)]
-enum Over {
-    Yes,
-    No,
-}
-
-/// End everything in `container`: the daemon has no way to end a single program whose time is over.
-fn restart(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Trouble> {
+/// Restart `container`: the daemon cannot end a single program whose time is over.
+fn restart(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepError> {
     let path = format!("{}/{}/state", daemon.instances(), encoded(&container.name));
     let doing = format!("restarting {}", container.name);
     let body = json!({"action": "restart", "timeout": 60, "force": true});

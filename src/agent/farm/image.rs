@@ -1,5 +1,5 @@
-//! Images that the card carries: brought into the daemon's store once, under their alias. One that an earlier
-//! document carried under the same alias goes once the alias has moved.
+//! Images that the card carries: each is put into the daemon's store once, under its alias. An image that an earlier
+//! document carried under the same alias is deleted once the alias has moved.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,23 +10,24 @@ use palmfarm_protocol::firstboot::Image;
 use serde_json::Value;
 
 use super::alias::point;
-use super::{text, Change, Done, Standing, Trouble};
-use crate::daemon::{encoded, Daemon, Upload, Why};
+use super::text;
+use crate::daemon::{encoded, Daemon, DaemonErrorKind, Upload};
+use crate::step::{Change, DaemonState, StepError, StepResult};
 
-/// Bringing an image in reads it from one place of the card, hashes it and writes it to another.
+/// How long importing an image may take: the daemon reads it from the card, hashes it and writes it to the card.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// What separates the parts of a split image; random enough that no line of a tarball equals it.
 const BOUNDARY: &str = "palmfarm-6f1d2a9c4be84d07a5c3";
 
-/// The image property that says under which alias the card carries it.
+/// The image property that names the alias under which the card carries it.
 const CARRIED: &str = "palmfarm.carried";
 
-/// What to do about a file that is not as it was packed.
-const AGAIN: &str = "bring it anew (palmfarm build FARM -o OUT.tar, then palmfarm-agent apply)";
+/// What a person can do about a damaged or missing file.
+const AGAIN: &str = "put it there again (palmfarm build FARM -o OUT.tar, then palmfarm-agent apply)";
 
-/// See that `image` is in the store and has its alias.
-pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> Done {
+/// Make sure that `image` is in the store and has its alias.
+pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> StepResult {
     let alias = &image.alias;
     let fingerprint = &image.fingerprint;
     let images = listed(daemon)?;
@@ -35,7 +36,7 @@ pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> Done {
         .iter()
         .any(|one| text(one, &["fingerprint"]) == Some(fingerprint))
     {
-        bring(daemon, image, root)?;
+        import(daemon, image, root)?;
         change = Change::Changed;
     }
     change = change.or(point(daemon, alias, fingerprint, "carried on the card")?);
@@ -50,7 +51,7 @@ pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> Done {
 }
 
 /// All images of the store.
-pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, Trouble> {
+pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
     let images = daemon.look("listing the images", "/1.0/images?recursion=1")?;
     Ok(match images {
         Some(Value::Array(images)) => images,
@@ -58,8 +59,8 @@ pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, Trouble> {
     })
 }
 
-/// Take one of [`listed`] out of the store.
-pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), Trouble> {
+/// Delete one of [`listed`] from the store.
+pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), StepError> {
     if let Some(fingerprint) = text(image, &["fingerprint"]) {
         let path = format!("/1.0/images/{}", encoded(fingerprint));
         daemon.delete(doing, &path, PATIENCE)?;
@@ -67,12 +68,12 @@ pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), 
     Ok(())
 }
 
-fn bring(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), Trouble> {
+fn import(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), StepError> {
     let alias = &image.alias;
-    let doing = format!("bringing the image {alias} into the store");
+    let doing = format!("importing the image {alias}");
     let property = format!("{CARRIED}={}", encoded(alias));
     let send = |kind: &str, length: u64, bytes: &mut dyn Read| {
-        // The daemon refuses a file that is damaged, since its fingerprint is another; Incus has its own names.
+        // The daemon refuses a damaged file by its fingerprint. Incus has its own names for these headers.
         let headers = [
             ("Content-Type", kind),
             ("X-LXD-fingerprint", &image.fingerprint),
@@ -83,14 +84,17 @@ fn bring(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), Trouble> {
         let mut upload = Upload { length, bytes };
         let sent = daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE);
         sent.map_err(|error| {
-            let refused = matches!(error.why(), Why::Refused { .. } | Why::Failed(_));
-            let mut trouble = Trouble::from(error);
-            if refused && trouble.daemon != Standing::Busy {
-                trouble
+            let refused = matches!(
+                error.kind(),
+                DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
+            );
+            let mut error = StepError::from(error);
+            if refused && error.daemon != DaemonState::Busy {
+                error
                     .message
-                    .push_str(&format!("; where {} is damaged, {AGAIN}", image.path));
+                    .push_str(&format!("; if {} is damaged, {AGAIN}", image.path));
             }
-            trouble
+            error
         })
     };
     let (mut bytes, length) = open(root, &image.path, alias)?;
@@ -102,11 +106,15 @@ fn bring(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), Trouble> {
     let opening = part("metadata", "metadata");
     let between = format!("\r\n{}", part("rootfs", "rootfs"));
     let closing = format!("\r\n--{BOUNDARY}--\r\n");
-    let texts = [&opening, &between, &closing];
-    let texts = texts
+    let texts = [&opening, &between, &closing]
+        .map(String::len)
         .iter()
-        .map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX));
-    let length = texts.fold(length.saturating_add(rootfs_length), u64::saturating_add);
+        .sum::<usize>();
+    // A length that does not fit cannot be the length of two files on one card.
+    let length = u64::try_from(texts)
+        .ok()
+        .and_then(|texts| texts.checked_add(length)?.checked_add(rootfs_length))
+        .ok_or_else(|| StepError::new(format!("{doing}: its files are too large")))?;
     let mut bytes = opening
         .as_bytes()
         .chain(bytes)
@@ -128,10 +136,10 @@ fn part(name: &str, file: &str) -> String {
     )
 }
 
-fn open(root: &Path, path: &str, alias: &str) -> Result<(File, u64), Trouble> {
+fn open(root: &Path, path: &str, alias: &str) -> Result<(File, u64), StepError> {
     let path: PathBuf = root.join(path.trim_start_matches('/'));
     let lost = |error| {
-        Trouble::new(format!(
+        StepError::new(format!(
             "reading {}, the image {alias} of the card: {error}; {AGAIN}",
             path.display()
         ))

@@ -1,5 +1,5 @@
-//! Server settings, storage pools, managed networks and profiles. The preseed is not handed to `lxd init`: applying
-//! it again would rewrite every profile, and a profile that is wrong for a moment unplugs running containers.
+//! Server settings, storage pools, managed networks and profiles. The preseed is not passed to `lxd init`: applying it
+//! again would rewrite every profile, and a profile that is wrong for a moment unplugs running containers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,30 +7,29 @@ use std::time::Duration;
 use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Preseed, Profile, StoragePool};
 use serde_json::{json, Value};
 
-use super::{Change, Done, Standing, Trouble, MARK};
+use super::MARK;
 use crate::daemon::{encoded, Daemon};
+use crate::step::{Change, DaemonState, StepError, StepResult};
 
-/// Making a btrfs pool formats a loop file on an SD card.
+/// How long one request may take: making a btrfs pool formats a loop file on an SD card.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The value of [`MARK`] on what the preseed makes.
+/// The value of [`MARK`] on the objects of the preseed.
 const OURS: &str = "preseed";
 
-/// The key under which a profile says which of its devices the farm declared: others are its owner's.
+/// The key by which a profile says which of its devices the farm declared; the owner added the others.
 const DEVICES: &str = "user.palmfarm.devices";
 
-/// What of the preseed is not as declared, so that no container can be made with it.
+/// The objects of the preseed that could not be made as declared, so that no container can be made with them.
 #[derive(Default)]
 pub(super) struct Unusable {
-    /// Names of pools and networks.
-    devices: Vec<String>,
-    /// Names of profiles.
+    pools_and_networks: Vec<String>,
     profiles: Vec<String>,
 }
 
 impl Unusable {
-    /// What stands in the way of `container`.
-    pub(super) fn of(&self, container: &Container) -> Option<String> {
+    /// Which of them `container` needs, if any.
+    pub(super) fn needed_by(&self, container: &Container) -> Option<String> {
         let profile = container
             .profiles
             .iter()
@@ -38,36 +37,36 @@ impl Unusable {
         profile.map(|name| format!("its profile {name}"))
     }
 
-    fn reaches(&self, profile: &Profile) -> bool {
+    fn is_used_by(&self, profile: &Profile) -> bool {
         let mut values = profile.devices.values().flat_map(|device| {
             let named = ["pool", "parent", "network"];
             named.into_iter().filter_map(|key| device.get(key))
         });
-        values.any(|value| self.devices.contains(value))
+        values.any(|value| self.pools_and_networks.contains(value))
     }
 }
 
-/// Make the preseed true, as far as that goes: what fails is told together at the end and noted in `unusable`.
-pub(super) fn apply(daemon: &Daemon, preseed: &Preseed, unusable: &mut Unusable) -> Done {
+/// Make as much of the preseed true as possible. What fails is reported together at the end, and noted in `unusable`.
+pub(super) fn apply(daemon: &Daemon, preseed: &Preseed, unusable: &mut Unusable) -> StepResult {
     *unusable = Unusable::default();
     let mut all = vec![server(daemon, &preseed.config)];
     for pool in &preseed.storage_pools {
         let done = storage(daemon, pool);
         if done.is_err() {
-            unusable.devices.push(pool.name.clone());
+            unusable.pools_and_networks.push(pool.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.networks {
         let done = network(daemon, one);
         if done.is_err() {
-            unusable.devices.push(one.name.clone());
+            unusable.pools_and_networks.push(one.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.profiles {
         let done = profile(daemon, one);
-        if done.is_err() || unusable.reaches(one) {
+        if done.is_err() || unusable.is_used_by(one) {
             unusable.profiles.push(one.name.clone());
         }
         all.push(done);
@@ -75,25 +74,25 @@ pub(super) fn apply(daemon: &Daemon, preseed: &Preseed, unusable: &mut Unusable)
     together(all)
 }
 
-fn together(all: Vec<Done>) -> Done {
+fn together(all: Vec<StepResult>) -> StepResult {
     let mut change = Change::Unchanged;
-    let mut troubles = Vec::new();
+    let mut messages = Vec::new();
     for done in all {
         match done {
             Ok(done) => change = change.or(done),
-            // Every part would say the same.
-            Err(trouble) if matches!(trouble.daemon, Standing::Busy | Standing::Away) => return Err(trouble),
-            Err(trouble) => troubles.push(trouble.message),
+            // Every other part would fail for the same reason.
+            Err(error) if matches!(error.daemon, DaemonState::Busy | DaemonState::Away) => return Err(error),
+            Err(error) => messages.push(error.message),
         }
     }
-    if troubles.is_empty() {
+    if messages.is_empty() {
         Ok(change)
     } else {
-        Err(Trouble::new(troubles.join("; ")))
+        Err(StepError::new(messages.join("; ")))
     }
 }
 
-fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> Done {
+fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> StepResult {
     let doing = "reading the server's settings";
     let now = daemon.look(doing, "/1.0")?.unwrap_or_default();
     let differing = differing(config, now.get("config"));
@@ -110,7 +109,7 @@ fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> Done {
     Ok(Change::Changed)
 }
 
-fn storage(daemon: &Daemon, pool: &StoragePool) -> Done {
+fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
     let path = format!("/1.0/storage-pools/{}", encoded(&pool.name));
     let Some(now) = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)? else {
         let body = json!({"name": pool.name, "driver": pool.driver, "config": pool.config});
@@ -118,19 +117,19 @@ fn storage(daemon: &Daemon, pool: &StoragePool) -> Done {
         daemon.change(&doing, "POST", "/1.0/storage-pools", &body, PATIENCE)?;
         return Ok(Change::Changed);
     };
-    // Neither driver nor size of a pool can be changed once it exists, and containers may live in it.
+    // Neither the driver nor the size of a pool can be changed once it exists, and it may hold containers.
     let driver = super::text(&now, &["driver"]).unwrap_or_default();
     if driver != pool.driver {
-        return Err(Trouble::new(format!(
-            "the storage pool {} exists with driver {driver}, but the farm declares {}; declare {driver}, or another \
-             name, or delete the pool",
+        return Err(StepError::new(format!(
+            "the storage pool {} has the driver {driver}, but the farm declares {}; declare {driver} or another name, or \
+             delete the pool",
             pool.name, pool.driver
         )));
     }
     Ok(Change::Unchanged)
 }
 
-fn network(daemon: &Daemon, declared: &ManagedNetwork) -> Done {
+fn network(daemon: &Daemon, declared: &ManagedNetwork) -> StepResult {
     let name = &declared.name;
     let path = format!("/1.0/networks/{}", encoded(name));
     let now = daemon.look(&format!("looking for the network {name}"), &path)?;
@@ -158,9 +157,9 @@ fn network(daemon: &Daemon, declared: &ManagedNetwork) -> Done {
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join(", ");
-        return Err(Trouble::new(format!(
-            "the network {name} was not made by palmfarm and differs in {keys}; declare what it has, or another \
-             name, or delete it"
+        return Err(StepError::new(format!(
+            "the network {name} was not made by palmfarm and differs in {keys}; declare what it has, or another name, \
+             or delete it"
         )));
     }
     let body = json!({"config": differing});
@@ -174,7 +173,7 @@ fn network(daemon: &Daemon, declared: &ManagedNetwork) -> Done {
     Ok(Change::Changed)
 }
 
-fn profile(daemon: &Daemon, declared: &Profile) -> Done {
+fn profile(daemon: &Daemon, declared: &Profile) -> StepResult {
     let name = &declared.name;
     let path = format!("/1.0/profiles/{}", encoded(name));
     let mut config = declared.config.clone();
@@ -200,7 +199,7 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
     if same_devices && differing(&declared.config, now.get("config")).is_empty() {
         return Ok(Change::Unchanged);
     }
-    // The daemon makes `default` by itself, empty; one that has devices and no mark is somebody's own.
+    // The daemon itself makes an empty profile `default`; one with devices and without a mark was made by somebody else.
     let ours = super::text(&now, &["config", MARK]) == Some(OURS);
     let empty = now
         .get("devices")
@@ -208,12 +207,12 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
         .is_none_or(serde_json::Map::is_empty);
     let free = name == "default" && empty;
     if !ours && !free {
-        return Err(Trouble::new(format!(
+        return Err(StepError::new(format!(
             "the profile {name} was not made by palmfarm and differs from what the farm declares; declare what it \
              has, or another name, or delete it"
         )));
     }
-    // Keys that somebody added to our profile stay, too.
+    // Keys that somebody added to the profile are kept, too.
     let mut body = whole;
     if let (Some(kept), Some(config)) = (
         now.get("config").and_then(Value::as_object),
@@ -233,8 +232,8 @@ fn profile(daemon: &Daemon, declared: &Profile) -> Done {
     Ok(Change::Changed)
 }
 
-/// The devices of `declared`, and those of the profile as it is `now` that its owner added: what an earlier declaration
-/// brought goes, where that can be told.
+/// The devices of `declared`, and those that the owner added to the profile as it is `now`. Devices of an earlier
+/// declaration are removed if the profile says which they are.
 fn with_kept(declared: &Profile, now: &Value) -> Value {
     let mut devices = json!(declared.devices);
     let brought = super::text(now, &["config", DEVICES]).unwrap_or_default();
@@ -250,7 +249,7 @@ fn with_kept(declared: &Profile, now: &Value) -> Value {
     devices
 }
 
-/// The declared keys whose value is another now.
+/// The declared keys that now have another value.
 fn differing(declared: &BTreeMap<String, String>, now: Option<&Value>) -> BTreeMap<String, String> {
     let same = |key: &str, value: &str| match now.and_then(|now| now.get(key)) {
         Some(Value::String(now)) => now == value,

@@ -1,5 +1,5 @@
-//! Publishing a finished container as an image: snapshot, image, and last of all the alias, so that whoever launches
-//! from it gets the old image whole or the new one whole.
+//! Publishing a finished container as an image: first the snapshot, then the image, and the alias last, so that a
+//! container launched from the alias gets either the old image or the new one.
 
 use std::time::Duration;
 
@@ -8,25 +8,26 @@ use serde_json::{json, Value};
 
 use super::alias::point;
 use super::image::{delete, listed};
-use super::{mark, text, Change, Done, Trouble};
+use super::{mark, text};
 use crate::daemon::{encoded, Daemon};
+use crate::step::{Change, StepError, StepResult};
 
-/// Publishing packs a whole root filesystem on the Pi.
+/// How long publishing may take: it packs a whole root filesystem on the Pi.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// The image property that says from which declaration an image was published.
+/// The image property with the digest of the declaration that the image was published from.
 const FROM: &str = "palmfarm.digest";
 
-/// The image property that says from which container it was published.
+/// The image property with the name of the container that the image was published from.
 const OF: &str = "palmfarm.container";
 
-/// See that `alias` names an image of `container` as it is declared now.
-pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Done {
+/// Make sure that `alias` names an image of `container` as it is declared now.
+pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> StepResult {
     let name = &container.name;
     let images = listed(daemon)?;
     let of = |image: &&Value| text(image, &["properties", OF]) == Some(name);
     let current = |image: &&Value| text(image, &["properties", FROM]) == Some(mark(container));
-    // A power cut between image and alias leaves an image without a name; it is taken up again here.
+    // A power cut between image and alias leaves an image without a name; it is found again here.
     let published = images
         .iter()
         .filter(of)
@@ -49,7 +50,7 @@ pub(super) fn publish(daemon: &Daemon, container: &Container, alias: &str) -> Do
     Ok(change)
 }
 
-fn pack(daemon: &Daemon, container: &Container) -> Result<String, Trouble> {
+fn pack(daemon: &Daemon, container: &Container) -> Result<String, StepError> {
     let name = &container.name;
     let short: String = mark(container).chars().take(12).collect();
     let snapshot = format!("palmfarm-{short}");
@@ -82,7 +83,7 @@ fn pack(daemon: &Daemon, container: &Container) -> Result<String, Trouble> {
     )?;
     let fingerprint = text(&made, &["fingerprint"]).map(str::to_owned);
     fingerprint.ok_or_else(|| {
-        Trouble::new(format!(
+        StepError::new(format!(
             "publishing {name}: the daemon did not say which image it made"
         ))
     })

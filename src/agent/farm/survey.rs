@@ -1,9 +1,8 @@
-//! What became of the containers: their states, the addresses that were predicted and those that they have, and what
-//! to do where the two differ. It asks and waits; it never changes anything.
+//! What became of the containers: their states, their predicted and their observed addresses, and what to do if the two
+//! differ. It reads and waits; it never changes anything.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,121 +11,116 @@ use palmfarm_protocol::report;
 use serde_json::Value;
 
 use super::{address, text};
-use crate::daemon::{encoded, Asked, Daemon};
+use crate::daemon::{encoded, Daemon, DaemonResult};
 
-/// How long a container that has one global IPv6 address may take for the one that was predicted: stateless
+/// How long a container that has one global IPv6 address may take to form the predicted one: stateless
 /// autoconfiguration is done a second or two after DHCPv6, or before it.
 const SECOND_ADDRESS: Duration = Duration::from_secs(8);
 
-/// How long a container that was just made or started must have had the addresses that were predicted: the kernel
-/// forms them as soon as there is a router, and what configures the container's network may take them away again.
+/// How long a container that was just made or started must have had its predicted addresses: the kernel forms them as
+/// soon as there is a router, and what configures the container's network may remove them again.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// How long a survey lasts.
+/// For which containers a survey waits, and at most how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// For containers that were just made or started: at most this long.
+pub(crate) enum AddressWait {
+    /// For containers that were just made or started.
     Fresh(Duration),
-    /// For containers that the daemon starts at this moment, since the host has: at most this long.
+    /// For containers that the daemon is starting, since the host has just booted.
     Booting(Duration),
-    /// For containers that have been running: at most this long.
+    /// For containers that have been running.
     Old(Duration),
 }
 
-/// The state of a container of which the daemon knows nothing.
+/// The reported state of a container that does not exist.
 const MISSING: &str = "missing";
 
 /// The daemon's word for a container that does not run.
 const STOPPED: &str = "Stopped";
 
-/// The state of a container while the daemon does not answer.
+/// The reported state of a container if the daemon does not answer.
 const UNKNOWN: &str = "unknown";
 
-/// Look at each container of `document`, waiting no longer than `patience` for addresses that are still to come.
-#[must_use]
-pub fn survey(
+/// Look at each container of `document`, waiting no longer than `wait` for addresses that may still come.
+pub(crate) fn survey(
     daemon: &Daemon,
     document: &FirstBoot,
     lxd: &Lxd,
-    patience: Patience,
+    wait: AddressWait,
 ) -> Vec<report::Container> {
+    // Without IPv6 in the kernel there is no such file, and no prefix.
     let if_inet6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let begun = Instant::now();
-    let (longest, steady) = match patience {
-        Patience::Fresh(longest) | Patience::Booting(longest) => (longest, STEADY),
-        Patience::Old(longest) => (longest, Duration::ZERO),
+    let (longest, steady) = match wait {
+        AddressWait::Fresh(longest) | AddressWait::Booting(longest) => (longest, STEADY),
+        AddressWait::Old(longest) => (longest, Duration::ZERO),
     };
-    let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
-    let mut complete: BTreeMap<&str, Instant> = BTreeMap::new();
+    let booting = matches!(wait, AddressWait::Booting(_));
+    // For each container its state, and since when it has been in it.
+    let mut states = vec![(AddressState::Final, begun); document.containers.len()];
     loop {
-        let mut waits = false;
-        let mut all = Vec::with_capacity(document.containers.len());
-        for container in &document.containers {
-            let mut found = one(daemon, lxd, container, &if_inet6);
-            let booting = matches!(patience, Patience::Booting(_));
-            if booting && found.report.state == STOPPED && will_start(daemon, &container.name) {
-                found.standing = Standing::NoAddress;
+        let mut reports = Vec::with_capacity(states.len());
+        for (container, known) in document.containers.iter().zip(&mut states) {
+            let (report, mut state) = look(daemon, lxd, container, &if_inet6);
+            if booting && report.state == STOPPED && will_start(daemon, &container.name) {
+                state = AddressState::NoAddress;
             }
-            let name = container.name.as_str();
-            if found.standing != Standing::Complete {
-                complete.remove(name);
+            if known.0 != state {
+                *known = (state, Instant::now());
             }
-            waits |= match found.standing {
-                Standing::Settled => false,
-                Standing::Complete => {
-                    let first = complete.entry(name).or_insert_with(Instant::now);
-                    first.elapsed() < steady
-                }
-                Standing::NoAddress => true,
-                Standing::OtherAddress => {
-                    let first = since.entry(name).or_insert_with(Instant::now);
-                    first.elapsed() < SECOND_ADDRESS
-                }
-            };
-            all.push(found.report);
+            reports.push(report);
         }
-        if !waits || begun.elapsed() >= longest {
-            return all;
+        let unsettled = |(state, since): &(AddressState, Instant)| state.may_change(since.elapsed(), steady);
+        if !states.iter().any(unsettled) || begun.elapsed() >= longest {
+            return reports;
         }
         sleep(Duration::from_millis(500));
     }
 }
 
-/// The containers of `document` when there is no daemon to ask.
-#[must_use]
-pub fn unknown(document: &FirstBoot) -> Vec<report::Container> {
+/// The containers of `document` if there is no daemon to ask.
+pub(crate) fn unknown(document: &FirstBoot) -> Vec<report::Container> {
     let all = document.containers.iter();
     all.map(|container| blank(container, UNKNOWN)).collect()
 }
 
-/// Whether waiting may bring an address.
+/// How far a container has come with its addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It may not.
-    Settled,
-    /// All are there.
+enum AddressState {
+    /// Waiting does not bring any.
+    Final,
+    /// All predicted addresses are there.
     Complete,
     NoAddress,
+    /// There is a global IPv6 address, but not the predicted one.
     OtherAddress,
 }
 
-struct Found {
-    report: report::Container,
-    standing: Standing,
+impl AddressState {
+    /// Whether a container that has been in this state for `elapsed` is worth waiting for.
+    fn may_change(self, elapsed: Duration, steady: Duration) -> bool {
+        match self {
+            Self::Final => false,
+            Self::Complete => elapsed < steady,
+            Self::NoAddress => true,
+            Self::OtherAddress => elapsed < SECOND_ADDRESS,
+        }
+    }
 }
 
-fn one(daemon: &Daemon, lxd: &Lxd, container: &Container, if_inet6: &str) -> Found {
-    let settled = |report| Found {
-        report,
-        standing: Standing::Settled,
-    };
+fn look(
+    daemon: &Daemon,
+    lxd: &Lxd,
+    container: &Container,
+    if_inet6: &str,
+) -> (report::Container, AddressState) {
     let now = match state(daemon, &container.name) {
         Ok(Some(now)) => now,
-        Ok(None) => return settled(blank(container, MISSING)),
+        Ok(None) => return (blank(container, MISSING), AddressState::Final),
         Err(error) => {
             let mut report = blank(container, UNKNOWN);
             report.message = error.to_string();
-            return settled(report);
+            return (report, AddressState::Final);
         }
     };
     let mut report = blank(container, text(&now, &["status"]).unwrap_or(UNKNOWN));
@@ -135,24 +129,25 @@ fn one(daemon: &Daemon, lxd: &Lxd, container: &Container, if_inet6: &str) -> Fou
     let seen = parent.map_or_else(Vec::new, |parent| address::prefixes(if_inet6, parent));
     report.predicted = address::predicted(container, &seen);
     if report.state != "Running" || parent.is_none() {
-        return settled(report);
+        return (report, AddressState::Final);
     }
     let elsewhere = address::elsewhere(&container.predicted, &seen);
     report.message = address::difference(&report.predicted, &report.observed, &elsewhere);
-    let standing = if report.predicted.iter().all(|one| report.observed.contains(one)) {
-        Standing::Complete
-    } else if report.observed.iter().any(std::net::IpAddr::is_ipv6) {
-        Standing::OtherAddress
+    let state = if report.predicted.iter().all(|one| report.observed.contains(one)) {
+        AddressState::Complete
+    } else if report.observed.iter().any(IpAddr::is_ipv6) {
+        AddressState::OtherAddress
     } else {
-        Standing::NoAddress
+        AddressState::NoAddress
     };
-    Found { report, standing }
+    (report, state)
 }
 
-/// Whether the daemon will start a container that ran when the power went (LXD's doc/instances, `boot.autostart`).
+/// Whether the daemon will start a container that was running when the power was cut (LXD's doc/instances,
+/// `boot.autostart`).
 fn will_start(daemon: &Daemon, name: &str) -> bool {
     let path = format!("{}/{}", daemon.instances(), encoded(name));
-    let doing = format!("asking what {name} was at");
+    let doing = format!("asking whether {name} was running");
     let Ok(Some(now)) = daemon.look(&doing, &path) else {
         return false;
     };
@@ -160,8 +155,8 @@ fn will_start(daemon: &Daemon, name: &str) -> bool {
     is("volatile.last_state.power", "RUNNING") && !is("boot.autostart", "false")
 }
 
-/// What the daemon says of the running state of `name`; `None` where there is no such container.
-pub(super) fn state(daemon: &Daemon, name: &str) -> Asked<Option<Value>> {
+/// What the daemon says of the running state of `name`; `None` if there is no such container.
+pub(super) fn state(daemon: &Daemon, name: &str) -> DaemonResult<Option<Value>> {
     let path = format!("{}/{}/state", daemon.instances(), encoded(name));
     daemon.look(&format!("asking for the state of {name}"), &path)
 }

@@ -214,7 +214,7 @@ fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<
     lab.router.speak()?;
     let confirmed = lab.deadline.at_most(900).retry(|| {
         machine.still_on()?;
-        at(lab, LINK_LOCAL).root("grep -o 'confirmed' /var/lib/palmfarm/journal")
+        at(lab, LINK_LOCAL).root("grep -o 'confirmed' /var/lib/palmfarm/journal/network.json")
     });
     checks.check("when the router is there, the bridge is confirmed", confirmed);
     let report = settled(&at(lab, LINK_LOCAL), &mut machine, lab);

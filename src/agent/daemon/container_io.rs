@@ -1,4 +1,4 @@
-//! Inside a container: putting files there and running programs, with their output kept.
+//! Files and programs in a container: puts files there, and runs programs and keeps their output.
 
 use std::fmt;
 use std::io::Read;
@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use super::{encoded, is_path, unknown, Asked, Daemon, DaemonError, Upload, PATIENCE};
+use super::{encoded, is_path, unknown, Daemon, DaemonError, DaemonResult, Upload, PATIENCE};
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Its exit code.
-    pub code: i64,
-    /// The last lines of what it printed on either channel, oldest first.
-    pub output: Vec<String>,
+pub(crate) struct Exit {
+    pub(crate) code: i64,
+    /// The last lines of its standard output, then of its standard error.
+    pub(crate) output: Vec<String>,
 }
 
 /// Why a file could not be put there.
 #[derive(Debug)]
-pub enum PushError {
-    /// The daemon would not.
+pub(crate) enum PushError {
     Daemon(DaemonError),
-    /// The path is none.
     Path(String),
 }
 
@@ -30,7 +27,7 @@ impl fmt::Display for PushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Daemon(error) => error.fmt(f),
-            Self::Path(path) => write!(f, "{path:?} is no absolute path of a file"),
+            Self::Path(path) => write!(f, "{path:?} is not an absolute path of a file"),
         }
     }
 }
@@ -46,14 +43,11 @@ impl From<DaemonError> for PushError {
 /// How many lines of output are kept.
 const LINES: usize = 20;
 
-/// How much of each channel is looked at for them, in bytes.
+/// How many bytes at the end of each channel are searched for them.
 const TAIL: usize = 8 << 10;
 
-/// Put `length` bytes at `path` in `container`, owned by its root, making the directories above (0755).
-///
-/// # Errors
-/// [`PushError`].
-pub fn push_file(
+/// Write `length` bytes to `path` in `container`, owned by its root. Missing directories are made (0755).
+pub(crate) fn push_file(
     daemon: &Daemon,
     container: &str,
     path: &str,
@@ -67,7 +61,7 @@ pub fn push_file(
         return Err(bad());
     }
     make_directories(daemon, container, above)?;
-    let doing = format!("putting {path} into {container}");
+    let doing = format!("writing {path} in {container}");
     let mode = format!("{mode:04o}");
     let mut upload = Upload { length, bytes };
     daemon.upload(
@@ -80,16 +74,19 @@ pub fn push_file(
     Ok(())
 }
 
-/// Run `command` in `container` without input or terminal and wait at most `patience`.
-///
-/// # Errors
-/// [`DaemonError`]; a program that exits with another code than 0 is no error here.
-pub fn exec(daemon: &Daemon, container: &str, command: &[&str], patience: Duration) -> Asked<Exit> {
+/// Run `command` in `container` without input or terminal, and wait at most `patience`. An exit code other than 0 is not
+/// an error here.
+pub(crate) fn exec(
+    daemon: &Daemon,
+    container: &str,
+    command: &[&str],
+    patience: Duration,
+) -> DaemonResult<Exit> {
     let doing = format!("running {} in {container}", command.first().unwrap_or(&""));
     let path = format!("{}/{}/exec", daemon.instances(), encoded(container));
     let body = json!({
         "command": command,
-        // Debian's packages ask questions unless told that nobody is there.
+        // Without the first, Debian's packages may ask questions.
         "environment": {"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LANG": "C.UTF-8"},
         "interactive": false,
         "wait-for-websocket": false,
@@ -110,21 +107,11 @@ pub fn exec(daemon: &Daemon, container: &str, command: &[&str], patience: Durati
         if let Some(bytes) = daemon.fetch(&doing, log)? {
             output.extend(last_lines(&bytes));
         }
-        // The logs stay in the container's log folder until someone deletes them; nobody else would.
+        // The daemon keeps a log until somebody deletes it, and nobody else would.
         drop(daemon.call(&doing, "DELETE", log, None));
     }
     output.drain(..output.len().saturating_sub(LINES));
     Ok(Exit { code, output })
-}
-
-/// Read a small text file of `container`; `None` where it has none.
-///
-/// # Errors
-/// [`DaemonError`].
-pub fn pull_text(daemon: &Daemon, container: &str, path: &str) -> Asked<Option<String>> {
-    let doing = format!("reading {path} of {container}");
-    let bytes = daemon.fetch(&doing, &at(daemon, container, path))?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn make_directories(daemon: &Daemon, container: &str, above: &str) -> Result<(), PushError> {
@@ -164,7 +151,7 @@ fn at(daemon: &Daemon, container: &str, path: &str) -> String {
     )
 }
 
-/// Incus renamed the headers; each daemon ignores the other's.
+/// The headers for a file. Incus renamed them; each daemon ignores those of the other.
 fn headers<'a>(kind: &'a str, mode: &'a str) -> [(&'a str, &'a str); 9] {
     [
         ("Content-Type", "application/octet-stream"),
@@ -179,7 +166,7 @@ fn headers<'a>(kind: &'a str, mode: &'a str) -> [(&'a str, &'a str); 9] {
     ]
 }
 
-/// The last lines of an output, without control characters: they end in a report that people read in a terminal.
+/// The last lines of an output, without control characters, since people read the report in a terminal.
 fn last_lines(bytes: &[u8]) -> Vec<String> {
     let tail = bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or(bytes);
     let text = String::from_utf8_lossy(tail);
@@ -201,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_an_output_is_what_counts() {
+    fn the_end_of_an_output_is_kept() {
         assert_eq!(last_lines(b"one\n\ntwo\x1b[31m red\n"), ["one", "two[31m red"]);
         let many = (0..100)
             .map(|line: u32| line.to_string())

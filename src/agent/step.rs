@@ -1,0 +1,130 @@
+//! A step: it looks, acts, looks again, and says what it changed or why it failed. Whoever takes steps is told when
+//! each begins and how it ends, so that the report is true at any moment.
+
+use std::fmt;
+
+use palmfarm_protocol::report::{Step, StepState};
+
+use crate::daemon::{DaemonError, DaemonErrorKind, PushError};
+
+/// Whether a step had to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Unchanged,
+    Changed,
+}
+
+impl Change {
+    /// Changed if either is.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Self::Changed {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+/// Why something is not as declared.
+#[derive(Debug)]
+pub(crate) struct StepError {
+    /// What failed and why, and what a person can do about it.
+    pub(crate) message: String,
+    /// The last lines of output of a program that failed.
+    pub(crate) output: Vec<String>,
+    pub(crate) daemon: DaemonState,
+}
+
+/// The state of the container daemon when something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DaemonState {
+    /// It works; the failure has another reason.
+    Working,
+    /// It answers, but the failure may be due to its shutting down.
+    Doubtful,
+    /// It answers that it is starting or shutting down.
+    Busy,
+    /// It does not answer.
+    Away,
+}
+
+pub(crate) type StepResult = Result<Change, StepError>;
+
+impl StepError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            output: Vec::new(),
+            daemon: DaemonState::Working,
+        }
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<DaemonError> for StepError {
+    fn from(error: DaemonError) -> Self {
+        let daemon = match error.kind() {
+            DaemonErrorKind::Unreachable(_) => DaemonState::Away,
+            DaemonErrorKind::Refused { code: 503, .. } => DaemonState::Busy,
+            // LXD 5.0 also says this with status 500, and of operations that it cancels.
+            DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
+                if message.contains("shutting down") =>
+            {
+                DaemonState::Busy
+            }
+            DaemonErrorKind::Failed(_) => DaemonState::Doubtful,
+            _ => DaemonState::Working,
+        };
+        Self {
+            daemon,
+            ..Self::new(error.to_string())
+        }
+    }
+}
+
+impl From<PushError> for StepError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Daemon(error) => error.into(),
+            PushError::Path(_) => Self::new(error.to_string()),
+        }
+    }
+}
+
+/// Is told of each step, and runs it.
+pub(crate) trait StepListener {
+    fn begin(&mut self, name: &str);
+    fn end(&mut self, step: Step);
+
+    /// Run `step` between [`StepListener::begin`] and [`StepListener::end`]. Returns whether it succeeded.
+    fn take(&mut self, name: &str, step: &mut dyn FnMut() -> StepResult) -> bool {
+        self.begin(name);
+        let (state, message, output) = match step() {
+            Ok(Change::Unchanged) => (StepState::Unchanged, String::new(), Vec::new()),
+            Ok(Change::Changed) => (StepState::Changed, String::new(), Vec::new()),
+            Err(error) => (StepState::Failed, error.message, error.output),
+        };
+        self.end(Step {
+            name: name.to_owned(),
+            state,
+            message,
+            output,
+        });
+        state != StepState::Failed
+    }
+
+    /// Report a step that is not taken, and why.
+    fn skip(&mut self, name: &str, why: &str) {
+        self.end(Step {
+            name: name.to_owned(),
+            state: StepState::Skipped,
+            message: why.to_owned(),
+            output: Vec::new(),
+        });
+    }
+}
