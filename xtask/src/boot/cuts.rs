@@ -21,7 +21,7 @@ use super::Renderer;
 use crate::base::Base;
 use crate::deps::{command, Package};
 use crate::sh;
-use point::Stage;
+use point::{Journal, Left, Stage};
 use writes::{Chance, Log};
 
 /// What looking at so many cards needs from the distribution.
@@ -144,42 +144,42 @@ impl Cuts<'_> {
         let mut chance = Chance::new(SEED);
         let (mut points, mut broken) = (0_u32, Vec::new());
         let mut stages: BTreeMap<Stage, Vec<usize>> = BTreeMap::new();
-        let mut durable = String::new();
+        let mut before = Journal::default();
         for (number, epoch) in self.log.epochs.iter().enumerate() {
-            // In the first half of the turn nothing of the epoch is flushed yet, in the second all of it.
-            for whole in [false, true] {
-                copy(&state, &cut)?;
-                let part = File::options()
-                    .write(true)
-                    .open(&cut)
-                    .context("opening the cut card")?;
-                if whole {
-                    for write in epoch {
-                        self.log.apply(&disk, *write, write.sectors)?;
-                    }
-                    copy(&state, &cut)?;
-                } else {
-                    for write in epoch {
-                        self.log.apply(&part, *write, chance.kept(write.sectors))?;
-                    }
+            // A cut before the flush leaves any part of the epoch, a cut at the flush all of it.
+            copy(&state, &cut)?;
+            let part = File::options()
+                .write(true)
+                .open(&cut)
+                .context("opening the cut card")?;
+            for write in epoch {
+                self.log.apply(&part, *write, chance.kept(write.sectors))?;
+            }
+            drop(part);
+            let part = point::left(&cut, &mount);
+            for write in epoch {
+                self.log.apply(&disk, *write, write.sectors)?;
+            }
+            copy(&state, &cut)?;
+            let whole = point::left(&cut, &mount);
+            let after = whole
+                .as_ref()
+                .map_or_else(|_| before.clone(), |left| left.journal.clone());
+            let is_sound = |left: Result<Left>| {
+                let left = left?;
+                left.is_sound(&before, &after)?;
+                Ok::<_, anyhow::Error>(left.stage())
+            };
+            points = points.saturating_add(2);
+            if let Err(error) = is_sound(part) {
+                broken.push(format!("before flush {number}: {error:#}"));
+            }
+            match is_sound(whole) {
+                Ok(stage) => {
+                    before = after;
+                    stages.entry(stage).or_default().push(number);
                 }
-                drop(part);
-                points = points.saturating_add(1);
-                let left = point::left(&cut, &mount).and_then(|left| {
-                    left.is_sound(&durable)?;
-                    Ok(left)
-                });
-                match left {
-                    Ok(left) if whole => {
-                        durable.clone_from(&left.journal);
-                        stages.entry(left.stage()).or_default().push(number);
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        let when = if whole { "at" } else { "before" };
-                        broken.push(format!("{when} flush {number}: {error:#}"));
-                    }
-                }
+                Err(error) => broken.push(format!("at flush {number}: {error:#}")),
             }
             if number % 100 == 99 {
                 checks.note(&format!("{points} cuts looked at, {} of them bad", broken.len()));

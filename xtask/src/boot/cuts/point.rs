@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
-use serde_json::Value;
+use anyhow::{bail, ensure, Context, Result};
+use serde_json::{Map, Value};
 
 use crate::boot::disk;
 use crate::sh;
@@ -43,12 +43,18 @@ impl Stage {
     }
 }
 
+/// The agent's state files below `/var/lib/palmfarm/journal`; empty if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Journal {
+    network: String,
+    run: String,
+}
+
 /// What was found on the card.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    /// The agent's journal.
-    pub(crate) journal: String,
-    /// Reports that can be read, with where they lie.
+    pub(crate) journal: Journal,
+    /// Reports that can be read, with where they are.
     reports: Vec<(&'static str, Value)>,
     /// Whether cloud-init has begun.
     cloud_init: bool,
@@ -81,6 +87,10 @@ pub(crate) fn left(image: &Path, mount: &Path) -> Result<Left> {
 fn look(image: &Path, mount: &Path) -> Result<Left> {
     let read = |path: &str| fs::read(mount.join(path)).ok();
     let status = read("var/lib/dpkg/status").unwrap_or_default();
+    let state = |name: &str| {
+        let bytes = read(&format!("var/lib/palmfarm/journal/{name}")).unwrap_or_default();
+        String::from_utf8(bytes).with_context(|| format!("reading the agent's {name}"))
+    };
     let mut reports = Vec::new();
     for (place, bytes) in [
         ("ext4", read("var/lib/palmfarm/report.json")),
@@ -95,8 +105,10 @@ fn look(image: &Path, mount: &Path) -> Result<Left> {
         reports.extend(bytes.and_then(|bytes| Some((place, serde_json::from_slice(&bytes).ok()?))));
     }
     Ok(Left {
-        journal: String::from_utf8(read("var/lib/palmfarm/journal").unwrap_or_default())
-            .context("reading the agent's journal")?,
+        journal: Journal {
+            network: state("network.json")?,
+            run: state("run.json")?,
+        },
         reports,
         cloud_init: mount.join("var/lib/cloud/instance").exists(),
         packages: ["ifupdown", "bridge-utils", "isc-dhcp-client"]
@@ -107,21 +119,11 @@ fn look(image: &Path, mount: &Path) -> Result<Left> {
 }
 
 impl Left {
-    /// Whether nothing is lost and nothing is false; `durable` is the journal as it was flushed last.
-    pub(crate) fn is_sound(&self, durable: &str) -> Result<()> {
-        ensure!(
-            self.journal.starts_with(durable),
-            "the agent's journal has lost lines:\n{}\nwas\n{durable}",
-            self.journal
-        );
-        let lines: Vec<&str> = self.journal.split_inclusive('\n').collect();
-        for (number, line) in lines.iter().enumerate() {
-            let torn = number.saturating_add(1) == lines.len();
-            ensure!(
-                entry(line).is_some() || torn,
-                "line {number} of the agent's journal is damaged: {line:?}"
-            );
-        }
+    /// Whether nothing is lost and nothing is false. `before` and `after` are the journal as the flushes around the cut
+    /// left it.
+    pub(crate) fn is_sound(&self, before: &Journal, after: &Journal) -> Result<()> {
+        self.journal.is_one_of(before, after)?;
+        self.journal.follows(before)?;
         for (place, report) in &self.reports {
             if report.get("state").and_then(Value::as_str) == Some("done") {
                 self.is_done()
@@ -133,7 +135,7 @@ impl Left {
 
     fn is_done(&self) -> Result<()> {
         for (holds, what) in [
-            (self.has("confirmed"), "the network is not confirmed"),
+            (self.journal.has("confirmed"), "the network is not confirmed"),
             (self.packages, "a package is not installed"),
             (self.ifupdown, "ifupdown does not have the network"),
         ] {
@@ -144,15 +146,15 @@ impl Left {
 
     /// How far the first boot had come.
     pub(crate) fn stage(&self) -> Stage {
-        if self.has("finished") {
+        if self.journal.has("finished") {
             Stage::Done
         } else if self.ifupdown {
             Stage::Report
         } else if self.packages {
             Stage::Ifupdown
-        } else if self.has("run") {
+        } else if self.journal.has("run") {
             Stage::Packages
-        } else if self.has("confirmed") {
+        } else if self.journal.has("confirmed") {
             Stage::Network
         } else if self.cloud_init {
             Stage::CloudInit
@@ -160,34 +162,52 @@ impl Left {
             Stage::Early
         }
     }
+}
 
+impl Journal {
+    /// Whether a state file says something about `key`.
     fn has(&self, key: &str) -> bool {
-        let entries = self.journal.lines().filter_map(entry);
-        entries.into_iter().any(|entry| entry.get(key).is_some())
+        let says = |text: &String| object(text).is_some_and(|state| state.contains_key(key));
+        [&self.network, &self.run].into_iter().any(says)
     }
-}
 
-/// What a line of the journal says: a CRC-32 in eight hexadecimal digits, a space, and JSON that has this checksum.
-fn entry(line: &str) -> Option<Value> {
-    let (sum, text) = line.trim_end_matches('\n').split_once(' ')?;
-    (u32::from_str_radix(sum, 16).ok()? == crc32(text.as_bytes())).then_some(())?;
-    serde_json::from_str(text).ok()
-}
-
-/// As in IEEE 802.3, bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1 == 1;
-            crc >>= 1;
-            if carry {
-                crc ^= 0xedb8_8320;
-            }
+    /// Whether each file is whole, as it was before or as it was after.
+    fn is_one_of(&self, before: &Self, after: &Self) -> Result<()> {
+        for (found, before, after) in [
+            (&self.network, &before.network, &after.network),
+            (&self.run, &before.run, &after.run),
+        ] {
+            ensure!(
+                found == before || found == after,
+                "a state file of the agent is {found:?}, and was {before:?} before the cut and {after:?} after it"
+            );
         }
+        Ok(())
     }
-    !crc
+
+    /// Whether each file is JSON and says something about everything that it did `before`.
+    fn follows(&self, before: &Self) -> Result<()> {
+        for (now, before) in [(&self.network, &before.network), (&self.run, &before.run)] {
+            if now == before {
+                continue;
+            }
+            let Some(state) = object(now) else {
+                bail!("a state file of the agent is damaged: {now:?}, and was {before:?}");
+            };
+            let known = object(before).unwrap_or_default();
+            let lost = known.keys().find(|key| !state.contains_key(*key));
+            ensure!(
+                lost.is_none(),
+                "a state file of the agent has lost something: {now:?}, and was {before:?}"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The JSON object in a state file.
+fn object(text: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(text).ok()
 }
 
 /// Whether dpkg's status file says that `name` is installed.
@@ -203,17 +223,11 @@ fn installed(status: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> String {
-        format!("{:08x} {text}\n", crc32(text.as_bytes()))
-    }
-
-    fn journal(texts: &[&str]) -> String {
-        texts.iter().map(|text| line(text)).collect()
-    }
-
-    #[test]
-    fn the_checksum_is_the_common_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    fn journal(network: &str, run: &str) -> Journal {
+        Journal {
+            network: network.into(),
+            run: run.into(),
+        }
     }
 
     #[test]
@@ -222,51 +236,62 @@ mod tests {
         let mut seen = vec![left.stage()];
         left.cloud_init = true;
         seen.push(left.stage());
-        left.journal = journal(&[r#"{"confirmed":"n"}"#]);
+        left.journal.network = r#"{"confirmed":"n"}"#.into();
         seen.push(left.stage());
-        left.journal.push_str(&line(r#"{"run":1}"#));
+        left.journal.run = r#"{"run":1}"#.into();
         seen.push(left.stage());
         left.packages = true;
         seen.push(left.stage());
         left.ifupdown = true;
         seen.push(left.stage());
-        left.journal
-            .push_str(&line(r#"{"finished":"done","document":"d"}"#));
+        left.journal.run = r#"{"document":"d","finished":"done","run":1}"#.into();
         seen.push(left.stage());
         assert!(seen.windows(2).all(|two| two[0] < two[1]), "{seen:?}");
     }
 
     #[test]
     fn a_journal_that_lost_something_is_found_out() {
-        let whole = journal(&[r#"{"run":1}"#, r#"{"confirmed":"n"}"#]);
-        let check = |journal: &str, durable: &str| {
+        let (one, two) = (r#"{"run":1}"#, r#"{"document":"d","finished":"done","run":1}"#);
+        let confirmed = r#"{"confirmed":"n"}"#;
+        let (before, after) = (journal("", one), journal(confirmed, two));
+        let check = |network: &str, run: &str| {
             let left = Left {
-                journal: journal.into(),
+                journal: journal(network, run),
                 ..Left::default()
             };
-            left.is_sound(durable).is_ok()
+            left.is_sound(&before, &after).is_ok()
         };
-        assert!(check(&whole, ""));
-        assert!(check(&whole, &whole));
-        assert!(check(&whole[..whole.len() - 3], &line(r#"{"run":1}"#)));
-        assert!(!check(&line(r#"{"run":1}"#), &whole));
-        assert!(!check(&whole.replacen("run", "ran", 1), ""));
+        assert!(check("", one));
+        assert!(check(confirmed, one));
+        assert!(check("", two));
+        assert!(check(confirmed, two));
+        assert!(!check("", ""));
+        assert!(!check("", &two[..two.len() - 3]));
+        assert!(!check("{}", one));
+        // What the next flush leaves must not have lost anything, either.
+        for (network, run) in [("", ""), ("", "{}"), ("", "{\"run\""), ("7", one)] {
+            let left = Left {
+                journal: journal(network, run),
+                ..Left::default()
+            };
+            assert!(left.is_sound(&before, &left.journal).is_err(), "{network} {run}");
+        }
     }
 
     #[test]
     fn a_report_must_not_be_early() {
         let mut left = Left {
-            journal: journal(&[r#"{"confirmed":"n"}"#]),
+            journal: journal(r#"{"confirmed":"n"}"#, ""),
             reports: vec![("FAT", serde_json::json!({"state": "done"}))],
             packages: true,
             ..Left::default()
         };
-        assert!(left.is_sound("").is_err());
+        assert!(left.is_sound(&left.journal, &left.journal).is_err());
         left.ifupdown = true;
-        assert!(left.is_sound("").is_ok());
+        assert!(left.is_sound(&left.journal, &left.journal).is_ok());
         left.reports[0].1 = serde_json::json!({"state": "running"});
         left.packages = false;
-        assert!(left.is_sound("").is_ok());
+        assert!(left.is_sound(&left.journal, &left.journal).is_ok());
     }
 
     #[test]
