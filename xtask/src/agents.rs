@@ -5,7 +5,6 @@
 //! Nothing of the host's own cargo configuration (`RUSTFLAGS`, wrappers) reaches the build.
 
 mod debian;
-mod script;
 mod toolchain;
 
 use std::fs;
@@ -17,8 +16,8 @@ use anyhow::{bail, Context, Result};
 use crate::{sh, target_dir, workspace_dir};
 use toolchain::Toolchain;
 
-/// What a card has room for, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// The largest agent for a Pi, in bytes: 1.25 MiB. It shares a card of 4 GB with everything else.
+const LARGEST: u64 = 5 << 18;
 
 /// What an agent is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub(crate) enum Arch {
     Armhf,
     /// 64-bit ARM.
     Arm64,
-    /// x86-64: no Pi.
+    /// x86-64: not a Pi.
     Amd64,
 }
 
@@ -116,7 +115,6 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
     let Toolchain { rustc, linker } = toolchain::find(arch, &tools)?;
     let out = dir.join("build");
-    // Unwinding never happens (`panic = "abort"`), and a Pi's kernel has pages of 4 or 16 KiB, not 64.
     let features = match arch {
         // Thumb instructions are half as long; every ARMv7 has them.
         Arch::Armhf => "-Ctarget-feature=+crt-static,+thumb-mode",
@@ -125,9 +123,12 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     let flags = [
         features,
         "-Crelocation-model=static",
+        // A Pi's kernel has pages of 4 or 16 KiB, not 64.
         "-Clink-arg=-Wl,-z,max-page-size=16384",
-        // See lean.S.
-        "-Clink-arg=-Wl,-z,muldefs",
+        // The same linker whatever the compiler would choose.
+        "-Clink-arg=-fuse-ld=bfd",
+        // The index of the unwind tables: nothing unwinds (`panic = "abort"`).
+        "-Clink-arg=-Wl,--no-eh-frame-hdr",
     ];
     let mut cargo = cargo_build(&flags.map(str::to_owned));
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);

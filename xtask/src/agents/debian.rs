@@ -5,12 +5,12 @@
 //! into the cache: neither dpkg's architectures nor apt's lists of this machine change.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 
-use super::script::script;
 use super::Arch;
 use crate::cache::{self, Key};
 use crate::{deps, sh};
@@ -40,6 +40,19 @@ pub(super) fn rustc(arch: Arch, tools: &Path) -> Result<PathBuf> {
     );
     script(&file, &text)?;
     Ok(file)
+}
+
+/// Write an executable script.
+fn script(file: &Path, text: &str) -> Result<()> {
+    // cargo looks at a compiler's modification time.
+    if fs::read_to_string(file).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let half = file.with_extension(std::process::id().to_string());
+    fs::write(&half, text)
+        .and_then(|()| fs::set_permissions(&half, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::rename(&half, file))
+        .with_context(|| format!("writing {}", file.display()))
 }
 
 /// The standard library's package that fits the compiler that is installed, and the version of both.

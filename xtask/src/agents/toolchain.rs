@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::script::script;
 use super::{debian, Arch};
 use crate::deps::{self, command, path, Package};
 use crate::sh;
@@ -18,26 +17,16 @@ use crate::sh;
 pub(crate) struct Toolchain {
     /// The compiler; `None`: the one that cargo takes by itself.
     pub(crate) rustc: Option<PathBuf>,
-    /// The linker.
-    pub(crate) linker: PathBuf,
+    /// The C compiler that links.
+    pub(crate) linker: &'static str,
 }
 
 /// Seconds that rustup may take to fetch a standard library (about 25 MB); past that Debian's mirror is the better try.
 const RUSTUP_SECONDS: &str = "120";
 
-/// No frame is ever unwound, so its tables are 100 KB of dead weight. `crtbegin.o` and `crtend.o` bracket them, and the
-/// start code refers to those ends.
-const NO_UNWIND: &str =
-    "SECTIONS\n{\n  /DISCARD/ : {\n    *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)\n    \
-                         *(.gcc_except_table .gcc_except_table.*)\n  }\n}\nINSERT BEFORE .eh_frame;\n";
-
-/// Stands in for what of glibc is large and of no use.
-const LEAN: &str = include_str!("lean.S");
-
-/// Find or get what builds for `arch`; scripts that stand in for compiler and linker go into `tools`.
+/// Find or install what builds for `arch`. A script that replaces the compiler goes into `tools`.
 pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
-    let gcc = gcc(arch)?;
-    let linker = linker(arch, gcc, tools)?;
+    let linker = linker(arch)?;
     if native(arch) {
         return Ok(Toolchain { rustc: None, linker });
     }
@@ -69,7 +58,7 @@ fn native(arch: Arch) -> bool {
 }
 
 /// The C compiler that links for `arch` and the static C library beside it.
-fn gcc(arch: Arch) -> Result<&'static str> {
+fn linker(arch: Arch) -> Result<&'static str> {
     const ARMHF: [Package; 2] = [
         command("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
         path("libc6-dev-armhf-cross", "/usr/arm-linux-gnueabihf/lib/libc.a"),
@@ -90,29 +79,6 @@ fn gcc(arch: Arch) -> Result<&'static str> {
     };
     deps::ensure(packages).require()?;
     Ok(program)
-}
-
-/// A script that calls `gcc` so that every compiler's choice of linker ends at GNU ld, with [`LEAN`] in front of the C
-/// library and the unwind tables left out. The paths stand here because cargo hashes compiler flags into symbol names.
-fn linker(arch: Arch, gcc: &str, tools: &Path) -> Result<PathBuf> {
-    let lean = tools.join("lean.S");
-    script(&lean, LEAN)?;
-    let drop = match arch {
-        // ARM's tables have another form, and they are small.
-        Arch::Armhf => String::new(),
-        Arch::Arm64 | Arch::Amd64 => {
-            let file = tools.join("no-unwind.ld");
-            script(&file, NO_UNWIND)?;
-            format!(" -Wl,-T,{} -Wl,--no-eh-frame-hdr", sh::quoted(&file))
-        }
-    };
-    let file = tools.join(format!("link-{}", arch.debian()));
-    let text = format!(
-        "#!/bin/sh\nexec {gcc} {} \"$@\" -fuse-ld=bfd{drop}\n",
-        sh::quoted(&lean)
-    );
-    script(&file, &text)?;
-    Ok(file)
 }
 
 /// Whether the compiler that cargo takes has the standard library for `arch`.
