@@ -3,7 +3,6 @@
 //! This runs in early boot, when `/` may still be read-only, so it writes below `/run` only. The files must have the
 //! address because systemd makes one up for a bridge without it, and then the LAN sees another host.
 
-use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -33,8 +32,8 @@ pub(crate) fn fill(root: &Root, network: &Network) -> StepResult {
     let mut change = Change::Unchanged;
     for name in root.names(NETWORK) {
         let from = format!("{NETWORK}/{name}");
-        let failed = |error: io::Error| StepError::new(format!("filling {from}: {error}"));
-        let mut text = root.read(&from).map_err(failed)?;
+        let failed = StepError::io("filling", &from);
+        let mut text = root.read(&from).map_err(&failed)?;
         if text.contains(MAC_HERE) {
             let known = match mac {
                 Some(known) => known,
@@ -45,7 +44,7 @@ pub(crate) fn fill(root: &Root, network: &Network) -> StepResult {
         }
         let to = format!("{RUNTIME}/{name}");
         if root.read(&to).ok().as_deref() != Some(&text) {
-            root.write(&to, text.as_bytes()).map_err(failed)?;
+            root.write(&to, text.as_bytes()).map_err(&failed)?;
             change = Change::Changed;
         }
     }

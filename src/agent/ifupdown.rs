@@ -4,7 +4,6 @@
 //! change is tried with a mark below `/run`, and made permanent by one below `/var` only if the network works: after a
 //! power cut in the middle, systemd-networkd has the bridge again. Two programs never run DHCP on one interface.
 
-use std::io;
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::Network;
@@ -49,8 +48,8 @@ pub(crate) fn switch(root: &Root, network: &Network) -> StepResult {
     match tried {
         Ok(()) => {
             root.write(IFUPDOWN_ACTIVE, b"")
-                .map_err(writing(IFUPDOWN_ACTIVE))?;
-            root.remove(TRIAL).map_err(writing(TRIAL))?;
+                .map_err(StepError::io("writing", IFUPDOWN_ACTIVE))?;
+            root.remove(TRIAL).map_err(StepError::io("writing", TRIAL))?;
             Ok(Change::Changed)
         }
         Err(mut error) => {
@@ -68,19 +67,19 @@ pub(crate) fn switch(root: &Root, network: &Network) -> StepResult {
 
 /// Write the files. They change nothing yet, since both marks are absent.
 fn prepare(root: &Root, network: &Network) -> Result<(), StepError> {
-    root.remove(TRIAL).map_err(writing(TRIAL))?;
+    root.remove(TRIAL).map_err(StepError::io("writing", TRIAL))?;
     root.write(DROP_IN, CONDITION.as_bytes())
-        .map_err(writing(DROP_IN))?;
+        .map_err(StepError::io("writing", DROP_IN))?;
     let stanza = root
         .read(IFUPDOWN_STANZA)
-        .map_err(|error| StepError::new(format!("reading {IFUPDOWN_STANZA}: {error}")))?;
+        .map_err(StepError::io("reading", IFUPDOWN_STANZA))?;
     let mac = match network.mac {
         Some(mac) => mac,
         None => bridge::uplink_mac(root, &network.uplink, Duration::ZERO)?,
     };
     let text = bridge::with_mac(&stanza, mac);
     root.write(INTERFACES, text.as_bytes())
-        .map_err(writing(INTERFACES))?;
+        .map_err(StepError::io("writing", INTERFACES))?;
     run(root, "systemctl", &["daemon-reload"], SYSTEMCTL)
 }
 
@@ -92,7 +91,7 @@ fn hand_over(root: &Root, network: &Network) -> Result<(), StepError> {
         .chain(root.names(NETWORK_FALLBACK))
     {
         let path = format!("{RUNTIME}/{name}");
-        root.remove(&path).map_err(writing(&path))?;
+        root.remove(&path).map_err(StepError::io("writing", &path))?;
     }
     run(
         root,
@@ -102,13 +101,13 @@ fn hand_over(root: &Root, network: &Network) -> Result<(), StepError> {
     )?;
     // Addresses that it leaves would look like ifupdown's. The bridge itself stays: containers are connected to it.
     clear(&network.addressed());
-    root.write(TRIAL, b"").map_err(writing(TRIAL))?;
+    root.write(TRIAL, b"").map_err(StepError::io("writing", TRIAL))?;
     run(root, "systemctl", &["restart", "networking.service"], SYSTEMCTL)
 }
 
 fn take_back(root: &Root, network: &Network, patience: Duration) -> Result<(), StepError> {
     let stopped = run(root, "systemctl", &["stop", "networking.service"], SYSTEMCTL);
-    root.remove(TRIAL).map_err(writing(TRIAL))?;
+    root.remove(TRIAL).map_err(StepError::io("writing", TRIAL))?;
     clear(&network.addressed());
     let units = ["restart", "palmfarm-bridge.service", "systemd-networkd.service"];
     run(root, "systemctl", &units, SYSTEMCTL)?;
@@ -120,8 +119,4 @@ fn take_back(root: &Root, network: &Network, patience: Duration) -> Result<(), S
 fn clear(interface: &str) {
     query("ip", &["link", "set", "dev", interface, "down"]);
     query("ip", &["addr", "flush", "dev", interface]);
-}
-
-fn writing(path: &str) -> impl Fn(io::Error) -> StepError + '_ {
-    move |error| StepError::new(format!("writing {path}: {error}"))
 }

@@ -3,7 +3,7 @@
 //! It reads in one document what the card declares and makes that true; what is already true it leaves alone, and the
 //! power may be cut at any instant. It listens to nobody: it opens no socket, starts no thread, and runs no program
 //! through a shell.
-// Nothing outside this workspace uses this library, so neither attribute would have a reader.
+// The library is for this program and its tests alone: docs that repeat a name and `must_use` would have no reader.
 #![allow(missing_docs, clippy::must_use_candidate)]
 
 /// Print a line on standard error: the journal of the unit, or the terminal of a person. If nobody reads it any more,

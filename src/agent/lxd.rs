@@ -1,7 +1,6 @@
 //! The container daemon on the card: installs it if it is missing, upgrades it once if the farm asks for that, and adds
 //! users to its group. It never removes a daemon and never replaces one kind by another.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::Flavour;
@@ -9,7 +8,7 @@ use palmfarm_protocol::firstboot::Lxd;
 
 use crate::daemon::find_socket;
 use crate::packages;
-use crate::program::{query, run};
+use crate::program::{query, retry, run};
 use crate::root::Root;
 use crate::step::{Change, StepError, StepResult};
 
@@ -70,7 +69,7 @@ pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
     if lxd.upgrade && !root.has(UPGRADED) {
         change = change.or(upgrade(root, method)?);
         root.write(UPGRADED, b"")
-            .map_err(|error| StepError::new(format!("writing {UPGRADED}: {error}")))?;
+            .map_err(StepError::io("writing", UPGRADED))?;
     }
     Ok(change)
 }
@@ -161,19 +160,9 @@ fn upgrade(root: &Root, method: Method) -> StepResult {
 
 /// Run `snap` with several tries: the store may be out of reach for a while.
 fn snap(root: &Root, words: &[&str]) -> StepResult {
-    let mut error = StepError::new("");
-    for pause in TRIES {
-        sleep(Duration::from_secs(pause));
-        match run(root, "snap", words, SNAP) {
-            Ok(()) => return Ok(Change::Changed),
-            Err(failed) => error = failed,
-        }
-        say!("{error}");
-    }
-    error
-        .message
-        .push_str("; the next boot and `palmfarm-agent run` retry it");
-    Err(error)
+    let doing = format!("running snap {}", words.join(" "));
+    retry(&TRIES, &doing, || run(root, "snap", words, SNAP))?;
+    Ok(Change::Changed)
 }
 
 /// The revision of the installed snap; empty if it is not installed.
@@ -189,10 +178,7 @@ fn revision(list: &str) -> &str {
 }
 
 fn is_member(root: &Root, group: &str, user: &str) -> Result<bool, StepError> {
-    let read = |path: &str| {
-        root.read(path)
-            .map_err(|error| StepError::new(format!("reading {path}: {error}")))
-    };
+    let read = |path: &str| root.read(path).map_err(StepError::io("reading", path));
     let groups = read("/etc/group")?;
     let Some(members) = members(&groups, group) else {
         return Err(StepError::new(format!(

@@ -5,7 +5,6 @@
 //! may come up minutes after the Pi. If DHCP does not answer either, there is no evidence that the declared network is
 //! wrong: the two take turns until one of them reaches a router.
 
-use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -45,7 +44,8 @@ pub(crate) fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, StepEr
     loop {
         let mut timer = RollbackTimer::for_turn(network, turn);
         let Some(failure) = watch_turn(root, network, &mut timer) else {
-            journal::confirm(root, Writer::Watch, &digest).map_err(|error| unwritten(&error))?;
+            journal::confirm(root, Writer::Watch, &digest)
+                .map_err(StepError::io("writing to", journal::PATH))?;
             if turn > 0 {
                 run_again(root);
             }
@@ -57,7 +57,8 @@ pub(crate) fn watch(root: &Root, document: &FirstBoot) -> Result<Outcome, StepEr
                  farm.yaml and write the card again",
                 failure.reason
             );
-            journal::roll_back(root, &boot(root), &why).map_err(|error| unwritten(&error))?;
+            journal::roll_back(root, &boot(root), &why)
+                .map_err(StepError::io("writing to", journal::PATH))?;
             return Ok(Outcome::RolledBack);
         }
         turn = turn.saturating_add(1);
@@ -142,7 +143,8 @@ pub(crate) fn step(root: &Root, network: &Network) -> StepResult {
         let seen = confirm::look(root, network);
         let missing = confirm::missing(network, &seen);
         if missing.is_empty() {
-            journal::confirm(root, Writer::Run, &digest).map_err(|error| unwritten(&error))?;
+            journal::confirm(root, Writer::Run, &digest)
+                .map_err(StepError::io("writing to", journal::PATH))?;
             return Ok(Change::Changed);
         }
         if Instant::now() > end {
@@ -190,11 +192,7 @@ fn is_confirmed(root: &Root, digest: &str) -> Result<bool, StepError> {
 }
 
 fn open(root: &Root) -> Result<Journal, StepError> {
-    Journal::open(root).map_err(|error| StepError::new(format!("reading {}: {error}", journal::PATH)))
-}
-
-fn unwritten(error: &io::Error) -> StepError {
-    StepError::new(format!("writing to {}: {error}", journal::PATH))
+    Journal::open(root).map_err(StepError::io("reading", journal::PATH))
 }
 
 /// How much time an unconfirmed network has left. If the farm says zero seconds, it has all the time there is.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use palmfarm_protocol::names::package_parts;
 
-use crate::program::{query, run};
+use crate::program::{query, retry, run};
 use crate::root::Root;
 use crate::step::{Change, StepError, StepResult};
 
@@ -31,25 +31,18 @@ pub(crate) fn install(root: &Root, packages: &[String]) -> StepResult {
         return Ok(Change::Unchanged);
     }
     let until = Instant::now() + LOCKED;
-    let mut error = StepError::new("");
-    for pause in TRIES {
-        sleep(Duration::from_secs(pause));
-        match try_install(root, &missing(root, packages), until) {
-            Ok(()) if missing(root, packages).is_empty() => return Ok(Change::Changed),
-            // Another try would end in the same way.
-            Ok(()) => {
-                error = StepError::new("apt-get succeeded, but did not install them");
-                break;
-            }
-            Err(failed) => error = failed,
-        }
-        say!("installing packages: {error}");
-    }
-    let still = missing(root, packages).join(", ");
-    error.message = format!(
-        "installing {still}: {}; the next boot and `palmfarm-agent run` retry it",
-        error.message
-    );
+    let tried = retry(&TRIES, "installing packages", || {
+        let missing = missing(root, packages);
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        apt_install(root, &names, until)
+    });
+    let still = missing(root, packages);
+    let mut error = match tried {
+        Ok(()) if still.is_empty() => return Ok(Change::Changed),
+        Ok(()) => StepError::new("apt-get succeeded, but did not install them"),
+        Err(error) => error,
+    };
+    error.message = format!("installing {}: {}", still.join(", "), error.message);
     Err(error)
 }
 
@@ -62,24 +55,15 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> StepResult {
     };
     let before = versions();
     let until = Instant::now() + LOCKED;
-    let mut error = StepError::new("");
-    for pause in TRIES {
-        sleep(Duration::from_secs(pause));
-        let mut words = vec!["--only-upgrade"];
-        words.extend(packages);
-        match apt_install(root, &words, until) {
-            Ok(()) if versions() == before => return Ok(Change::Unchanged),
-            Ok(()) => return Ok(Change::Changed),
-            Err(failed) => error = failed,
-        }
-        say!("upgrading {}: {error}", packages.join(", "));
-    }
-    Err(error)
-}
-
-fn try_install(root: &Root, packages: &[String], until: Instant) -> Result<(), StepError> {
-    let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-    apt_install(root, &names, until)
+    let mut words = vec!["--only-upgrade"];
+    words.extend(packages);
+    let doing = format!("upgrading {}", packages.join(", "));
+    retry(&TRIES, &doing, || apt_install(root, &words, until))?;
+    Ok(if versions() == before {
+        Change::Unchanged
+    } else {
+        Change::Changed
+    })
 }
 
 /// Run `apt-get install` with these words, after what may have to be done first. Wait for locks `until` then.

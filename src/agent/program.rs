@@ -70,6 +70,27 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
     Err(error)
 }
 
+/// Pause for so many seconds before each try, until one succeeds.
+pub(crate) fn retry(
+    pauses: &[u64],
+    doing: &str,
+    attempt: impl Fn() -> Result<(), StepError>,
+) -> Result<(), StepError> {
+    let mut result = Ok(());
+    for pause in pauses {
+        sleep(Duration::from_secs(*pause));
+        result = attempt();
+        let Err(error) = &result else { break };
+        say!("{doing}: {error}");
+    }
+    result.map_err(|mut error| {
+        error
+            .message
+            .push_str("; the next boot and `palmfarm-agent run` retry it");
+        error
+    })
+}
+
 fn command(name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(name);
     command

@@ -48,7 +48,7 @@ pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<
     for (name, text) in files(network, targets) {
         let path = format!("{RUNTIME}/{name}");
         root.write(&path, text.as_bytes())
-            .map_err(|error| StepError::new(format!("writing {path}: {error}")))?;
+            .map_err(StepError::io("writing", &path))?;
     }
     // systemd-networkd does not clean up what it no longer configures.
     for target in targets {
@@ -66,8 +66,7 @@ pub(crate) fn act(root: &Root, network: &Network, targets: &[String]) -> Result<
 pub(crate) fn undo(root: &Root, network: &Network, targets: &[String]) -> Result<(), StepError> {
     for name in [PLAIN, OFF] {
         let path = format!("{RUNTIME}/{name}");
-        root.remove(&path)
-            .map_err(|error| StepError::new(format!("removing {path}: {error}")))?;
+        root.remove(&path).map_err(StepError::io("removing", &path))?;
     }
     for target in targets {
         query("ip", &["addr", "flush", "dev", target, "scope", "global"]);

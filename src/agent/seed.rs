@@ -51,7 +51,8 @@ pub(crate) fn prepare(root: &Root) -> StepResult {
         forget(root)?;
     } else {
         copy_accounts(root, "/etc", KEPT)?;
-        root.write(KEPT_WHOLE, b"").map_err(about(KEPT_WHOLE))?;
+        root.write(KEPT_WHOLE, b"")
+            .map_err(StepError::io("updating", KEPT_WHOLE))?;
     }
     Ok(Change::Changed)
 }
@@ -87,11 +88,11 @@ fn step_for(root: &Root, patience: Duration) -> StepResult {
         sleep(Duration::from_secs(1));
     }
     run(root, "sync", &[], SYNC)?;
-    root.write(DONE, b"").map_err(about(DONE))?;
+    root.write(DONE, b"").map_err(StepError::io("updating", DONE))?;
     // The copy of /etc/shadow is not needed any more.
     for name in ACCOUNTS {
         let path = format!("{KEPT}/{name}");
-        root.remove(&path).map_err(about(&path))?;
+        root.remove(&path).map_err(StepError::io("updating", &path))?;
     }
     Ok(Change::Changed)
 }
@@ -115,10 +116,10 @@ fn forget(root: &Root) -> Result<(), StepError> {
     for name in ACCOUNTS {
         // A lock holds the number of a process, and after a reboot another process may have that number.
         let lock = format!("/etc/{name}.lock");
-        root.remove(&lock).map_err(about(&lock))?;
+        root.remove(&lock).map_err(StepError::io("updating", &lock))?;
     }
     copy_accounts(root, KEPT, "/etc")?;
-    root.remove(SUDOERS).map_err(about(SUDOERS))?;
+    root.remove(SUDOERS).map_err(StepError::io("updating", SUDOERS))?;
     for name in CLOUD_STATE {
         let path = format!("/var/lib/cloud/{name}");
         let gone = match fs::symlink_metadata(root.at(&path)) {
@@ -127,7 +128,9 @@ fn forget(root: &Root) -> Result<(), StepError> {
             Err(error) => Err(error),
         };
         match gone {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(&path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StepError::io("updating", &path)(error))
+            }
             _ => {}
         }
     }
@@ -148,15 +151,13 @@ fn copy_accounts(root: &Root, from: &str, to: &str) -> Result<(), StepError> {
             })
         };
         match copy() {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(&new)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StepError::io("updating", &new)(error))
+            }
             _ => {}
         }
     }
     Ok(())
-}
-
-fn about(path: &str) -> impl Fn(io::Error) -> StepError + '_ {
-    move |error| StepError::new(format!("updating {path}: {error}"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! each begins and how it ends, so that the report is true at any moment.
 
 use std::fmt;
+use std::io;
 
 use palmfarm_protocol::report::{Step, StepState};
 
@@ -57,6 +58,11 @@ impl StepError {
             output: Vec::new(),
             daemon: DaemonState::Working,
         }
+    }
+
+    /// Makes the error of an I/O error that happened while `doing` something to `path`.
+    pub(crate) fn io<'a>(doing: &'a str, path: &'a str) -> impl Fn(io::Error) -> Self + 'a {
+        move |error| Self::new(format!("{doing} {path}: {error}"))
     }
 }
 
