@@ -60,6 +60,19 @@ impl StepError {
         }
     }
 
+    /// The error of a request, with what a person can do if the daemon refused it although it works.
+    pub(crate) fn with_cure(error: DaemonError, cure: &str) -> Self {
+        let refused = matches!(
+            error.kind(),
+            DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
+        );
+        let mut error = Self::from(error);
+        if refused && error.daemon != DaemonState::Busy {
+            error.message.push_str(cure);
+        }
+        error
+    }
+
     /// Makes the error of an I/O error that happened while `doing` something to `path`.
     pub(crate) fn io<'a>(doing: &'a str, path: &'a str) -> impl Fn(io::Error) -> Self + 'a {
         move |error| Self::new(format!("{doing} {path}: {error}"))

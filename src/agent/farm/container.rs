@@ -13,7 +13,7 @@ use serde_json::{json, Map, Value};
 
 use super::{address, mark, survey, text, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
-use crate::step::{Change, DaemonState, StepError, StepResult};
+use crate::step::{Change, StepError, StepResult};
 
 /// How long making a container may take. The daemon unpacks its image, and may have to fetch it first: 30 minutes for an SD
 /// card and a slow line.
@@ -146,17 +146,8 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepE
     });
     let doing = format!("making {name}");
     let made = daemon.change(&doing, "POST", daemon.instances(), &body, MAKING);
-    made.map(drop).map_err(|error| {
-        let refused = matches!(
-            error.kind(),
-            DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
-        );
-        let mut error = StepError::from(error);
-        if refused && error.daemon != DaemonState::Busy {
-            error.message.push_str(&cure(lxd, container));
-        }
-        error
-    })
+    made.map(drop)
+        .map_err(|error| StepError::with_cure(error, &cure(lxd, container)))
 }
 
 /// What a person can do if `container` could not be made.

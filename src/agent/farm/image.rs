@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::alias::point;
 use super::text;
-use crate::daemon::{encoded, Daemon, DaemonErrorKind, Upload};
-use crate::step::{Change, DaemonState, StepError, StepResult};
+use crate::daemon::{encoded, Daemon, Upload};
+use crate::step::{Change, StepError, StepResult};
 
 /// How long importing an image may take: the daemon reads it from the card, hashes it and writes it to the card.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -83,19 +83,7 @@ fn import(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), StepError> 
         ];
         let mut upload = Upload { length, bytes };
         let sent = daemon.upload(&doing, "/1.0/images", &headers, &mut upload, PATIENCE);
-        sent.map_err(|error| {
-            let refused = matches!(
-                error.kind(),
-                DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
-            );
-            let mut error = StepError::from(error);
-            if refused && error.daemon != DaemonState::Busy {
-                error
-                    .message
-                    .push_str(&format!("; if {} is damaged, {AGAIN}", image.path));
-            }
-            error
-        })
+        sent.map_err(|error| StepError::with_cure(error, &format!("; if {} is damaged, {AGAIN}", image.path)))
     };
     let (mut bytes, length) = open(root, &image.path, alias)?;
     let Some(rootfs) = &image.rootfs else {
