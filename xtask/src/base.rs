@@ -1,7 +1,8 @@
 //! `cargo xtask base LAYOUT`: a real Debian system for the Pi in the layout of one of Ubuntu's images.
 //!
-//! Ubuntu's own images are not at hand where this is built and tested; a card made from one of these boots the same
+//! Ubuntu's own images cannot be had where this is built and tested; a card made from one of these boots the same
 //! way through the same programs. Leaves target/base/LAYOUT.img.xz and, for QEMU, target/base/boot/{vmlinuz,initrd}.
+//! Never changes what this machine itself boots or has installed, beyond the tools that it needs.
 
 mod bootstrap;
 mod disk;
@@ -10,11 +11,12 @@ mod layout;
 pub(crate) mod mini;
 mod ubuntu;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
+use xshell::cmd;
 
 use crate::cache::{self, Key};
 use crate::deps::{self, Privilege, Ready};
@@ -38,9 +40,9 @@ pub(crate) struct Base {
     pub(crate) image: PathBuf,
     /// The emulator that boots it, and its board.
     pub(crate) machine: &'static [&'static str],
-    /// Its kernel, for QEMU.
+    /// For QEMU, which cannot take it from the image.
     pub(crate) kernel: PathBuf,
-    /// An initrd with QEMU's disk driver.
+    /// With QEMU's disk driver.
     pub(crate) initrd: PathBuf,
     /// Packages that first boot may ask for: ifupdown, bridge-utils, a DHCP client, and what they depend on.
     pub(crate) packages: PathBuf,
@@ -68,102 +70,74 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 /// Whether a base can be made here, as root or through sudo.
 pub(crate) fn ready() -> Ready {
     if deps::privilege() == Privilege::None {
-        return Ready::Skip(
-            "making a base needs root: it runs the new system's own installation scripts".into(),
-        );
+        let why = "making a base needs root: it runs the new system's own installation scripts";
+        return Ready::Skip(why.into());
     }
-    let needs: Vec<deps::Package> = bootstrap::NEEDS.iter().chain(disk::NEEDS).copied().collect();
-    deps::ensure(&needs)
+    deps::ensure(&[bootstrap::NEEDS, disk::NEEDS].concat())
 }
 
 /// The base called `name`, from the cache or new; needs root, and [`ready`] must have said yes.
 pub(crate) fn build(name: &str) -> Result<Base> {
     let layout = layout::find(name).with_context(|| format!("there is no layout {name}"))?;
     let rootfs = bootstrap::rootfs(layout.arch)?;
-    let key = RECIPE
-        .iter()
-        .fold(Key::default().with(rootfs.id()).with(name), Key::with);
+    let key = Key::default().with(rootfs.id()).with(name);
+    let key = RECIPE.iter().fold(key, Key::with);
     let made = cache::entry(name, &key, |dir| make(layout, &rootfs, dir))?;
     let target = crate::target_dir().join("base");
-    let image = target.join(format!("{name}.img.xz"));
-    publish(&made.join("image.xz"), &image)?;
-    let (kernel, initrd) = (target.join("boot/vmlinuz"), target.join("boot/initrd"));
-    publish(&made.join("vmlinuz"), &kernel)?;
-    publish(&made.join("initrd"), &initrd)?;
-    deps::give_back(&[&cache::dir()?, &target]);
-    Ok(Base {
-        image,
+    fs::create_dir_all(target.join("boot"))?;
+    let base = Base {
+        image: target.join(format!("{name}.img.xz")),
         machine: layout.arch.machine,
-        kernel,
-        initrd,
+        kernel: target.join("boot/vmlinuz"),
+        initrd: target.join("boot/initrd"),
         packages: rootfs.repo(),
-    })
+    };
+    publish(&made.join("image.xz"), &base.image)?;
+    publish(&made.join("vmlinuz"), &base.kernel)?;
+    publish(&made.join("initrd"), &base.initrd)?;
+    deps::give_back(&[&cache::dir()?, &target]);
+    Ok(base)
 }
 
 fn make(layout: &Layout, rootfs: &bootstrap::Rootfs, dir: &Path) -> Result<()> {
     eprintln!("making the {} image: about a minute", layout.name);
-    let root = dir.join("root");
-    fs::create_dir(&root).with_context(|| format!("creating {}", root.display()))?;
-    let mut extract = sh::cmd(
-        "tar",
-        [
-            "--extract",
-            "--zstd",
-            "--numeric-owner",
-            "--xattrs",
-            "--xattrs-include=*",
-        ],
-    );
-    extract
-        .arg("--exclude=./dev/*")
-        .arg("--directory")
-        .arg(&root)
-        .arg("--file")
-        .arg(rootfs.tar());
-    sh::run(&mut extract)?;
+    let sh = sh::shell()?;
+    let (root, boot) = (dir.join("root"), dir.join("boot"));
+    let (kernel, initrd) = (dir.join("vmlinuz"), dir.join("initrd"));
+    fs::create_dir(&root)?;
+    let tar = rootfs.tar();
+    sh::run(cmd!(
+        sh,
+        "tar --extract --zstd --numeric-owner --xattrs --xattrs-include=* --exclude=./dev/*
+            --directory {root} --file {tar}"
+    ))?;
     ubuntu::settle(&root, layout)?;
     let release = ubuntu::install_kernel(&root, &rootfs.kernel()?)?;
-    let busybox = ubuntu::file_of(&rootfs.busybox()?, "./bin/busybox")?;
-    let initrd = initrd::build(&root, &release, &busybox)?;
-    let kernel = root.join(format!("boot/vmlinuz-{release}"));
-    let kernel = fs::read(&kernel).with_context(|| format!("reading {}", kernel.display()))?;
-    fs::write(dir.join("vmlinuz"), &kernel).context("writing the kernel")?;
-    fs::write(dir.join("initrd"), &initrd).context("writing the initrd")?;
+    fs::copy(root.join(format!("boot/vmlinuz-{release}")), &kernel)?;
+    fs::write(&initrd, initrd::build(&root, &release, &rootfs.busybox()?)?)?;
 
-    let boot = dir.join("boot");
     let trees = root.join(format!("usr/lib/linux-image-{release}"));
     disk::boot_files(layout, &boot, &kernel, &initrd, &trees)?;
     let disk = disk::assemble(layout, &root, &boot, dir)?;
-    disk::compress(layout, &disk, &dir.join("image.xz"))?;
-    for scratch in [&root, &boot] {
-        fs::remove_dir_all(scratch).with_context(|| format!("removing {}", scratch.display()))?;
-    }
-    fs::remove_file(&disk).with_context(|| format!("removing {}", disk.display()))
+    let options = layout.xz;
+    sh::run(cmd!(sh, "xz {options...} {disk}"))?;
+    fs::rename(disk.with_extension("img.xz"), dir.join("image.xz"))?;
+    fs::remove_dir_all(&root)?;
+    Ok(fs::remove_dir_all(&boot)?)
 }
 
 /// Put a copy of `from` at `to` in one step, unless it is there already.
 fn publish(from: &Path, to: &Path) -> Result<()> {
-    let facts = |path: &Path| {
-        fs::metadata(path)
-            .and_then(|facts| Ok((facts.len(), facts.modified()?)))
-            .ok()
+    let wanted = fs::metadata(from)?;
+    let same = |there: std::fs::Metadata| {
+        there.len() == wanted.len() && there.modified().ok() == wanted.modified().ok()
     };
-    let wanted = facts(from).with_context(|| format!("{} is not there", from.display()))?;
-    if facts(to) == Some(wanted) {
+    if fs::metadata(to).is_ok_and(same) {
         return Ok(());
     }
     let half = to.with_extension(format!("half-{}", std::process::id()));
-    let copy = || {
-        if let Some(dir) = to.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        fs::copy(from, &half)?;
-        // The same time, so that the next run sees that nothing changed.
-        fs::File::options()
-            .write(true)
-            .open(&half)?
-            .set_modified(wanted.1)?;
-        fs::rename(&half, to)
-    };
-    copy().with_context(|| format!("copying {} to {}", from.display(), to.display()))
+    // The same time, so that the next run sees that nothing changed.
+    let sh = sh::shell()?;
+    sh::run(cmd!(sh, "cp --preserve=timestamps {from} {half}"))?;
+    Ok(fs::rename(half, to)?)
 }

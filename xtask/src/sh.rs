@@ -3,11 +3,13 @@
 //! It never goes through a shell, and never hides a failure: an exit code other than 0 is an error that carries
 //! the command and the end of its standard error.
 
+use std::borrow::BorrowMut;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{bail, Context, Result};
+use xshell::{Cmd, Shell};
 
 /// Where administrators' tools live; an ordinary user's `PATH` on Debian leaves these out.
 const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -39,6 +41,32 @@ pub(crate) fn cmd<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item =
     command
 }
 
+/// What [`xshell::cmd!`] takes its environment from: the same as in [`cmd`].
+pub(crate) fn shell() -> Result<Shell> {
+    let shell = Shell::new()?;
+    shell.set_var("PATH", search_path());
+    shell.set_var("LC_ALL", "C");
+    shell.set_var("TZ", "UTC");
+    Ok(shell)
+}
+
+/// What the functions below run: a command put together word by word, or one line of [`xshell::cmd!`].
+pub(crate) trait Tool {
+    fn command(self) -> impl BorrowMut<Command>;
+}
+
+impl Tool for &mut Command {
+    fn command(self) -> impl BorrowMut<Command> {
+        self
+    }
+}
+
+impl Tool for Cmd<'_> {
+    fn command(self) -> impl BorrowMut<Command> {
+        Command::from(self)
+    }
+}
+
 /// The cargo that runs us, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -52,12 +80,14 @@ pub(crate) fn quoted(path: &Path) -> String {
 }
 
 /// Run to the end; the output is shown only when it failed.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
-    output(command).map(drop)
+pub(crate) fn run(tool: impl Tool) -> Result<()> {
+    output(tool).map(drop)
 }
 
 /// Run to the end and return what it printed.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(tool: impl Tool) -> Result<String> {
+    let mut tool = tool.command();
+    let command = tool.borrow_mut();
     let shown = shown(command);
     let done = command.output().with_context(|| format!("starting {shown}"))?;
     if !done.status.success() {
@@ -78,19 +108,12 @@ pub(crate) fn run_shown(command: &mut Command) -> Result<()> {
 }
 
 /// Run to the end with everything it prints in `log`; a failure names the log and shows its last lines.
-pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let shown = shown(command);
-    let file = std::fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
-    let errors = file
-        .try_clone()
-        .with_context(|| format!("opening {} again", log.display()))?;
-    let status = command
-        .stdout(file)
-        .stderr(errors)
-        .status()
-        .with_context(|| format!("starting {shown}"))?;
+pub(crate) fn run_logged(tool: impl Tool, log: &Path) -> Result<()> {
+    let mut tool = tool.command();
+    let shown = shown(tool.borrow_mut());
+    let status = start_logged(tool.borrow_mut(), log)?.wait()?;
     if !status.success() {
-        let text = std::fs::read(log).unwrap_or_default();
+        let text = fs_err::read(log).unwrap_or_default();
         bail!(
             "{shown}: {status}; the end of {}:\n{}",
             log.display(),
@@ -100,9 +123,22 @@ pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Start it with everything it prints in `log`.
+pub(crate) fn start_logged(tool: impl Tool, log: &Path) -> Result<Child> {
+    let mut tool = tool.command();
+    let command = tool.borrow_mut();
+    let out = fs_err::File::create(log)?;
+    command.stdin(Stdio::null()).stderr(out.try_clone()?.into_file());
+    let child = command.stdout(out.into_file()).spawn();
+    child.with_context(|| format!("starting {}", shown(command)))
+}
+
 /// Whether it ended with exit code 0; what it printed does not matter.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(tool: impl Tool) -> bool {
+    let mut tool = tool.command();
+    let command = tool.borrow_mut();
     command
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

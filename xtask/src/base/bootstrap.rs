@@ -1,12 +1,13 @@
 //! A Debian root file system from Debian's own packages, before anything of Ubuntu's is put on it.
 //!
 //! mmdebstrap does the work, as root, running foreign programs through qemu-user. Nothing is started in the new
-//! root, and the host keeps nothing but the registration of the emulator.
+//! root, and this machine keeps nothing but the registration of the emulator.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
+use fs_err as fs;
+use xshell::cmd;
 
 use super::layout::Arch;
 use crate::cache::{self, Key};
@@ -38,37 +39,10 @@ const OPTIONS: &[&str] = &[
 
 /// What Ubuntu's Raspberry Pi server images have that matters here; ifupdown, bridge-utils and isc-dhcp-client are
 /// not among it.
-const PACKAGES: &[&str] = &[
-    "systemd",
-    "systemd-sysv",
-    "systemd-resolved",
-    "systemd-timesyncd",
-    "dbus",
-    "udev",
-    "kmod",
-    "openssh-server",
-    "sudo",
-    "netplan.io",
-    "cloud-init",
-    "cloud-guest-utils",
-    "fdisk",
-    "iproute2",
-    "iputils-ping",
-    "btrfs-progs",
-    "e2fsprogs",
-    "dosfstools",
-    "lxd",
-    "lxd-client",
-    "apparmor",
-    "iptables",
-    "nftables",
-    "dnsmasq-base",
-    "ca-certificates",
-    "locales",
-    "tzdata",
-    "procps",
-    "curl",
-];
+const PACKAGES: &str = "\
+    systemd systemd-sysv systemd-resolved systemd-timesyncd dbus udev kmod openssh-server sudo \
+    netplan.io cloud-init cloud-guest-utils fdisk iproute2 iputils-ping btrfs-progs e2fsprogs dosfstools \
+    lxd lxd-client apparmor iptables nftables dnsmasq-base ca-certificates locales tzdata procps curl";
 
 /// A bootstrapped root file system and what goes beside it.
 #[derive(Debug)]
@@ -87,9 +61,13 @@ impl Rootfs {
         self.deb("linux-image-")
     }
 
-    /// The statically linked busybox's package.
-    pub(crate) fn busybox(&self) -> Result<PathBuf> {
-        self.deb("busybox-static_")
+    /// The statically linked busybox.
+    pub(crate) fn busybox(&self) -> Result<Vec<u8>> {
+        let (sh, package) = (sh::shell()?, self.deb("busybox-static_")?);
+        let dir = sh.create_temp_dir()?;
+        let to = dir.path();
+        sh::run(cmd!(sh, "dpkg-deb --extract {package} {to}"))?;
+        Ok(fs::read(to.join("bin/busybox"))?)
     }
 
     /// Packages of ifupdown, bridge-utils, a DHCP client and what they depend on.
@@ -99,23 +77,25 @@ impl Rootfs {
 
     /// Its key in the cache, for what is made from it.
     pub(crate) fn id(&self) -> String {
-        self.dir
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        file_name(&self.dir)
     }
 
     fn deb(&self, prefix: &str) -> Result<PathBuf> {
-        let dir = self.dir.join("debs");
-        let found = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+        let debs = sh::shell()?.read_dir(self.dir.join("debs"))?;
+        let mut found = debs
+            .into_iter()
+            .filter(|path| file_name(path).starts_with(prefix));
         found
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-            })
-            .with_context(|| format!("{} has no package {prefix}…", dir.display()))
+            .next()
+            .with_context(|| format!("{} has no package {prefix}…", self.dir.display()))
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The root file system for `arch`, from the cache or new (about ten minutes on two cores).
@@ -125,7 +105,7 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
     let key = Key::default()
         .with(SUITE)
         .with(OPTIONS.join(" "))
-        .with(PACKAGES.join(" "))
+        .with(PACKAGES)
         .with(hook)
         .with(arch.debian)
         .with(arch.kernel)
@@ -137,28 +117,28 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
         );
         emulator(arch)?;
         let script = dir.join("bootstrap.sh");
-        fs::write(&script, hook).with_context(|| format!("writing {}", script.display()))?;
+        fs::write(&script, hook)?;
+        let sh = sh::shell()?;
+        sh.set_var("OUT", dir);
+        sh.set_var("KERNEL", arch.kernel);
+        let (debian, include) = (arch.debian, PACKAGES.replace(' ', ","));
+        let hook = format!("sh {} \"$1\"", sh::quoted(&script));
+        let (tar, sources) = (dir.join("rootfs.tar"), &archive.sources);
         // It takes down what it mounted when it is told to end, so it must be told when this process dies.
-        let mut mmdebstrap = sh::cmd("setpriv", ["--pdeathsig", "TERM", "mmdebstrap"]);
-        mmdebstrap
-            .args(OPTIONS)
-            .arg(format!("--architectures={}", arch.debian))
-            .arg(format!("--include={}", PACKAGES.join(",")))
-            .arg(format!("--customize-hook=sh {} \"$1\"", sh::quoted(&script)))
-            .env("OUT", dir)
-            .env("KERNEL", arch.kernel)
-            .arg(SUITE)
-            .arg(dir.join("rootfs.tar"))
-            .args(&archive.sources);
-        sh::run_logged(&mut mmdebstrap, &dir.join("bootstrap.log"))?;
-        sh::run(sh::cmd("zstd", ["--quiet", "--rm", "-T0", "-3"]).arg(dir.join("rootfs.tar")))
+        let mmdebstrap = cmd!(
+            sh,
+            "setpriv --pdeathsig TERM mmdebstrap {OPTIONS...} --architectures={debian} --include={include}
+                --customize-hook={hook} {SUITE} {tar} {sources...}"
+        );
+        sh::run_logged(mmdebstrap, &dir.join("bootstrap.log"))?;
+        sh::run(cmd!(sh, "zstd --quiet --rm -T0 -3 {tar}"))
     })?;
     Ok(Rootfs { dir })
 }
 
 /// Where Debian's packages come from.
 struct Archive {
-    /// Lines of sources.list; none leaves the choice to mmdebstrap.
+    /// Lines of sources.list; with none mmdebstrap chooses.
     sources: Vec<String>,
     /// The point release, since only that changes what the suite holds.
     release: String,
@@ -169,10 +149,10 @@ impl Archive {
     fn of_this_host() -> Self {
         let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
         let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
-        targets.args(["Created-By: Packages", "Origin: Debian"]);
+        let targets = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]));
         let policy = sh::output(&mut sh::cmd("apt-cache", ["policy"])).unwrap_or_default();
         Self {
-            sources: sources(&sh::output(&mut targets).unwrap_or_default()),
+            sources: sources(&targets.unwrap_or_default()),
             release: release(&policy).unwrap_or_else(|| "12".to_owned()),
         }
     }
@@ -195,15 +175,12 @@ fn sources(index_targets: &str) -> Vec<String> {
 
 /// `apt-cache policy` has a line `release v=12.11,o=Debian,a=stable,n=bookworm,l=Debian,c=main,b=amd64`.
 fn release(policy: &str) -> Option<String> {
+    let suite = format!("n={SUITE}");
     policy.lines().find_map(|line| {
         let fields: Vec<&str> = line.trim().strip_prefix("release ")?.split(',').collect();
-        let suite = format!("n={SUITE}");
-        (fields.contains(&"o=Debian") && fields.contains(&suite.as_str())).then(|| {
-            fields
-                .iter()
-                .find_map(|field| field.strip_prefix("v="))
-                .map(str::to_owned)
-        })?
+        let ours = fields.contains(&"o=Debian") && fields.contains(&suite.as_str());
+        let version = fields.iter().find_map(|field| field.strip_prefix("v="));
+        version.filter(|_| ours).map(str::to_owned)
     })
 }
 
@@ -216,22 +193,20 @@ fn emulator(arch: &Arch) -> Result<()> {
     }
     let control = Path::new("/proc/sys/fs/binfmt_misc");
     if !control.join("register").exists() {
-        sh::run(sh::cmd("mount", ["-t", "binfmt_misc", "binfmt_misc"]).arg(control))
+        let sh = sh::shell()?;
+        sh::run(cmd!(sh, "mount -t binfmt_misc binfmt_misc {control}"))
             .context("mounting binfmt_misc, through which the kernel runs foreign programs")?;
     }
     if !control.join(arch.binfmt).exists() {
-        let line = PathBuf::from(format!("/usr/lib/binfmt.d/{}.conf", arch.binfmt));
-        let line = fs::read(&line).with_context(|| format!("reading {}", line.display()))?;
+        let line = fs::read(format!("/usr/lib/binfmt.d/{}.conf", arch.binfmt))?;
         fs::write(control.join("register"), line)
             .with_context(|| format!("registering {} with binfmt_misc", arch.binfmt))?;
     }
-    if !runs() {
-        bail!(
-            "this machine does not run {} programs even with {} registered",
-            arch.debian,
-            arch.binfmt
-        );
-    }
+    let (debian, binfmt) = (arch.debian, arch.binfmt);
+    ensure!(
+        runs(),
+        "this machine does not run {debian} programs even with {binfmt} registered"
+    );
     Ok(())
 }
 

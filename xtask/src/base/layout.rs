@@ -61,9 +61,9 @@ pub(crate) struct Layout {
 #[derive(Debug)]
 pub(crate) struct Boot {
     /// First 512-byte sector.
-    pub(crate) start: u32,
+    pub(crate) start: u64,
     /// Length in 512-byte sectors.
-    pub(crate) sectors: u32,
+    pub(crate) sectors: u64,
     /// Arguments of mkfs.vfat, without the label.
     pub(crate) mkfs: &'static [&'static str],
     /// The `bootable` byte of the partition entry.
@@ -74,6 +74,13 @@ pub(crate) struct Boot {
     pub(crate) cmdline: &'static str,
     /// Contents of config.txt.
     pub(crate) config: &'static str,
+}
+
+impl Boot {
+    /// The sector after its last, where the root partition starts.
+    pub(crate) const fn end(&self) -> u64 {
+        self.start.saturating_add(self.sectors)
+    }
 }
 
 /// The `bootable` byte of an MBR entry.
@@ -120,10 +127,8 @@ pub(crate) enum Seed {
     /// /var/lib/cloud/seed/nocloud-net in the root file system.
     Root,
     /// The root of the FAT partition, found by its label.
-    Fat {
-        /// user-data: how the password is given and whether sshd takes it.
-        user_data: &'static str,
-    },
+    /// The value is user-data: how the password is given and whether sshd takes it.
+    Fat(&'static str),
 }
 
 /// How the NIC of a Pi comes to be called `eth0`.
@@ -144,7 +149,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Layout> {
 pub(crate) static ALL: [&Layout; 6] = [&BIONIC, &JAMMY, &JAMMY_ARM64, &NOBLE, &NOBLE_ARM64, &RESOLUTE];
 
 /// Sectors in a MiB.
-const MIB: u32 = 2048;
+const MIB: u64 = 2048;
 
 /// Ubuntu's own mke2fs calls of 20.04 and 22.04: `-O` adds up, so `metadata_csum` is off and `uninit_bg` on.
 const EXT4_UNINIT_BG: &[&str] = &["-O", "-metadata_csum", "-T", "default", "-O", "uninit_bg"];
@@ -234,9 +239,7 @@ const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
         // Room for a backup GPT, although the label is an MBR.
         end: End::Tail(17 * 1024),
         fstab: FSTAB_20_04,
-        seed: Seed::Fat {
-            user_data: USER_DATA_22_04,
-        },
+        seed: Seed::Fat(USER_DATA_22_04),
         nic: Nic::LinkFile,
         xz: &["-0", "-T4"],
     }
@@ -259,58 +262,26 @@ static NOBLE: Layout = noble("noble", &ARMHF);
 static NOBLE_ARM64: Layout = noble("noble-arm64", &ARM64);
 
 const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
-    Layout {
-        name,
-        arch,
-        disk_id: 0x7061_2404,
-        boot: Boot {
-            start: MIB,
-            sectors: 512 * MIB,
-            mkfs: FAT32,
-            active: Active::Yes,
-            files: BootFiles::Root,
-            cmdline: CMDLINE_24_04,
-            config: CONFIG_22_04,
-        },
-        root: Root {
-            label: "writable",
-            uuid: "70616c6d-0000-4000-8000-000000002404",
-            mkfs: &[],
-        },
-        end: End::Tail(512),
-        fstab: FSTAB_24_04,
-        seed: Seed::Fat {
-            user_data: USER_DATA_24_04,
-        },
-        nic: Nic::LinkFile,
-        xz: &["-0", "-T4"],
-    }
+    let mut noble = jammy(name, arch);
+    noble.disk_id = 0x7061_2404;
+    noble.boot.active = Active::Yes;
+    noble.boot.cmdline = CMDLINE_24_04;
+    noble.root.uuid = "70616c6d-0000-4000-8000-000000002404";
+    noble.root.mkfs = &[];
+    noble.end = End::Tail(512);
+    noble.fstab = FSTAB_24_04;
+    noble.seed = Seed::Fat(USER_DATA_24_04);
+    noble
 }
 
 /// 26.04: checksums seeded from the superblock, an orphan file, and boot files in `current/`.
-static RESOLUTE: Layout = Layout {
-    name: "resolute",
-    arch: &ARMHF,
-    disk_id: 0x7061_2604,
-    boot: Boot {
-        start: MIB,
-        sectors: 512 * MIB,
-        mkfs: FAT32,
-        active: Active::Yes,
-        files: BootFiles::Current,
-        cmdline: CMDLINE_26_04,
-        config: CONFIG_26_04,
-    },
-    root: Root {
-        label: "writable",
-        uuid: "70616c6d-0000-4000-8000-000000002604",
-        mkfs: &["-O", "metadata_csum_seed,orphan_file"],
-    },
-    end: End::Tail(512),
-    fstab: FSTAB_24_04,
-    seed: Seed::Fat {
-        user_data: USER_DATA_24_04,
-    },
-    nic: Nic::LinkFile,
-    xz: &["-0", "-T4"],
+static RESOLUTE: Layout = {
+    let mut resolute = noble("resolute", &ARMHF);
+    resolute.disk_id = 0x7061_2604;
+    resolute.boot.files = BootFiles::Current;
+    resolute.boot.cmdline = CMDLINE_26_04;
+    resolute.boot.config = CONFIG_26_04;
+    resolute.root.uuid = "70616c6d-0000-4000-8000-000000002604";
+    resolute.root.mkfs = &["-O", "metadata_csum_seed,orphan_file"];
+    resolute
 };
