@@ -1,14 +1,14 @@
 //! Things that take minutes to make and are the same until their recipe changes, kept in the user's cache directory.
 //!
 //! An entry is a directory named after a hash of everything that went into it; it appears by a rename, so a half-made
-//! one is never seen and two runs may make the same one at once. A missing cache costs time and nothing else.
+//! one is never seen and two runs may make the same one at once. A missing cache costs time and nothing else. Never
+//! removes what an entry's name does not show to be this program's.
 
-use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 use sha2::{Digest, Sha256};
 
 /// Older entries of one name that stay: another checkout may want them.
@@ -30,29 +30,21 @@ impl Key {
 
     /// Sixteen hexadecimal digits.
     pub(crate) fn hex(&self) -> String {
-        self.0
-            .clone()
-            .finalize()
-            .iter()
-            .take(8)
-            .fold(String::new(), |mut text, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        let digest = self.0.clone().finalize();
+        let start = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        format!("{start:016x}")
     }
 }
 
 /// Where entries live: `$XDG_CACHE_HOME/palmfarm`, or `~/.cache/palmfarm`.
 pub(crate) fn dir() -> Result<PathBuf> {
-    let absolute = |name: &str| {
+    let absolute = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let base = absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let base = base.context("neither XDG_CACHE_HOME nor HOME says where the cache is")?;
     Ok(base.join("palmfarm"))
 }
 
@@ -64,15 +56,16 @@ pub(crate) fn entry(name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()
 fn entry_in(dir: &Path, name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let ready = dir.join(format!("{name}-{}", key.hex()));
     if ready.is_dir() {
-        // Its age is the time since it was last wanted; a read-only cache is no reason to stop.
+        // Its age is the time since it was last wanted; a read-only cache is not a reason to stop.
         let _ = fs::File::open(&ready).and_then(|entry| entry.set_modified(SystemTime::now()));
         return Ok(ready);
     }
-    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-    sweep(dir);
+    fs::create_dir_all(dir)?;
+    // Half-made entries of runs that have ended.
+    remove_oldest(dir, 0, |name| name.starts_with('.') && has_ended(name, '.'));
     let half = dir.join(format!(".{name}-{}.{}", key.hex(), std::process::id()));
     let _ = fs::remove_dir_all(&half);
-    fs::create_dir(&half).with_context(|| format!("creating {}", half.display()))?;
+    fs::create_dir(&half)?;
     let done = make(&half).and_then(|()| {
         // Another run may have been faster; what it made is the same.
         fs::rename(&half, &ready).or_else(|error| if ready.is_dir() { Ok(()) } else { Err(error) })?;
@@ -80,54 +73,38 @@ fn entry_in(dir: &Path, name: &str, key: &Key, make: impl FnOnce(&Path) -> Resul
     });
     let _ = fs::remove_dir_all(&half);
     done.with_context(|| format!("making {}", ready.display()))?;
-    prune(dir, name, &ready);
+    let key = key.hex();
+    remove_oldest(dir, KEPT, |entry| {
+        entry
+            .rsplit_once('-')
+            .is_some_and(|(start, other)| start == name && other.len() == key.len() && other != key)
+    });
     Ok(ready)
 }
 
-/// Half-made entries of runs that are no more.
-fn sweep(dir: &Path) {
-    for (name, path) in entries(dir) {
-        let pid = name
-            .strip_prefix('.')
-            .and_then(|rest| rest.rsplit_once('.')?.1.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir_all(path);
-        }
-    }
-}
-
-/// All but the newest few entries of `name`, and never `keep`.
-fn prune(dir: &Path, name: &str, keep: &Path) {
-    let ours = |entry: &str| {
-        entry
-            .rsplit_once('-')
-            .is_some_and(|(start, key)| start == name && key.len() == Key::default().hex().len())
+/// Remove the folders of `dir` whose name is one of `these`, but for the `kept` newest.
+pub(crate) fn remove_oldest(dir: &Path, kept: usize, these: impl Fn(&str) -> bool) {
+    let Ok(found) = fs::read_dir(dir) else { return };
+    let ours = |path: &PathBuf| {
+        path.is_dir()
+            && path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(&these)
     };
-    let age = |path: &Path| {
-        fs::metadata(path)
-            .and_then(|facts| facts.modified())
-            .unwrap_or(SystemTime::UNIX_EPOCH)
-    };
-    let mut old: Vec<PathBuf> = entries(dir)
-        .into_iter()
-        .filter(|(entry, path)| ours(entry) && path != keep)
-        .map(|(_, path)| path)
-        .collect();
-    old.sort_by_key(|path| std::cmp::Reverse(age(path)));
-    for path in old.iter().skip(KEPT) {
+    let mut old: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).filter(ours).collect();
+    old.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|facts| facts.modified()).ok()));
+    for path in old.iter().skip(kept) {
         let _ = fs::remove_dir_all(path);
     }
 }
 
-fn entries(dir: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(found) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    found
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .filter(|(_, path)| path.is_dir())
-        .collect()
+/// Whether the process whose number is the last part of `name` is not running any more.
+pub(crate) fn has_ended(name: &str, separator: char) -> bool {
+    let pid = name
+        .rsplit_once(separator)
+        .and_then(|(_, pid)| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
 
 #[cfg(test)]

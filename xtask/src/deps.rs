@@ -4,7 +4,6 @@
 //! missing, so that the caller can skip visibly. It never upgrades or removes what is there without saying so,
 //! and never adds a package source.
 
-use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +14,7 @@ use crate::sh;
 /// A package and what shows that it is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Package {
-    /// As `apt-get install` takes it: a name, or `name=version`.
+    /// As `apt-get install` takes it.
     pub(crate) name: &'static str,
     /// How to see that it is installed.
     pub(crate) probe: Probe,
@@ -61,15 +60,6 @@ impl Package {
     }
 }
 
-impl fmt::Display for Package {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.probe {
-            Probe::Command(command) => write!(f, "{command} (package {})", self.name),
-            Probe::Path(path) => write!(f, "{path} (package {})", self.name),
-        }
-    }
-}
-
 /// Whether a chore can go on.
 #[must_use]
 #[derive(Debug)]
@@ -92,32 +82,36 @@ impl Ready {
 
 /// See that `packages` are there, installing the missing ones where that is possible without a question.
 pub(crate) fn ensure(packages: &[Package]) -> Ready {
-    let missing = missing(packages);
-    if missing.is_empty() {
+    let missing = || -> Vec<&Package> { packages.iter().filter(|package| !package.present()).collect() };
+    let list = |packages: Vec<&Package>| {
+        let shown = packages.iter().map(|package| {
+            let (Probe::Command(probe) | Probe::Path(probe)) = package.probe;
+            format!("{probe} (package {})", package.name)
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    let names: Vec<&str> = missing().iter().map(|package| package.name).collect();
+    if names.is_empty() {
         return Ready::Yes;
     }
     let Some(apt) = Apt::here() else {
         return Ready::Skip(format!(
             "missing {}; this is neither Debian nor Ubuntu with root (or a password-less sudo), so install it yourself",
-            list(&missing)
+            list(missing())
         ));
     };
-    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     eprintln!("installing {}", names.join(" "));
-    if let Err(error) = apt.install(&names) {
-        return Ready::Skip(format!(
+    let installed = apt.install(&names);
+    match (missing().is_empty(), installed) {
+        (true, Ok(())) => Ready::Yes,
+        (_, Err(error)) => Ready::Skip(format!(
             "missing {}; apt-get could not install it: {error:#}",
-            list(&missing)
-        ));
-    }
-    let still = self::missing(packages);
-    if still.is_empty() {
-        Ready::Yes
-    } else {
-        Ready::Skip(format!(
+            list(missing())
+        )),
+        (false, Ok(())) => Ready::Skip(format!(
             "apt-get succeeded, but there is still no {}",
-            list(&still)
-        ))
+            list(missing())
+        )),
     }
 }
 
@@ -128,15 +122,12 @@ pub(crate) fn debian_here() -> bool {
 
 /// Install `packages`, each `name=version`, beside everything that is installed: what conflicts is an error.
 pub(crate) fn install_exactly(packages: &[String]) -> Result<()> {
+    let shown = packages.join(" ");
+    let apt =
+        Apt::here().with_context(|| format!("installing {shown} needs root or a password-less sudo"))?;
+    eprintln!("installing {shown}");
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let Some(apt) = Apt::here() else {
-        bail!(
-            "installing {} needs root or a password-less sudo",
-            names.join(" ")
-        );
-    };
-    eprintln!("installing {}", names.join(" "));
-    apt.try_install(&names, Others::Keep)
+    apt.try_install(&names, KEEP_OTHERS)
 }
 
 /// Who runs this, as far as installing packages and making namespaces goes.
@@ -184,14 +175,9 @@ pub(crate) fn again_as_root(args: &[&str]) -> Result<Again> {
     if privilege() != Privilege::Sudo {
         return Ok(Again::NotNeeded);
     }
-    let kept = std::env::vars().filter(|(name, _)| {
-        matches!(
-            name.as_str(),
-            "HOME" | "PATH" | "XDG_CACHE_HOME" | "http_proxy" | "https_proxy" | "no_proxy"
-        )
-    });
+    let kept = "HOME PATH XDG_CACHE_HOME http_proxy https_proxy no_proxy".split(' ');
     let mut command = as_root(Privilege::Sudo, "env");
-    command.args(kept.map(|(name, value)| format!("{name}={value}")));
+    command.args(kept.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?))));
     let program = std::env::current_exe().context("finding this program")?;
     sh::run_shown(command.arg(program).args(args))?;
     Ok(Again::Done)
@@ -199,35 +185,15 @@ pub(crate) fn again_as_root(args: &[&str]) -> Result<Again> {
 
 /// Make the user who called sudo the owner of what root made under `paths`.
 pub(crate) fn give_back(paths: &[&Path]) {
-    let id = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+    let id = |name| {
+        let id = std::env::var(name).ok();
+        id.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
     };
     if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
-        let mut chown = sh::cmd(
-            "chown",
-            ["--recursive", "--no-dereference", &format!("{uid}:{gid}")],
-        );
-        // A file that stays root's is no reason to fail: it can still be read.
-        let _ = sh::succeeds(chown.args(paths));
+        let mut chown = sh::cmd("chown", ["--recursive", "--no-dereference"]);
+        // A file that stays root's is not a reason to fail: it can still be read.
+        let _ = sh::succeeds(chown.arg(format!("{uid}:{gid}")).args(paths));
     }
-}
-
-fn missing(packages: &[Package]) -> Vec<Package> {
-    packages
-        .iter()
-        .copied()
-        .filter(|package| !package.present())
-        .collect()
-}
-
-fn list(packages: &[Package]) -> String {
-    packages
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// An apt-get that this user may run.
@@ -235,72 +201,53 @@ struct Apt {
     who: Privilege,
 }
 
-/// What may happen to packages that are installed already.
-#[derive(Clone, Copy)]
-enum Others {
-    Keep,
-    MayGo,
-}
+/// How apt-get is told to fail rather than to remove a package that is installed already.
+const KEEP_OTHERS: &[&str] = &["--no-remove"];
 
 impl Apt {
     fn here() -> Option<Self> {
         let who = privilege();
-        let usable = sh::find("apt-get").is_some() && who != Privilege::None && debian_like(&os_release());
-        usable.then_some(Self { who })
+        (debian_here() && who != Privilege::None).then_some(Self { who })
     }
 
     /// The lists on disk may be absent (a container) or too old (a 404), so a failure asks for fresh ones once.
     fn install(&self, names: &[&str]) -> Result<()> {
-        if self.try_install(names, Others::Keep).is_ok() {
+        if self.try_install(names, KEEP_OTHERS).is_ok() {
             return Ok(());
         }
         // One broken third-party source must not hide the distribution's own lists, hence no `?`.
         let update = sh::run(self.apt().arg("update"));
-        if self.try_install(names, Others::Keep).is_ok() {
+        if self.try_install(names, KEEP_OTHERS).is_ok() {
             return Ok(());
         }
-        let gone = self.removals(names);
-        if !gone.is_empty() {
-            eprintln!("installing {} removes {}", names.join(" "), gone.join(" "));
+        // A line of `apt-get --simulate` is `Remv NAME [VERSION]`.
+        let mut simulate = self.apt();
+        simulate.args(["install", "--simulate", "--no-install-recommends"]);
+        let simulated = sh::output(simulate.args(names)).unwrap_or_default();
+        let removals = simulated
+            .lines()
+            .filter_map(|line| line.strip_prefix("Remv ")?.split(' ').next());
+        let removals: Vec<&str> = removals.collect();
+        if !removals.is_empty() {
+            eprintln!("installing {} removes {}", names.join(" "), removals.join(" "));
         }
-        self.try_install(names, Others::MayGo)
-            .map_err(|error| match update {
-                Ok(()) => error,
-                Err(update) => error.context(format!("after {update:#}")),
-            })
+        let done = self.try_install(names, &[]);
+        done.map_err(|error| match update {
+            Ok(()) => error,
+            Err(update) => error.context(format!("after {update:#}")),
+        })
     }
 
-    fn try_install(&self, names: &[&str], others: Others) -> Result<()> {
+    fn try_install(&self, names: &[&str], options: &[&str]) -> Result<()> {
         let mut apt = self.apt();
         apt.args(["install", "--yes", "--no-install-recommends"]);
-        if matches!(others, Others::Keep) {
-            apt.arg("--no-remove");
-        }
-        sh::run(apt.args(names))
-    }
-
-    /// What apt-get would take away; a line of `apt-get --simulate` is `Remv NAME [VERSION]`.
-    fn removals(&self, names: &[&str]) -> Vec<String> {
-        let mut apt = self.apt();
-        apt.args(["install", "--simulate", "--no-install-recommends"])
-            .args(names);
-        let text = sh::output(&mut apt).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| line.strip_prefix("Remv ")?.split(' ').next())
-            .map(str::to_owned)
-            .collect()
+        sh::run(apt.args(options).args(names))
     }
 
     fn apt(&self) -> Command {
         // env(1), because sudo drops the caller's environment.
         let mut command = as_root(self.who, "env");
-        command.args([
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "--quiet",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-        ]);
+        command.args("DEBIAN_FRONTEND=noninteractive apt-get --quiet -o DPkg::Lock::Timeout=300".split(' '));
         command
     }
 }

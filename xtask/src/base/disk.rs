@@ -166,7 +166,7 @@ pub(super) fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Re
         sh,
         "sfdisk --quiet --no-tell-kernel --no-reread --wipe=never {disk}"
     );
-    Ok(sfdisk.stdin(script).quiet().run()?)
+    Ok(sfdisk.stdin(script).quiet().ignore_stdout().run()?)
 }
 
 /// Copy `from` to byte `at` of `to`, leaving holes where there is nothing but zeros.
