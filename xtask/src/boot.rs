@@ -1,7 +1,7 @@
 //! `cargo xtask boot`: a card made from a real base, booted in QEMU beside a home router, and looked at from outside.
 //!
-//! Nothing is asserted from inside the tool's own reports alone: the router pings the card, ssh logs in, and the
-//! report is read from the image after the power is off. Bounded in time, and gone without a trace when it ends.
+//! Nothing is asserted from the tool's own reports alone: the router pings the card, ssh logs in, and the report is read
+//! from the image after the power is off. Bounded in time. Never leaves anything of the network or of a machine behind.
 
 mod checks;
 mod cuts;
@@ -19,14 +19,14 @@ mod router;
 mod stock;
 mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use anyhow::{bail, Context, Result};
+use xshell::cmd;
 
 use crate::base;
-use crate::deps::{self, Package, Privilege, Ready};
+use crate::deps::{self, Privilege, Ready};
 use crate::sh;
 use checks::Checks;
 use lab::Lab;
@@ -38,7 +38,7 @@ const USAGE: &str =
 /// The card's name and host name in every farm that is booted.
 const HOST: &str = "palm";
 
-/// Set where what is mounted is seen by nobody else, and goes when the process does.
+/// Set in a process whose mounts no other process sees, and which go when it ends.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 
 /// What to boot.
@@ -124,19 +124,13 @@ impl Ahead {
     /// Begin.
     pub(crate) fn start() -> Self {
         let begin = || -> Result<Child> {
-            let log = crate::target_dir().join("base-ahead.log");
-            let out = fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-            let program = std::env::current_exe().context("finding this program")?;
+            let (sh, program) = (sh::shell()?, std::env::current_exe()?);
+            let layout = Hardware::USUAL.layout;
             // It must not outlive us.
-            let mut base = sh::cmd("setpriv", ["--pdeathsig", "TERM"]);
-            let base = base.arg(program).args(["base", Hardware::USUAL.layout]);
-            let errors = out.try_clone().context("opening its log again")?;
-            base.stdout(out)
-                .stderr(errors)
-                .spawn()
-                .context("starting setpriv")
+            let base = cmd!(sh, "setpriv --pdeathsig TERM {program} base {layout}");
+            sh::start_logged(base, &crate::target_dir().join("base-ahead.log"))
         };
-        // Whatever is wrong here is wrong again, and told, when the base is wanted.
+        // What goes wrong here goes wrong again, and is reported, when the base is wanted.
         Self(begin().ok())
     }
 
@@ -195,9 +189,9 @@ fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
             ready().require()?;
             if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
                 deps::ensure(cuts::NEEDS).require()?;
-                let mut unshare = sh::cmd("unshare", ["--mount", "--propagation", "private"]);
-                let program = std::env::current_exe().context("finding this program")?;
-                sh::run_shown(unshare.arg(program).args(&args).env(OWN_MOUNTS, "1"))?;
+                let (sh, program) = (sh::shell()?, std::env::current_exe()?);
+                let unshare = cmd!(sh, "unshare --mount --propagation private {program} {args...}");
+                unshare.env(OWN_MOUNTS, "1").run()?;
                 return Ok(1);
             }
             boot(trial, hardware, tool)
@@ -208,45 +202,41 @@ fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
 /// Whether a card can be booted here.
 pub(crate) fn ready() -> Ready {
     if deps::privilege() != Privilege::Root {
-        return Ready::Skip(
-            "booting a card needs root: the router has a network namespace of its own".into(),
-        );
+        let why = "booting a card needs root: the router has a network namespace of its own";
+        return Ready::Skip(why.into());
     }
-    if let Ready::Skip(reason) = base::ready() {
-        return Ready::Skip(reason);
+    match base::ready() {
+        Ready::Yes => deps::ensure(
+            &[router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS, lxd::NEEDS].concat(),
+        ),
+        skip @ Ready::Skip(_) => skip,
     }
-    let needs: Vec<Package> = [router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS, lxd::NEEDS].concat();
-    deps::ensure(&needs)
 }
 
 /// Make the trial with `tool` as the palmfarm to use; the number of checks that passed.
 fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
     let base = base::build(hardware.layout)?;
-    match trial {
-        Trial::Stock => Lab::with("stock", 3600, |lab| {
-            lab.board = hardware.board;
-            checked(|checks| stock::trial(lab, &base, checks))
-        }),
-        Trial::Farm(renderer) => Lab::with(renderer.name(), 7200, |lab| {
-            lab.board = hardware.board;
-            checked(|checks| farm::trial(lab, &base, tool, renderer, checks))
-        }),
-        Trial::Lxd => Lab::with("lxd", 7200, |lab| {
-            lab.board = hardware.board;
-            checked(|checks| lxd::trial(lab, &base, tool, checks))
-        }),
-        Trial::Rollback => checked(|checks| rollback::trials(&base, tool, checks)),
-        Trial::PowerCuts => Lab::with("cuts", 6 * 3600, |lab| {
-            checked(|checks| cuts::trial(lab, &base, tool, checks))
-        }),
-    }
-}
-
-/// How many checks `trial` passed; an error if one failed.
-fn checked(trial: impl FnOnce(&mut Checks) -> Result<()>) -> Result<u64> {
     let mut checks = Checks::new();
-    trial(&mut checks)?;
-    checks.finish()
+    let (name, seconds) = match trial {
+        Trial::Rollback => {
+            rollback::trials(&base, tool, &mut checks)?;
+            return checks.finish();
+        }
+        Trial::Stock => ("stock", 3600),
+        Trial::Farm(renderer) => (renderer.name(), 7200),
+        Trial::Lxd => ("lxd", 7200),
+        Trial::PowerCuts => ("cuts", 6 * 3600),
+    };
+    Lab::with(name, seconds, |lab| {
+        lab.board = hardware.board;
+        match trial {
+            Trial::Stock => stock::trial(lab, &base, &mut checks)?,
+            Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
+            Trial::Lxd => lxd::trial(lab, &base, tool, &mut checks)?,
+            Trial::PowerCuts | Trial::Rollback => cuts::trial(lab, &base, tool, &mut checks)?,
+        }
+        checks.finish()
+    })
 }
 
 /// The tool as it is handed out, with the agents inside.

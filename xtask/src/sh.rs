@@ -117,7 +117,7 @@ pub(crate) fn run_logged(tool: impl Tool, log: &Path) -> Result<()> {
         bail!(
             "{shown}: {status}; the end of {}:\n{}",
             log.display(),
-            last_lines(&text)
+            last_lines(&String::from_utf8_lossy(&text), 25)
         );
     }
     Ok(())
@@ -167,7 +167,7 @@ fn tail(done: &Output) -> String {
     } else {
         &done.stderr
     };
-    let text = last_lines(text);
+    let text = last_lines(&String::from_utf8_lossy(text), 25);
     if text.is_empty() {
         text
     } else {
@@ -175,13 +175,11 @@ fn tail(done: &Output) -> String {
     }
 }
 
-fn last_lines(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
+/// The last `count` lines of `text`.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines
-        .get(lines.len().saturating_sub(25)..)
-        .unwrap_or_default()
-        .join("\n")
+    let from = lines.len().saturating_sub(count);
+    lines.get(from..).unwrap_or_default().join("\n")
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Named assertions that print as they are made and are counted at the end.
 //!
-//! A failed one does not stop the others: one boot should tell everything that is wrong with a card.
+//! A failed one does not stop the others: one boot should tell everything that is wrong with a card. Nothing here looks
+//! at a card.
 
 use std::time::Instant;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, ensure, Result};
 
 /// What was asserted so far.
 #[derive(Debug)]
@@ -31,10 +32,8 @@ impl Checks {
             Ok(seen) => {
                 // Whole files are compared, too; a person wants to see that something was seen, and not all of it.
                 let seen = seen.trim().lines().next().unwrap_or_default();
-                println!(
-                    "{at:4} s  ok    {name}{}{seen}",
-                    if seen.is_empty() { "" } else { ": " }
-                );
+                let colon = if seen.is_empty() { "" } else { ": " };
+                println!("{at:4} s  ok    {name}{colon}{seen}");
                 self.passed = self.passed.saturating_add(1);
                 true
             }
@@ -44,6 +43,21 @@ impl Checks {
                 false
             }
         }
+    }
+
+    /// Assert that what was seen is `expect`.
+    pub(crate) fn equal(&mut self, name: &str, seen: Result<String>, expect: &str) -> bool {
+        self.check(name, seen.and_then(|seen| equal(&seen, expect)))
+    }
+
+    /// Assert that nothing was found.
+    pub(crate) fn nothing(&mut self, name: &str, found: Result<String>) -> bool {
+        self.check(name, found.and_then(|found| nothing(&found)))
+    }
+
+    /// Assert that something was done, of which there is nothing to be seen.
+    pub(crate) fn done<T>(&mut self, name: &str, result: Result<T>) -> bool {
+        self.check(name, result.map(|_| String::new()))
     }
 
     /// Say what goes on between two assertions.
@@ -76,18 +90,14 @@ impl Checks {
 /// `seen` if it is `expect`, else an error with both.
 pub(crate) fn equal(seen: &str, expect: &str) -> Result<String> {
     let seen = seen.trim();
-    if seen != expect {
-        bail!("expected {expect:?}, found {seen:?}");
-    }
+    ensure!(seen == expect, "expected {expect:?}, found {seen:?}");
     Ok(seen.to_owned())
 }
 
 /// An error with all of `found` unless it is empty.
 pub(crate) fn nothing(found: &str) -> Result<String> {
     let found = found.trim();
-    if !found.is_empty() {
-        bail!("found\n{found}");
-    }
+    ensure!(found.is_empty(), "found\n{found}");
     Ok(String::new())
 }
 

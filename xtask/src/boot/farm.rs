@@ -1,14 +1,15 @@
-//! A farm on the base: made by the tool as a user would, booted twice, and compared with what `plan` had said.
+//! A farm on the base: made by the tool as a user would, booted twice, and compared with what `plan` had said. Never makes
+//! a card in another way than by the tool's own commands.
 
-use std::fs;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 use serde_json::Value;
+use xshell::cmd;
 
 use super::checks::{equal, Checks};
-use super::guest::Guest;
 use super::lab::Lab;
 use super::look::Card;
 use super::qemu::Disk;
@@ -74,7 +75,7 @@ pub(crate) fn card(lab: &mut Lab, base: &Base, tool: &Path, renderer: Renderer) 
         mac: Mac::Named,
         more: "",
     };
-    build(lab, base, tool, declared)?.context("`palmfarm plan` predicts no address of the host")
+    host(&build(lab, base, tool, declared)?)
 }
 
 /// Power on, see that everything is as declared, do what `more` does, power off, and look at the card again.
@@ -87,44 +88,23 @@ pub(crate) fn powered<T>(
     checks: &mut Checks,
     more: impl FnOnce(&Card<'_>, &mut Checks) -> Result<T>,
 ) -> Result<T> {
-    let mut machine = lab.power_on(base, disk)?;
+    let machine = lab.power_on(base, disk)?;
     checks.note(&format!("boot {}", lab.boots()));
-    let address = predicted.to_string();
-    let guest = Guest {
-        router: &lab.router,
-        key: &lab.key,
-        user: USER,
-        address: &address,
-    };
-    let mut card = Card {
-        guest,
-        machine: &mut machine,
-        predicted,
-        mac: lab.board.mac(),
-        renderer,
-        deadline: lab.deadline,
-    };
+    let mut card = Card::new(lab, machine, predicted, renderer);
     card.answers(checks)?;
     card.settles(checks);
     card.is_as_declared(checks);
     card.has_its_network(checks);
     let kept = more(&card, checks)?;
-    let restarts = card.machine.restarts();
-    card.guest.power_off();
-    let off = machine.wait_off(lab.deadline.at_most(600));
-    checks.check(
-        "the kernel did not give up",
-        restarts.map(|count| match count {
-            0 => String::new(),
-            count => format!("it restarted {count} time(s)"),
-        }),
-    );
-    checks.check("it powers off", off.map(|()| String::new()));
+    let restarts = card.machine.restarts().map(|count| match count {
+        0 => String::new(),
+        count => format!("it restarted {count} time(s)"),
+    });
+    lab.power_off(&card.guest, card.machine, checks);
+    checks.check("the kernel did not give up", restarts);
     off::file_systems(lab, checks);
-    checks.check(
-        "the report on the FAT partition says the same",
-        off::report(lab).and_then(|report| off::agrees(&report, lab.board.mac(), predicted)),
-    );
+    let report = off::report(lab).and_then(|report| off::agrees(&report, lab.board.mac(), predicted));
+    checks.check("the report on the FAT partition says the same", report);
     Ok(kept)
 }
 
@@ -148,9 +128,9 @@ pub(crate) enum Mac {
     FoundOnThePi,
 }
 
-/// Write the farm, ask the tool what will be, and let it make the card; the host's predicted address, if it predicts one.
-pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Option<Ipv6Addr>> {
-    let farm = lab.dir.join("farm.yaml");
+/// Write the farm, and let the tool make the card; what the tool had said before that the card would be.
+pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Value> {
+    let (farm, image) = (lab.dir.join("farm.yaml"), lab.card());
     let card = match declared.mac {
         Mac::Named => format!("mac: {:?}", lab.board.mac()),
         Mac::FoundOnThePi => String::new(),
@@ -161,43 +141,36 @@ pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>)
         .replace("@NETWORK@", &declared.network.join("\n  "))
         .replace("@CARD@", &card)
         .replace("@MORE@", declared.more);
-    fs::write(&farm, text).with_context(|| format!("writing {}", farm.display()))?;
+    fs::write(&farm, text)?;
     // Debian's archive is out of reach in there, and apt would wait for it.
-    let sources = lab.dir.join("sources.list");
-    fs::write(&sources, format!("deb [trusted=yes] http://{ADDRESS}/ ./\n"))
-        .with_context(|| format!("writing {}", sources.display()))?;
+    let sources = format!("deb [trusted=yes] http://{ADDRESS}/ ./\n");
+    fs::write(lab.dir.join("sources.list"), sources)?;
 
-    let tool = tool.display().to_string();
-    let mut plan = sh::cmd(&tool, ["plan"]);
-    let plan = sh::output(plan.arg(&farm).args(["--prefix", PREFIX, "--format", "json"]))?;
-    let plan: Value =
-        serde_json::from_str(&plan).context("reading what `palmfarm plan --format json` printed")?;
-    sh::run_shown(sh::cmd(&tool, ["build"]).arg(&farm).arg("-o").arg(lab.card()))?;
+    let sh = sh::shell()?;
+    let plan = sh::output(cmd!(sh, "{tool} plan {farm} --prefix {PREFIX} --format json"))?;
+    let plan = serde_json::from_str(&plan).context("reading what `palmfarm plan --format json` printed")?;
+    cmd!(sh, "{tool} build {farm} -o {image}").run()?;
     lab.pad()?;
-    Ok(predicted(&plan))
+    Ok(plan)
 }
 
-/// The host's own address in the prefix.
-fn predicted(plan: &Value) -> Option<Ipv6Addr> {
-    let mut addresses = plan.pointer("/host/addresses")?.as_array()?.iter();
-    addresses.find_map(|address| address.as_str()?.parse().ok())
+/// The host's own address in the prefix, as `plan` predicts it.
+pub(crate) fn host(plan: &Value) -> Result<Ipv6Addr> {
+    let addresses = plan.pointer("/host/addresses").and_then(Value::as_array);
+    let mut addresses = addresses.into_iter().flatten();
+    let address = addresses.find_map(|address| address.as_str()?.parse().ok());
+    address.context("`palmfarm plan` predicts no address of the host")
 }
 
 /// A flat repository of the packages that first boot may ask for.
 fn repository(lab: &Lab, base: &Base) -> Result<PathBuf> {
-    let dir = lab.dir.join("packages");
-    fs::create_dir(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    sh::run(
-        sh::cmd("cp", ["--recursive", "--no-target-directory"])
-            .arg(&base.packages)
-            .arg(&dir),
-    )?;
-    let index = dir.join("Packages");
-    let out = fs::File::create(&index).with_context(|| format!("creating {}", index.display()))?;
-    sh::run(
-        sh::cmd("apt-ftparchive", ["packages", "."])
-            .current_dir(&dir)
-            .stdout(out),
+    let (dir, from) = (lab.dir.join("packages"), &base.packages);
+    let sh = sh::shell()?;
+    sh::run(cmd!(sh, "cp --recursive --no-target-directory {from} {dir}"))?;
+    sh.change_dir(&dir);
+    fs::write(
+        dir.join("Packages"),
+        sh::output(cmd!(sh, "apt-ftparchive packages ."))?,
     )?;
     Ok(dir)
 }

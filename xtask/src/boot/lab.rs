@@ -1,19 +1,22 @@
 //! One trial's folder, router and power switch.
 //!
-//! The card's image is a gigabyte, so it goes when the trial is over; what is left after a failure is what one reads:
-//! the serial lines, the router's log and the farm.
+//! The card's image is a gigabyte, so it goes when the trial is over; what stays after a failure is what one reads:
+//! the serial lines, the router's log and the farm. Never removes the folder of a trial that is running.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
+use fs_err as fs;
+use serde_json::Value;
 
+use super::checks::Checks;
 use super::deadline::Deadline;
 use super::disk;
-use super::guest::KeyPair;
+use super::guest::{Guest, KeyPair};
 use super::qemu::{self, Board, Disk, Machine, Parts};
 use super::router::Router;
 use crate::base::Base;
+use crate::cache;
 
 /// The size of the card. Ubuntu's images are smaller, so the root file system has room to grow.
 const CARD: u64 = 8 << 30;
@@ -26,7 +29,6 @@ const KEPT: usize = 4;
 pub(crate) struct Lab {
     /// Where everything of this trial lies.
     pub(crate) dir: PathBuf,
-    /// The home network.
     pub(crate) router: Router,
     /// Who may log in.
     pub(crate) key: KeyPair,
@@ -48,10 +50,11 @@ impl Lab {
     /// A new folder under target/boot, and a router that logs there.
     fn new(name: &str, seconds: u64) -> Result<Self> {
         let all = crate::target_dir().join("boot");
-        sweep(&all);
+        // Those of trials that have ended; whoever still reads their logs finds the newest.
+        cache::remove_oldest(&all, KEPT, |name| cache::has_ended(name, '-'));
         let dir = all.join(format!("{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        fs::create_dir_all(&dir)?;
         let router = Router::start(&dir)?;
         let key = KeyPair::new(&dir)?;
         Ok(Self {
@@ -71,25 +74,22 @@ impl Lab {
 
     /// Give the image the size of a card; what is added takes no space.
     pub(crate) fn pad(&self) -> Result<()> {
-        let card = self.card();
-        fs::File::options()
+        Ok(fs::OpenOptions::new()
             .write(true)
-            .open(&card)
-            .and_then(|file| file.set_len(CARD))
-            .with_context(|| format!("giving {} the size of a card", card.display()))
+            .open(self.card())?
+            .set_len(CARD)?)
     }
 
     /// Power on with the command line that is on the card.
     pub(crate) fn power_on(&mut self, base: &Base, disk: Disk<'_>) -> Result<Machine> {
         self.boots = self.boots.saturating_add(1);
         let card = self.card();
-        let line =
-            disk::fat_file(&card, "current/cmdline.txt").or_else(|_| disk::fat_file(&card, "cmdline.txt"))?;
-        let tree = self
-            .board
-            .device_tree()
-            .map(|name| disk::fat_copy(&card, name, &self.dir));
-        let tree = tree.transpose()?;
+        let line = disk::fat_file(&card, "current/cmdline.txt");
+        let line = line.or_else(|_| disk::fat_file(&card, "cmdline.txt"))?;
+        let tree = self.board.device_tree();
+        let tree = tree
+            .map(|name| disk::fat_copy(&card, name, &self.dir))
+            .transpose()?;
         let parts = Parts {
             board: self.board,
             machine: base.machine,
@@ -102,6 +102,47 @@ impl Lab {
             serial: &self.serial(),
         };
         Machine::start(&self.router, &parts)
+    }
+
+    /// Turn the card off, and see that it goes off.
+    pub(crate) fn power_off(&self, guest: &Guest<'_>, machine: Machine, checks: &mut Checks) {
+        // The connection may break before it says so.
+        let _ = guest.root("systemctl poweroff");
+        checks.done("it powers off", machine.wait_off(self.deadline.at_most(600)));
+    }
+
+    /// The shell of `user` on the card, which is expected at `address`.
+    pub(crate) fn guest<'a>(&'a self, user: &'a str, address: &str) -> Guest<'a> {
+        let (router, key, address) = (&self.router, &self.key, address.to_owned());
+        Guest {
+            router,
+            key,
+            user,
+            address,
+        }
+    }
+
+    /// The IPv4 address that the router has given to the card, if the card answers there.
+    pub(crate) fn lease(&self) -> Result<String> {
+        let lease = self.router.lease(self.board.mac());
+        let lease = lease
+            .context("the router has given no address to the card")?
+            .to_string();
+        ensure!(self.router.pings(&lease), "no answer from {lease}");
+        Ok(lease)
+    }
+
+    /// The agent's report at `path` once its run has ended.
+    pub(crate) fn report(&self, guest: &Guest<'_>, machine: &mut Machine, path: &str) -> Result<Value> {
+        self.deadline.at_most(2400).retry(|| {
+            machine.still_on()?;
+            let ended =
+                "systemctl show --value --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service";
+            let ended = guest.sh(ended)?;
+            ensure!(!matches!(ended.trim(), "" | "0"), "the agent is still at work");
+            let report = guest.root(&format!("cat {path}"))?;
+            serde_json::from_str(&report).with_context(|| format!("reading {path}"))
+        })
     }
 
     /// How often the power came on.
@@ -125,20 +166,5 @@ impl Lab {
         }
         crate::deps::give_back(&[&dir]);
         trial.with_context(|| format!("serial lines and logs are kept in {}", dir.display()))
-    }
-}
-
-/// Folders of trials that are over; the newest few stay, for whoever still reads their logs.
-fn sweep(dir: &Path) {
-    let Ok(found) = fs::read_dir(dir) else { return };
-    let over = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let pid = name.rsplit_once('-').and_then(|(_, pid)| pid.parse::<u32>().ok());
-        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-    };
-    let mut old: Vec<PathBuf> = found.flatten().map(|entry| entry.path()).filter(over).collect();
-    old.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|facts| facts.modified()).ok()));
-    for path in old.iter().skip(KEPT) {
-        let _ = fs::remove_dir_all(path);
     }
 }

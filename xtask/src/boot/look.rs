@@ -1,15 +1,17 @@
-//! Looking at a running card, from the router's side of the cable wherever that is possible.
+//! Looking at a running card, from the router's side of the cable wherever that is possible. Changes nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
 
-use super::checks::{equal, nothing, Checks};
-use super::deadline::Deadline;
+use super::checks::{equal, Checks};
+use super::farm::USER;
 use super::guest::Guest;
+use super::lab::Lab;
+use super::off::text;
 use super::qemu::Machine;
 use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
@@ -23,95 +25,79 @@ const NETWORK_FILES: &str =
 /// A card that was powered on.
 #[derive(Debug)]
 pub(crate) struct Card<'a> {
+    lab: &'a Lab,
     /// How to log in to it.
     pub(crate) guest: Guest<'a>,
     /// What it runs in.
-    pub(crate) machine: &'a mut Machine,
+    pub(crate) machine: Machine,
     /// Where it should answer.
-    pub(crate) predicted: Ipv6Addr,
-    /// Of its NIC.
-    pub(crate) mac: &'static str,
+    predicted: Ipv6Addr,
     /// Who configures its network in the end.
-    pub(crate) renderer: Renderer,
-    /// The end of the trial.
-    pub(crate) deadline: Deadline,
+    renderer: Renderer,
 }
 
-impl Card<'_> {
+impl<'a> Card<'a> {
+    /// The one in `machine`.
+    pub(crate) fn new(lab: &'a Lab, machine: Machine, predicted: Ipv6Addr, renderer: Renderer) -> Self {
+        let guest = lab.guest(USER, &predicted.to_string());
+        Self {
+            lab,
+            guest,
+            machine,
+            predicted,
+            renderer,
+        }
+    }
+
     /// It answers at the predicted address and takes the key; without that, there is nothing more to see.
     pub(crate) fn answers(&mut self, checks: &mut Checks) -> Result<()> {
-        let router = self.guest.router;
-        let (predicted, nic) = (self.predicted, self.mac);
-        let deadline = self.deadline.at_most(1800);
+        let Self {
+            lab,
+            guest,
+            machine,
+            predicted,
+            ..
+        } = self;
+        let deadline = lab.deadline.at_most(1800);
         let reached = deadline.retry(|| {
-            self.machine.still_on()?;
-            if !router.pings(&predicted.to_string()) {
-                bail!("no answer from {predicted}, the predicted address");
-            }
+            machine.still_on()?;
+            let answers = lab.router.pings(&guest.address);
+            ensure!(answers, "no answer from {predicted}, the predicted address");
             Ok(())
         });
         let observed = reached.and_then(|()| {
-            let mac = router
-                .neighbour(predicted)
+            let mac = lab
+                .router
+                .neighbour(*predicted)
                 .context("nothing is known of who answered")?;
-            equal(&mac, self.mac)?;
+            equal(&mac, lab.board.mac())?;
             Ok(format!("{predicted} at {mac}"))
         });
         let answered = checks.check("the router reaches br0 at the predicted IPv6 address", observed);
-        let leased = deadline.retry(|| {
-            let lease = router.lease(nic).with_context(|| format!("no lease for {nic}"))?;
-            if !router.pings(&lease.to_string()) {
-                bail!("no answer from {lease}");
-            }
-            Ok(lease.to_string())
-        });
-        checks.check("the router reaches br0 over IPv4", leased);
-        if !answered {
-            bail!("the card did not answer at {predicted}");
-        }
-        let guest = &self.guest;
-        let login = self.deadline.at_most(900).retry(|| guest.sh("id -un"));
-        if !checks.check(
-            "ssh from the router takes the key",
-            login.and_then(|user| equal(&user, guest.user)),
-        ) {
-            bail!("nobody can log in to the card");
-        }
+        checks.check("the router reaches br0 over IPv4", deadline.retry(|| lab.lease()));
+        ensure!(answered, "the card did not answer at {predicted}");
+        let login = lab.deadline.at_most(900).retry(|| guest.sh("id -un"));
+        let logged_in = checks.equal("ssh from the router takes the key", login, guest.user);
+        ensure!(logged_in, "nobody can log in to the card");
         Ok(())
     }
 
     /// cloud-init and the agent are through. Short questions only: the network may change hands meanwhile.
     pub(crate) fn settles(&mut self, checks: &mut Checks) {
-        let deadline = self.deadline.at_most(2400);
         let guest = &self.guest;
-        let cloud_init = deadline.retry(|| {
+        let cloud_init = self.lab.deadline.at_most(2400).retry(|| {
             // It exits with 1 on errors, and with 2 on those that it got over.
             let status = guest.sh("cloud-init status || true")?;
-            match status.trim() {
-                "status: not run" | "status: not started" | "status: running" => {
-                    bail!("cloud-init is not through")
-                }
-                _ => Ok(status),
-            }
+            let running = ["status: not run", "status: not started", "status: running"];
+            ensure!(!running.contains(&status.trim()), "cloud-init is not through");
+            Ok(status)
         });
-        checks.check(
-            "cloud-init is done",
-            cloud_init.and_then(|text| equal(&text, "status: done")),
-        );
-        let machine = &mut *self.machine;
-        let agent = deadline.retry(|| {
-            machine.still_on()?;
-            let question =
-                "systemctl show --value --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service";
-            match guest.sh(question)?.trim() {
-                "" | "0" => bail!("the agent is still at work"),
-                _ => guest.root("cat /boot/firmware/palmfarm-report.json"),
-            }
-        });
-        let done = agent.and_then(|text| {
-            let report: Value = serde_json::from_str(&text).context("reading palmfarm-report.json")?;
-            let state = report.get("state").and_then(Value::as_str).unwrap_or("missing");
-            equal(state, "done").with_context(|| format!("its report: {report:#}"))
+        checks.equal("cloud-init is done", cloud_init, "status: done");
+        let report = self
+            .lab
+            .report(guest, &mut self.machine, "/boot/firmware/palmfarm-report.json");
+        let done = report.and_then(|report| {
+            equal(text(&report, "/state"), "done").with_context(|| format!("its report: {report:#}"))
         });
         if !checks.check("the agent is done", done) {
             let journal = "journalctl -b -o short-monotonic -u 'palmfarm*' | tail -n 40";
@@ -122,79 +108,60 @@ impl Card<'_> {
     /// Host name, user, root file system, units.
     pub(crate) fn is_as_declared(&self, checks: &mut Checks) {
         let guest = &self.guest;
-        checks.check(
-            "the host name is as declared",
-            guest.sh("hostname").and_then(|name| equal(&name, HOST)),
-        );
-        checks.check(
-            "the user is in the declared group",
-            guest.sh("id -nG | tr ' ' '\\n' | grep -x sudo"),
-        );
-        let nobody = guest
-            .root("getent passwd ubuntu || true")
-            .and_then(|text| nothing(&text));
-        checks.check("the base's own user is not there", nobody);
+        checks.equal("the host name is as declared", guest.sh("hostname"), HOST);
+        let group = guest.sh("id -nG | tr ' ' '\\n' | grep -x sudo");
+        checks.check("the user is in the declared group", group);
+        let nobody = guest.root("getent passwd ubuntu || true");
+        checks.nothing("the base's own user is not there", nobody);
         let size = guest.sh("df --output=size -B1M / | tail -n 1").and_then(|text| {
             let mib: u64 = text
                 .trim()
                 .parse()
                 .with_context(|| format!("df printed {text:?}"))?;
             // Of the 8 GiB card, half a GiB is the FAT partition's and some the file system's own.
-            if mib < 6 * 1024 {
-                bail!("the root file system has {mib} MiB of an 8 GiB card");
-            }
+            ensure!(
+                mib >= 6 * 1024,
+                "the root file system has {mib} MiB of an 8 GiB card"
+            );
             Ok(format!("{mib} MiB"))
         });
         checks.check("the root file system has grown", size);
-        let failed = guest
-            .root("systemctl --failed --plain --no-legend")
-            .and_then(|text| nothing(&text));
-        checks.check("no unit has failed", failed);
+        checks.nothing(
+            "no unit has failed",
+            guest.root("systemctl --failed --plain --no-legend"),
+        );
         let cycles =
             "journalctl -b -o cat _PID=1 | grep -i -e 'ordering cycle' -e 'deleted to break' || true";
-        checks.check(
-            "no ordering cycle",
-            guest.root(cycles).and_then(|text| nothing(&text)),
-        );
+        checks.nothing("no ordering cycle", guest.root(cycles));
     }
 
     /// Addresses where they should be and nowhere else.
     pub(crate) fn has_its_network(&self, checks: &mut Checks) {
         let guest = &self.guest;
-        let uplink = addresses(guest, "eth0").and_then(|found| nothing(&found.join("\n")));
-        checks.check("eth0 carries no address", uplink);
+        let uplink = addresses(guest, "eth0").map(|found| found.join("\n"));
+        checks.nothing("eth0 carries no address", uplink);
         checks.show("predicted and observed", &table(&self.side_by_side()));
         let bridge = addresses(guest, "br0").and_then(|found| {
-            let global: Vec<&String> = found
-                .iter()
-                .filter(|address| !address.starts_with("fe80:"))
-                .collect();
+            let all = found.join(" ");
+            let global = global(&found);
             let v6 = global.iter().filter(|address| address.contains(':')).count();
             // IPv4, the predicted one, and the one that DHCPv6 gave.
-            if global.len() != 3 || v6 != 2 || !found.contains(&self.predicted.to_string()) {
-                bail!("br0 has {}", found.join(" "));
-            }
+            let one_of_each = global.len() == 3 && v6 == 2 && found.contains(&guest.address);
+            ensure!(one_of_each, "br0 has {all}");
             // The same MAC forms the second half of both.
             let [_, _, _, _, a, b, c, d] = self.predicted.segments();
-            let local = Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d);
-            if !found.contains(&local.to_string()) {
-                bail!(
-                    "br0's link-local address is not that of {}: {}",
-                    self.mac,
-                    found.join(" ")
-                );
-            }
-            Ok(found.join(" "))
+            let local = Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d).to_string();
+            let mac = self.lab.board.mac();
+            ensure!(
+                found.contains(&local),
+                "br0's link-local address is not that of {mac}: {all}"
+            );
+            Ok(all)
         });
         checks.check("br0 carries one address of each kind", bridge);
-        checks.check("the card reaches what lies behind the router", beyond(guest));
+        checks.done("the card reaches what lies behind the router", beyond(guest));
         if self.renderer == Renderer::Ifupdown {
-            checks.check(
-                "ifupdown holds br0",
-                guest
-                    .root("ifquery --state br0")
-                    .and_then(|text| equal(&text, "br0=br0")),
-            );
+            checks.equal("ifupdown holds br0", guest.root("ifquery --state br0"), "br0=br0");
             let clients = guest
                 .root("pgrep -c dhclient || true")
                 .and_then(|text| match text.trim() {
@@ -205,37 +172,30 @@ impl Card<'_> {
             // Its UDP socket is bound to the interface once networkd holds a lease.
             let second =
                 "ss --no-header --udp --listening --processes 'sport = :68' | grep systemd-network || true";
-            checks.check(
-                "networkd's DHCP client does not",
-                guest.root(second).and_then(|text| nothing(&text)),
-            );
+            checks.nothing("networkd's DHCP client does not", guest.root(second));
         }
     }
 
     /// What the router sees beside what `plan` had said.
     fn side_by_side(&self) -> Vec<Row> {
-        let router = self.guest.router;
-        let found: Vec<IpAddr> = addresses(&self.guest, "br0")
-            .unwrap_or_default()
-            .iter()
-            .filter(|address| !address.starts_with("fe80:") && router.pings(address))
-            .filter_map(|address| address.parse().ok())
-            .collect();
-        let predicted = IpAddr::V6(self.predicted);
-        let seen = found.iter().find(|address| **address == predicted);
-        let own = seen.and_then(|_| router.neighbour(self.predicted));
-        let others = found.iter().filter(|address| **address != predicted);
+        let router = &self.lab.router;
+        let found = addresses(&self.guest, "br0").unwrap_or_default();
+        let found = global(&found).into_iter().filter(|address| router.pings(address));
+        let (own, others): (Vec<&str>, Vec<&str>) = found.partition(|address| *address == self.guest.address);
+        let mac = own.first().and_then(|_| router.neighbour(self.predicted));
+        let row =
+            |what: &str, predicted: &str, observed: &str| [what, predicted, observed].map(str::to_owned);
         let mut rows = vec![
-            Row::predicted("br0, MAC", self.mac, own.as_deref()),
-            Row::predicted(
+            row("br0, MAC", self.lab.board.mac(), &mac.unwrap_or_default()),
+            row(
                 "br0, from its MAC",
-                &predicted.to_string(),
-                seen.map(ToString::to_string).as_deref(),
+                &self.guest.address,
+                own.first().unwrap_or(&""),
             ),
         ];
-        rows.extend(others.map(|address| {
-            let by = if address.is_ipv4() { "DHCP" } else { "DHCPv6" };
-            Row::given(&format!("br0, by {by}"), &address.to_string())
+        rows.extend(others.iter().map(|address| {
+            let by = if address.contains(':') { "DHCPv6" } else { "DHCP" };
+            row(&format!("br0, by {by}"), "", address)
         }));
         rows
     }
@@ -246,32 +206,25 @@ impl Card<'_> {
         thread::sleep(LIFETIME.saturating_mul(3).saturating_add(Duration::from_secs(5)));
         let guest = &self.guest;
         let route = guest.sh("ip -6 route show default").and_then(|text| {
-            if !text
-                .lines()
-                .any(|line| line.starts_with("default via fe80:") && line.contains("dev br0"))
-            {
-                bail!("the default routes are {text:?}");
-            }
-            Ok(text.lines().next().unwrap_or_default().to_owned())
+            let mut routes = text.lines();
+            let stands = routes.any(|line| line.starts_with("default via fe80:") && line.contains("dev br0"));
+            ensure!(stands, "the default routes are {text:?}");
+            Ok(text)
         });
         checks.check("after three router lifetimes the default route stands", route);
-        checks.check(
+        checks.done(
             "after three router lifetimes the card reaches what lies behind the router",
             beyond(guest),
         );
-        let predicted = self.predicted.to_string();
-        let answered = guest.router.pings(&predicted);
-        let seen = if answered {
-            Ok(predicted)
-        } else {
-            Err(anyhow::anyhow!("no answer from {predicted}"))
-        };
+        let address = guest.address.clone();
+        let seen = guest.router.pings(&address).then_some(address);
+        let seen = seen.with_context(|| format!("no answer from {}", guest.address));
         checks.check("after three router lifetimes the address stands", seen);
     }
 
     /// What a first boot must come to, however often the power was cut on the way.
     pub(crate) fn outcome(&self) -> Result<Vec<(&'static str, String)>> {
-        let guest = &self.guest;
+        let packages = "dpkg-query -W -f '${Status} ${Package} ${Version}\n'; dpkg --audit";
         let keys = "ls /etc/ssh; for key in /etc/ssh/ssh_host_*_key; do \
                     ssh-keygen -y -f $key > /dev/null || echo $key cannot be read; done";
         let settings =
@@ -279,26 +232,28 @@ impl Card<'_> {
                         locale -a | sort";
         let accounts = "cut -d : -f 1,3,4,6,7 /etc/passwd; cut -d : -f 1,3,4 /etc/group; cat /etc/subuid; \
                         grep -hv '^#' /etc/sudoers.d/*; cat /home/*/.ssh/authorized_keys; ls -A /home/*";
-        Ok(vec![
-            (
-                "the packages are",
-                guest.root("dpkg-query -W -f '${Status} ${Package} ${Version}\n'; dpkg --audit")?,
-            ),
-            ("the accounts are", guest.root(accounts)?),
-            ("the settings are", guest.root(settings)?),
-            ("the SSH host keys are there", guest.root(keys)?),
-            ("the network's files are", guest.root(NETWORK_FILES)?),
-            ("the units are", guest.root("find /etc/systemd/system | sort")?),
+        let each = [
+            ("the packages are", packages),
+            ("the accounts are", accounts),
+            ("the settings are", settings),
+            ("the SSH host keys are there", keys),
+            ("the network's files are", NETWORK_FILES),
+            ("the units are", "find /etc/systemd/system | sort"),
             (
                 "nothing in /etc is empty that is not",
-                guest.root("find /etc -xdev -type f -empty | sort")?,
+                "find /etc -xdev -type f -empty | sort",
             ),
-        ])
+        ];
+        let each = each
+            .into_iter()
+            .map(|(what, script)| Ok((what, self.guest.root(script)?)));
+        each.collect()
     }
 
     /// What a second boot must not change.
     pub(crate) fn identity(&self) -> Result<Vec<(&'static str, String)>> {
         let guest = &self.guest;
+        let accounts = "sha256sum /etc/passwd /etc/shadow /etc/group /home/*/.ssh/authorized_keys";
         Ok(vec![
             (
                 "the SSH host keys",
@@ -306,18 +261,15 @@ impl Card<'_> {
             ),
             ("the machine id", guest.sh("cat /etc/machine-id")?),
             ("br0's addresses", addresses(guest, "br0")?.join(" ")),
-            (
-                "the accounts",
-                guest.root("sha256sum /etc/passwd /etc/shadow /etc/group /home/*/.ssh/authorized_keys")?,
-            ),
+            ("the accounts", guest.root(accounts)?),
             ("the network's files", guest.root(NETWORK_FILES)?),
         ])
     }
 }
 
-/// The router has two more addresses that are on nobody's link, so only a default route leads to them.
-fn beyond(guest: &Guest<'_>) -> Result<String> {
-    for (option, address) in [("-4", FAR4.to_string()), ("-6", FAR6.to_string())] {
+/// The router has two more addresses that are on no link, so only a default route leads to them.
+fn beyond(guest: &Guest<'_>) -> Result<()> {
+    for (option, address) in [("-4", IpAddr::V4(FAR4)), ("-6", IpAddr::V6(FAR6))] {
         let ping = guest.sh(&format!("ping -n -q -c 2 -W 5 {option} {address}"));
         ping.with_context(|| {
             let state =
@@ -325,21 +277,27 @@ fn beyond(guest: &Guest<'_>) -> Result<String> {
             format!("its routes and neighbours: {}", state.unwrap_or_default())
         })?;
     }
-    Ok(String::new())
+    Ok(())
+}
+
+/// Those that do not end at the link.
+pub(crate) fn global(addresses: &[String]) -> Vec<&str> {
+    let addresses = addresses.iter().map(String::as_str);
+    addresses
+        .filter(|address| !address.starts_with("fe80:"))
+        .collect()
 }
 
 /// All addresses of `interface`, IPv4 first, each kind sorted.
 pub(crate) fn addresses(guest: &Guest<'_>, interface: &str) -> Result<Vec<String>> {
     let text = guest.sh(&format!("ip -json address show dev {interface}"))?;
-    let links: Value = serde_json::from_str(&text).context("reading what ip printed")?;
-    let mut found: Vec<String> = links
-        .as_array()
-        .into_iter()
-        .flatten()
+    let links: Vec<Value> = serde_json::from_str(&text).context("reading what ip printed")?;
+    let addresses = links
+        .iter()
         .filter_map(|link| link.get("addr_info")?.as_array())
-        .flatten()
-        .filter_map(|address| address.get("local")?.as_str().map(str::to_owned))
-        .collect();
+        .flatten();
+    let found = addresses.filter_map(|address| address.get("local")?.as_str().map(str::to_owned));
+    let mut found: Vec<String> = found.collect();
     found.sort_by_key(|address| (address.contains(':'), address.clone()));
     Ok(found)
 }

@@ -1,22 +1,27 @@
 //! A farm with a container on the booted card: Debian's LXD for armhf takes the preseed once the root file system has
-//! grown, and a carried armhf container answers the router at the address that `plan` printed.
+//! grown, and a carried armhf container answers the router at the address that `plan` printed. Nothing here runs on this
+//! machine's own LXD.
 
-use std::fs::{self, File};
+use std::fs::Permissions;
 use std::net::Ipv6Addr;
-use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
+use fs_err as fs;
+use fs_err::os::unix::fs::symlink;
 use serde_json::Value;
+use xshell::cmd;
 
 use super::checks::{equal, Checks};
-use super::farm::{self, Declared, Mac, PATIENT, USER};
+use super::farm::{self, Declared, Mac, PATIENT};
 use super::guest::Guest;
 use super::lab::Lab;
 use super::look::Card;
+use super::off::{self, text};
 use super::qemu::Disk;
-use super::router::PREFIX;
-use super::{off, Renderer};
+use super::Renderer;
 use crate::base::Base;
 use crate::deps::{command, Package};
 use crate::sh;
@@ -41,40 +46,29 @@ containers:
 const PAGE: &str = "a container on an armhf Pi\n";
 
 /// Applets that the container's files name.
-const APPLETS: [&str; 8] = ["sh", "ip", "udhcpc", "httpd", "test", "uname", "cat", "sleep"];
+const APPLETS: &str = "sh ip udhcpc httpd test uname cat sleep";
 
 /// Build the card, boot it, and ask its container from the router.
 pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
     image(base, &lab.dir)?;
-    fs::write(lab.dir.join("index.html"), PAGE).context("writing index.html")?;
+    fs::write(lab.dir.join("index.html"), PAGE)?;
     let declared = Declared {
         network: &["uplink: eth0", PATIENT],
         mac: Mac::Named,
         more: FARM,
     };
-    let host =
-        farm::build(lab, base, tool, declared)?.context("`palmfarm plan` predicts no address of the host")?;
-    let web = predicted(lab, tool)?;
+    let plan = farm::build(lab, base, tool, declared)?;
+    let host = farm::host(&plan)?;
+    let web = text(&plan, "/containers/0/addresses/0");
+    let web: Ipv6Addr = web
+        .parse()
+        .with_context(|| format!("plan predicts {web} for the container"))?;
     checks.note(&format!(
         "plan predicts {host} for the host and {web} for the container"
     ));
 
-    let mut machine = lab.power_on(base, Disk::Plain)?;
-    let address = host.to_string();
-    let guest = Guest {
-        router: &lab.router,
-        key: &lab.key,
-        user: USER,
-        address: &address,
-    };
-    let mut card = Card {
-        guest,
-        machine: &mut machine,
-        predicted: host,
-        mac: lab.board.mac(),
-        renderer: Renderer::Networkd,
-        deadline: lab.deadline,
-    };
+    let machine = lab.power_on(base, Disk::Plain)?;
+    let mut card = Card::new(lab, machine, host, Renderer::Networkd);
     card.answers(checks)?;
     card.settles(checks);
     card.is_as_declared(checks);
@@ -83,58 +77,39 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
         "the root file system grew before the agent began",
         grown_first(guest),
     );
-    checks.check(
-        "LXD has the pool of the preseed",
-        guest
-            .root("lxc query /1.0/storage-pools/default")
-            .and_then(|text| {
-                let pool: Value = serde_json::from_str(&text).context("reading what LXD said of its pool")?;
-                let word = |pointer: &str| pool.pointer(pointer).and_then(Value::as_str).unwrap_or("missing");
-                equal(word("/driver"), "btrfs")?;
-                equal(word("/config/size"), "2000000000")
-            }),
-    );
-    checks.check(
-        "the container is one for armhf",
-        guest.root("lxc query /1.0/instances/web").and_then(|text| {
-            let web: Value = serde_json::from_str(&text).context("reading what LXD said of the container")?;
-            equal(web["architecture"].as_str().unwrap_or("missing"), "armv7l")
-        }),
-    );
+    let pool = asked(guest, "/1.0/storage-pools/default").and_then(|pool| {
+        equal(text(&pool, "/driver"), "btrfs")?;
+        equal(text(&pool, "/config/size"), "2000000000")
+    });
+    checks.check("LXD has the pool of the preseed", pool);
+    let machine = asked(guest, "/1.0/instances/web").map(|web| text(&web, "/architecture").to_owned());
+    checks.equal("the container is one for armhf", machine, "armv7l");
     for (path, expect) in [("index.html", PAGE.trim()), ("machine", "armv7l")] {
-        let url = format!("http://[{web}]/{path}");
+        let (url, router) = (format!("http://[{web}]/{path}"), &lab.router);
         let answer = lab.deadline.at_most(300).retry(|| {
-            let mut curl = lab.router.cmd("curl");
-            sh::output(curl.args([
-                "--silent",
-                "--fail",
-                "--globoff",
-                "--noproxy",
-                "*",
-                "--max-time",
-                "20",
-                &url,
-            ]))
+            sh::output(cmd!(
+                router,
+                "curl --silent --fail --globoff --noproxy * --max-time 20 {url}"
+            ))
         });
-        checks.check(
-            &format!("the router gets {url}"),
-            answer.and_then(|text| equal(&text, expect)),
-        );
+        checks.equal(&format!("the router gets {url}"), answer, expect);
     }
     let memory = guest.root("cat /sys/fs/cgroup/lxc.payload.web/memory.current || true");
-    checks.note(&format!(
-        "bytes of memory of the container: {}",
-        memory.unwrap_or_default().trim()
-    ));
-    guest.power_off();
-    let off = machine.wait_off(lab.deadline.at_most(600));
-    checks.check("it powers off", off.map(|()| String::new()));
+    let memory = memory.unwrap_or_default();
+    checks.note(&format!("bytes of memory of the container: {}", memory.trim()));
+    lab.power_off(&card.guest, card.machine, checks);
     off::file_systems(lab, checks);
     checks.check(
         "the report on the FAT partition has the container where it was predicted",
         off::report(lab).and_then(|report| reported(&report, web)),
     );
     Ok(())
+}
+
+/// What LXD answers to a query.
+fn asked(guest: &Guest<'_>, path: &str) -> Result<Value> {
+    let answer = guest.root(&format!("lxc query {path}"))?;
+    serde_json::from_str(&answer).with_context(|| format!("reading what LXD said of {path}"))
 }
 
 /// The root file system is grown by a stage of cloud-init that has ended before the agent is started.
@@ -147,9 +122,11 @@ fn grown_first(guest: &Guest<'_>) -> Result<String> {
     };
     let grown = moment("cloud-init.service", "ActiveEnterTimestampMonotonic")?;
     let agent = moment("palmfarm-firstboot.service", "ExecMainStartTimestampMonotonic")?;
-    if grown == 0 || agent < grown {
-        bail!("cloud-init's stage ended after {grown} us, and the agent began after {agent} us");
-    }
+    let first = grown != 0 && agent >= grown;
+    ensure!(
+        first,
+        "cloud-init's stage ended after {grown} us, and the agent began after {agent} us"
+    );
     Ok(format!(
         "{} s, the agent after {} s",
         grown / 1_000_000,
@@ -157,74 +134,43 @@ fn grown_first(guest: &Guest<'_>) -> Result<String> {
     ))
 }
 
-/// The container's address in the prefix.
-fn predicted(lab: &Lab, tool: &Path) -> Result<Ipv6Addr> {
-    let mut plan = sh::cmd(&tool.display().to_string(), ["plan"]);
-    plan.arg(lab.dir.join("farm.yaml"));
-    let plan = sh::output(plan.args(["--prefix", PREFIX, "--format", "json"]))?;
-    let plan: Value = serde_json::from_str(&plan).context("reading what `palmfarm plan` printed")?;
-    let address = plan.pointer("/containers/0/addresses/0").and_then(Value::as_str);
-    let address = address.context("`palmfarm plan` predicts no address of the container")?;
-    address
-        .parse()
-        .with_context(|| format!("{address} is no address"))
-}
-
 fn reported(report: &Value, web: Ipv6Addr) -> Result<String> {
     let one = report.pointer("/containers/0").context("it has no container")?;
-    equal(one["state"].as_str().unwrap_or("missing"), "Running")?;
-    equal(one["message"].as_str().unwrap_or("missing"), "")?;
+    equal(text(one, "/state"), "Running")?;
+    equal(text(one, "/message"), "")?;
     let has = |key: &str| {
         let all = one[key].as_array().into_iter().flatten();
         all.filter_map(|address| address.as_str()?.parse().ok())
             .any(|address: Ipv6Addr| address == web)
     };
-    if !has("predicted") || !has("observed") {
-        bail!("it says {one}");
-    }
+    ensure!(has("predicted") && has("observed"), "it says {one}");
     Ok(web.to_string())
 }
 
 /// A root file system for armhf, `tiny.tar.gz` in `dir`: the busybox of the base's initrd, DHCPv4, a web server.
 fn image(base: &Base, dir: &Path) -> Result<()> {
-    let root = dir.join("tiny");
-    let context = || format!("making {}", root.display());
-    for sub in [
-        "bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "var/www",
-    ] {
-        fs::create_dir_all(root.join(sub)).with_context(context)?;
+    let (root, archive) = (dir.join("tiny"), dir.join("tiny.tar.gz"));
+    for sub in "bin dev etc proc root run sbin sys tmp var/www".split(' ') {
+        fs::create_dir_all(root.join(sub))?;
     }
-    let initrd = File::open(&base.initrd).with_context(|| format!("opening {}", base.initrd.display()))?;
-    let busybox = root.join("bin/busybox");
-    let out = File::create(&busybox).with_context(context)?;
-    let mut cpio = sh::cmd("busybox", ["cpio", "-i", "--to-stdout", "bin/busybox"]);
-    let status = cpio
-        .stdin(initrd)
-        .stdout(out)
-        .status()
-        .context("starting busybox cpio")?;
-    if !status.success() {
-        bail!("taking busybox out of {}: {status}", base.initrd.display());
+    let sh = sh::shell()?;
+    sh.change_dir(&root);
+    let mut cpio = Command::from(cmd!(sh, "busybox cpio -i bin/busybox"));
+    sh::run(cpio.stdin(fs::File::open(&base.initrd)?.into_file()))?;
+    for applet in APPLETS.split(' ') {
+        symlink("busybox", root.join("bin").join(applet))?;
     }
-    fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755)).with_context(context)?;
-    for applet in APPLETS {
-        symlink("busybox", root.join("bin").join(applet)).with_context(context)?;
-    }
-    symlink("../bin/busybox", root.join("sbin/init")).with_context(context)?;
+    symlink("../bin/busybox", root.join("sbin/init"))?;
     let inittab = "::sysinit:/bin/ip link set lo up\n\
                    ::sysinit:/bin/ip link set eth0 up\n\
                    ::respawn:/bin/udhcpc -f -t 3 -T 3 -A 5 -i eth0 -s /etc/udhcpc.sh\n\
                    ::respawn:/bin/httpd -f -p 80 -h /var/www\n";
-    fs::write(root.join("etc/inittab"), inittab).with_context(context)?;
+    fs::write(root.join("etc/inittab"), inittab)?;
     let lease = "#!/bin/sh\n[ \"$1\" = bound ] && ip address add \"$ip/$mask\" dev \"$interface\"\nexit 0\n";
-    let script = root.join("etc/udhcpc.sh");
-    fs::write(&script, lease).with_context(context)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).with_context(context)?;
-    let mut tar = sh::cmd("tar", ["--create", "--gzip", "--owner=0", "--group=0", "--file"]);
-    sh::run(
-        tar.arg(dir.join("tiny.tar.gz"))
-            .arg("--directory")
-            .arg(&root)
-            .arg("."),
-    )
+    fs::write(root.join("etc/udhcpc.sh"), lease)?;
+    fs::set_permissions(root.join("etc/udhcpc.sh"), Permissions::from_mode(0o755))?;
+    sh::run(cmd!(
+        sh,
+        "tar --create --gzip --owner=0 --group=0 --file {archive} ."
+    ))
 }

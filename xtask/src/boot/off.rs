@@ -1,9 +1,10 @@
-//! Looking at a card after the power is off, as a person with a card reader would.
+//! Looking at a card after the power is off, as a person with a card reader would. Changes nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde_json::Value;
+use xshell::cmd;
 
 use super::checks::{equal, nothing, Checks};
 use super::disk;
@@ -14,9 +15,7 @@ use crate::sh;
 /// The report in the root of the FAT partition.
 pub(crate) fn report(lab: &Lab) -> Result<Value> {
     let text = disk::fat_file(&lab.card(), "palmfarm-report.txt")?;
-    if text.trim().is_empty() {
-        bail!("palmfarm-report.txt is empty");
-    }
+    ensure!(!text.trim().is_empty(), "palmfarm-report.txt is empty");
     let json = disk::fat_file(&lab.card(), "palmfarm-report.json")?;
     serde_json::from_str(&json).context("reading palmfarm-report.json")
 }
@@ -27,15 +26,16 @@ pub(crate) fn latest_run(lab: &Lab) -> Result<Value> {
     serde_json::from_str(&json).context("reading /var/lib/palmfarm/report.json")
 }
 
+/// The text at `pointer` in a report or in another document.
+pub(crate) fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
+    document
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or("missing")
+}
+
 /// Whether the report tells what was seen from outside.
 pub(crate) fn agrees(report: &Value, mac: &str, predicted: Ipv6Addr) -> Result<String> {
-    let text = |pointer: &str| {
-        report
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or("missing")
-            .to_owned()
-    };
     for (pointer, expect) in [
         ("/state", "done"),
         ("/hostname", HOST),
@@ -43,49 +43,54 @@ pub(crate) fn agrees(report: &Value, mac: &str, predicted: Ipv6Addr) -> Result<S
         ("/network/mac", mac),
         ("/network/outcome", "confirmed"),
     ] {
-        equal(&text(pointer), expect).with_context(|| format!("its {pointer}"))?;
+        equal(text(report, pointer), expect).with_context(|| format!("its {pointer}"))?;
     }
-    let addresses: Vec<IpAddr> = report
-        .pointer("/network/addresses")
-        .and_then(Value::as_array)
+    let addresses = report.pointer("/network/addresses").and_then(Value::as_array);
+    let addresses = addresses
         .into_iter()
         .flatten()
-        .filter_map(|address| address.as_str()?.parse().ok())
-        .collect();
-    if !addresses.contains(&IpAddr::V6(predicted)) {
-        bail!("it lists {addresses:?}, not {predicted}");
-    }
+        .filter_map(|address| address.as_str()?.parse().ok());
+    let addresses: Vec<IpAddr> = addresses.collect();
+    ensure!(
+        addresses.contains(&IpAddr::V6(predicted)),
+        "it lists {addresses:?}, not {predicted}"
+    );
     Ok(format!("{} addresses, {predicted} among them", addresses.len()))
 }
 
 /// Whether `report` is of the agent's second run, and that found everything as declared.
 pub(crate) fn changed_nothing(report: &Value) -> Result<String> {
     let run = report.get("run").and_then(Value::as_u64);
-    if run != Some(2) {
-        bail!("it is the report of run {run:?}, not of the second");
-    }
+    ensure!(
+        run == Some(2),
+        "it is the report of run {run:?}, not of the second"
+    );
     nothing(&actions(report))
 }
 
 /// Steps that did something, one a line.
 fn actions(report: &Value) -> String {
     let steps = report
-        .pointer("/steps")
+        .get("steps")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    let acted = steps.filter(|step| step.get("state").and_then(Value::as_str) != Some("unchanged"));
+    let acted = steps.filter(|step| text(step, "/state") != "unchanged");
     acted.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether both file systems were left clean; nothing is repaired.
 pub(crate) fn file_systems(lab: &Lab, checks: &mut Checks) {
-    let ext4 = disk::ext4_partition(&lab.card())
-        .and_then(|device| sh::output(&mut sh::cmd("e2fsck", ["-f", "-n", &device])).map(|_| String::new()));
-    checks.check("e2fsck finds nothing on the root file system", ext4);
-    let fat = disk::fat_image(&lab.card(), &lab.dir)
-        .and_then(|image| sh::output(sh::cmd("fsck.vfat", ["-n"]).arg(&image)).map(|_| String::new()));
-    checks.check("fsck.vfat finds nothing on the FAT partition", fat);
+    let ext4 = || {
+        let (sh, partition) = (sh::shell()?, disk::ext4_partition(&lab.card())?);
+        sh::run(cmd!(sh, "e2fsck -f -n {partition}"))
+    };
+    checks.done("e2fsck finds nothing on the root file system", ext4());
+    let fat = || {
+        let (sh, image) = (sh::shell()?, disk::fat_image(&lab.card(), &lab.dir)?);
+        sh::run(cmd!(sh, "fsck.vfat -n {image}"))
+    };
+    checks.done("fsck.vfat finds nothing on the FAT partition", fat());
 }
 
 #[cfg(test)]

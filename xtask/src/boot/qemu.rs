@@ -3,17 +3,19 @@
 //! The card is opened for writing, so the caller hands over a copy. The machine runs in the router's namespaces and
 //! is gone when they are.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
+use xshell::cmd;
 
 use super::deadline::Deadline;
 use super::router::{Router, TAP};
 use crate::deps::{command, Package};
+use crate::sh;
 
 /// What the machine needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
@@ -100,55 +102,48 @@ pub(crate) struct Machine {
 impl Machine {
     /// Power on.
     pub(crate) fn start(router: &Router, parts: &Parts<'_>) -> Result<Self> {
-        let errors = parts.serial.with_extension("qemu");
-        let out = File::create(&errors).with_context(|| format!("creating {}", errors.display()))?;
-        let again = out
-            .try_clone()
-            .with_context(|| format!("opening {} again", errors.display()))?;
         let [emulator, virt @ ..] = parts.machine else {
             bail!("no emulator is named")
         };
-        let mut qemu = router.cmd(emulator);
-        match parts.board {
-            Board::Virt => qemu.args(virt).args(["-smp", "2", "-m", "1024"]),
-            // Four cores and a GiB are what it has.
-            Board::Raspi2b => qemu.args(["-M", "raspi2b"]),
-        };
-        // A restart is a restart, as on a Pi: systemd-fsck asks for one after it has mended a mounted root.
-        qemu.args(["-nodefaults", "-display", "none", "-monitor", "none"])
-            .args(["-serial", &format!("file:{}", parts.serial.display())])
-            .args(drive(parts.board, parts.card, parts.disk)?)
-            .args([
-                "-netdev",
-                &format!("tap,id=lan,ifname={TAP},script=no,downscript=no"),
-            ]);
         let mac = parts.board.mac();
-        match parts.board {
-            Board::Virt => qemu
-                .args([
-                    "-device",
-                    "virtio-blk-device,drive=card",
-                    "-device",
-                    "virtio-rng-device",
-                ])
-                .args(["-device", &format!("virtio-net-device,netdev=lan,mac={mac}")]),
-            Board::Raspi2b => qemu.args(["-device", &format!("usb-net,netdev=lan,mac={mac}")]),
+        let (board, devices) = match parts.board {
+            Board::Virt => {
+                let devices = format!(
+                    "-smp 2 -m 1024 -device virtio-blk-device,drive=card -device virtio-rng-device \
+                     -device virtio-net-device,netdev=lan,mac={mac}"
+                );
+                (virt, devices)
+            }
+            // Four cores and a GiB are what it has.
+            Board::Raspi2b => (
+                &["-M", "raspi2b"][..],
+                format!("-device usb-net,netdev=lan,mac={mac}"),
+            ),
         };
-        if let Some(tree) = parts.device_tree {
-            qemu.arg("-dtb").arg(tree);
-        }
-        qemu.arg("-kernel")
-            .arg(parts.kernel)
-            .arg("-initrd")
-            .arg(parts.initrd)
-            .args(["-append", parts.command_line]);
-        let qemu = qemu
-            .stdout(out)
-            .stderr(again)
-            .spawn()
-            .with_context(|| format!("starting {emulator}"))?;
+        let devices = devices.split(' ');
+        let drive = drive(parts.board, parts.card, parts.disk)?;
+        let tree = parts
+            .device_tree
+            .map(|tree| [Path::new("-dtb"), tree])
+            .into_iter()
+            .flatten();
+        let Parts {
+            kernel,
+            initrd,
+            command_line,
+            serial,
+            ..
+        } = parts;
+        // A restart is a restart, as on a Pi: systemd-fsck asks for one after it has mended a mounted root.
+        let qemu = cmd!(
+            router,
+            "{emulator} {board...} -nodefaults -display none -monitor none -serial file:{serial} {drive...}
+                -netdev tap,id=lan,ifname={TAP},script=no,downscript=no {devices...} {tree...}
+                -kernel {kernel} -initrd {initrd} -append {command_line}"
+        );
+        let errors = parts.serial.with_extension("qemu");
         Ok(Self {
-            qemu,
+            qemu: sh::start_logged(qemu, &errors)?,
             serial: parts.serial.to_owned(),
             errors,
         })
@@ -163,10 +158,7 @@ impl Machine {
             self.still_on()
                 .with_context(|| format!("waiting for `{text}` on the serial line"))?;
             if deadline.is_over() {
-                bail!(
-                    "`{text}` did not appear on the serial line in time; see {}",
-                    self.serial.display()
-                );
+                bail!("`{text}` did not appear in {} in time", self.serial.display());
             }
             thread::sleep(Duration::from_millis(500));
         }
@@ -179,7 +171,7 @@ impl Machine {
             Some(status) => bail!(
                 "the machine went off ({status}); the end of {}:\n{}\n{}",
                 self.serial.display(),
-                last_lines(&self.printed(), 15),
+                sh::last_lines(&self.printed(), 15),
                 fs::read_to_string(&self.errors).unwrap_or_default().trim(),
             ),
         }
@@ -232,20 +224,14 @@ fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
             "-drive".into(),
             format!("{slot},format=raw,cache=unsafe,file={card}"),
         ],
-        Disk::Recorded(_) if board != Board::Virt => {
-            bail!("what {} writes cannot be recorded", board.name())
-        }
+        Disk::Recorded(_) if board != Board::Virt => bail!("what {} writes cannot be recorded", board.name()),
         Disk::Recorded(log) => {
-            File::create(log).with_context(|| format!("creating {}", log.display()))?;
-            let log = log.display();
-            vec![
-                "-blockdev".into(),
-                format!("driver=file,node-name=image,cache.no-flush=on,filename={card}"),
-                "-blockdev".into(),
-                format!("driver=file,node-name=log,cache.no-flush=on,filename={log}"),
-                "-blockdev".into(),
-                "driver=blklogwrites,node-name=card,log-sector-size=512,file=image,log=log".into(),
-            ]
+            fs::File::create(log)?;
+            let (option, log) = ("-blockdev".to_owned(), log.display());
+            let image = format!("driver=file,node-name=image,cache.no-flush=on,filename={card}");
+            let file = format!("driver=file,node-name=log,cache.no-flush=on,filename={log}");
+            let both = "driver=blklogwrites,node-name=card,log-sector-size=512,file=image,log=log".into();
+            vec![option.clone(), image, option.clone(), file, option, both]
         }
     })
 }
@@ -271,14 +257,6 @@ pub(crate) fn command_line(card: &str, board: Board) -> String {
     }
     words.extend(["console=ttyAMA0".into(), "panic=-1".into()]);
     words.join(" ")
-}
-
-fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines
-        .get(lines.len().saturating_sub(count)..)
-        .unwrap_or_default()
-        .join("\n")
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! Farms that would cut the Pi off, and a router that is gone: the card stays within reach, and says why.
 //!
 //! Each mistake is booted twice. The first boot must end on plain DHCP; the second must try the declared network again,
-//! and keep it where the LAN has become what the farm says.
+//! and keep it where the LAN has become what the farm says. Touches the card's network only through the router.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
 use super::checks::{equal, Checks};
 use super::farm::{build, Declared, Mac, USER};
 use super::guest::Guest;
 use super::lab::Lab;
-use super::look::addresses;
-use super::off;
+use super::look::{addresses, global};
+use super::off::{self, text};
 use super::qemu::{Disk, Machine};
 use super::router::Network;
 use crate::base::Base;
@@ -99,36 +99,33 @@ fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mu
     };
     build(lab, base, tool, declared)?;
     let first = rolled_back(lab, base, mistake, checks)?;
-    let mended = mistake
-        .mended
-        .filter(|(network, _)| match lab.router.join(*network) {
-            Ok(()) => true,
-            Err(error) => {
-                checks.note(&format!(
-                    "skipped: the LAN cannot become what the farm says: {error:#}"
-                ));
-                false
-            }
-        });
+    let mended = mistake.mended.filter(|(network, _)| {
+        let joined = lab.router.join(*network);
+        if let Err(error) = &joined {
+            checks.note(&format!(
+                "skipped: the LAN cannot become what the farm says: {error:#}"
+            ));
+        }
+        joined.is_ok()
+    });
     if let Some((_, address)) = mended {
         checks.note("the LAN has become what the farm says");
         let mut machine = lab.power_on(base, Disk::Plain)?;
         let guest = at(lab, address);
         let kept = settled(&guest, &mut machine, lab).and_then(|report| {
-            let outcome = text(&report, "/network/outcome");
-            equal(&outcome, "confirmed").with_context(|| format!("its report: {report:#}"))?;
+            let outcome = equal(text(&report, "/network/outcome"), "confirmed");
+            outcome.with_context(|| format!("its report: {report:#}"))?;
             Ok(addresses(&guest, "br0")?.join(" "))
         });
         checks.check("the next boot tries the bridge again, and keeps it", kept);
-        off(&guest, machine, lab, checks);
+        lab.power_off(&guest, machine, checks);
     } else {
         let second = rolled_back(lab, base, mistake, checks)?;
-        let tried = if first == second {
-            Err(anyhow::anyhow!("both reports are of boot {first}"))
-        } else {
-            Ok(String::new())
+        let tried = || {
+            ensure!(first != second, "both reports are of boot {first}");
+            Ok(())
         };
-        checks.check("the next boot tried the bridge again", tried);
+        checks.done("the next boot tried the bridge again", tried());
     }
     Ok(())
 }
@@ -138,15 +135,7 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
     let mut machine = lab.power_on(base, Disk::Plain)?;
     let lease = lab.deadline.at_most(1800).retry(|| {
         machine.still_on()?;
-        let lease = lab
-            .router
-            .lease(lab.board.mac())
-            .context("the router has given no address to the card")?
-            .to_string();
-        if !lab.router.pings(&lease) {
-            bail!("no answer from {lease}");
-        }
-        Ok(lease)
+        lab.lease()
     })?;
     let guest = at(lab, &lease);
     let login = lab.deadline.at_most(900).retry(|| guest.sh("id -un"));
@@ -154,48 +143,37 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
         "the uplink is on DHCP, and ssh from the router works",
         login.map(|_| lease.clone()),
     );
-    let report = settled(&guest, &mut machine, lab);
+    let report = settled(&guest, &mut machine, lab).and_then(|report| says_why(&report, mistake.why));
     checks.check(
         "the report says that the network was rolled back, and why",
-        report.and_then(|report| says_why(&report, mistake.why)),
+        report,
     );
-    let uplink = addresses(&guest, "eth0").map(|found| found.join(" "));
-    checks.check(
-        "eth0 carries the addresses",
-        uplink.and_then(|found| {
-            if found.contains(&lease) {
-                Ok(found)
-            } else {
-                bail!("it has {found:?}")
-            }
-        }),
-    );
+    let uplink = addresses(&guest, "eth0").and_then(|found| {
+        let found = found.join(" ");
+        ensure!(found.contains(&lease), "it has {found:?}");
+        Ok(found)
+    });
+    checks.check("eth0 carries the addresses", uplink);
     let bridge = "ip -o address show dev br0 scope global 2> /dev/null || true";
-    checks.check(
-        "br0 carries none",
-        guest.sh(bridge).and_then(|text| super::checks::nothing(&text)),
-    );
+    checks.nothing("br0 carries none", guest.sh(bridge));
     let boot = guest.sh("cat /proc/sys/kernel/random/boot_id")?;
-    let printed = machine.printed();
-    let console = printed
-        .lines()
-        .find(|line| line.contains("did not reach a router"))
-        .map_or_else(
-            || Err(anyhow::anyhow!("the console says nothing of it")),
-            |line| {
-                if line.contains(mistake.why) {
-                    Ok(line.trim().to_owned())
-                } else {
-                    bail!("it says {line:?}, not {:?}", mistake.why)
-                }
-            },
+    let console = || {
+        let printed = machine.printed();
+        let line = printed
+            .lines()
+            .find(|line| line.contains("did not reach a router"));
+        let line = line.context("the console says nothing of it")?;
+        ensure!(
+            line.contains(mistake.why),
+            "it says {line:?}, not {:?}",
+            mistake.why
         );
-    checks.check("the console says why", console);
-    off(&guest, machine, lab, checks);
-    checks.check(
-        "so does the report on the FAT partition",
-        off::report(lab).and_then(|report| says_why(&report, mistake.why)),
-    );
+        Ok(line.to_owned())
+    };
+    checks.check("the console says why", console());
+    lab.power_off(&guest, machine, checks);
+    let report = off::report(lab).and_then(|report| says_why(&report, mistake.why));
+    checks.check("so does the report on the FAT partition", report);
     Ok(boot)
 }
 
@@ -207,10 +185,7 @@ fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<
     lab.router.fall_silent()?;
     let mut machine = lab.power_on(base, Disk::Plain)?;
     let back = machine.wait_for("back to the declared network", lab.deadline.at_most(1800));
-    checks.check(
-        "without a router the card goes back to its network",
-        back.map(|()| String::new()),
-    );
+    checks.done("without a router the card goes back to its network", back);
     lab.router.speak()?;
     let confirmed = lab.deadline.at_most(900).retry(|| {
         machine.still_on()?;
@@ -219,11 +194,11 @@ fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<
     checks.check("when the router is there, the bridge is confirmed", confirmed);
     let report = settled(&at(lab, LINK_LOCAL), &mut machine, lab);
     let confirmed = report.and_then(|report| {
-        equal(&text(&report, "/state"), "done")?;
-        equal(&text(&report, "/network/outcome"), "confirmed")
+        equal(text(&report, "/state"), "done")?;
+        equal(text(&report, "/network/outcome"), "confirmed")
     });
     checks.check("the agent's last run is done", confirmed);
-    off(&at(lab, LINK_LOCAL), machine, lab, checks);
+    lab.power_off(&at(lab, LINK_LOCAL), machine, checks);
     Ok(())
 }
 
@@ -239,7 +214,7 @@ fn absence(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Resu
         let mut machine = lab.power_on(base, Disk::Plain)?;
         let guest = at(lab, LINK_LOCAL);
         let report = settled(&guest, &mut machine, lab);
-        let confirmed = report.and_then(|report| equal(&text(&report, "/network/outcome"), "confirmed"));
+        let confirmed = report.and_then(|report| equal(text(&report, "/network/outcome"), "confirmed"));
         checks.check(&format!("the bridge is confirmed {visit} the router"), confirmed);
         if alone {
             checks.note("the router stays away for ten minutes more");
@@ -250,71 +225,35 @@ fn absence(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Resu
                 port.and_then(|link| equal(link.rsplit('/').next().unwrap_or_default(), "br0")),
             );
             let files = guest.sh("ls /run/systemd/network | grep rollback || true");
-            checks.check(
-                "nothing was rolled back",
-                files.and_then(|text| super::checks::nothing(&text)),
-            );
+            checks.nothing("nothing was rolled back", files);
             lab.router.speak()?;
             let lease = lab.deadline.at_most(600).retry(|| {
                 let found = addresses(&at(lab, LINK_LOCAL), "br0")?;
-                let global: Vec<&String> = found.iter().filter(|one| !one.starts_with("fe80:")).collect();
-                if global.len() < 3 {
-                    bail!("br0 has {}", found.join(" "));
-                }
+                ensure!(global(&found).len() >= 3, "br0 has {}", found.join(" "));
                 Ok(found.join(" "))
             });
             checks.check("when the router is back, br0 has its addresses", lease);
         }
-        off(&at(lab, LINK_LOCAL), machine, lab, checks);
+        lab.power_off(&at(lab, LINK_LOCAL), machine, checks);
     }
     Ok(())
 }
 
-fn at<'a>(lab: &'a Lab, address: &'a str) -> Guest<'a> {
-    Guest {
-        router: &lab.router,
-        key: &lab.key,
-        user: USER,
-        address,
-    }
+fn at<'a>(lab: &'a Lab, address: &str) -> Guest<'a> {
+    lab.guest(USER, address)
 }
 
 /// The report once the agent's run has ended.
 fn settled(guest: &Guest<'_>, machine: &mut Machine, lab: &Lab) -> Result<Value> {
-    lab.deadline.at_most(2400).retry(|| {
-        machine.still_on()?;
-        let question =
-            "systemctl show --value --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service";
-        match guest.sh(question)?.trim() {
-            "" | "0" => bail!("the agent is still at work"),
-            _ => {
-                let text = guest.root("cat /var/lib/palmfarm/report.json")?;
-                serde_json::from_str(&text).context("reading report.json")
-            }
-        }
-    })
-}
-
-fn off(guest: &Guest<'_>, machine: Machine, lab: &Lab, checks: &mut Checks) {
-    guest.power_off();
-    let off = machine.wait_off(lab.deadline.at_most(600));
-    checks.check("it powers off", off.map(|()| String::new()));
+    lab.report(guest, machine, "/var/lib/palmfarm/report.json")
 }
 
 fn says_why(report: &Value, why: &str) -> Result<String> {
-    equal(&text(report, "/network/outcome"), "rolled_back")?;
-    equal(&text(report, "/state"), "failed")?;
-    let told = report.to_string();
-    if !told.contains(why) {
-        bail!("it does not say {why:?}: {report:#}");
-    }
+    equal(text(report, "/network/outcome"), "rolled_back")?;
+    equal(text(report, "/state"), "failed")?;
+    ensure!(
+        report.to_string().contains(why),
+        "it does not say {why:?}: {report:#}"
+    );
     Ok(why.to_owned())
-}
-
-fn text(report: &Value, pointer: &str) -> String {
-    report
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or("missing")
-        .to_owned()
 }

@@ -4,15 +4,16 @@
 //! first process in it reads from a pipe that only we hold open. So nothing is left behind, nothing of the host's
 //! network is touched, and any number of runs can go on at once.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
+use xshell::{cmd, Cmd, Shell};
 
 use crate::deps::{command, Package};
 use crate::sh;
@@ -36,7 +37,7 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
 /// The network card that QEMU is given.
 pub(crate) const TAP: &str = "tap0";
 
-/// Addresses of the router that are on nobody's link: only a default route leads there.
+/// Addresses of the router that are on no link: only a default route leads there.
 pub(crate) const FAR4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The same for IPv6.
 pub(crate) const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfa, 0, 0, 0, 0, 1);
@@ -71,75 +72,62 @@ impl Router {
         };
         // Or it answers neighbour solicitations as a host, and the card rightly drops its default route (RFC 4861, 7.2.5).
         let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
-        sh::run(router.cmd("sh").args(["-c", forward])).context("making the router a router")?;
-        router.ip(&["link", "set", "lo", "up"])?;
-        router.ip(&["address", "add", &format!("{FAR4}/32"), "dev", "lo"])?;
-        router.ip(&["address", "add", &format!("{FAR6}/128"), "dev", "lo"])?;
-        router.ip(&[
-            "link",
-            "add",
-            BRIDGE,
-            "type",
-            "bridge",
-            "forward_delay",
-            "0",
-            "mcast_snooping",
-            "0",
-        ])?;
-        router.ip(&["address", "add", &format!("{ADDRESS}/24"), "dev", BRIDGE])?;
-        router.ip(&["address", "add", ADDRESS6, "dev", BRIDGE, "nodad"])?;
-        router.ip(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
-        router.ip(&["link", "set", TAP, "master", BRIDGE, "up"])?;
-        router.ip(&["link", "set", BRIDGE, "up"])?;
+        sh::run(cmd!(router, "sh -c {forward}")).context("making the router a router")?;
+        router.ip(&format!(
+            "link set lo up
+             address add {FAR4}/32 dev lo
+             address add {FAR6}/128 dev lo
+             link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0
+             address add {ADDRESS}/24 dev {BRIDGE}
+             address add {ADDRESS6} dev {BRIDGE} nodad
+             tuntap add dev {TAP} mode tap
+             link set {TAP} master {BRIDGE} up
+             link set {BRIDGE} up\n"
+        ))?;
         router.speak()?;
         Ok(router)
     }
 
-    /// `program`, on the router.
-    pub(crate) fn cmd(&self, program: &str) -> Command {
-        self.namespace.cmd(program)
+    /// `program`, on the router; the name is the one that [`cmd!`] calls.
+    pub(crate) fn cmd(&self, program: impl AsRef<Path>) -> Cmd<'_> {
+        let Namespace { shell, pid, .. } = &self.namespace;
+        cmd!(shell, "nsenter --net --pid --target {pid} --").arg(program.as_ref())
     }
 
     /// Whether one of three echo requests to `address` is answered.
     pub(crate) fn pings(&self, address: &str) -> bool {
-        sh::succeeds(
-            self.cmd("ping")
-                .args(["-n", "-q", "-c", "3", "-i", "0.3", "-W", "2", address]),
-        )
+        sh::succeeds(cmd!(self, "ping -n -q -c 3 -i 0.3 -W 2 {address}"))
     }
 
     /// The IPv4 address that was given to the card with this MAC.
     pub(crate) fn lease(&self, mac: &str) -> Option<Ipv4Addr> {
-        lease(&fs::read_to_string(self.leases()).ok()?, mac)
+        lease(&fs::read_to_string(self.dir.join("dnsmasq.leases")).ok()?, mac)
     }
 
     /// The link-layer address at which `address` was last heard.
     pub(crate) fn neighbour(&self, address: Ipv6Addr) -> Option<String> {
-        let text = sh::output(
-            self.cmd("ip")
-                .args(["-6", "neighbour", "show", &address.to_string()]),
-        )
-        .ok()?;
+        let address = address.to_string();
+        let text = sh::output(cmd!(self, "ip -6 neighbour show {address}")).ok()?;
         let mut words = text.split_whitespace().skip_while(|word| *word != "lladdr");
         words.nth(1).map(str::to_owned)
     }
 
     /// Serve the files under `dir` over HTTP on the router's address.
     pub(crate) fn serve(&mut self, dir: &Path) -> Result<()> {
-        let mut busybox = self.cmd("busybox");
-        busybox
-            .args(["httpd", "-f", "-p", &format!("{ADDRESS}:80"), "-h"])
-            .arg(dir);
-        self.keep("httpd", busybox)
+        let listen = format!("{ADDRESS}:80");
+        self.keep("httpd", |router| {
+            cmd!(router, "busybox httpd -f -p {listen} -h {dir}")
+        })
     }
 
     /// Fall silent: no advertisements and no DHCP, as a router that is still off. The cable stays in.
     pub(crate) fn fall_silent(&mut self) -> Result<()> {
-        let pid = self.dir.join("dnsmasq.pid");
-        let pid = fs::read_to_string(&pid).with_context(|| format!("reading {}", pid.display()))?;
+        let pid = fs::read_to_string(self.dir.join("dnsmasq.pid"))?;
+        let pid = pid.trim();
         // Its number counts in the namespace, so it is ended from there.
         // By the shell's own `kill`, which every system has.
-        sh::run(self.cmd("sh").args(["-c", "kill \"$0\"", pid.trim()])).context("ending dnsmasq")
+        let kill = "kill \"$0\"";
+        sh::run(cmd!(self, "sh -c {kill} {pid}")).context("ending dnsmasq")
     }
 
     /// Come back as it was.
@@ -152,15 +140,14 @@ impl Router {
     /// Be on another network of the same cable as well.
     pub(crate) fn join(&mut self, network: Network) -> Result<()> {
         match network {
-            Network::Untagged(router) => self.ip(&["address", "add", &format!("{router}/24"), "dev", BRIDGE]),
+            Network::Untagged(router) => self.ip(&format!("address add {router}/24 dev {BRIDGE}\n")),
             Network::Vlan(id, router) => {
                 let link = format!("{BRIDGE}.{id}");
-                let id = id.to_string();
-                self.ip(&[
-                    "link", "add", "link", BRIDGE, "name", &link, "type", "vlan", "id", &id,
-                ])?;
-                self.ip(&["address", "add", &format!("{router}/24"), "dev", &link])?;
-                self.ip(&["link", "set", &link, "up"])?;
+                self.ip(&format!(
+                    "link add link {BRIDGE} name {link} type vlan id {id}
+                     address add {router}/24 dev {link}
+                     link set {link} up\n"
+                ))?;
                 let [a, b, c, _] = router.octets();
                 let range = format!("{a}.{b}.{c}.100,{a}.{b}.{c}.199,255.255.255.0");
                 self.dnsmasq("dnsmasq-vlan", &link, &[&range])
@@ -168,62 +155,36 @@ impl Router {
         }
     }
 
-    fn leases(&self) -> PathBuf {
-        self.dir.join("dnsmasq.leases")
-    }
-
-    fn ip(&self, args: &[&str]) -> Result<()> {
-        sh::run(self.cmd("ip").args(args)).context("setting up the router's network")
+    /// Do what `commands`, one a line, say to ip(8).
+    fn ip(&self, commands: &str) -> Result<()> {
+        let ip = cmd!(self, "ip -batch -").stdin(commands);
+        ip.quiet().run().context("setting up the router's network")
     }
 
     /// Give addresses of `ranges` on `interface`, and advertise what is IPv6 among them.
     fn dnsmasq(&mut self, name: &str, interface: &str, ranges: &[&str]) -> Result<()> {
-        let file = |end: &str| self.dir.join(format!("{name}.{end}")).display().to_string();
-        let mut dnsmasq = self.cmd("dnsmasq");
-        dnsmasq
-            .args([
-                "--keep-in-foreground",
-                "--conf-file=/dev/null",
-                "--user=root",
-                "--log-dhcp",
-                "--no-resolv",
-                "--no-hosts",
-                "--no-ping",
-                "--dhcp-authoritative",
-                "--enable-ra",
-                "--bind-dynamic",
-            ])
-            .arg(format!("--interface={interface}"))
-            .arg(format!("--pid-file={}", file("pid")))
-            .arg(format!("--log-facility={}", file("log")))
-            .arg(format!("--dhcp-leasefile={}", file("leases")))
-            .args(ranges.iter().map(|range| format!("--dhcp-range={range},2m")))
-            .arg(format!("--ra-param={interface},10,{}", LIFETIME.as_secs()))
-            .arg(format!("--address=/router.lan/{ADDRESS}"));
-        self.keep(name, dnsmasq)
+        let file = self.dir.join(name).display().to_string();
+        let ranges = ranges.iter().map(|range| format!("--dhcp-range={range},2m"));
+        let (lifetime, address) = (LIFETIME.as_secs().to_string(), ADDRESS.to_string());
+        self.keep(name, |router| {
+            cmd!(
+                router,
+                "dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --log-dhcp --no-resolv --no-hosts
+                    --no-ping --dhcp-authoritative --enable-ra --bind-dynamic --interface={interface}
+                    --pid-file={file}.pid --log-facility={file}.log --dhcp-leasefile={file}.leases {ranges...}
+                    --ra-param={interface},10,{lifetime} --address=/router.lan/{address}"
+            )
+        })
     }
 
     /// Start a helper; one that ends at once had a reason.
-    fn keep(&mut self, name: &str, mut command: Command) -> Result<()> {
+    fn keep(&mut self, name: &str, command: impl FnOnce(&Self) -> Cmd<'_>) -> Result<()> {
         let log = self.dir.join(format!("{name}.out"));
-        let out = fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let errors = out
-            .try_clone()
-            .with_context(|| format!("opening {} again", log.display()))?;
-        let mut child = command
-            .stdout(out)
-            .stderr(errors)
-            .spawn()
-            .with_context(|| format!("starting {name}"))?;
+        let mut child = sh::start_logged(command(self), &log)?;
         thread::sleep(Duration::from_millis(300));
-        if let Some(status) = child
-            .try_wait()
-            .with_context(|| format!("looking after {name}"))?
-        {
-            bail!(
-                "{name} ended with {status}: {}",
-                fs::read_to_string(&log).unwrap_or_default().trim()
-            );
+        if let Some(status) = child.try_wait()? {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            bail!("{name} ended with {status}: {}", said.trim());
         }
         self.helpers.push(child);
         Ok(())
@@ -245,45 +206,38 @@ impl Drop for Router {
 struct Namespace {
     holder: Child,
     /// The first process in it, as the host counts.
-    pid: u32,
+    pid: String,
+    shell: Shell,
 }
 
 impl Namespace {
     /// With it go the images in `scratch`: they are large, and an interrupt ends this process before its destructors.
     fn new(scratch: &Path) -> Result<Self> {
+        let shell = sh::shell()?;
         // Through the host's /proc a process sees its number on the host. Nothing is ever written to the pipe: its
         // end is the end of everything in the namespace.
         let script =
             "read -r pid rest < /proc/self/stat; echo \"$pid\"; cat > /dev/null; rm -f \"$0\"/*.img*";
-        let mut unshare = sh::cmd("unshare", ["--net", "--pid", "--fork", "--kill-child"]);
-        let mut holder = unshare
-            .args(["sh", "-c", script])
-            .arg(scratch)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting unshare")?;
-        let mut line = String::new();
+        let unshare = cmd!(
+            shell,
+            "unshare --net --pid --fork --kill-child sh -c {script} {scratch}"
+        );
+        let mut unshare = std::process::Command::from(unshare);
+        let holder = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut holder = holder.context("starting unshare")?;
+        let mut pid = String::new();
         if let Some(out) = holder.stdout.take() {
             BufReader::new(out)
-                .read_line(&mut line)
+                .read_line(&mut pid)
                 .context("reading the namespace's process number")?;
         }
-        let Ok(pid) = line.trim().parse() else {
+        let pid = pid.trim().to_owned();
+        if pid.parse::<u32>().is_err() {
             let _ = holder.kill();
             let _ = holder.wait();
             bail!("unshare made no network namespace (it needs root)");
-        };
-        Ok(Self { holder, pid })
-    }
-
-    fn cmd(&self, program: &str) -> Command {
-        let mut nsenter = sh::cmd(
-            "nsenter",
-            ["--net", "--pid", "--target", &self.pid.to_string(), "--"],
-        );
-        nsenter.arg(sh::find(program).unwrap_or_else(|| PathBuf::from(program)));
-        nsenter
+        }
+        Ok(Self { holder, pid, shell })
     }
 
     fn end(&mut self) {
