@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: palmfarm side by side with what people use, in one run on one machine.
 //!
-//! It measures and reports; nothing here passes or fails by a time. Whatever is compared takes turns, so that what
-//! else the machine does hits all; of several rounds the median counts, and ratios are taken round by round.
+//! It measures and reports; nothing here passes or fails by a time. The contenders take turns, so that what else the
+//! machine does hits all; of several rounds the median counts, and ratios are taken round by round.
 
 mod build;
 mod card;
@@ -10,13 +10,13 @@ mod peers;
 mod table;
 mod timed;
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
 use serde_json::json;
 
-use crate::deps::{self, Package, Ready};
+use crate::deps::{self, Ready};
 use crate::{base, dist, target_dir};
 use timed::NEEDS;
 
@@ -46,58 +46,40 @@ struct Options {
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let options = options(args)?;
     let image = match &options.image {
-        Some(image) => fs::canonicalize(image).with_context(|| format!("finding {}", image.display()))?,
+        Some(image) => fs::canonicalize(image)?,
         None => target_dir().join("base/jammy.img.xz"),
     };
-    let needs: Vec<Package> = [NEEDS, card::NEEDS, peers::NEEDS].concat();
-    deps::ensure(&needs).require()?;
+    deps::ensure(&[NEEDS, card::NEEDS, peers::NEEDS].concat()).require()?;
     if !image.exists() {
         base::run(&["jammy"])?;
     }
     dist::run(&[])?;
     let dir = target_dir().join("bench");
     let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    fs::create_dir_all(&dir)?;
 
     let mut text = String::from("# palmfarm beside what people use\n");
-    let mut record = serde_json::Map::new();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    record.insert("threads".into(), json!(threads));
-    record.insert(
-        "image".into(),
-        json!(image.file_name().map(|name| name.to_string_lossy())),
-    );
+    let name = image.file_name().map(|name| name.to_string_lossy());
+    let mut record = json!({"threads": threads, "image": name});
+    // A round takes minutes on a throttled card, and the speed is the throttle's, not the machine's.
+    let (rounds, few) = (options.rounds, options.rounds.min(2));
     for part in &options.parts {
+        let flash = |rounds, speed| flash::measure(&image, &dir, rounds, speed);
         let (name, measured) = match part {
-            Part::Build => ("build", build::measure(&image, &dir, options.rounds)),
-            Part::Flash => (
-                "flash",
-                flash::measure(&image, &dir, options.rounds, card::Speed::Full),
-            ),
-            // A round takes minutes there, and the speed is the throttle's, not the machine's.
-            Part::Slow => (
-                "slow",
-                flash::measure(&image, &dir, options.rounds.min(2), card::Speed::Card),
-            ),
-            Part::SlowWrites => (
-                "slow-writes",
-                flash::measure(&image, &dir, options.rounds.min(2), card::Speed::SlowWrites),
-            ),
+            Part::Build => ("build", build::measure(&image, &dir, rounds)),
+            Part::Flash => ("flash", flash(rounds, card::Speed::Full)),
+            Part::Slow => ("slow", flash(few, card::Speed::Card)),
+            Part::SlowWrites => ("slow-writes", flash(few, card::Speed::SlowWrites)),
         };
         let (table, values) = measured.with_context(|| format!("measuring {name}"))?;
         text.push_str(&table);
-        record.insert(name.into(), values);
+        record[name] = values;
     }
-    let written = [
-        ("bench.md", text.clone()),
-        ("bench.json", format!("{:#}\n", serde_json::Value::Object(record))),
-    ];
-    for (name, text) in written {
-        let path = target_dir().join(name);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
+    fs::write(target_dir().join("bench.md"), &text)?;
+    fs::write(target_dir().join("bench.json"), format!("{record:#}\n"))?;
     println!("{text}");
-    fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+    Ok(fs::remove_dir_all(&dir)?)
 }
 
 fn options(args: &[&str]) -> Result<Options> {

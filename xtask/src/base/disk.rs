@@ -162,11 +162,8 @@ pub(super) fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Re
         root_kib.saturating_mul(2),
     );
     let sh = shell()?;
-    let sfdisk = cmd!(
-        sh,
-        "sfdisk --quiet --no-tell-kernel --no-reread --wipe=never {disk}"
-    );
-    Ok(sfdisk.stdin(script).quiet().ignore_stdout().run()?)
+    let sfdisk = "printf %s \"$0\" | sfdisk --quiet --no-tell-kernel --no-reread --wipe=never \"$1\"";
+    sh::run(cmd!(sh, "sh -c {sfdisk} {script} {disk}"))
 }
 
 /// Copy `from` to byte `at` of `to`, leaving holes where there is nothing but zeros.

@@ -1,14 +1,14 @@
 //! `palmfarm build` beside `xz`. What is compared is what a person waits for: a card image on the disk, edited,
-//! against the base merely unpacked and on the disk.
+//! against the base merely unpacked and on the disk. Writes nothing but files in its own folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Result};
+use fs_err as fs;
 use serde_json::{json, Value};
 
-use super::table::Table;
+use super::table;
 use super::timed::{self, median, Run};
 use crate::{sh, target_dir};
 
@@ -20,7 +20,7 @@ struct Pair {
 
 impl Pair {
     fn ratio(&self) -> f64 {
-        self.palmfarm.seconds() / self.xz.seconds().max(f64::MIN_POSITIVE)
+        self.palmfarm.ratio(&self.xz)
     }
 }
 
@@ -33,10 +33,11 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize) -> Result<(String
     for number in 1..=rounds {
         let xz = unpack(image, &theirs)?;
         let palmfarm = build(&farm, &ours)?;
-        let (one, other) = (size(&ours)?, size(&theirs)?);
-        if one != other {
-            bail!("palmfarm wrote an image of {one} bytes, xz one of {other}");
-        }
+        let (one, other) = (fs::metadata(&ours)?.len(), fs::metadata(&theirs)?.len());
+        ensure!(
+            one == other,
+            "palmfarm wrote an image of {one} bytes, xz one of {other}"
+        );
         let pair = Pair { xz, palmfarm };
         eprintln!(
             "pair {number} of {rounds}: xz {:.2} s, palmfarm {:.2} s, ratio {:.2}",
@@ -46,9 +47,8 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize) -> Result<(String
         );
         pairs.push(pair);
     }
-    for path in [&ours, &theirs] {
-        clear(path)?;
-    }
+    clear(&ours)?;
+    clear(&theirs)?;
     Ok((table(&pairs), record(&pairs)))
 }
 
@@ -68,41 +68,24 @@ fn build(farm: &Path, out: &Path) -> Result<Run> {
     timed::run(palmfarm.args(["--quiet", "build"]).arg(farm).arg("-o").arg(out))
 }
 
-/// Take away what the run before left.
+/// Remove what the run before left.
 fn clear(out: &Path) -> Result<()> {
-    for path in [
-        out.to_owned(),
-        beside(out, ".bmap"),
-        beside(out, ".manifest.json"),
-    ] {
+    for end in ["", ".bmap", ".manifest.json"] {
+        let path = PathBuf::from(format!("{}{end}", out.display()));
         if path.exists() {
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            fs::remove_file(&path)?;
         }
     }
     Ok(())
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
-}
-
-fn size(path: &Path) -> Result<u64> {
-    let metadata = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
-    Ok(metadata.len())
-}
-
 fn table(pairs: &[Pair]) -> String {
-    let mut table = Table::new(&["pair", "xz -T0 -dc && sync", "palmfarm build", "ratio"]);
+    let mut rows = Vec::new();
     for (number, pair) in (1..).zip(pairs) {
-        table.row(&[
-            format!("{number}"),
-            format!("{:.2} s", pair.xz.seconds()),
-            format!("{:.2} s", pair.palmfarm.seconds()),
-            format!("{:.2}", pair.ratio()),
-        ]);
+        let (xz, palmfarm, ratio) = (pair.xz.seconds(), pair.palmfarm.seconds(), pair.ratio());
+        rows.push(format!("{number} | {xz:.2} s | {palmfarm:.2} s | {ratio:.2}"));
     }
+    let table = table::markdown("pair | xz -T0 -dc && sync | palmfarm build | ratio", &rows);
     format!(
         "\n## Build: `palmfarm build -o x.img` beside `xz -T0 -dc IMAGE > y.img && sync y.img`\n\n{table}\n\
          Median ratio: {:.2}. Peak memory of palmfarm: {} MiB.\n",
@@ -113,11 +96,10 @@ fn table(pairs: &[Pair]) -> String {
 
 fn record(pairs: &[Pair]) -> Value {
     let run = |run: &Run| json!({"seconds": run.seconds(), "peak_kib": run.peak});
+    let each =
+        |pair: &Pair| json!({"xz": run(&pair.xz), "palmfarm": run(&pair.palmfarm), "ratio": pair.ratio()});
     json!({
-        "pairs": pairs
-            .iter()
-            .map(|pair| json!({"xz": run(&pair.xz), "palmfarm": run(&pair.palmfarm), "ratio": pair.ratio()}))
-            .collect::<Vec<_>>(),
+        "pairs": pairs.iter().map(each).collect::<Vec<_>>(),
         "median_ratio": median(pairs.iter().map(Pair::ratio)),
         "peak_kib": peak(pairs),
     })

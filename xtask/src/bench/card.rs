@@ -1,11 +1,12 @@
 //! A stand-in for a card: a loop device over a file on the same disk, past the page cache, and a throttle that makes
-//! it as slow as a card is. Takes away what it made.
+//! it as slow as a card is. Removes what it made, and never touches a device that it did not make.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
+use xshell::cmd;
 
 use crate::deps::{self, command, Package, Privilege, Ready};
 use crate::sh;
@@ -57,10 +58,10 @@ impl Card {
     /// One of `size` bytes, whose file in `dir` has all its blocks.
     pub(crate) fn new(dir: &Path, size: u64, speed: Speed) -> Result<Self> {
         ready().require()?;
-        let file = dir.join("card");
-        sh::run(sh::cmd("fallocate", ["-l", &size.to_string()]).arg(&file))?;
-        let mut losetup = sh::cmd("losetup", ["--find", "--show", "--direct-io=on"]);
-        let node = sh::output(losetup.arg(&file))?.trim().to_owned();
+        let (sh, file, size) = (sh::shell()?, dir.join("card"), size.to_string());
+        sh::run(cmd!(sh, "fallocate -l {size} {file}"))?;
+        let node = sh::output(cmd!(sh, "losetup --find --show --direct-io=on {file}"))?;
+        let node = node.trim().to_owned();
         let mut card = Self {
             file,
             node,
@@ -72,7 +73,6 @@ impl Card {
         Ok(card)
     }
 
-    /// Its path.
     pub(crate) fn node(&self) -> &str {
         &self.node
     }
@@ -88,7 +88,7 @@ impl Card {
 
 impl Drop for Card {
     fn drop(&mut self) {
-        // Whatever is left of it is in the build folder, and the next run cannot use it.
+        // Best effort: the file is in the build folder, which the next run removes.
         let _ = sh::run(&mut sh::cmd("losetup", ["--detach", &self.node]));
         let _ = fs::remove_file(&self.file);
     }
@@ -102,36 +102,35 @@ struct Throttle {
 
 impl Throttle {
     fn new(node: &str, reading: Option<u64>) -> Result<Self> {
-        let number = sh::output(&mut sh::cmd(
-            "lsblk",
-            ["--noheadings", "--nodeps", "--output", "MAJ:MIN", node],
-        ))?;
+        let sh = sh::shell()?;
+        let number = sh::output(cmd!(sh, "lsblk --noheadings --nodeps --output MAJ:MIN {node}"))?;
         let number = number.trim();
-        let name = format!("palmfarm-bench-{}", std::process::id());
-        let old = Path::new("/sys/fs/cgroup/blkio");
-        let new = Path::new("/sys/fs/cgroup");
-        let limits = if old.is_dir() {
-            let read = reading.map(|rate| ("blkio.throttle.read_bps_device", format!("{number} {rate}")));
-            let write = ("blkio.throttle.write_bps_device", format!("{number} {WRITE}"));
-            std::iter::once(write).chain(read).collect()
+        let (old, new) = (Path::new("/sys/fs/cgroup/blkio"), Path::new("/sys/fs/cgroup"));
+        let (top, limits) = if old.is_dir() {
+            let limit = |what, rate| {
+                (
+                    format!("blkio.throttle.{what}_bps_device"),
+                    format!("{number} {rate}"),
+                )
+            };
+            let read = reading.map(|rate| limit("read", rate));
+            (old, std::iter::once(limit("write", WRITE)).chain(read).collect())
         } else if new.join("cgroup.controllers").is_file() {
             // A controller must be handed down before a child has its files.
             fs::write(new.join("cgroup.subtree_control"), "+io").context("asking for the io controller")?;
             let read = reading.map_or_else(String::new, |rate| format!(" rbps={rate}"));
-            vec![("io.max", format!("{number} wbps={WRITE}{read}"))]
+            (
+                new,
+                vec![("io.max".to_owned(), format!("{number} wbps={WRITE}{read}"))],
+            )
         } else {
             bail!("there is no cgroup controller that slows a device down");
         };
-        let group = if old.is_dir() {
-            old.join(&name)
-        } else {
-            new.join(&name)
-        };
-        fs::create_dir(&group).with_context(|| format!("creating {}", group.display()))?;
+        let group = top.join(format!("palmfarm-bench-{}", std::process::id()));
+        fs::create_dir(&group)?;
         let throttle = Self { group };
         for (file, limit) in limits {
-            let path = throttle.group.join(file);
-            fs::write(&path, limit).with_context(|| format!("writing {}", path.display()))?;
+            fs::write(throttle.group.join(file), limit)?;
         }
         Ok(throttle)
     }
@@ -140,23 +139,20 @@ impl Throttle {
     fn around(&self, command: &Command) -> Command {
         let script = "echo $$ > \"$0\" && exec \"$@\"";
         let mut inside = sh::cmd("sh", ["-c", script]);
-        inside
-            .arg(self.group.join("cgroup.procs"))
-            .arg(command.get_program());
-        inside.args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => inside.env(name, value),
-                None => inside.env_remove(name),
-            };
-        }
+        inside.arg(self.group.join("cgroup.procs"));
+        inside.arg(command.get_program()).args(command.get_args());
+        inside.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         inside
     }
 }
 
 impl Drop for Throttle {
     fn drop(&mut self) {
-        // Everybody in it has ended by now.
+        // Every process in it has ended by now.
         let _ = fs::remove_dir(&self.group);
     }
 }

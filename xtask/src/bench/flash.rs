@@ -1,16 +1,17 @@
 //! `palmfarm flash` beside the peers. It customizes, writes and reads back; they only write, and of the peers none
-//! customizes: what a loop mount and `cp` would take on top is measured apart.
+//! customizes: what a loop mount and `cp` would take on top is measured apart. Never writes to a device but a [`Card`].
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 use serde_json::{json, Value};
+use xshell::cmd;
 
 use super::card::{Card, Speed, READ, WRITE};
 use super::peers::{self, Peer};
-use super::table::Table;
+use super::table::markdown;
 use super::timed::{self, median, Run};
 use crate::{sh, target_dir};
 
@@ -32,17 +33,16 @@ pub(crate) fn write_farm(path: &Path, image: &Path) -> Result<()> {
          containers:\n  web: {{image: \"images:alpine/3.20\", run: [\"apk add nginx\"], publish: web_image}}\n  \
          w: {{image: web_image, replicas: 2..10}}\n"
     );
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    Ok(fs::write(path, text)?)
 }
 
-/// Measure everybody `rounds` times; as text and as values.
+/// Measure every contender `rounds` times; as text and as values.
 pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> Result<(String, Value)> {
     let farm = dir.join("flash.yaml");
     write_farm(&farm, image)?;
     let bmap = block_map(image, dir)?;
-    let size = attribute(&bmap, "ImageSize")?
-        .parse::<u64>()
-        .context("reading the block map")?;
+    let size = element(&fs::read_to_string(&bmap)?, "ImageSize").and_then(|size| size.parse::<u64>().ok());
+    let size = size.with_context(|| format!("{} has no ImageSize", bmap.display()))?;
     let card = Card::new(dir, size.next_multiple_of(1 << 20).saturating_add(1 << 28), speed)?;
     let dd = peers::xzcat_dd();
     let mut others = peers::others();
@@ -58,10 +58,11 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
             false
         }
     });
-    let mut columns: Vec<Column> = ["palmfarm flash", "palmfarm flash --full", &dd.name]
+    let ours = ["palmfarm flash", "palmfarm flash --full", &dd.name].map(str::to_owned);
+    let names = ours
         .into_iter()
-        .map(str::to_owned)
-        .chain(others.iter().map(|peer| peer.name.clone()))
+        .chain(others.iter().map(|peer| peer.name.clone()));
+    let mut columns: Vec<Column> = names
         .map(|name| Column {
             name,
             runs: Vec::new(),
@@ -110,22 +111,17 @@ fn peer_run(peer: &Peer, image: &Path, bmap: &Path, card: &Card) -> Result<Run> 
 /// The block map of `image`, from its holes when unpacked, as `bmaptool create` makes it. Beside it lies a link to
 /// the image, for those that look for the one beside the other.
 fn block_map(image: &Path, dir: &Path) -> Result<PathBuf> {
-    let (raw, bmap) = (dir.join("raw.img"), dir.join("raw.bmap"));
+    let (sh, raw, bmap) = (sh::shell()?, dir.join("raw.img"), dir.join("raw.bmap"));
     let script = "xz -T0 -dc \"$0\" > \"$1\" && fallocate --dig-holes \"$1\" && bmaptool --quiet create -o \"$2\" \"$1\"";
-    sh::run(sh::cmd("sh", ["-c", script]).arg(image).arg(&raw).arg(&bmap))?;
-    fs::remove_file(&raw).with_context(|| format!("removing {}", raw.display()))?;
+    sh::run(cmd!(sh, "sh -c {script} {image} {raw} {bmap}"))?;
+    fs::remove_file(&raw)?;
     let link = dir.join("image.xz");
     let _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink(image, &link).with_context(|| format!("creating {}", link.display()))?;
+    fs_err::os::unix::fs::symlink(image, &link)?;
     Ok(bmap)
 }
 
 /// The content of the element `name` of a block map.
-fn attribute(bmap: &Path, name: &str) -> Result<String> {
-    let text = fs::read_to_string(bmap).with_context(|| format!("reading {}", bmap.display()))?;
-    element(&text, name).with_context(|| format!("{} has no {name}", bmap.display()))
-}
-
 fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once(&format!("</{name}>"))?;
@@ -135,10 +131,9 @@ fn element(text: &str, name: &str) -> Option<String> {
 /// What customizing costs those who write first: mount the root partition, copy a folder of small files, unmount.
 fn mount_and_copy(card: &Card, dir: &Path) -> Result<Run> {
     let files = dir.join("files");
-    fs::create_dir_all(&files).with_context(|| format!("creating {}", files.display()))?;
+    fs::create_dir_all(&files)?;
     for number in 0..FILES {
-        let file = files.join(number.to_string());
-        fs::write(&file, [b'#'; 2048]).with_context(|| format!("writing {}", file.display()))?;
+        fs::write(files.join(number.to_string()), [b'#'; 2048])?;
     }
     timed::settle()?;
     // In a mount namespace of its own, so that nothing stays mounted whatever happens.
@@ -150,66 +145,57 @@ fn mount_and_copy(card: &Card, dir: &Path) -> Result<Run> {
 }
 
 fn table(columns: &[Column], speed: Speed, mounted: &Run) -> String {
-    let mut table = Table::new(&["", "median", "ratio to xzcat \\| dd", "MiB of memory"]);
-    for column in columns {
-        let ours = column.name.starts_with("palmfarm");
-        let peak = column.runs.iter().map(|run| run.peak).max().unwrap_or(0);
-        table.row(&[
-            column.name.clone(),
-            format!("{:.2} s", median(column.runs.iter().map(Run::seconds))),
-            format!("{:.2}", median(ratios(column, columns))),
-            // Of a pipeline the shell alone was watched.
-            if ours {
-                format!("{}", peak / 1024)
-            } else {
-                String::new()
-            },
-        ]);
-    }
-    let title = match speed {
-        Speed::Full => "Flash: a loop device on the same disk, direct I/O".to_owned(),
-        Speed::Card => format!(
-            "Flash: the same, throttled to {} MB/s of writing and {} MB/s of reading",
-            WRITE / 1_000_000,
-            READ / 1_000_000
-        ),
-        Speed::SlowWrites => format!(
-            "Flash: the same, throttled to {} MB/s of writing",
-            WRITE / 1_000_000
-        ),
-    };
-    let mut text = format!(
-        "\n## {title}\n\nCustomize, write and read back, beside writing alone.\n\n{table}\n\
-         Mounting the root partition, copying {FILES} files and unmounting takes {:.2} s on top for those who only write.\n",
-        mounted.seconds()
+    let rows = columns.iter().map(|column| {
+        let seconds = median(column.runs.iter().map(Run::seconds));
+        let ratio = median(ratios(column, columns));
+        let peak = column.runs.iter().map(|run| run.peak / 1024).max().unwrap_or(0);
+        // Of a pipeline the shell alone was watched.
+        let peak = if column.name.starts_with("palmfarm") {
+            peak.to_string()
+        } else {
+            String::new()
+        };
+        format!("{} | {seconds:.2} s | {ratio:.2} | {peak}", column.name)
+    });
+    let table = markdown(
+        " | median | ratio to xzcat \\| dd | MiB of memory",
+        &rows.collect::<Vec<_>>(),
     );
-    if let Some(last) = columns
-        .first()
-        .and_then(|column| column.runs.last())
-        .and_then(event)
-    {
-        text.push_str(&phases(&last, speed));
-    }
-    text
+    let (write, read) = (WRITE / 1_000_000, READ / 1_000_000);
+    let title = match speed {
+        Speed::Full => "a loop device on the same disk, direct I/O".to_owned(),
+        Speed::Card => format!("the same, throttled to {write} MB/s of writing and {read} MB/s of reading"),
+        Speed::SlowWrites => format!("the same, throttled to {write} MB/s of writing"),
+    };
+    let last = columns.first().and_then(|column| event(column.runs.last()?));
+    format!(
+        "\n## Flash: {title}\n\nCustomize, write and read back, beside writing alone.\n\n{table}\n\
+         Mounting the root partition, copying {FILES} files and unmounting takes {:.2} s on top for those who only write.\n{}",
+        mounted.seconds(),
+        last.map_or_else(String::new, |last| phases(&last, speed))
+    )
 }
 
 /// The ratio of each round.
 fn ratios(column: &Column, columns: &[Column]) -> Vec<f64> {
     let dd = columns.iter().find(|column| column.name.starts_with("xzcat"));
     let theirs = dd.map(|column| column.runs.as_slice()).unwrap_or_default();
-    let pairs = column.runs.iter().zip(theirs);
-    pairs
-        .map(|(run, dd)| run.seconds() / dd.seconds().max(f64::MIN_POSITIVE))
+    column
+        .runs
+        .iter()
+        .zip(theirs)
+        .map(|(run, dd)| run.ratio(dd))
         .collect()
 }
 
 /// The last event that palmfarm printed.
 fn event(run: &Run) -> Option<Value> {
-    run.said
+    let mut events = run
+        .said
         .lines()
         .rev()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|event| event.get("event").and_then(Value::as_str) == Some("flashed"))
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.find(|event| event["event"] == "flashed")
 }
 
 /// Where the time of a flash went; against the rates of the throttle where there is one.
@@ -226,15 +212,13 @@ fn phases(event: &Value, speed: Speed) -> String {
     );
     let rate = |bytes: u64| f64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
     if speed != Speed::Full {
+        let times = writing / (written / rate(WRITE));
         text.push_str(&format!(
-            "That is {:.2} times what the throttle needs for the writing",
-            writing / (written / rate(WRITE))
+            "That is {times:.2} times what the throttle needs for the writing"
         ));
         if let Some(read) = speed.reading() {
-            text.push_str(&format!(
-                ", and {:.2} times for the reading",
-                reading / (verified / rate(read))
-            ));
+            let times = reading / (verified / rate(read));
+            text.push_str(&format!(", and {times:.2} times for the reading"));
         }
         text.push_str(".\n");
     }

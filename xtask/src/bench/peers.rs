@@ -1,9 +1,10 @@
-//! What people write cards with today, each as its own documentation says to use it.
+//! What people write cards with today, each as its own documentation says to use it. Installs nothing outside the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use xshell::cmd;
 
 use crate::deps::{command, Package};
 use crate::{cache, sh};
@@ -43,7 +44,7 @@ pub(crate) fn xzcat_dd() -> Peer {
     }
 }
 
-/// Everybody else that is to be had here; who is not is named.
+/// The others that can be had here; one that cannot is named.
 pub(crate) fn others() -> Vec<Peer> {
     let mut peers = vec![
         Peer {
@@ -79,19 +80,13 @@ pub(crate) fn others() -> Vec<Peer> {
 fn installed(name: &str, version: &str) -> Result<PathBuf> {
     let key = cache::Key::default().with(name).with(version);
     let entry = cache::entry(&format!("peer-{name}"), &key, |dir| {
-        let mut cargo = sh::cmd(
-            &std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()),
-            [
-                "install",
-                "--quiet",
-                "--locked",
-                "--no-track",
-                "--version",
-                version,
-                "--root",
-            ],
+        let sh = sh::shell()?;
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let install = cmd!(
+            sh,
+            "{cargo} install --quiet --locked --no-track --version {version} --root {dir} {name}"
         );
-        sh::run(cargo.arg(dir).arg(name)).with_context(|| format!("building {name} {version}"))
+        sh::run(install).with_context(|| format!("building {name} {version}"))
     })?;
     Ok(entry.join("bin").join(name))
 }

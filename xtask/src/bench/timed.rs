@@ -1,11 +1,12 @@
-//! One run of a command: how long it took, the most memory it had, and what it printed.
+//! One run of a command: how long it took, the most memory it had, and what it printed. Judges none of it.
 
-use std::fs;
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
+use xshell::cmd;
 
 use crate::deps::{command, Package};
 use crate::sh;
@@ -28,7 +29,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Seconds.
+    /// How many times as long as `other` it took.
+    pub(crate) fn ratio(&self, other: &Self) -> f64 {
+        self.seconds() / other.seconds().max(f64::MIN_POSITIVE)
+    }
+
     pub(crate) fn seconds(&self) -> f64 {
         self.wall.as_secs_f64()
     }
@@ -38,46 +43,35 @@ impl Run {
 pub(crate) fn run(command: &mut Command) -> Result<Run> {
     let shown = sh::shown(command);
     let started = Instant::now();
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {shown}"))?;
-    // Read beside the waiting, so that a pipe that is full stops nobody.
-    let (out, errors) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let mut peak = 0;
-    let status = loop {
-        peak = peak.max(resident(&child).unwrap_or(0));
-        if let Some(status) = child.try_wait().with_context(|| format!("waiting for {shown}"))? {
-            break status;
+        .stderr(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("starting {shown}"))?;
+    let pid = child.id();
+    let watch = thread::spawn(move || {
+        let mut peak = 0;
+        while let Some(now) = resident(pid) {
+            peak = peak.max(now);
+            thread::sleep(LOOK);
         }
-        std::thread::sleep(LOOK);
-    };
+        peak
+    });
+    let done = child
+        .wait_with_output()
+        .with_context(|| format!("waiting for {shown}"))?;
     let wall = started.elapsed();
-    let text = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
-    let (said, errors) = (text(out), text(errors));
-    if !status.success() {
-        bail!("{shown}: {status}: {}", errors.trim());
+    let [said, errors] = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if !done.status.success() {
+        bail!("{shown}: {}: {}", done.status, errors.trim());
     }
+    let peak = watch.join().unwrap_or(0);
     Ok(Run { wall, peak, said })
 }
 
-fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            // What was read until then is as much as there is.
-            let _ = pipe.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
-}
-
 /// `VmHWM` of `/proc/PID/status`, which only grows; `None` once the program has ended.
-fn resident(child: &Child) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    high_water_mark(&status)
+fn resident(pid: u32) -> Option<u64> {
+    high_water_mark(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
 /// In KiB.
@@ -93,10 +87,11 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Let the disk come to rest, and forget what was read of it.
+/// Flush what is still to be written, and drop the page cache.
 pub(crate) fn settle() -> Result<()> {
-    sh::run(&mut sh::cmd("sync", [""; 0]))?;
-    // Only root may; then everybody reads from a warm cache.
+    let sh = sh::shell()?;
+    sh::run(cmd!(sh, "sync"))?;
+    // Only root may; for anyone else every run reads from a warm cache.
     let _ = fs::write("/proc/sys/vm/drop_caches", "3\n");
     Ok(())
 }
