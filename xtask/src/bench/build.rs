@@ -119,7 +119,7 @@ mod tests {
         let run = |millis, peak| Run {
             wall: Duration::from_millis(millis),
             peak,
-            said: String::new(),
+            stdout: String::new(),
         };
         let pairs: Vec<Pair> = [(1000, 500), (1000, 9000), (500, 300)]
             .map(|(xz, palmfarm)| Pair {

@@ -191,7 +191,7 @@ fn ratios(column: &Column, columns: &[Column]) -> Vec<f64> {
 /// The last event that palmfarm printed.
 fn event(run: &Run) -> Option<Value> {
     let mut events = run
-        .said
+        .stdout
         .lines()
         .rev()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -248,7 +248,7 @@ mod tests {
             Run {
             wall: Duration::from_millis(*millis),
             peak: 2048,
-            said: r#"{"event":"flashed","written":80000000,"verified":80000000,"probe_seconds":0.1,"phases":{"write":2.0,"flush":0.2,"verify":1.0}}"#
+            stdout: r#"{"event":"flashed","written":80000000,"verified":80000000,"probe_seconds":0.1,"phases":{"write":2.0,"flush":0.2,"verify":1.0}}"#
                 .into(),
         }
         };

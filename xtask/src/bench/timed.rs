@@ -25,7 +25,7 @@ pub(crate) struct Run {
     /// The most memory that the program itself had resident, in KiB; not that of programs it started.
     pub(crate) peak: u64,
     /// Its standard output.
-    pub(crate) said: String,
+    pub(crate) stdout: String,
 }
 
 impl Run {
@@ -61,12 +61,13 @@ pub(crate) fn run(command: &mut Command) -> Result<Run> {
         .wait_with_output()
         .with_context(|| format!("waiting for {shown}"))?;
     let wall = started.elapsed();
-    let [said, errors] = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let [stdout, errors] =
+        [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     if !done.status.success() {
         bail!("{shown}: {}: {}", done.status, errors.trim());
     }
     let peak = watch.join().unwrap_or(0);
-    Ok(Run { wall, peak, said })
+    Ok(Run { wall, peak, stdout })
 }
 
 /// `VmHWM` of `/proc/PID/status`, which only grows; `None` once the program has ended.
@@ -117,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_it_said_is_kept_and_a_failure_is_one() {
-        let run = run(&mut sh::cmd("sh", ["-c", "echo said"])).unwrap();
-        assert_eq!(run.said, "said\n");
+        let run = run(&mut sh::cmd("sh", ["-c", "echo stdout"])).unwrap();
+        assert_eq!(run.stdout, "stdout\n");
         let error = super::run(&mut sh::cmd("sh", ["-c", "echo why >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().ends_with("3: why"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! How long a wait may take. Emulation on a busy machine is slow, so these are bounds, never measures.
+//! How long a wait may take. Emulation on a busy machine is slow, so these are generous; nothing is measured by them.
 
 use std::thread;
 use std::time::{Duration, Instant};
