@@ -57,7 +57,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     if layout::find(name).is_none() {
         bail!("there is no layout {name}; there are {}", names());
     }
-    if deps::again_as_root(&["base", name])? == deps::Again::Done {
+    if deps::rerun_as_root(&["base", name])? == deps::Rerun::Done {
         return Ok(());
     }
     let started = Instant::now();
@@ -111,7 +111,7 @@ fn make(layout: &Layout, rootfs: &bootstrap::Rootfs, dir: &Path) -> Result<()> {
         "tar --extract --zstd --numeric-owner --xattrs --xattrs-include=* --exclude=./dev/*
             --directory {root} --file {tar}"
     ))?;
-    ubuntu::settle(&root, layout)?;
+    ubuntu::apply(&root, layout)?;
     let release = ubuntu::install_kernel(&root, &rootfs.kernel()?)?;
     fs::copy(root.join(format!("boot/vmlinuz-{release}")), &kernel)?;
     fs::write(&initrd, initrd::build(&root, &release, &rootfs.busybox()?)?)?;

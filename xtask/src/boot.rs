@@ -183,9 +183,9 @@ fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
         Trial::PowerCuts => args.push("--power-cuts"),
         Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
     }
-    match deps::again_as_root(&args)? {
-        deps::Again::Done => Ok(1),
-        deps::Again::NotNeeded => {
+    match deps::rerun_as_root(&args)? {
+        deps::Rerun::Done => Ok(1),
+        deps::Rerun::NotNeeded => {
             ready().require()?;
             if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
                 deps::ensure(cuts::NEEDS).require()?;

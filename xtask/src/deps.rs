@@ -160,9 +160,9 @@ pub(crate) fn as_root(who: Privilege, program: &str) -> Command {
     }
 }
 
-/// What became of a call of [`again_as_root`].
+/// What became of a call of [`rerun_as_root`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
+pub(crate) enum Rerun {
     /// This process is the one to do the work.
     NotNeeded,
     /// A child with root's rights has done it.
@@ -171,16 +171,16 @@ pub(crate) enum Again {
 
 /// Run this program with `args` once more through sudo, where that is possible and needed. The child sees the same
 /// home, caches and tools, and gives what it makes back to the user.
-pub(crate) fn again_as_root(args: &[&str]) -> Result<Again> {
+pub(crate) fn rerun_as_root(args: &[&str]) -> Result<Rerun> {
     if privilege() != Privilege::Sudo {
-        return Ok(Again::NotNeeded);
+        return Ok(Rerun::NotNeeded);
     }
     let kept = "HOME PATH XDG_CACHE_HOME http_proxy https_proxy no_proxy".split(' ');
     let mut command = as_root(Privilege::Sudo, "env");
     command.args(kept.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?))));
     let program = std::env::current_exe().context("finding this program")?;
     sh::run_shown(command.arg(program).args(args))?;
-    Ok(Again::Done)
+    Ok(Rerun::Done)
 }
 
 /// Make the user who called sudo the owner of what root made under `paths`.

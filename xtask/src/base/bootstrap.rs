@@ -124,7 +124,7 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
         let (debian, include) = (arch.debian, PACKAGES.replace(' ', ","));
         let hook = format!("sh {} \"$1\"", sh::quoted(&script));
         let (tar, sources) = (dir.join("rootfs.tar"), &archive.sources);
-        // It takes down what it mounted when it is told to end, so it must be told when this process dies.
+        // On SIGTERM mmdebstrap unmounts what it mounted, so it must get one when this process dies.
         let mmdebstrap = cmd!(
             sh,
             "setpriv --pdeathsig TERM mmdebstrap {OPTIONS...} --architectures={debian} --include={include}

@@ -42,7 +42,7 @@ pub(crate) const NETWORK_CONFIG: &str =
     "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n      optional: true\n";
 
 /// Make `root` what `layout` expects; `root` is a directory that holds the unpacked root file system.
-pub(crate) fn settle(root: &Path, layout: &Layout) -> Result<()> {
+pub(crate) fn apply(root: &Path, layout: &Layout) -> Result<()> {
     put(root, "etc/hostname", "ubuntu\n")?;
     let hosts = "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\n";
     put(root, "etc/hosts", hosts)?;

@@ -55,7 +55,7 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize) -> Result<(String
 /// `xz -T0 -dc IMAGE > OUT && sync OUT`.
 fn unpack(image: &Path, out: &Path) -> Result<Run> {
     clear(out)?;
-    timed::settle()?;
+    timed::flush_and_drop_caches()?;
     let script = "xz -T0 -dc \"$0\" > \"$1\" && sync \"$1\"";
     timed::run(sh::cmd("sh", ["-c", script]).arg(image).arg(out))
 }
@@ -63,7 +63,7 @@ fn unpack(image: &Path, out: &Path) -> Result<Run> {
 /// `palmfarm build FARM -o OUT`, which returns when all is on the disk.
 fn build(farm: &Path, out: &Path) -> Result<Run> {
     clear(out)?;
-    timed::settle()?;
+    timed::flush_and_drop_caches()?;
     let mut palmfarm = Command::new(target_dir().join("dist/palmfarm"));
     timed::run(palmfarm.args(["--quiet", "build"]).arg(farm).arg("-o").arg(out))
 }

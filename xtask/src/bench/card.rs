@@ -14,10 +14,10 @@ use crate::sh;
 /// What it needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[command("mount", "losetup"), command("util-linux", "fallocate")];
 
-/// Bytes per second that a throttled card takes: what a good SD card of today does.
+/// Bytes per second that are written to a throttled card at most: what a good SD card of today does.
 pub(crate) const WRITE: u64 = 40_000_000;
 
-/// Bytes per second that a throttled card gives: what a UHS-I reader does.
+/// Bytes per second that are read from a throttled card at most: what a UHS-I reader does.
 pub(crate) const READ: u64 = 90_000_000;
 
 /// How fast the stand-in is.
@@ -27,7 +27,7 @@ pub(crate) enum Speed {
     Full,
     /// [`WRITE`] and [`READ`].
     Card,
-    /// [`WRITE`], and reading as the disk does: what writes slowly may be read fast.
+    /// [`WRITE`]; reads are as fast as the disk.
     SlowWrites,
 }
 
@@ -116,7 +116,7 @@ impl Throttle {
             let read = reading.map(|rate| limit("read", rate));
             (old, std::iter::once(limit("write", WRITE)).chain(read).collect())
         } else if new.join("cgroup.controllers").is_file() {
-            // A controller must be handed down before a child has its files.
+            // A controller must be enabled in the parent before a child has its files.
             fs::write(new.join("cgroup.subtree_control"), "+io").context("asking for the io controller")?;
             let read = reading.map_or_else(String::new, |rate| format!(" rbps={rate}"));
             (

@@ -46,11 +46,11 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
     let card = Card::new(dir, size.next_multiple_of(1 << 20).saturating_add(1 << 28), speed)?;
     let dd = peers::xzcat_dd();
     let mut others = peers::others();
-    // Once before it counts: what does not get this image onto the device at all has no time to compare.
     if speed != Speed::Full {
-        // There the decoder does not matter, and every run takes a minute: one of each kind will do.
+        // On a throttled card the decoder does not matter and every run takes a minute: one peer is enough.
         others.retain(|peer| peer.name.starts_with("bmaptool"));
     }
+    // Once before it counts: a peer that cannot write this image at all is skipped.
     others.retain(|peer| match peer_run(peer, image, &bmap, &card) {
         Ok(_) => true,
         Err(error) => {
@@ -71,11 +71,11 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
     for round in 1..=rounds {
         let mut runs = Vec::new();
         for full in [false, true] {
-            timed::settle()?;
+            timed::flush_and_drop_caches()?;
             runs.push(timed::run(&mut card.on(palmfarm(&farm, card.node(), full)))?);
         }
         for peer in std::iter::once(&dd).chain(&others) {
-            timed::settle()?;
+            timed::flush_and_drop_caches()?;
             runs.push(peer_run(peer, image, &bmap, &card)?);
         }
         for (column, run) in columns.iter_mut().zip(runs) {
@@ -135,7 +135,7 @@ fn mount_and_copy(card: &Card, dir: &Path) -> Result<Run> {
     for number in 0..FILES {
         fs::write(files.join(number.to_string()), [b'#'; 2048])?;
     }
-    timed::settle()?;
+    timed::flush_and_drop_caches()?;
     // In a mount namespace of its own, so that nothing stays mounted whatever happens.
     let script = "set -e; start=$(partx --noheadings --output START --nr 2 \"$0\"); \
                   mount -o loop,offset=$((start * 512)) \"$0\" /mnt; \

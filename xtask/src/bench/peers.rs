@@ -33,11 +33,11 @@ impl Peer {
     }
 }
 
-/// `xzcat | dd`: what the others are held against.
+/// `xzcat | dd`: the baseline of the ratios.
 pub(crate) fn xzcat_dd() -> Peer {
     Peer {
         name: "xzcat \\| dd bs=4M oflag=direct".into(),
-        // What a pipe gives is gathered into whole blocks, or direct writes are refused.
+        // `fullblock` fills whole blocks from the pipe: direct writes of anything less fail.
         script:
             "set -e; xzcat \"$0\" | dd of=\"$1\" bs=4M iflag=fullblock oflag=direct conv=fsync status=none",
         program: PathBuf::new(),

@@ -89,7 +89,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Flush what is still to be written, and drop the page cache.
-pub(crate) fn settle() -> Result<()> {
+pub(crate) fn flush_and_drop_caches() -> Result<()> {
     let sh = sh::shell()?;
     sh::run(cmd!(sh, "sync"))?;
     // Only root may; for anyone else every run reads from a warm cache.

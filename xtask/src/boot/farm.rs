@@ -25,8 +25,8 @@ pub(crate) const NEEDS: &[Package] = &[command("apt-utils", "apt-ftparchive")];
 /// The person in the farm.
 pub(crate) const USER: &str = "craig";
 
-/// An emulated Pi takes minutes where a real one takes seconds.
-pub(crate) const PATIENT: &str = "rollback: 600s";
+/// How long the network has on an emulated Pi, which takes minutes where a real one takes seconds.
+pub(crate) const LONG_ROLLBACK: &str = "rollback: 600s";
 
 /// Build the card, boot it twice, and look.
 pub(crate) fn trial(
@@ -71,7 +71,7 @@ pub(crate) fn card(lab: &mut Lab, base: &Base, tool: &Path, renderer: Renderer) 
     lab.router.serve(&repository)?;
     let named = format!("renderer: {}", renderer.name());
     let declared = Declared {
-        network: &["uplink: eth0", &named, PATIENT],
+        network: &["uplink: eth0", &named, LONG_ROLLBACK],
         mac: Mac::Named,
         more: "",
     };

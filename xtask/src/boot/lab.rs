@@ -158,7 +158,7 @@ impl Lab {
     /// Clean up after `trial`: everything after a success, the image only after a failure.
     fn finish<T>(self, trial: Result<T>) -> Result<T> {
         let Self { dir, router, .. } = self;
-        // The machine, and with it the image, is gone when this returns.
+        // This ends the machine and removes the image.
         drop(router);
         if trial.is_ok() {
             let _ = fs::remove_dir_all(&dir);

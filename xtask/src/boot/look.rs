@@ -280,7 +280,7 @@ fn beyond(guest: &Guest<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Those that do not end at the link.
+/// Those that are not link-local.
 pub(crate) fn global(addresses: &[String]) -> Vec<&str> {
     let addresses = addresses.iter().map(String::as_str);
     addresses

@@ -15,7 +15,7 @@ use serde_json::Value;
 use xshell::cmd;
 
 use super::checks::{equal, Checks};
-use super::farm::{self, Declared, Mac, PATIENT};
+use super::farm::{self, Declared, Mac, LONG_ROLLBACK};
 use super::guest::Guest;
 use super::lab::Lab;
 use super::look::Card;
@@ -53,7 +53,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
     image(base, &lab.dir)?;
     fs::write(lab.dir.join("index.html"), PAGE)?;
     let declared = Declared {
-        network: &["uplink: eth0", PATIENT],
+        network: &["uplink: eth0", LONG_ROLLBACK],
         mac: Mac::Named,
         more: FARM,
     };

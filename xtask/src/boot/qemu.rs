@@ -134,7 +134,7 @@ impl Machine {
             serial,
             ..
         } = parts;
-        // A restart is a restart, as on a Pi: systemd-fsck asks for one after it has mended a mounted root.
+        // Without -no-reboot: systemd-fsck asks for a restart after it has repaired a mounted root.
         let qemu = cmd!(
             router,
             "{emulator} {board...} -nodefaults -display none -monitor none -serial file:{serial} {drive...}
@@ -236,8 +236,8 @@ fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
     })
 }
 
-/// The card's own command line for QEMU's board: its consoles and its screen are not there, its disk may have another
-/// name, and so would its NIC have.
+/// The card's own command line for QEMU's board, which has other consoles and no screen, and may have other names for the
+/// disk and the NIC.
 pub(crate) fn command_line(card: &str, board: Board) -> String {
     let keep = |word: &&str| !word.starts_with("console=") && *word != "quiet" && *word != "splash";
     let mut words: Vec<String> = card
@@ -252,7 +252,7 @@ pub(crate) fn command_line(card: &str, board: Board) -> String {
         words.push("net.ifnames=0".into());
     }
     if board == Board::Raspi2b {
-        // Two drivers know QEMU's NIC on USB; this one gives it a MAC by chance, and no Pi has anything for it.
+        // Two drivers claim QEMU's NIC on USB; this one gives it a random MAC, and no Pi needs it.
         words.push("modprobe.blacklist=cdc_subset".into());
     }
     words.extend(["console=ttyAMA0".into(), "panic=-1".into()]);

@@ -70,7 +70,7 @@ impl Router {
             dir: dir.to_owned(),
             helpers: Vec::new(),
         };
-        // Or it answers neighbour solicitations as a host, and the card rightly drops its default route (RFC 4861, 7.2.5).
+        // Else it answers neighbour solicitations as a host, and the card rightly drops its default route (RFC 4861, 7.2.5).
         let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
         sh::run(cmd!(router, "sh -c {forward}")).context("making the router a router")?;
         router.ip(&format!(
