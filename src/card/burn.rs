@@ -13,15 +13,15 @@ use sha2::{Digest, Sha256};
 use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
 use super::probe::{probe, Probed};
-use super::readback::{self, Step, Wrong};
+use super::readback::{self, ProgressFn, WrongRange};
 use crate::edit::block::{length, ReadAt};
 
 /// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
 /// Ubuntu's images starts before it.
-pub const HEAD: u64 = 1 << 20;
+pub const FIRST_MIB: u64 = 1 << 20;
 
-/// [`HEAD`] as a length in memory.
-pub(super) const HEAD_LEN: usize = 1 << 20;
+/// [`FIRST_MIB`] as a length in memory.
+pub(super) const FIRST_MIB_LEN: usize = 1 << 20;
 
 /// Whether anything was written to a card yet. Clones share the answer, so that it outlives the writer.
 #[derive(Clone, Debug, Default)]
@@ -78,9 +78,10 @@ impl<M: Medium> CardWriter<M> {
                 image: size,
             });
         }
-        io.still_the_same()?;
+        io.verify_identity()?;
         touched.touch();
-        let head = AlignedBuf::new(usize::try_from(io.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN)));
+        let head =
+            AlignedBuf::new(usize::try_from(io.size()).map_or(FIRST_MIB_LEN, |size| size.min(FIRST_MIB_LEN)));
         io.write_all(0, &head)?;
         // Before anything else changes: a card torn out in the middle must not look like its old self.
         io.flush()?;
@@ -95,7 +96,7 @@ impl<M: Medium> CardWriter<M> {
 
     /// `bytes` stand at `offset`, a multiple of the card's sector. What is left out keeps what the card held.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
-        let below = usize::try_from(HEAD.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let below = usize::try_from(FIRST_MIB.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (first, rest) = bytes.split_at(below.min(bytes.len()));
         let at = usize::try_from(offset).unwrap_or(usize::MAX);
         for (to, from) in self.head.iter_mut().skip(at).zip(first) {
@@ -105,7 +106,7 @@ impl<M: Medium> CardWriter<M> {
         if rest.is_empty() {
             return Ok(());
         }
-        self.io.write_padded(offset.max(HEAD), rest)
+        self.io.write_padded(offset.max(FIRST_MIB), rest)
     }
 
     /// Everything was given: wait until it is on the card.
@@ -124,7 +125,7 @@ impl<M: Medium> Unverified<M> {
         self,
         expect: &[(Range<u64>, [u8; 32])],
         image: &dyn ReadAt,
-        step: Step<'_>,
+        step: ProgressFn<'_>,
     ) -> Result<Burnt<M>, BurnError> {
         let CardWriter {
             io,
@@ -132,12 +133,12 @@ impl<M: Medium> Unverified<M> {
             written,
             probed,
         } = self.writer;
-        io.still_the_same()?;
+        io.verify_identity()?;
         let total = expect
             .iter()
             .map(|(range, _)| range.end.saturating_sub(range.start))
             .sum();
-        let first = expect.partition_point(|(range, _)| range.start < HEAD);
+        let first = expect.partition_point(|(range, _)| range.start < FIRST_MIB);
         let (in_head, beyond) = expect.split_at(first);
         let wrong = readback::compare(&io, beyond, total, step)?;
         if let Some(first) = wrong.first().filter(|_| wrong.len() > readback::MOST_WRONG) {
@@ -162,7 +163,7 @@ impl<M: Medium> Unverified<M> {
 
         // The last bytes: from here on it is a card with an image.
         check_head(&head, in_head)?;
-        io.still_the_same()?;
+        io.verify_identity()?;
         if let Some(offset) = write_head(&io, &head)? {
             repaired.insert(0, offset);
         }
@@ -199,7 +200,7 @@ fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, Bur
         Ok(wrong_table.or(wrong))
     });
     if done.is_err() {
-        leave_empty(io);
+        wipe_partition_table(io);
     }
     done
 }
@@ -228,8 +229,8 @@ fn write_part<M: Medium>(io: &CardIo<M>, offset: u64, bytes: &[u8]) -> Result<Op
 
 /// Take the first MiB away from a card that does not hold what it should. As good as it goes: it is spoiled whether or
 /// not this works.
-pub fn leave_empty<M: Medium>(io: &CardIo<M>) {
-    let len = usize::try_from(io.size()).map_or(HEAD_LEN, |size| size.min(HEAD_LEN));
+pub fn wipe_partition_table<M: Medium>(io: &CardIo<M>) {
+    let len = usize::try_from(io.size()).map_or(FIRST_MIB_LEN, |size| size.min(FIRST_MIB_LEN));
     let _ = io.write_all(0, &AlignedBuf::new(len)).and_then(|()| io.flush());
 }
 
@@ -241,7 +242,7 @@ struct Repair {
 
 impl Repair {
     /// Read the piece from the image again; it must be what was written.
-    fn of(wrong: &Wrong, image: &dyn ReadAt) -> Result<Self, BurnError> {
+    fn of(wrong: &WrongRange, image: &dyn ReadAt) -> Result<Self, BurnError> {
         let start = wrong.range.start;
         let len = usize::try_from(wrong.range.end.saturating_sub(start)).unwrap_or(0);
         let mut right = vec![0; len];

@@ -31,7 +31,7 @@ pub trait Medium: Send + Sync {
     fn flush(&self) -> io::Result<()>;
 
     /// Whether it is still the medium that was approved.
-    fn still_the_same(&self) -> Result<(), Replaced>;
+    fn verify_identity(&self) -> Result<(), Replaced>;
 }
 
 impl<M: Medium + ?Sized> Medium for &M {
@@ -55,8 +55,8 @@ impl<M: Medium + ?Sized> Medium for &M {
         (**self).flush()
     }
 
-    fn still_the_same(&self) -> Result<(), Replaced> {
-        (**self).still_the_same()
+    fn verify_identity(&self) -> Result<(), Replaced> {
+        (**self).verify_identity()
     }
 }
 
@@ -181,8 +181,8 @@ impl<M: Medium> CardIo<M> {
     }
 
     /// Whether it is still the medium that was approved.
-    pub fn still_the_same(&self) -> Result<(), TransferError> {
-        Ok(self.medium.still_the_same()?)
+    pub fn verify_identity(&self) -> Result<(), TransferError> {
+        Ok(self.medium.verify_identity()?)
     }
 
     /// Write `bytes` at `offset`, from any memory and of any length; the rest of the last sector becomes zero.

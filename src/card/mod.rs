@@ -7,23 +7,24 @@
 mod burn;
 mod error;
 pub mod facts;
-mod look;
+
 mod medium;
 mod open;
 mod probe;
+mod processes;
+mod read_only;
 mod readback;
 mod refusal;
 mod rules;
 mod sys;
-mod who;
 
-pub use burn::{leave_empty, Burnt, CardWriter, Touched, Unverified, HEAD};
+pub use burn::{wipe_partition_table, Burnt, CardWriter, Touched, Unverified, FIRST_MIB};
 pub use error::{BurnError, OpenError};
-pub use facts::{Facts, FileRole, Snapshot, Target};
-pub use look::ReadableCard;
+pub use facts::{CardTarget, Facts, FileRole, Snapshot};
 pub use medium::{AlignedBuf, CardIo, Medium, Replaced, TransferError, ALIGN, ALIGN_BYTES};
 pub use open::{Ejected, OpenCard};
 pub use probe::{probe, Fake, ProbeError, Probed};
-pub use readback::Step;
+pub use read_only::ReadableCard;
+pub use readback::ProgressFn;
 pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
-pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, Identity, LARGE};
+pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, CardIdentity, LARGE};

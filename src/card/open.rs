@@ -12,15 +12,15 @@ use rustix::fs::{fadvise, fcntl_getfl, fcntl_setfl, Advice, OFlags};
 use super::error::OpenError;
 use super::facts::{identify, DevNo};
 use super::medium::{Medium, Replaced};
-use super::rules::{ApprovedCard, Identity};
-use super::{sys, who};
+use super::rules::{ApprovedCard, CardIdentity};
+use super::{processes, sys};
 
 /// A card that is ours alone until this value is dropped. Made by [`ApprovedCard::open`] only.
 #[derive(Debug)]
 pub struct OpenCard {
     file: File,
     path: String,
-    identity: Identity,
+    identity: CardIdentity,
     cache: Cache,
 }
 
@@ -61,9 +61,9 @@ impl ApprovedCard {
             file,
             path: path.clone(),
         };
-        card.still_the_same()?;
+        card.verify_identity()?;
         // Being exclusive keeps off mounts and others that ask for it, but not a `dd` that is still running.
-        let by = who::writers(Path::new("/"), card.identity.dev);
+        let by = processes::writers(Path::new("/"), card.identity.dev);
         if !by.is_empty() {
             return Err(OpenError::Busy { path, by });
         }
@@ -84,7 +84,7 @@ impl OpenCard {
 
     /// What it is told by.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &CardIdentity {
         &self.identity
     }
 
@@ -146,13 +146,13 @@ impl Medium for OpenCard {
 
     /// Compares number, size, medium and serial, as the descriptor and as sysfs have them: a medium changed in
     /// its reader keeps the number, and a disk plugged in after another was pulled gets it.
-    fn still_the_same(&self) -> Result<(), Replaced> {
+    fn verify_identity(&self) -> Result<(), Replaced> {
         let unknown = |error: io::Error| self.replaced(format!("it cannot be asked ({error})"));
         let meta = self.file.metadata().map_err(unknown)?;
         if !meta.file_type().is_block_device() {
             return Err(self.replaced("it is no block device any more".to_owned()));
         }
-        let descriptor = Identity {
+        let descriptor = CardIdentity {
             dev: DevNo::of(meta.rdev()),
             diskseq: sys::diskseq(self.file.as_fd()).map_err(unknown)?,
             serial: self.identity.serial.clone(),
@@ -161,7 +161,7 @@ impl Medium for OpenCard {
         };
         let now = identify(Path::new("/"), self.identity.dev);
         let now = now.ok_or_else(|| self.replaced("it is gone".to_owned()))?;
-        for seen in [descriptor, Identity::of(&now)] {
+        for seen in [descriptor, CardIdentity::of(&now)] {
             if let Some(what) = difference(&self.identity, &seen) {
                 return Err(self.replaced(what));
             }
@@ -171,7 +171,7 @@ impl Medium for OpenCard {
 }
 
 /// The first thing in which two identities differ; what either does not know is no difference.
-fn difference(was: &Identity, now: &Identity) -> Option<String> {
+fn difference(was: &CardIdentity, now: &CardIdentity) -> Option<String> {
     let changed = |what: &str, was: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
         Some(format!("its {what} was {was}, now it is {now}"))
     };
@@ -208,7 +208,7 @@ fn bypass_cache(file: &File) -> Cache {
 fn not_opened(path: String, card: &ApprovedCard, error: io::Error) -> OpenError {
     match error.raw_os_error() {
         Some(libc::EBUSY) => OpenError::Busy {
-            by: who::uses(Path::new("/"), card.identity().dev),
+            by: processes::uses(Path::new("/"), card.identity().dev),
             path,
         },
         Some(libc::EACCES | libc::EPERM) => OpenError::Denied { path },
@@ -222,8 +222,8 @@ fn not_opened(path: String, card: &ApprovedCard, error: io::Error) -> OpenError 
 mod tests {
     use super::*;
 
-    fn identity() -> Identity {
-        Identity {
+    fn identity() -> CardIdentity {
+        CardIdentity {
             dev: "8:16".parse().unwrap(),
             diskseq: Some(7),
             serial: Some("a".to_owned()),
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    fn check(change: impl FnOnce(&mut Identity), expect: Option<&str>) {
+    fn check(change: impl FnOnce(&mut CardIdentity), expect: Option<&str>) {
         let mut now = identity();
         change(&mut now);
         assert_eq!(difference(&identity(), &now).as_deref(), expect);

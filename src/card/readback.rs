@@ -26,11 +26,11 @@ const AHEAD: usize = 3;
 pub(super) const MOST_WRONG: usize = 64;
 
 /// Told how many bytes are done of how many, before each piece; its answer can end the work.
-pub type Step<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
+pub type ProgressFn<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// A range that does not have its digest.
 #[derive(Clone, Debug)]
-pub(super) struct Wrong {
+pub(super) struct WrongRange {
     /// In bytes.
     pub(super) range: Range<u64>,
     /// What it should have.
@@ -50,8 +50,8 @@ pub(super) fn compare<M: Medium>(
     io: &CardIo<M>,
     expect: &[(Range<u64>, [u8; 32])],
     total: u64,
-    step: Step<'_>,
-) -> Result<Vec<Wrong>, BurnError> {
+    step: ProgressFn<'_>,
+) -> Result<Vec<WrongRange>, BurnError> {
     std::thread::scope(|scope| {
         let (pieces, to_hash) = sync_channel(AHEAD);
         let (used, unused) = sync_channel(AHEAD + 2);
@@ -109,7 +109,7 @@ fn is_bad_place(error: &TransferError) -> bool {
     )
 }
 
-fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<Wrong>, used: &dyn Fn(AlignedBuf)) {
+fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<WrongRange>, used: &dyn Fn(AlignedBuf)) {
     for piece in pieces {
         for (range, sha256) in piece.ranges {
             let place = |at: u64| usize::try_from(at.saturating_sub(piece.start)).unwrap_or(usize::MAX);
@@ -118,7 +118,7 @@ fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<Wrong>, used: &dyn Fn(Alig
                 .as_deref()
                 .and_then(|bytes| bytes.get(place(range.start)..place(range.end)));
             if bytes.is_none_or(|bytes| Sha256::digest(bytes)[..] != sha256[..]) {
-                wrong.push(Wrong {
+                wrong.push(WrongRange {
                     range: range.clone(),
                     sha256: *sha256,
                 });

@@ -65,7 +65,7 @@ pub(super) const SECTOR: u32 = 512;
 pub type Allowed = BTreeSet<Allow>;
 
 /// Through which device something lies on the card: `None` where it lies on it directly.
-pub(super) type Via = Option<String>;
+pub(super) type Through = Option<String>;
 
 /// One reason not to write a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,14 +115,14 @@ pub enum Refusal {
         /// The mount point.
         target: String,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// It is swapped to.
     Swap {
         /// The device or file.
         path: String,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// Another block device rests on it.
     Holder {
@@ -131,7 +131,7 @@ pub enum Refusal {
         /// What is needed to let go, as a command.
         release: Option<String>,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// It is part of a filesystem over several disks that is in use.
     Volume {
@@ -140,14 +140,14 @@ pub enum Refusal {
         /// Its UUID.
         uuid: String,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// It is part of a ZFS pool.
     Pool {
         /// The pool.
         name: String,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// A file that must survive lies on it.
     Contains {
@@ -156,7 +156,7 @@ pub enum Refusal {
         /// Where.
         path: String,
         /// Through what.
-        via: Via,
+        via: Through,
     },
     /// Writing is refused by the device.
     ReadOnly,
@@ -327,19 +327,19 @@ impl fmt::Display for Refusal {
             Self::System { holds } => {
                 write!(f, "holds {} of the running system", printable(&holds.join(", ")))
             }
-            Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), Through(via)),
-            Self::Swap { path, via } => write!(f, "is swapped to as {}{}", printable(path), Through(via)),
-            Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), Through(via)),
+            Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), Suffix(via)),
+            Self::Swap { path, via } => write!(f, "is swapped to as {}{}", printable(path), Suffix(via)),
+            Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), Suffix(via)),
             Self::Volume { fstype, uuid, via } => {
                 write!(
                     f,
                     "is part of the {fstype} filesystem {} in use{}",
                     printable(uuid),
-                    Through(via)
+                    Suffix(via)
                 )
             }
             Self::Pool { name, via } => {
-                write!(f, "is part of the ZFS pool {}{}", printable(name), Through(via))
+                write!(f, "is part of the ZFS pool {}{}", printable(name), Suffix(via))
             }
             Self::Contains { role, path, via } => {
                 write!(
@@ -347,7 +347,7 @@ impl fmt::Display for Refusal {
                     "holds the {}, {}{}",
                     role.word(),
                     printable(path),
-                    Through(via)
+                    Suffix(via)
                 )
             }
             Self::ReadOnly => write!(f, "is read-only"),
@@ -375,9 +375,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-struct Through<'a>(&'a Via);
+struct Suffix<'a>(&'a Through);
 
-impl fmt::Display for Through<'_> {
+impl fmt::Display for Suffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(via) => write!(f, " (through {})", printable(via)),

@@ -1,7 +1,7 @@
 //! Which devices may be written: pure functions over [`Facts`]. The only place that makes an [`ApprovedCard`].
 
-use super::facts::{DevNo, Device, Facts, Found, Kind, Reach, Target, Use, What};
-use super::refusal::{is_system, Allowed, Refusal, Via, SECTOR};
+use super::facts::{CardTarget, DevNo, Device, DeviceKind, Facts, Follow, TargetKind, Usage, UsageKind};
+use super::refusal::{is_system, Allowed, Refusal, Through, SECTOR};
 use crate::text::shell_quote;
 
 /// The largest card that is written without `--allow large`, in bytes: 256 GiB, not 256·10⁹, since cards sold as
@@ -10,7 +10,7 @@ pub const LARGE: u64 = 256 << 30;
 
 /// What tells a device from another that took its place, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct CardIdentity {
     /// Its number.
     pub dev: DevNo,
     /// Its medium's number, where the kernel counts them.
@@ -23,7 +23,7 @@ pub struct Identity {
     pub sector: u32,
 }
 
-impl Identity {
+impl CardIdentity {
     /// That of a device in the facts.
     #[must_use]
     pub fn of(device: &Device) -> Self {
@@ -41,7 +41,7 @@ impl Identity {
 #[derive(Debug)]
 pub struct ApprovedCard {
     path: String,
-    identity: Identity,
+    identity: CardIdentity,
 }
 
 impl ApprovedCard {
@@ -53,7 +53,7 @@ impl ApprovedCard {
 
     /// Which device it is.
     #[must_use]
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &CardIdentity {
         &self.identity
     }
 }
@@ -62,7 +62,7 @@ impl ApprovedCard {
 /// where that is not known yet), or every reason that does.
 pub fn approve(
     facts: &Facts,
-    target: &Target,
+    target: &CardTarget,
     image_size: Option<u64>,
     allowed: &Allowed,
 ) -> Result<ApprovedCard, Vec<Refusal>> {
@@ -70,7 +70,7 @@ pub fn approve(
     match disk(facts, target) {
         Ok(device) if found.is_empty() => Ok(ApprovedCard {
             path: target.path.clone(),
-            identity: Identity::of(device),
+            identity: CardIdentity::of(device),
         }),
         _ => Err(found),
     }
@@ -78,7 +78,12 @@ pub fn approve(
 
 /// Every reason not to write `target`. Empty means that [`approve`] gives a card.
 #[must_use]
-pub fn refusals(facts: &Facts, target: &Target, image_size: Option<u64>, allowed: &Allowed) -> Vec<Refusal> {
+pub fn refusals(
+    facts: &Facts,
+    target: &CardTarget,
+    image_size: Option<u64>,
+    allowed: &Allowed,
+) -> Vec<Refusal> {
     let device = match disk(facts, target) {
         Ok(device) => device,
         Err(refusal) => return vec![refusal],
@@ -131,38 +136,38 @@ pub fn candidates<'a>(
 
 /// The target that a device's own node is.
 #[must_use]
-pub fn target_of(device: &Device) -> Target {
-    Target {
+pub fn target_of(device: &Device) -> CardTarget {
+    CardTarget {
         path: device.node(),
-        found: Found::Block(device.dev),
+        found: TargetKind::Block(device.dev),
     }
 }
 
-fn disk<'a>(facts: &'a Facts, target: &Target) -> Result<&'a Device, Refusal> {
+fn disk<'a>(facts: &'a Facts, target: &CardTarget) -> Result<&'a Device, Refusal> {
     let path = target.path.clone();
     match &target.found {
-        Found::Missing => Err(Refusal::Missing { path }),
-        Found::Other(what) => Err(Refusal::NotBlockDevice { path, what }),
-        Found::Unreadable(why) => Err(Refusal::Unreadable {
+        TargetKind::Missing => Err(Refusal::Missing { path }),
+        TargetKind::Other(what) => Err(Refusal::NotBlockDevice { path, what }),
+        TargetKind::Unreadable(why) => Err(Refusal::Unreadable {
             path,
             why: why.clone(),
         }),
-        Found::Block(dev) => facts.devices.get(dev).ok_or(Refusal::Unknown { path }),
+        TargetKind::Block(dev) => facts.devices.get(dev).ok_or(Refusal::Unknown { path }),
     }
 }
 
 fn not_a_whole_disk(facts: &Facts, device: &Device) -> Option<Refusal> {
     let what = match &device.kind {
-        Kind::Disk | Kind::Card | Kind::Emmc | Kind::Loop { .. } => return None,
-        Kind::EmmcArea => "a hardware area of an eMMC",
-        Kind::Partition { .. } => "a partition",
-        Kind::Mapped { .. } => "made by device-mapper",
-        Kind::Raid => "a RAID array",
-        Kind::Optical => "an optical drive",
-        Kind::Made => "made by the kernel",
+        DeviceKind::Disk | DeviceKind::Card | DeviceKind::Emmc | DeviceKind::Loop { .. } => return None,
+        DeviceKind::EmmcArea => "a hardware area of an eMMC",
+        DeviceKind::Partition { .. } => "a partition",
+        DeviceKind::Mapped { .. } => "made by device-mapper",
+        DeviceKind::Raid => "a RAID array",
+        DeviceKind::Optical => "an optical drive",
+        DeviceKind::Made => "made by the kernel",
     };
     let disk = match &device.kind {
-        Kind::Partition { of: Some(disk), .. } => Some(facts.node(*disk)),
+        DeviceKind::Partition { of: Some(disk), .. } => Some(facts.node(*disk)),
         _ => None,
     };
     Some(Refusal::NotWholeDisk {
@@ -178,35 +183,35 @@ fn in_use(facts: &Facts, device: &Device) -> Vec<Refusal> {
     // On the system's own disk, each of the loop devices that a system keeps there (one for every snap) would be
     // a reason of its own; on any other disk, they are what must be detached before it can be unmounted.
     let loops = if holds.is_empty() {
-        Reach::Files
+        Follow::Files
     } else {
-        Reach::Devices
+        Follow::Devices
     };
     let mut found = Vec::new();
     if !holds.is_empty() {
         found.push(Refusal::System { holds });
     }
     for what in &facts.uses {
-        let reach = match what.what {
-            What::Mount { .. } => loops,
-            _ => Reach::Files,
+        let follow = match what.what {
+            UsageKind::Mount { .. } => loops,
+            _ => Follow::Files,
         };
-        let Some(via) = via(facts, what, device.dev, reach) else {
+        let Some(via) = via(facts, what, device.dev, follow) else {
             continue;
         };
         found.push(match what.what.clone() {
-            What::Mount { target, .. } => Refusal::Mounted { target, via },
-            What::Swap(path) => Refusal::Swap {
+            UsageKind::Mount { target, .. } => Refusal::Mounted { target, via },
+            UsageKind::Swap(path) => Refusal::Swap {
                 via: via.filter(|via| *via != path),
                 path,
             },
-            What::Volume { fstype, uuid } => Refusal::Volume { fstype, uuid, via },
-            What::Pool(name) => Refusal::Pool { name, via },
-            What::File { role, path } => Refusal::Contains { role, path, via },
+            UsageKind::Volume { fstype, uuid } => Refusal::Volume { fstype, uuid, via },
+            UsageKind::Pool(name) => Refusal::Pool { name, via },
+            UsageKind::File { role, path } => Refusal::Contains { role, path, via },
         });
     }
     found.extend(holders(facts, device, loops));
-    if let Kind::Loop {
+    if let DeviceKind::Loop {
         backing: Some(backing),
     } = &device.kind
     {
@@ -220,15 +225,15 @@ fn in_use(facts: &Facts, device: &Device) -> Vec<Refusal> {
 /// The mount points of the running system that rest on the device, or on the disk that it is a part of.
 fn holds_of_system(facts: &Facts, device: &Device) -> Vec<String> {
     let disk = match device.kind {
-        Kind::Partition { of: Some(disk), .. } => disk,
+        DeviceKind::Partition { of: Some(disk), .. } => disk,
         _ => device.dev,
     };
     let mut holds: Vec<String> = facts
         .uses
         .iter()
         .filter_map(|what| match &what.what {
-            What::Mount { target, .. } if is_system(target) => {
-                via(facts, what, disk, Reach::Files).map(|_| target.clone())
+            UsageKind::Mount { target, .. } if is_system(target) => {
+                via(facts, what, disk, Follow::Files).map(|_| target.clone())
             }
             _ => None,
         })
@@ -239,19 +244,19 @@ fn holds_of_system(facts: &Facts, device: &Device) -> Vec<String> {
 }
 
 /// Through which device a use reaches `dev`: `None` if it does not, `Some(None)` if it lies on it directly.
-fn via(facts: &Facts, what: &Use, dev: DevNo, reach: Reach) -> Option<Via> {
+fn via(facts: &Facts, what: &Usage, dev: DevNo, follow: Follow) -> Option<Through> {
     if what.on.contains(&dev) {
         return Some(None);
     }
     let through = what
         .on
         .iter()
-        .find(|on| facts.under(**on, reach).contains(&dev))?;
+        .find(|on| facts.under(**on, follow).contains(&dev))?;
     Some(Some(facts.node(*through)))
 }
 
 /// The devices that rest on the disk or on one of its partitions directly, its partitions aside.
-fn holders(facts: &Facts, disk: &Device, reach: Reach) -> Vec<Refusal> {
+fn holders(facts: &Facts, disk: &Device, follow: Follow) -> Vec<Refusal> {
     let partitions = facts.partitions(disk.dev);
     let is_part = |dev: DevNo| partitions.iter().any(|part| part.dev == dev);
     let mut found = Vec::new();
@@ -260,7 +265,7 @@ fn holders(facts: &Facts, disk: &Device, reach: Reach) -> Vec<Refusal> {
             continue;
         }
         let Some(below) = holder
-            .rests_on(reach)
+            .rests_on(follow)
             .find(|below| *below == disk.dev || is_part(*below))
         else {
             continue;
@@ -276,7 +281,7 @@ fn holders(facts: &Facts, disk: &Device, reach: Reach) -> Vec<Refusal> {
 
 fn holder_name(holder: &Device) -> String {
     match &holder.kind {
-        Kind::Mapped { name, .. } => format!("{} (/dev/mapper/{name})", holder.node()),
+        DeviceKind::Mapped { name, .. } => format!("{} (/dev/mapper/{name})", holder.node()),
         _ => holder.node(),
     }
 }
@@ -284,14 +289,14 @@ fn holder_name(holder: &Device) -> String {
 /// The command that makes a holder let go.
 fn release(holder: &Device) -> Option<String> {
     match &holder.kind {
-        Kind::Mapped { name, by } => Some(match by.as_deref() {
+        DeviceKind::Mapped { name, by } => Some(match by.as_deref() {
             Some("LVM") => format!("vgchange -an {}", shell_quote(&volume_group(name))),
             Some("CRYPT") => format!("cryptsetup close {}", shell_quote(name)),
             Some("mpath") => format!("multipath -f {}", shell_quote(name)),
             _ => format!("dmsetup remove {}", shell_quote(name)),
         }),
-        Kind::Raid => Some(format!("mdadm --stop {}", holder.node())),
-        Kind::Loop { .. } => Some(format!("losetup -d {}", holder.node())),
+        DeviceKind::Raid => Some(format!("mdadm --stop {}", holder.node())),
+        DeviceKind::Loop { .. } => Some(format!("losetup -d {}", holder.node())),
         _ => None,
     }
 }
@@ -317,7 +322,7 @@ fn volume_group(mapped: &str) -> String {
 /// A loop device over the very image would write the image into itself while it is read.
 fn files_behind_loop(facts: &Facts, backing: &str) -> Vec<Refusal> {
     let files = facts.uses.iter().filter_map(|what| match &what.what {
-        What::File { role, path } if path == backing => Some(Refusal::Contains {
+        UsageKind::File { role, path } if path == backing => Some(Refusal::Contains {
             role: *role,
             path: path.clone(),
             via: None,
@@ -331,10 +336,10 @@ fn files_behind_loop(facts: &Facts, backing: &str) -> Vec<Refusal> {
 fn unlike_a_card(device: &Device) -> Vec<Refusal> {
     let mut found = Vec::new();
     match &device.kind {
-        Kind::Loop { backing } => found.push(Refusal::Loop {
+        DeviceKind::Loop { backing } => found.push(Refusal::Loop {
             backing: backing.clone().unwrap_or_default(),
         }),
-        Kind::Card => {}
+        DeviceKind::Card => {}
         _ if device.removable => {}
         _ => found.push(Refusal::Internal {
             bus: device.bus.word(),

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use crate::card::facts::{Device, Facts, Kind};
+use crate::card::facts::{Device, DeviceKind, Facts};
 use crate::card::{candidates, explain, refusals, target_of, Allowed, Refusal};
 use crate::text::{printable, size_text};
 
@@ -136,8 +136,8 @@ pub fn card_text(facts: &Facts, device: &Device) -> String {
 /// What one may look for first.
 fn rank(device: &Device) -> u8 {
     match device.kind {
-        Kind::Card | Kind::Disk | Kind::Emmc => 0,
-        Kind::Loop { .. } => 1,
+        DeviceKind::Card | DeviceKind::Disk | DeviceKind::Emmc => 0,
+        DeviceKind::Loop { .. } => 1,
         _ => 2,
     }
 }
@@ -147,7 +147,7 @@ fn in_order(facts: &Facts) -> impl Iterator<Item = &Device> {
     let mut disks: Vec<&Device> = facts
         .devices
         .values()
-        .filter(|device| !matches!(device.kind, Kind::Partition { of: Some(_), .. }))
+        .filter(|device| !matches!(device.kind, DeviceKind::Partition { of: Some(_), .. }))
         .collect();
     disks.sort_by_key(|device| (rank(device), split_number(&device.name), device.dev));
     disks
@@ -217,24 +217,24 @@ fn content(device: &Device) -> String {
 }
 
 fn is_partition(device: &Device) -> bool {
-    matches!(device.kind, Kind::Partition { .. })
+    matches!(device.kind, DeviceKind::Partition { .. })
 }
 
 fn is_idle_loop(device: &Device) -> bool {
-    matches!(device.kind, Kind::Loop { backing: None })
+    matches!(device.kind, DeviceKind::Loop { backing: None })
 }
 
 fn kind(device: &Device) -> &'static str {
     match device.kind {
-        Kind::Disk => "disk",
-        Kind::Card => "card",
-        Kind::Emmc => "emmc",
-        Kind::EmmcArea => "emmc-area",
-        Kind::Partition { .. } => "partition",
-        Kind::Loop { .. } => "loop",
-        Kind::Mapped { .. } => "mapped",
-        Kind::Raid => "raid",
-        Kind::Optical => "optical",
-        Kind::Made => "made",
+        DeviceKind::Disk => "disk",
+        DeviceKind::Card => "card",
+        DeviceKind::Emmc => "emmc",
+        DeviceKind::EmmcArea => "emmc-area",
+        DeviceKind::Partition { .. } => "partition",
+        DeviceKind::Loop { .. } => "loop",
+        DeviceKind::Mapped { .. } => "mapped",
+        DeviceKind::Raid => "raid",
+        DeviceKind::Optical => "optical",
+        DeviceKind::Made => "made",
     }
 }

@@ -19,8 +19,8 @@ use super::progress::{Audience, Shown};
 use super::say::{complaint_line, note_line};
 use super::{ask, devices, from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum};
-use crate::card::facts::{gather, look_up, Device, Facts};
-use crate::card::{approve, candidates, refusals, target_of, Allowed, FileRole, OpenCard, Target};
+use crate::card::facts::{read_system, stat_target, Device, Facts};
+use crate::card::{approve, candidates, refusals, target_of, Allowed, CardTarget, FileRole, OpenCard};
 use crate::pipeline;
 use crate::progress::Watch;
 use crate::text::shell_quote;
@@ -42,7 +42,7 @@ pub fn run(args: &Flash, voice: Voice, audience: Audience) -> Ended {
     };
     let allowed: Allowed = args.allow.iter().filter_map(|word| word.parse().ok()).collect();
     let target = match &args.device {
-        Some(device) => look_up(device),
+        Some(device) => stat_target(device),
         None => pick(args, &allowed, voice, watch)?,
     };
     let facts = look(&files(args, None))?;
@@ -92,7 +92,7 @@ struct Subject {
 }
 
 /// Let the person choose among the cards that may be written.
-fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Result<Target, Failure> {
+fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Result<CardTarget, Failure> {
     if !ask::is_anybody_there(voice) {
         let error = anyhow!("no device is given, and nobody is there to pick one");
         return Err(Failure::new(Outcome::Usage, error).hint("`palmfarm devices` shows what there is"));
@@ -128,7 +128,7 @@ fn pick(args: &Flash, allowed: &Allowed, voice: Voice, watch: Watch<'_>) -> Resu
 /// Read the machine, and where `files` lie on it.
 fn look(files: &[(FileRole, PathBuf)]) -> Result<Facts, Failure> {
     let files: Vec<(FileRole, &Path)> = files.iter().map(|(role, path)| (*role, path.as_path())).collect();
-    let snapshot = gather(Path::new("/"), &files).or_fail(Outcome::Refused)?;
+    let snapshot = read_system(Path::new("/"), &files).or_fail(Outcome::Refused)?;
     Facts::parse(&snapshot).or_fail(Outcome::Refused)
 }
 
@@ -160,7 +160,7 @@ fn is_farm(path: &Path) -> bool {
 fn take(
     args: &Flash,
     facts: &Facts,
-    target: &Target,
+    target: &CardTarget,
     allowed: &Allowed,
     voice: Voice,
 ) -> Result<OpenCard, Failure> {
@@ -185,7 +185,7 @@ fn take(
 
 /// The same command for root, ready to be pasted: every option as it was given, a digest to compare with among them,
 /// and the card that was picked where none was named.
-fn with_sudo(args: &Flash, target: &Target) -> String {
+fn with_sudo(args: &Flash, target: &CardTarget) -> String {
     let mut given = env::args_os();
     // sudo has a search path of its own (sudoers(5), `secure_path`), without ~/.cargo/bin.
     let typed = given
@@ -277,7 +277,7 @@ fn image(args: &Flash, cache: &CacheDir, watch: Watch<'_>) -> Result<Subject, Fa
 }
 
 /// Only the device's own name will do: an answer that one gives without looking is no answer.
-fn confirm(device: Option<&Device>, target: &Target, watch: Watch<'_>) -> Ended {
+fn confirm(device: Option<&Device>, target: &CardTarget, watch: Watch<'_>) -> Ended {
     let name = device.map_or(target.path.as_str(), |device| device.name.as_str());
     let question = format!("type {name} to overwrite it, anything else to leave it: ");
     if ask::ask(&question, watch.cancel)? == name {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::say::event;
 use super::{devices, written, Ended, OrFail, Outcome, Voice};
-use crate::card::facts::gather;
+use crate::card::facts::read_system;
 use crate::card::{Allowed, Facts, FileRole};
 
 /// Print every block device.
@@ -19,7 +19,7 @@ pub fn run(voice: Voice) -> Ended {
         .map(|program| (FileRole::Program, program))
         .into_iter()
         .collect();
-    let snapshot = gather(Path::new("/"), &files).or_fail(Outcome::Failed)?;
+    let snapshot = read_system(Path::new("/"), &files).or_fail(Outcome::Failed)?;
     let facts = Facts::parse(&snapshot).or_fail(Outcome::Failed)?;
     match voice {
         Voice::People => return written(devices::table(&facts, &Allowed::default()).as_bytes()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::layout::Layout;
 use crate::base::source::{BaseImage, Verified};
-use crate::card::{leave_empty, BurnError, CardIo, Medium};
+use crate::card::{wipe_partition_table, BurnError, CardIo, Medium};
 use crate::edit;
 use crate::edit::block::{Edits, Extents};
 use crate::edit::tree::Tree;
@@ -147,7 +147,7 @@ fn look<M: Medium + 'static>(
     let seen = edit::read_back(&shared, files.layout.spans(), &files.tree);
     match seen {
         Err(error) => {
-            leave_empty(&shared);
+            wipe_partition_table(&shared);
             Err(CardFailure::Spoiled(SinkError::Files(error)))
         }
         Ok(count) => match Arc::into_inner(shared) {

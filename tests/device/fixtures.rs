@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use expect_test::expect_file;
-use palmfarm::card::facts::{look_up, BadFacts, Found};
-use palmfarm::card::{approve, candidates, refusals, target_of, Allow, Allowed, Facts, Snapshot, Target};
+use palmfarm::card::facts::{stat_target, BadFacts, TargetKind};
+use palmfarm::card::{approve, candidates, refusals, target_of, Allow, Allowed, CardTarget, Facts, Snapshot};
 use palmfarm::cli::devices;
 
 fn folder() -> PathBuf {
@@ -169,8 +169,8 @@ fn each_thing_is_allowed_by_its_own_word() {
 #[test]
 fn a_name_that_is_no_disk_is_refused() {
     let facts = facts("laptop");
-    let check = |found: Found, expect: &str| {
-        let target = Target {
+    let check = |found: TargetKind, expect: &str| {
+        let target = CardTarget {
             path: "/dev/sdz".to_owned(),
             found,
         };
@@ -179,26 +179,26 @@ fn a_name_that_is_no_disk_is_refused() {
         let said: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         assert_eq!(said, [expect]);
     };
-    check(Found::Missing, "there is no /dev/sdz");
+    check(TargetKind::Missing, "there is no /dev/sdz");
     check(
-        Found::Other("a regular file"),
+        TargetKind::Other("a regular file"),
         "/dev/sdz is a regular file, not a disk",
     );
     check(
-        Found::Unreadable("permission denied".to_owned()),
+        TargetKind::Unreadable("permission denied".to_owned()),
         "/dev/sdz cannot be looked at: permission denied",
     );
     check(
-        Found::Block("8:400".parse().unwrap()),
+        TargetKind::Block("8:400".parse().unwrap()),
         "the kernel knows no device behind /dev/sdz",
     );
 
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(look_up(&folder.path().join("sdz")).found, Found::Missing);
-    assert_eq!(look_up(folder.path()).found, Found::Other("a directory"));
+    assert_eq!(stat_target(&folder.path().join("sdz")).found, TargetKind::Missing);
+    assert_eq!(stat_target(folder.path()).found, TargetKind::Other("a directory"));
     assert_eq!(
-        look_up("/dev/null".as_ref()).found,
-        Found::Other("a character device")
+        stat_target("/dev/null".as_ref()).found,
+        TargetKind::Other("a character device")
     );
     assert!(!folder.path().join("sdz").exists());
 }

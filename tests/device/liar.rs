@@ -202,7 +202,7 @@ impl Medium for Liar {
         }
     }
 
-    fn still_the_same(&self) -> Result<(), Replaced> {
+    fn verify_identity(&self) -> Result<(), Replaced> {
         let state = self.state.lock().unwrap();
         match self.fault {
             Fault::Swapped(after) if state.writes.len() >= after => Err(Replaced {

@@ -329,9 +329,9 @@ fn another_medium_is_not_written() {
 
     // While it is open.
     let card = disk.approved().open().unwrap();
-    card.still_the_same().unwrap();
+    card.verify_identity().unwrap();
     grow(&disk, SIZE);
-    assert!(card.still_the_same().is_err());
+    assert!(card.verify_identity().is_err());
     drop(card);
 
     // The same node, of the same size, over another file: what the kernel's count of media is for.
@@ -385,7 +385,7 @@ fn what_is_written_is_on_the_device() {
     let mut some = [0; 1000];
     card.read_exact_at((3 << 20) + 4000, &mut some).unwrap();
     assert!(some[..96] == [0xee; 96] && some[96..] == bytes[4096..5000]);
-    card.still_the_same().unwrap();
+    card.verify_identity().unwrap();
     assert_eq!(card.into_medium().eject().unwrap(), Ejected::NotNeeded);
     let file = File::open(disk.file()).unwrap();
     let mut seen = vec![0; 1 << 20];
@@ -445,13 +445,13 @@ fn in_a_process_of_its_own() {
     let again = Disk::judge(&node, None, 0, &[Allow::Loop]).unwrap().open();
     assert!(matches!(again, Err(OpenError::Denied { .. })), "{again:?}");
     // The card is still ours.
-    card.still_the_same().unwrap();
+    card.verify_identity().unwrap();
     let card = CardIo::new(card);
     let mut bytes = AlignedBuf::new(4096);
     bytes.fill(0x5a);
     card.write_all(1 << 20, &bytes).unwrap();
     card.flush().unwrap();
-    card.still_the_same().unwrap();
+    card.verify_identity().unwrap();
     assert!(card.medium().reread_partitions().is_err(), "only root may");
     println!("all of it");
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use palmfarm::card::facts::{gather, look_up};
+use palmfarm::card::facts::{read_system, stat_target};
 use palmfarm::card::{approve, Allow, Allowed, ApprovedCard, Facts, FileRole, Refusal};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -173,9 +173,9 @@ impl Disk {
         allowed: &[Allow],
     ) -> Result<ApprovedCard, Vec<Refusal>> {
         let files: Vec<(FileRole, &Path)> = image.map(|image| (FileRole::Image, image)).into_iter().collect();
-        let facts = Facts::parse(&gather(Path::new("/"), &files).unwrap()).unwrap();
+        let facts = Facts::parse(&read_system(Path::new("/"), &files).unwrap()).unwrap();
         let allowed: Allowed = allowed.iter().copied().collect();
-        approve(&facts, &look_up(Path::new(path)), Some(image_size), &allowed)
+        approve(&facts, &stat_target(Path::new(path)), Some(image_size), &allowed)
     }
 
     /// The card, approved as one.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BadFacts, DevNo, Reach, Snapshot};
+use super::{BadFacts, DevNo, Follow, Snapshot};
 
 /// The sector in which sysfs counts sizes, whatever the device's own is, in bytes.
 const SYSFS_SECTOR: u64 = 512;
@@ -51,7 +51,7 @@ impl Bus {
 
 /// What a block device is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DeviceKind {
     /// A disk with a medium of its own.
     Disk,
     /// An SD or MMC card in a reader of the machine: removable, though the kernel says otherwise.
@@ -105,7 +105,7 @@ pub struct Device {
     /// Its number.
     pub dev: DevNo,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeviceKind,
     /// How it is attached.
     pub bus: Bus,
     /// In bytes; 0 for a drive or reader without a medium.
@@ -142,10 +142,10 @@ impl Device {
     }
 
     /// The devices it rests on directly.
-    pub fn rests_on(&self, reach: Reach) -> impl Iterator<Item = DevNo> + '_ {
-        let files: &[DevNo] = match reach {
-            Reach::Devices => &[],
-            Reach::Files => &self.file_on,
+    pub fn rests_on(&self, follow: Follow) -> impl Iterator<Item = DevNo> + '_ {
+        let files: &[DevNo] = match follow {
+            Follow::Devices => &[],
+            Follow::Files => &self.file_on,
         };
         self.below.iter().chain(files).copied()
     }
@@ -158,9 +158,9 @@ impl Device {
         let said: Vec<&str> = vendor.into_iter().chain(self.model.as_deref()).collect();
         match &self.kind {
             _ if !said.is_empty() => said.join(" "),
-            Kind::Loop { backing: Some(path) } => path.clone(),
-            Kind::Mapped { name, .. } => name.clone(),
-            Kind::EmmcArea => "hardware area of an eMMC".to_owned(),
+            DeviceKind::Loop { backing: Some(path) } => path.clone(),
+            DeviceKind::Mapped { name, .. } => name.clone(),
+            DeviceKind::EmmcArea => "hardware area of an eMMC".to_owned(),
             _ => String::new(),
         }
     }
@@ -191,7 +191,7 @@ pub(super) fn devices(snapshot: &Snapshot) -> Result<BTreeMap<DevNo, Device>, Ba
             continue;
         };
         // So does that of an eMMC's hardware area, which shares no sector with it.
-        if let Kind::Partition { of, .. } = &mut device.kind {
+        if let DeviceKind::Partition { of, .. } = &mut device.kind {
             *of = Some(*disk);
             device.below.push(*disk);
         }
@@ -247,7 +247,7 @@ fn device(dir: &Dir<'_>, name: &str) -> Result<Device, BadFacts> {
     let kind = kind(dir, &name, bus);
     // A partition's own directory says little; what is true of its disk is true of it.
     let disk = match kind {
-        Kind::Partition { .. } => dir.parent(),
+        DeviceKind::Partition { .. } => dir.parent(),
         _ => None,
     };
     let disk = disk.as_ref().unwrap_or(dir);
@@ -261,7 +261,7 @@ fn device(dir: &Dir<'_>, name: &str) -> Result<Device, BadFacts> {
             .saturating_mul(SYSFS_SECTOR),
         sector: disk.number("queue/logical_block_size").unwrap_or(512),
         removable: disk.is_one("removable"),
-        hotplug: matches!(bus, Bus::Usb | Bus::Mmc) && kind != Kind::Emmc || disk.is_one("removable"),
+        hotplug: matches!(bus, Bus::Usb | Bus::Mmc) && kind != DeviceKind::Emmc || disk.is_one("removable"),
         // A disk that is read-only makes its partitions so, whatever they say.
         read_only: !(dir.said("ro") == Some("0") && disk.said("ro") == Some("0")),
         model: owned(
@@ -316,17 +316,17 @@ fn bus(path: &str) -> Bus {
     }
 }
 
-fn kind(dir: &Dir<'_>, name: &str, bus: Bus) -> Kind {
+fn kind(dir: &Dir<'_>, name: &str, bus: Bus) -> DeviceKind {
     if let Some(number) = dir.number("partition") {
-        return Kind::Partition { of: None, number };
+        return DeviceKind::Partition { of: None, number };
     }
     if name.strip_prefix("loop").is_some_and(is_number) {
-        return Kind::Loop {
+        return DeviceKind::Loop {
             backing: dir.said("loop/backing_file").map(str::to_owned),
         };
     }
     if let Some(mapped) = dir.said("dm/name") {
-        return Kind::Mapped {
+        return DeviceKind::Mapped {
             name: mapped.to_owned(),
             by: dir
                 .said("dm/uuid")
@@ -335,34 +335,34 @@ fn kind(dir: &Dir<'_>, name: &str, bus: Bus) -> Kind {
         };
     }
     if !dir.snapshot.names(&format!("{}/md", dir.path)).is_empty() {
-        return Kind::Raid;
+        return DeviceKind::Raid;
     }
     if name.strip_prefix("sr").is_some_and(is_number) {
-        return Kind::Optical;
+        return DeviceKind::Optical;
     }
     if bus == Bus::Mmc {
         return mmc(dir, name);
     }
     match bus {
-        Bus::Virtual | Bus::Loop => Kind::Made,
-        _ => Kind::Disk,
+        Bus::Virtual | Bus::Loop => DeviceKind::Made,
+        _ => DeviceKind::Disk,
     }
 }
 
 /// `mmcblk0` is a card, unless hardware boot areas beside it show that it is a soldered eMMC: its driver says
 /// removable=0 for both (drivers/mmc/core/block.c).
-fn mmc(dir: &Dir<'_>, name: &str) -> Kind {
+fn mmc(dir: &Dir<'_>, name: &str) -> DeviceKind {
     let after_disk = name
         .strip_prefix("mmcblk")
         .map(|rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
     if after_disk.is_some_and(|rest| !rest.is_empty()) {
-        return Kind::EmmcArea;
+        return DeviceKind::EmmcArea;
     }
     let boot_area = format!("/sys/class/block/{name}boot0");
     if dir.said("device/type") == Some("MMC") && dir.snapshot.link(&boot_area).is_some() {
-        Kind::Emmc
+        DeviceKind::Emmc
     } else {
-        Kind::Card
+        DeviceKind::Card
     }
 }
 
@@ -375,7 +375,7 @@ fn content(dir: &Dir<'_>, dev: DevNo) -> Option<Content> {
 }
 
 /// A property that udev keeps about the device: lines `E:NAME=VALUE` of its database; or, where there is no udev,
-/// what [`super::gather()`] found itself and wrote down in the same form.
+/// what [`super::read_system`] found itself and wrote down in the same form.
 fn udev(dir: &Dir<'_>, dev: DevNo, name: &str) -> Option<String> {
     let kept = dir.snapshot.text(&format!("/run/udev/data/b{dev}"));
     kept.or_else(|| dir.snapshot.text(&format!("@content/b{dev}")))?

@@ -6,21 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::{mount_line, swap_line};
-use super::places::{Mounted, Names, Places, Volume};
-use super::{BadFacts, DevNo, Device, FileRole, Kind, Snapshot};
+use super::path_resolution::{Mounted, Names, PathResolver, Volume};
+use super::{BadFacts, DevNo, Device, DeviceKind, FileRole, Snapshot};
 
 /// Something in use, and the devices it lies on directly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Use {
+pub struct Usage {
     /// What it is.
-    pub what: What,
+    pub what: UsageKind,
     /// The devices; empty for a filesystem without one.
     pub on: BTreeSet<DevNo>,
 }
 
 /// A kind of use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub enum UsageKind {
     /// A mounted filesystem.
     Mount {
         /// The mount point.
@@ -49,13 +49,16 @@ pub enum What {
 }
 
 /// Fill in [`Device::below`] and find every use.
-pub(super) fn link(snapshot: &Snapshot, devices: &mut BTreeMap<DevNo, Device>) -> Result<Vec<Use>, BadFacts> {
+pub(super) fn link(
+    snapshot: &Snapshot,
+    devices: &mut BTreeMap<DevNo, Device>,
+) -> Result<Vec<Usage>, BadFacts> {
     let names = Names::new(snapshot, devices);
     let mounts = mounts(snapshot)?;
     let swaps = swaps(snapshot)?;
     let volumes = volumes(snapshot, &names);
     let pools = pools(snapshot, devices);
-    let places = Places::new(&mounts, &names, &volumes, &pools);
+    let paths = PathResolver::new(&mounts, &names, &volumes, &pools);
 
     let mut below: Vec<(DevNo, DevNo)> = Vec::new();
     for (name, dev) in &names.by_name {
@@ -73,14 +76,14 @@ pub(super) fn link(snapshot: &Snapshot, devices: &mut BTreeMap<DevNo, Device>) -
         }
     }
     for device in devices.values_mut() {
-        let Kind::Loop { backing: Some(path) } = &device.kind else {
+        let DeviceKind::Loop { backing: Some(path) } = &device.kind else {
             continue;
         };
         // A file that was unlinked while in use still lies on its disk (`d_path` in the kernel).
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         match names.of_path(path) {
             Some(back) => below.push((device.dev, back)),
-            None => device.file_on = places.of_file(path).into_iter().collect(),
+            None => device.file_on = paths.of_file(path).into_iter().collect(),
         }
     }
     for (upper, lower) in below {
@@ -94,34 +97,34 @@ pub(super) fn link(snapshot: &Snapshot, devices: &mut BTreeMap<DevNo, Device>) -
     }
 
     let mut uses = Vec::new();
-    for (mount, on) in mounts.iter().zip(&places.on) {
-        uses.push(Use {
-            what: What::Mount {
+    for (mount, on) in mounts.iter().zip(&paths.on) {
+        uses.push(Usage {
+            what: UsageKind::Mount {
                 target: mount.line.target.clone(),
                 fstype: mount.line.fstype.clone(),
             },
             on: on.clone(),
         });
     }
-    uses.extend(swaps.into_iter().map(|path| Use {
-        on: places.of_path(&path),
-        what: What::Swap(path),
+    uses.extend(swaps.into_iter().map(|path| Usage {
+        on: paths.of_path(&path),
+        what: UsageKind::Swap(path),
     }));
-    uses.extend(volumes.into_iter().map(|volume| Use {
-        what: What::Volume {
+    uses.extend(volumes.into_iter().map(|volume| Usage {
+        what: UsageKind::Volume {
             fstype: volume.fstype,
             uuid: volume.uuid,
         },
         on: volume.members,
     }));
-    uses.extend(pools.into_iter().map(|(pool, on)| Use {
-        what: What::Pool(pool),
+    uses.extend(pools.into_iter().map(|(pool, on)| Usage {
+        what: UsageKind::Pool(pool),
         on,
     }));
     uses.extend(
         FileRole::ALL
             .into_iter()
-            .filter_map(|role| file(snapshot, role, &places)),
+            .filter_map(|role| file(snapshot, role, &paths)),
     );
     uses.sort();
     uses.dedup();
@@ -237,7 +240,7 @@ fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<(String,
 }
 
 /// The entry `@ROLE` of the snapshot: `path:`, `mnt_id:` and `rdev:` lines in the form of /proc/PID/fdinfo.
-fn file(snapshot: &Snapshot, role: FileRole, places: &Places<'_>) -> Option<Use> {
+fn file(snapshot: &Snapshot, role: FileRole, paths: &PathResolver<'_>) -> Option<Usage> {
     let text = snapshot.text(&format!("@{}", role.word()))?;
     let said = |name: &str| {
         text.lines()
@@ -246,11 +249,11 @@ fn file(snapshot: &Snapshot, role: FileRole, places: &Places<'_>) -> Option<Use>
     };
     let path = said("path")?;
     let device: Option<DevNo> = said("rdev").and_then(|dev| dev.parse().ok());
-    let mount = said("mnt_id").and_then(|id| places.of_mount(id.parse().ok()?));
-    let mut on = mount.unwrap_or_else(|| places.of_file(path));
+    let mount = said("mnt_id").and_then(|id| paths.of_mount(id.parse().ok()?));
+    let mut on = mount.unwrap_or_else(|| paths.of_file(path));
     on.extend(device);
-    Some(Use {
-        what: What::File {
+    Some(Usage {
+        what: UsageKind::File {
             role,
             path: path.to_owned(),
         },

@@ -1,25 +1,25 @@
 //! What the machine says about its block devices and about everything that rests on them.
 //!
-//! [`Snapshot`] is gathered once by [`gather()`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
+//! [`Snapshot`] is gathered once by [`read_system`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
 //! understood is an error or counts as in use: a fact that is missing must never make a disk look free.
 
 mod device;
-mod gather;
 mod links;
 mod mountinfo;
-mod places;
+mod path_resolution;
 mod signature;
 mod snapshot;
+mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-pub use device::{Bus, Content, Device, Kind};
-pub use gather::{gather, identify, look_up, GatherError};
-pub use links::{Use, What};
+pub use device::{Bus, Content, Device, DeviceKind};
+pub use links::{Usage, UsageKind};
 pub use mountinfo::{mount_line, swap_line, unescape, MountLine, SwapLine};
-pub use snapshot::{normalize, Entry, NotASnapshot, Snapshot};
+pub use snapshot::{normalize, NotASnapshot, Snapshot, SnapshotEntry};
+pub use system::{identify, read_system, stat_target, ReadSystemError};
 
 /// A device number, as `st_rdev`, mountinfo and sysfs give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,16 +97,16 @@ impl FileRole {
 
 /// What stands at the path that was given as the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct CardTarget {
     /// The path as it was given.
     pub path: String,
     /// What stands there, links followed.
-    pub found: Found,
+    pub found: TargetKind,
 }
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum TargetKind {
     /// Nothing.
     Missing,
     /// A block device.
@@ -119,7 +119,7 @@ pub enum Found {
 
 /// How far down [`Facts::under`] looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum Follow {
     /// From device to device only.
     Devices,
     /// Also from a loop device to the disks that hold its file.
@@ -132,7 +132,7 @@ pub struct Facts {
     /// Every block device, partitions included, by number.
     pub devices: BTreeMap<DevNo, Device>,
     /// Everything that is in use, and the devices it lies on.
-    pub uses: Vec<Use>,
+    pub uses: Vec<Usage>,
     /// Whether this is Linux inside Windows, where card readers are not seen.
     pub wsl: bool,
 }
@@ -182,7 +182,7 @@ impl Facts {
             .devices
             .values()
             .filter_map(|device| match device.kind {
-                Kind::Partition { of: Some(of), number } if of == dev => Some((number, device)),
+                DeviceKind::Partition { of: Some(of), number } if of == dev => Some((number, device)),
                 _ => None,
             })
             .collect();
@@ -192,7 +192,7 @@ impl Facts {
 
     /// Every device that `top` rests on, itself included; cycles are walked once.
     #[must_use]
-    pub fn under(&self, top: DevNo, reach: Reach) -> BTreeSet<DevNo> {
+    pub fn under(&self, top: DevNo, follow: Follow) -> BTreeSet<DevNo> {
         let mut seen = BTreeSet::new();
         let mut open = vec![top];
         while let Some(dev) = open.pop() {
@@ -201,7 +201,7 @@ impl Facts {
                     self.devices
                         .get(&dev)
                         .into_iter()
-                        .flat_map(|device| device.rests_on(reach)),
+                        .flat_map(|device| device.rests_on(follow)),
                 );
             }
         }

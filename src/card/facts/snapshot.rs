@@ -10,12 +10,12 @@ use std::str::FromStr;
 /// Files and links by absolute path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, SnapshotEntry>,
 }
 
 /// One path of a [`Snapshot`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum SnapshotEntry {
     /// A file, without the newline at its end.
     Text(String),
     /// A symbolic link and what it holds, unresolved.
@@ -26,13 +26,14 @@ impl Snapshot {
     /// Record a file; one newline at the end of `text` is dropped.
     pub fn add_text(&mut self, path: &str, text: &str) {
         let text = text.strip_suffix('\n').unwrap_or(text);
-        self.entries.insert(path.to_owned(), Entry::Text(text.to_owned()));
+        self.entries
+            .insert(path.to_owned(), SnapshotEntry::Text(text.to_owned()));
     }
 
     /// Record a symbolic link.
     pub fn add_link(&mut self, path: &str, target: &str) {
         self.entries
-            .insert(path.to_owned(), Entry::Link(target.to_owned()));
+            .insert(path.to_owned(), SnapshotEntry::Link(target.to_owned()));
     }
 
     /// Forget everything at and below `path`.
@@ -46,8 +47,8 @@ impl Snapshot {
     #[must_use]
     pub fn text(&self, path: &str) -> Option<&str> {
         match self.entries.get(path)? {
-            Entry::Text(text) => Some(text),
-            Entry::Link(_) => None,
+            SnapshotEntry::Text(text) => Some(text),
+            SnapshotEntry::Link(_) => None,
         }
     }
 
@@ -55,8 +56,8 @@ impl Snapshot {
     #[must_use]
     pub fn link(&self, path: &str) -> Option<&str> {
         match self.entries.get(path)? {
-            Entry::Link(target) => Some(target),
-            Entry::Text(_) => None,
+            SnapshotEntry::Link(target) => Some(target),
+            SnapshotEntry::Text(_) => None,
         }
     }
 
@@ -109,7 +110,7 @@ impl fmt::Display for Snapshot {
             .iter()
             .filter_map(|name| self.resolved(&format!("{class}/{name}")))
             .collect();
-        let mut groups: BTreeMap<&str, Vec<(&str, &Entry)>> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, Vec<(&str, &SnapshotEntry)>> = BTreeMap::new();
         for (path, entry) in &self.entries {
             let mut above = path.rmatch_indices('/').filter_map(|(at, _)| path.get(..at));
             let dir = above.find_map(|dir| dirs.get(dir)).map_or("", String::as_str);
@@ -133,7 +134,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-impl Entry {
+impl SnapshotEntry {
     fn write(&self, path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(target) => writeln!(f, "{path} -> {target}"),
@@ -203,7 +204,7 @@ impl FromStr for Snapshot {
 impl Snapshot {
     fn close(&mut self, open: Option<(String, Vec<&str>)>) {
         if let Some((path, lines)) = open {
-            self.entries.insert(path, Entry::Text(lines.join("\n")));
+            self.entries.insert(path, SnapshotEntry::Text(lines.join("\n")));
         }
     }
 }

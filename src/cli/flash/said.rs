@@ -8,7 +8,7 @@ use super::super::say::{self, complaint, complaint_line, event, note_line};
 use super::super::{devices, Ended, Failure, Outcome, Voice};
 use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
-use crate::card::{explain, Ejected, OpenCard, Refusal, Target};
+use crate::card::{explain, CardTarget, Ejected, OpenCard, Refusal};
 use crate::progress::Phase;
 use crate::text::{printable, size_text};
 use crate::write::flash::{Flashed, Job};
@@ -18,7 +18,7 @@ use crate::write::CardFailure;
 ///
 /// # Errors
 /// Refused, where there is one.
-pub(super) fn refused(reasons: &[Refusal], target: &Target, voice: Voice) -> Ended {
+pub(super) fn refused(reasons: &[Refusal], target: &CardTarget, voice: Voice) -> Ended {
     if reasons.is_empty() {
         return Ok(());
     }

@@ -55,7 +55,7 @@ impl ReadAt for ReadableCard {
 
 /// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer where it is smaller. Does not
 /// wait for a drive to load a medium.
-pub(super) fn peek(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
+pub(super) fn read_head(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)

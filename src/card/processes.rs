@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::facts::{gather, mount_line, DevNo, Facts};
+use super::facts::{mount_line, read_system, DevNo, Facts};
 use super::rules::{refusals, target_of};
 use super::Allow;
 use crate::text::printable;
@@ -18,7 +18,7 @@ const NAMED: usize = 8;
 /// Everything that uses the disk `dev` or a part of it: what the rules find when asked again, then processes
 /// that have a node open, then mounts in other namespaces.
 pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
-    let Ok(facts) = gather(root, &[])
+    let Ok(facts) = read_system(root, &[])
         .map_err(drop)
         .and_then(|read| Facts::parse(&read).map_err(drop))
     else {
@@ -46,7 +46,7 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
 /// The processes that have the disk `dev` or a partition of it open for writing: an exclusive open does not keep
 /// them off. Those of other users are seen by root only; readers, as udev's own, do no harm.
 pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
-    let partitions = gather(root, &[]).map_err(drop).and_then(|read| {
+    let partitions = read_system(root, &[]).map_err(drop).and_then(|read| {
         let facts = Facts::parse(&read).map_err(drop)?;
         Ok(facts
             .partitions(dev)
@@ -57,7 +57,7 @@ pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
     let devices: BTreeSet<DevNo> = partitions.unwrap_or_default().into_iter().chain([dev]).collect();
     let mut found: Vec<String> = others(root)
         .filter(|dir| open_nodes(dir, &devices).any(|descriptor| is_writable(dir, &descriptor)))
-        .map(|dir| format!("{} is writing to it", who(&dir)))
+        .map(|dir| format!("{} is writing to it", describe(&dir)))
         .collect();
     found.truncate(NAMED);
     found
@@ -80,7 +80,7 @@ fn others(root: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// A process by number and name.
-fn who(process: &Path) -> String {
+fn describe(process: &Path) -> String {
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     let number = process.file_name().unwrap_or_default().to_string_lossy();
     format!("process {number} ({})", printable(name.trim()))
@@ -90,12 +90,12 @@ fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
     let mut found = Vec::new();
     for dir in others(root) {
         if open_nodes(&dir, devices).next().is_some() {
-            found.push(format!("{} has it open", who(&dir)));
+            found.push(format!("{} has it open", describe(&dir)));
         } else if let Some(target) = mounted_by(&dir, devices) {
             let target = printable(&target);
             found.push(format!(
                 "{} has it mounted at {target} in a namespace of its own",
-                who(&dir)
+                describe(&dir)
             ));
         }
         if found.len() >= NAMED {

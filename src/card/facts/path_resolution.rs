@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::MountLine;
-use super::{DevNo, Device, Kind, Snapshot};
+use super::{DevNo, Device, DeviceKind, Snapshot};
 
 /// A mount, and whether it is of our own mount namespace, in which mount numbers are ours.
 pub(super) struct Mounted {
@@ -29,7 +29,7 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, devices: &BTreeMap<DevNo, Device>) -> Self {
         let mapped = |device: &Device| match &device.kind {
-            Kind::Mapped { name, .. } => Some((name.clone(), device.dev)),
+            DeviceKind::Mapped { name, .. } => Some((name.clone(), device.dev)),
             _ => None,
         };
         Self {
@@ -57,14 +57,14 @@ impl<'a> Names<'a> {
 }
 
 /// How a file's path leads to the devices that hold it.
-pub(super) struct Places<'a> {
+pub(super) struct PathResolver<'a> {
     mounts: &'a [Mounted],
     names: &'a Names<'a>,
     /// For each of `mounts`, the devices it lies on.
     pub(super) on: Vec<BTreeSet<DevNo>>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> PathResolver<'a> {
     pub(super) fn new(
         mounts: &'a [Mounted],
         names: &'a Names<'a>,

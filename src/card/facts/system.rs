@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::device::{devices, Device};
 use super::mountinfo::{mount_line, swap_line};
 use super::snapshot::normalize;
-use super::{signature, DevNo, FileRole, Found, Snapshot, Target};
-use crate::card::look::peek;
+use super::{signature, CardTarget, DevNo, FileRole, Snapshot, TargetKind};
+use crate::card::read_only::read_head;
 
 /// More than any file read here has, in bytes, so that a file that does not end cannot fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -46,7 +46,7 @@ const USB_ATTRIBUTES: [&str; 5] = ["idProduct", "idVendor", "manufacturer", "pro
 
 /// The machine could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum GatherError {
+pub enum ReadSystemError {
     /// A file or directory without which nothing is known to be free.
     #[error("reading {path}", path = path.display())]
     Read {
@@ -61,7 +61,7 @@ pub enum GatherError {
 /// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` lie.
 ///
 /// A file that cannot be looked at is left out: whoever opens it next says why.
-pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, GatherError> {
+pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, ReadSystemError> {
     let mut reader = Reader {
         root,
         snapshot: Snapshot::default(),
@@ -71,7 +71,7 @@ pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, Gath
         reader.text(path);
     }
     let class = "/sys/class/block";
-    for name in reader.list(class).map_err(|source| GatherError::Read {
+    for name in reader.list(class).map_err(|source| ReadSystemError::Read {
         path: reader.at(class),
         source,
     })? {
@@ -88,14 +88,14 @@ pub fn gather(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, Gath
 
 /// What stands at `path`, links followed.
 #[must_use]
-pub fn look_up(path: &Path) -> Target {
+pub fn stat_target(path: &Path) -> CardTarget {
     let found = match fs::metadata(path) {
-        Ok(meta) if meta.file_type().is_block_device() => Found::Block(DevNo::of(meta.rdev())),
-        Ok(meta) => Found::Other(kind_of_file(meta.file_type())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
-        Err(error) => Found::Unreadable(error.to_string()),
+        Ok(meta) if meta.file_type().is_block_device() => TargetKind::Block(DevNo::of(meta.rdev())),
+        Ok(meta) => TargetKind::Other(kind_of_file(meta.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => TargetKind::Missing,
+        Err(error) => TargetKind::Unreadable(error.to_string()),
     };
-    Target {
+    CardTarget {
         path: path.to_string_lossy().into_owned(),
         found,
     }
@@ -150,8 +150,8 @@ impl Reader<'_> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn required(&mut self, path: &str) -> Result<(), GatherError> {
-        let text = self.read(path).map_err(|source| GatherError::Read {
+    fn required(&mut self, path: &str) -> Result<(), ReadSystemError> {
+        let text = self.read(path).map_err(|source| ReadSystemError::Read {
             path: self.at(path),
             source,
         })?;
@@ -220,7 +220,7 @@ impl Reader<'_> {
             return;
         }
         let node = self.at(&format!("/dev/{}", name.replace('!', "/")));
-        let Some(content) = peek(&node, dev, signature::HEAD).and_then(|head| signature::content(&head))
+        let Some(content) = read_head(&node, dev, signature::HEAD).and_then(|head| signature::content(&head))
         else {
             return;
         };
