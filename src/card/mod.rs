@@ -2,12 +2,11 @@
 //! through which a card is written.
 //!
 //! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops
-//! anything for the user, and nothing outside `open` and `look` opens a block device.
+//! anything for the user, and only `open` and `read_only` open a block device.
 
 mod burn;
 mod error;
 pub mod facts;
-
 mod medium;
 mod open;
 mod probe;

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::edit::tree::Overlay;
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
 use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
+use crate::host::files;
 
 /// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
 /// and a workstation has 8 GiB. That is four of the largest images, or some twenty of Ubuntu's.
@@ -140,7 +140,7 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
             Some(content) => Arc::clone(content),
             None => one(loaded, name, key.1, &mut total)?,
         };
-        if is_private(&key.0) {
+        if std::fs::metadata(&key.0).is_ok_and(|facts| files::is_private(&facts)) {
             private.insert(name.into());
         }
         read.insert(key, Arc::clone(&content));
@@ -158,11 +158,6 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
         overlays,
         private,
     })
-}
-
-/// Whether neither group nor others may read the file.
-fn is_private(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|facts| facts.mode().trailing_zeros() >= 6)
 }
 
 /// All of the file that the farm calls `name`.

@@ -4,5 +4,9 @@
 
 pub mod atomic_file;
 pub(crate) mod bounded_read;
+pub mod files;
+pub mod filesystem;
+pub(crate) mod locks;
+pub(crate) mod positional;
 pub mod privileges;
 mod sys;

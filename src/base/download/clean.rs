@@ -3,14 +3,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{flock, FlockOperation};
 
 use super::catalogue::KNOWN;
 use super::url::CACHED;
 use crate::base::source::CacheDir;
+use crate::host::{files, locks};
 
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
     };
     let mut cleaned = Vec::new();
     for dir in ["bases", "hashes"] {
-        let mut files = files(&cache.join(dir))?;
+        let mut files = plain_files(&cache.join(dir))?;
         files.sort();
         for path in files {
             let name = path
@@ -52,7 +50,7 @@ pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
                 _ => is_unpacked(name) || what == Clean::All && is_download(name),
             };
             if goes && !is_taken(&path) {
-                let size = fs::symlink_metadata(&path)?.blocks().saturating_mul(512);
+                let size = files::disk_usage(&fs::symlink_metadata(&path)?);
                 fs::remove_file(&path)?;
                 cleaned.push(Cleaned { path, size });
             }
@@ -62,7 +60,7 @@ pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
 }
 
 /// The plain files in `dir`; none where there is no such folder, or a link to one.
-fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+fn plain_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::symlink_metadata(dir) {
         Ok(facts) if facts.is_dir() => {}
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -109,8 +107,7 @@ fn is_taken(path: &Path) -> bool {
     } else {
         path.to_owned()
     };
-    let lock = |file| flock(&file, FlockOperation::NonBlockingLockShared);
-    File::open(part).is_ok_and(|file| lock(file) == Err(rustix::io::Errno::WOULDBLOCK))
+    File::open(part).is_ok_and(|file| locks::is_locked(&file))
 }
 
 #[cfg(test)]
@@ -159,7 +156,7 @@ mod tests {
         assert_eq!(clean(Clean::Unpacked), [""; 0]);
         put();
         let taken = File::open(dir.path().join(&part)).unwrap();
-        flock(&taken, FlockOperation::LockExclusive).unwrap();
+        assert!(locks::try_lock(&taken).unwrap());
         assert_eq!(clean(Clean::All).len(), 5);
         for stays in [&part, &from, "bases/somebodys.img", "hashes/somebodys"] {
             assert!(dir.path().join(stays).exists(), "{stays}");

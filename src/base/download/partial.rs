@@ -3,17 +3,17 @@
 //! it at a time. Only [`Partial::commit`] gives the file its name.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 
 use super::DownloadError;
 use crate::base::source::Sha256Sum;
 use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::files::{open_or_create, FileId};
+use crate::host::{filesystem, locks};
 use crate::progress::{Phase, Watch};
 
 /// The largest file that says where a download comes from.
@@ -54,25 +54,13 @@ impl Partial {
             fs::create_dir_all(parent).map_err(failed)?;
         }
         let file = loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o644)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-                .open(&path)
-                .map_err(failed)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(DownloadError::Busy {
-                        path: target.to_owned(),
-                    })
-                }
-                Err(error) => return Err(failed(error.into())),
+            let file = open_or_create(&path).map_err(failed)?;
+            if !locks::try_lock(&file).map_err(failed)? {
+                return Err(DownloadError::Busy {
+                    path: target.to_owned(),
+                });
             }
-            // Whoever had it may have given it its final name between the opening and the locking.
+            // The process that had it may have given it its final name before we got the lock.
             if is_still(&file, &path).map_err(failed)? {
                 break file;
             }
@@ -175,8 +163,7 @@ impl Partial {
 
     /// Bytes that the file system has room for.
     pub(super) fn room(&self) -> Option<u64> {
-        let stat = rustix::fs::fstatvfs(&self.file).ok()?;
-        stat.f_bavail.checked_mul(stat.f_frsize)
+        filesystem::free_space_at(&self.file).ok()
     }
 
     /// The folder that it is in.
@@ -218,7 +205,7 @@ impl Partial {
 fn is_still(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Ok(there) => Ok(FileId::of(&there) == FileId::of(&ours)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
