@@ -28,7 +28,6 @@ pub enum Phase {
 
 impl Phase {
     /// One word for people and for JSON events.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Download => "download",
@@ -68,7 +67,6 @@ pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
     /// Not asked to stop yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -79,13 +77,11 @@ impl Cancel {
     }
 
     /// Whether somebody asked to stop.
-    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
     /// The flag itself, for `signal_hook`-like interfaces.
-    #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }

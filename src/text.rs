@@ -2,7 +2,6 @@
 
 /// `text` without characters that could rewrite the line it is printed on: control characters, and the
 /// direction marks and overrides of Unicode (UAX #9), with which a device's name can turn round what follows.
-#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|char| if rewrites_a_line(char) { '\u{fffd}' } else { char })
@@ -10,7 +9,6 @@ pub fn printable(text: &str) -> String {
 }
 
 /// `text` as one word of a POSIX shell's command line, so that a command in a hint can be pasted.
-#[must_use]
 pub fn shell_quote(text: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:@%,=".contains(char);
     if !text.is_empty() && text.chars().all(plain) {
@@ -20,7 +18,6 @@ pub fn shell_quote(text: &str) -> String {
 }
 
 /// `bytes` in powers of ten, as sizes are printed on cards: `31.9 GB`.
-#[must_use]
 pub fn size_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (1_000_000_000_000, "TB"),

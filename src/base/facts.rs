@@ -19,7 +19,6 @@ pub enum Arch {
 
 impl Arch {
     /// Debian's name.
-    #[must_use]
     pub const fn debian(self) -> &'static str {
         match self {
             Self::Armhf => "armhf",
@@ -29,7 +28,6 @@ impl Arch {
     }
 
     /// LXD's names for it; the first is the one that images for it carry.
-    #[must_use]
     pub const fn lxd(self) -> &'static [&'static str] {
         match self {
             Self::Armhf => &["armv7l", "armhf"],
@@ -111,7 +109,6 @@ pub struct BaseFacts {
 
 impl BaseFacts {
     /// Whether the base has the unit `name`.
-    #[must_use]
     pub fn has_unit(&self, name: &str) -> bool {
         self.units.contains(name)
     }

@@ -21,7 +21,6 @@ pub enum BaseRef<'a> {
 
 impl<'a> BaseRef<'a> {
     /// What `text` names: a URL has a scheme, a path has a slash or ends as images do, and all else is a name.
-    #[must_use]
     pub fn new(text: &'a str) -> Self {
         const ENDS: [&str; 4] = [".img", ".img.xz", ".img.gz", ".img.zst"];
         if text.contains("://") {
@@ -57,9 +56,7 @@ pub enum BaseError {
     /// It is known, but not here.
     #[error("{file}, the base {name}, is neither beside the farm file nor in {}", cache.display())]
     NotHere {
-        /// The base.
         name: &'static str,
-        /// Its file.
         file: &'static str,
         /// Where else it was looked for.
         cache: PathBuf,
@@ -67,19 +64,13 @@ pub enum BaseError {
     /// A URL that was not downloaded yet.
     #[error("{url} is not in {}", cache.display())]
     Remote {
-        /// The URL.
         url: String,
         /// Where it would be.
         cache: PathBuf,
     },
     /// It is here, but nothing says what it must be.
     #[error("nothing says what {} must be: its list of digests was not downloaded", path.display())]
-    Unlisted {
-        /// The file.
-        path: PathBuf,
-        /// The base.
-        name: &'static str,
-    },
+    Unlisted { path: PathBuf, name: &'static str },
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -96,7 +87,6 @@ pub enum BaseError {
 
 impl BaseError {
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { .. } => {
@@ -114,9 +104,6 @@ impl BaseError {
 
 /// Open the base that `request` names, and verify it where a digest is known. What is not here is downloaded by `client`;
 /// without one it is an error.
-///
-/// # Errors
-/// [`BaseError`].
 pub fn open_base(
     request: &BaseRequest<'_>,
     cache: &CacheDir,

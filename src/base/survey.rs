@@ -50,7 +50,6 @@ pub enum SurveyError {
     Fs {
         /// Which.
         volume: Volume,
-        /// Why.
         #[source]
         source: FsError,
     },
@@ -64,9 +63,6 @@ pub enum SurveyError {
 
 /// The FAT partition of a base, open for reading: a card whose root filesystem is beyond reading still has its report
 /// there.
-///
-/// # Errors
-/// [`SurveyError::Outside`], [`SurveyError::Fs`].
 pub fn boot<M: ReadAt + Clone + 'static>(
     image: &M,
     layout: &Layout,
@@ -84,9 +80,6 @@ pub struct Volumes<M: ReadAt> {
 
 impl<M: ReadAt + Clone + 'static> Volumes<M> {
     /// Open both.
-    ///
-    /// # Errors
-    /// [`SurveyError::Outside`], [`SurveyError::Fs`].
     pub fn open(image: &M, layout: &Layout) -> Result<Self, SurveyError> {
         let root = layout
             .root
@@ -100,13 +93,11 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
     }
 
     /// What became of what stands in the root filesystem's journal only.
-    #[must_use]
     pub fn journal(&self) -> Journal {
         self.root.journal()
     }
 
     /// The reader of `volume`.
-    #[must_use]
     pub fn reader(&self, volume: Volume) -> &dyn VolumeReader {
         match volume {
             Volume::Boot => &self.boot,
@@ -146,9 +137,6 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
 }
 
 /// The facts of `image`.
-///
-/// # Errors
-/// [`SurveyError`].
 pub fn survey<B>(image: &Arc<B>, layout: &Layout) -> Result<BaseFacts, SurveyError>
 where
     B: ReadAt + ?Sized + 'static,
@@ -201,9 +189,6 @@ where
 }
 
 /// Bytes of the root filesystem's inode tables.
-///
-/// # Errors
-/// [`SurveyError`].
 pub fn inode_tables<M: ReadAt>(image: &M, layout: &Layout) -> Result<u64, SurveyError> {
     let superblock = superblock(image, layout)?;
     Ok(u64::from(superblock.inodes).saturating_mul(u64::from(superblock.inode_size)))

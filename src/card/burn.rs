@@ -29,7 +29,6 @@ pub struct Touched(Arc<AtomicBool>);
 
 impl Touched {
     /// Whether what the card held before is lost.
-    #[must_use]
     pub fn is_touched(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -227,8 +226,7 @@ fn write_part<M: Medium>(io: &CardIo<M>, offset: u64, bytes: &[u8]) -> Result<Op
     })
 }
 
-/// Take the first MiB away from a card that does not hold what it should. As good as it goes: it is spoiled whether or
-/// not this works.
+/// Zero the first MiB so that a bad card has no partition table. Best effort: the card is unusable either way.
 pub fn wipe_partition_table<M: Medium>(io: &CardIo<M>) {
     let len = usize::try_from(io.size()).map_or(FIRST_MIB_LEN, |size| size.min(FIRST_MIB_LEN));
     let _ = io.write_all(0, &AlignedBuf::new(len)).and_then(|()| io.flush());

@@ -1,5 +1,5 @@
-//! The only place that opens a block device for writing: once, exclusively, and with the device compared to the one
-//! that was approved. No fallback: a card that cannot be had exclusively is not written.
+//! The only place that opens a block device for writing: once, exclusively, and only if it is still the one that was
+//! approved. There is no fallback: a card that cannot be opened exclusively is not written.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use super::medium::{Medium, Replaced};
 use super::rules::{ApprovedCard, CardIdentity};
 use super::{processes, sys};
 
-/// A card that is ours alone until this value is dropped. Made by [`ApprovedCard::open`] only.
+/// A card that nobody else can open exclusively until this value is dropped. Only [`ApprovedCard::open`] makes one.
 #[derive(Debug)]
 pub struct OpenCard {
     file: File,
@@ -24,26 +24,26 @@ pub struct OpenCard {
     cache: Cache,
 }
 
-/// Whether the kernel keeps copies of what is read and written.
+/// Whether the kernel caches what is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cache {
-    /// It does not (`O_DIRECT`).
+    /// It does not: `O_DIRECT`.
     Bypassed,
-    /// It does, and is told to drop them before each read.
+    /// It does, and is asked to drop its copy before each read.
     Dropped,
 }
 
-/// What became of the request to let the medium go.
+/// The reader's answer to the request to eject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ejected {
-    /// The reader has let it go.
+    /// The reader has ejected the card.
     Yes,
-    /// The reader knows no such request; with everything flushed the card can be taken out as it is.
+    /// The reader does not know the request; since everything is flushed, the card can be taken out.
     NotNeeded,
 }
 
 impl ApprovedCard {
-    /// Open the card for us alone and make sure that it is the one that was approved.
+    /// Open the card exclusively and make sure that it is the one that was approved.
     pub fn open(self) -> Result<OpenCard, OpenError> {
         let path = self.path().to_owned();
         let opened = File::options()
@@ -62,7 +62,7 @@ impl ApprovedCard {
             path: path.clone(),
         };
         card.verify_identity()?;
-        // Being exclusive keeps off mounts and others that ask for it, but not a `dd` that is still running.
+        // Exclusive use keeps out mounts and others that ask for it, but not a `dd` that is still running.
         let by = processes::writers(Path::new("/"), card.identity.dev);
         if !by.is_empty() {
             return Err(OpenError::Busy { path, by });
@@ -77,24 +77,22 @@ impl ApprovedCard {
 
 impl OpenCard {
     /// The path under which it was approved.
-    #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What it is told by.
-    #[must_use]
+    /// Which device it is.
     pub fn identity(&self) -> &CardIdentity {
         &self.identity
     }
 
-    /// Let the kernel read the new partition table. Fails once root is given up; udev then does it when the card
+    /// Make the kernel read the new partition table. This fails once root is given up; udev then does it when the card
     /// is closed.
     pub fn reread_partitions(&self) -> io::Result<()> {
         sys::reread_partitions(self.file.as_fd())
     }
 
-    /// Let the medium go, after everything was flushed.
+    /// Eject the medium, after everything was flushed.
     pub fn eject(self) -> io::Result<Ejected> {
         match sys::eject(self.file.as_fd()) {
             Ok(()) => Ok(Ejected::Yes),
@@ -144,13 +142,13 @@ impl Medium for OpenCard {
         self.file.sync_all()
     }
 
-    /// Compares number, size, medium and serial, as the descriptor and as sysfs have them: a medium changed in
-    /// its reader keeps the number, and a disk plugged in after another was pulled gets it.
+    /// Compare number, size, medium and serial, both from the descriptor and from sysfs: another medium in the same
+    /// reader has the same number, and so may a disk that is plugged in after another was pulled.
     fn verify_identity(&self) -> Result<(), Replaced> {
-        let unknown = |error: io::Error| self.replaced(format!("it cannot be asked ({error})"));
+        let unknown = |error: io::Error| self.replaced(format!("it does not answer ({error})"));
         let meta = self.file.metadata().map_err(unknown)?;
         if !meta.file_type().is_block_device() {
-            return Err(self.replaced("it is no block device any more".to_owned()));
+            return Err(self.replaced("it is not a block device any more".to_owned()));
         }
         let descriptor = CardIdentity {
             dev: DevNo::of(meta.rdev()),
@@ -170,7 +168,7 @@ impl Medium for OpenCard {
     }
 }
 
-/// The first thing in which two identities differ; what either does not know is no difference.
+/// The first difference of two identities; what one of them does not know is not a difference.
 fn difference(was: &CardIdentity, now: &CardIdentity) -> Option<String> {
     let changed = |what: &str, was: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
         Some(format!("its {what} was {was}, now it is {now}"))
@@ -196,7 +194,7 @@ fn difference(was: &CardIdentity, now: &CardIdentity) -> Option<String> {
     }
 }
 
-/// Direct transfers are wanted, not needed: where a driver has none, reads drop the kernel's copy first.
+/// Direct transfers are preferred, not required: if a driver has none, each read drops the kernel's copy first.
 fn bypass_cache(file: &File) -> Cache {
     let direct = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
     match direct {
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn another_disk_is_told_by_any_of_its_marks() {
+    fn another_disk_differs_in_any_of_its_marks() {
         check(|_| {}, None);
         check(
             |now| now.dev.minor = 32,
@@ -262,7 +260,7 @@ mod tests {
             |now| now.serial = None,
             Some("its serial number was a, now it is none"),
         );
-        // An old kernel counts no media.
+        // An old kernel does not count media.
         check(|now| now.diskseq = None, None);
     }
 }

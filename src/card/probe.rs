@@ -1,24 +1,25 @@
-//! Fake cards: stamps written across the whole declared size and read back before the image is written, and
-//! again after it. Finds what drops writes beyond its real size, and what maps them onto lower addresses.
+//! Detects fake cards: it writes stamps across the whole declared size and reads them back before the image is written,
+//! and again after it. That finds cards that drop writes beyond their real size, and those that map them onto lower
+//! addresses.
 //!
-//! The first MiB is never written here: while it is empty, nothing on the card looks like an image.
+//! The first MiB is never written here: while it is zero, nothing on the card looks like an image.
 
 use sha2::{Digest, Sha256};
 
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
 
-/// Where the first stamp lies, in bytes, and by how much each of the others is off a power of two. A card of 8 GiB
+/// Where the first stamp is, in bytes, and how far each of the others is from a power of two. A card of 8 GiB
 /// that claims 16 maps 8 GiB + 1 MiB onto 1 MiB: the stamps of all powers of two then meet at the first.
 const BASE: u64 = 1 << 20;
 
-/// How much of a card's end an image must not leave as it was, in bytes: ZFS has its last labels in the last 512 KiB
+/// How much of a card's end must not stay as it was, in bytes: ZFS has its last labels in the last 512 KiB
 /// (`vdev_impl.h`), md its oldest superblocks in the last 128 KiB (md(4)).
 const END: u64 = 1 << 20;
 
 /// [`END`] as a length in memory.
 const END_LEN: usize = 1 << 20;
 
-/// What a stamp starts with.
+/// The first bytes of a stamp.
 const MAGIC: &[u8; 16] = b"palmfarm probe \n";
 
 /// The stamps that are on a card.
@@ -31,9 +32,9 @@ pub struct Probed {
 /// What a fake card did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fake {
-    /// What was written is not there.
+    /// What was written there is lost.
     Dropped,
-    /// What was written elsewhere is there.
+    /// It holds what was written elsewhere.
     Aliased {
         /// Where that was written, in bytes.
         with: u64,
@@ -50,7 +51,6 @@ pub enum ProbeError {
         size: u64,
         /// Where the first wrong stamp is, in bytes.
         offset: u64,
-        /// What is wrong with it.
         fake: Fake,
     },
     /// A transfer failed.
@@ -60,11 +60,10 @@ pub enum ProbeError {
 
 impl ProbeError {
     /// What the user can do.
-    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Fake { .. } => {
-                Some("fake cards behave so, and worn-out ones: use another; f3probe(1) tells how large it really is")
+                Some("fake and worn-out cards do this: use another; f3probe(1) shows how large it really is")
             }
             Self::Transfer(_) => None,
         }
@@ -108,7 +107,6 @@ impl Probed {
     }
 
     /// Where the stamps are, in bytes, in order.
-    #[must_use]
     pub fn offsets(&self) -> &[u64] {
         &self.offsets
     }

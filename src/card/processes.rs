@@ -1,5 +1,5 @@
-//! Who else has a device: read when an open failed, to name processes and mounts elsewhere, and after one worked, to
-//! find those that write without having asked. Stops nobody.
+//! Finds the processes that use a device: after an open failed, to name them and mounts elsewhere, and after one
+//! succeeded, to find those that write without having asked for exclusive use. It stops nobody.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -12,11 +12,11 @@ use super::rules::{refusals, target_of};
 use super::Allow;
 use crate::text::printable;
 
-/// How many are named at most.
+/// The most that are named.
 const NAMED: usize = 8;
 
-/// Everything that uses the disk `dev` or a part of it: what the rules find when asked again, then processes
-/// that have a node open, then mounts in other namespaces.
+/// Everything that uses the disk `dev` or a part of it: what the rules find now, then processes that
+/// have a node open, then mounts in other namespaces.
 pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
     let Ok(facts) = read_system(root, &[])
         .map_err(drop)
@@ -44,7 +44,7 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
 }
 
 /// The processes that have the disk `dev` or a partition of it open for writing: an exclusive open does not keep
-/// them off. Those of other users are seen by root only; readers, as udev's own, do no harm.
+/// them out. Only root sees those of other users; readers, such as udev, do no harm.
 pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
     let partitions = read_system(root, &[]).map_err(drop).and_then(|read| {
         let facts = Facts::parse(&read).map_err(drop)?;
@@ -94,7 +94,7 @@ fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
         } else if let Some(target) = mounted_by(&dir, devices) {
             let target = printable(&target);
             found.push(format!(
-                "{} has it mounted at {target} in a namespace of its own",
+                "{} has it mounted at {target} in its own mount namespace",
                 describe(&dir)
             ));
         }

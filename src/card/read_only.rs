@@ -1,5 +1,5 @@
-//! Opens block devices to read them: a card that is inspected, and the first bytes of a disk that nothing else
-//! describes. Nothing can be written through what it opens.
+//! Opens block devices for reading: a card that is inspected, and the first bytes of a disk that udev does not describe.
+//! Nothing can be written through what it opens.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use super::facts::DevNo;
 use super::sys;
 use crate::edit::block::ReadAt;
 
-/// A device that is looked at; nothing can be written through it.
+/// A device that is open for reading only.
 #[derive(Debug)]
 pub struct ReadableCard {
     file: File,
@@ -20,10 +20,7 @@ pub struct ReadableCard {
 }
 
 impl ReadableCard {
-    /// The block device at `path`; `None` where something else stands there.
-    ///
-    /// # Errors
-    /// [`OpenError`].
+    /// The block device at `path`; `None` if something else is there.
     pub fn open(path: &Path) -> Result<Option<Self>, OpenError> {
         let shown = path.to_string_lossy().into_owned();
         let fail = |error: io::Error| match error.kind() {
@@ -33,7 +30,7 @@ impl ReadableCard {
                 source: error,
             },
         };
-        // Looked at before it is opened: opening a pipe would wait for a writer.
+        // Checked before it is opened: opening a pipe would wait for a writer.
         if !fs::metadata(path).map_err(fail)?.file_type().is_block_device() {
             return Ok(None);
         }
@@ -53,7 +50,7 @@ impl ReadAt for ReadableCard {
     }
 }
 
-/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer where it is smaller. Does not
+/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer if it is smaller. Does not
 /// wait for a drive to load a medium.
 pub(super) fn read_head(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
     let file = File::options()

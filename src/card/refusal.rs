@@ -1,5 +1,4 @@
-//! Why a device is not written: one variant for each reason, its message, and the command that takes the reason
-//! away. Decides nothing.
+//! The reasons not to write a device: for each its message and what fixes it. It decides nothing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +8,7 @@ use std::str::FromStr;
 use super::FileRole;
 use crate::text::{printable, shell_quote, size_text};
 
-/// A reason that the user may take upon themselves, by its name on the command line.
+/// A reason that the user may override, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Allow {
     /// A disk that is not removable.
@@ -25,7 +24,6 @@ impl Allow {
     pub const ALL: [Self; 3] = [Self::Internal, Self::Large, Self::Loop];
 
     /// Its name on the command line.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Internal => "internal",
@@ -52,55 +50,37 @@ impl FromStr for Allow {
     }
 }
 
-/// A word that names no reason one may allow.
+/// A word that is not the name of a reason that can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("only `internal`, `large` and `loop` can be allowed")]
 pub struct NotAllowable;
 
-/// The sector in which the partition tables of images for a Pi count, in bytes: that of every SD card (SD Physical Layer
+/// The unit of the partition tables in images for a Pi, in bytes: the sector of every SD card (SD Physical Layer
 /// Simplified Specification, section 4.3.2).
 pub(super) const SECTOR: u32 = 512;
 
 /// What the user has allowed.
 pub type Allowed = BTreeSet<Allow>;
 
-/// Through which device something lies on the card: `None` where it lies on it directly.
+/// The device between the card and what is on it; `None` if it is directly on the card.
 pub(super) type Through = Option<String>;
 
 /// One reason not to write a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// Nothing stands at the path.
-    Missing {
-        /// The path.
-        path: String,
-    },
-    /// What stands at the path cannot be looked at.
-    Unreadable {
-        /// The path.
-        path: String,
-        /// Why.
-        why: String,
-    },
+    /// There is nothing at the path.
+    Missing { path: String },
+    /// What is at the path cannot be examined.
+    Unreadable { path: String, why: String },
     /// A file, a directory or a character device.
-    NotBlockDevice {
-        /// The path.
-        path: String,
-        /// What it is.
-        what: &'static str,
-    },
+    NotBlockDevice { path: String, what: &'static str },
     /// A node for a device that the kernel does not have.
-    Unknown {
-        /// The path.
-        path: String,
-    },
+    Unknown { path: String },
     /// A partition, or something made out of disks.
     NotWholeDisk {
-        /// The node.
         node: String,
-        /// What it is.
         what: &'static str,
-        /// The disk, where there is one.
+        /// The disk, if there is one.
         disk: Option<String>,
     },
     /// A reader or drive with nothing in it, or a loop device without a file.
@@ -114,51 +94,49 @@ pub enum Refusal {
     Mounted {
         /// The mount point.
         target: String,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
-    /// It is swapped to.
+    /// It is used for swap.
     Swap {
         /// The device or file.
         path: String,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
-    /// Another block device rests on it.
+    /// Another block device is built on it.
     Holder {
-        /// The node of the holder.
+        /// The node of that device.
         node: String,
-        /// What is needed to let go, as a command.
+        /// The command that releases it.
         release: Option<String>,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
     /// It is part of a filesystem over several disks that is in use.
     Volume {
         /// `btrfs` or `bcachefs`.
         fstype: &'static str,
-        /// Its UUID.
         uuid: String,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
     /// It is part of a ZFS pool.
     Pool {
-        /// The pool.
         name: String,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
-    /// A file that must survive lies on it.
+    /// It holds a file that must survive.
     Contains {
         /// Which.
         role: FileRole,
         /// Where.
         path: String,
-        /// Through what.
+        /// The device in between.
         via: Through,
     },
-    /// Writing is refused by the device.
+    /// The device refuses writes.
     ReadOnly,
     /// The image does not fit.
     TooSmall {
@@ -167,7 +145,7 @@ pub enum Refusal {
         /// Of the image, in bytes.
         image: u64,
     },
-    /// Its sectors are not those in which the image's partition table counts.
+    /// Its sectors are not the unit of the image's partition table.
     SectorSize {
         /// Of the device, in bytes.
         sector: u32,
@@ -177,21 +155,17 @@ pub enum Refusal {
         /// How it is attached.
         bus: &'static str,
     },
-    /// Larger than cards are.
+    /// It is larger than any card.
     Large {
         /// In bytes.
         size: u64,
     },
     /// A file shown as a disk.
-    Loop {
-        /// The file.
-        backing: String,
-    },
+    Loop { backing: String },
 }
 
 impl Refusal {
     /// The name of the reason, for scripts.
-    #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "missing",
@@ -220,8 +194,7 @@ impl Refusal {
         }
     }
 
-    /// With what it can be overridden; nearly nothing can.
-    #[must_use]
+    /// What overrides it; hardly anything can be overridden.
     pub const fn allowed_by(&self) -> Option<Allow> {
         match self {
             Self::Internal { .. } => Some(Allow::Internal),
@@ -231,19 +204,16 @@ impl Refusal {
         }
     }
 
-    /// What the user can do, a command where there is one.
-    #[must_use]
+    /// What the user can do: a command if there is one.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Missing { .. } | Self::Unknown { .. } => {
-                "`palmfarm devices` shows what there is".to_owned()
-            }
+            Self::Missing { .. } | Self::Unknown { .. } => "`palmfarm devices` lists the disks".to_owned(),
             Self::NotBlockDevice {
                 what: "a regular file",
                 path,
             } => to_a_file(path),
             Self::NotWholeDisk { disk: Some(disk), .. } => format!("the whole disk is {disk}"),
-            Self::NoMedium => "put a card into the reader".to_owned(),
+            Self::NoMedium => "insert a card into the reader".to_owned(),
             Self::Mounted { target, .. } if !is_system(target) => {
                 format!("umount {}", shell_quote(target))
             }
@@ -253,19 +223,19 @@ impl Refusal {
                 ..
             } => command.clone(),
             Self::Volume { fstype: "btrfs", .. } => {
-                "umount the filesystem; `btrfs filesystem show` lists its disks".to_owned()
+                "unmount the filesystem; `btrfs filesystem show` lists its disks".to_owned()
             }
-            Self::Volume { .. } => "umount the filesystem".to_owned(),
+            Self::Volume { .. } => "unmount the filesystem".to_owned(),
             Self::Pool { name, .. } => format!("zpool export {}", shell_quote(name)),
             Self::Contains {
                 role: FileRole::Program,
                 ..
-            } => "copy the program to another disk and start it there".to_owned(),
+            } => "copy the program to another disk and run it from there".to_owned(),
             Self::Contains { .. } => "copy the file to another disk".to_owned(),
             Self::SectorSize { .. } => {
-                "take another reader: cards themselves have sectors of 512 bytes".to_owned()
+                "use another reader: the cards themselves have 512-byte sectors".to_owned()
             }
-            Self::ReadOnly => "is the write-protect tab of the card or of its adapter in the way?".to_owned(),
+            Self::ReadOnly => "check the write-protect switch of the card or of its adapter".to_owned(),
             Self::Internal { .. } | Self::Large { .. } | Self::Loop { .. } => {
                 format!("if you are sure: --allow {}", self.allowed_by()?)
             }
@@ -274,7 +244,7 @@ impl Refusal {
     }
 }
 
-/// What somebody meant who named a file as the card.
+/// What the user probably wanted who gave a file in place of the card.
 fn to_a_file(path: &str) -> String {
     let ending = Path::new(path).extension().unwrap_or_default();
     if ending == "yaml" || ending == "yml" {
@@ -294,9 +264,8 @@ fn to_a_file(path: &str) -> String {
     )
 }
 
-/// Each reason with what can be done about it: nothing where the device holds the running system, and no `--allow`
-/// where anything speaks against it that cannot be allowed.
-#[must_use]
+/// Each reason with what can be done about it: nothing if the device holds the running system, and no `--allow` if
+/// there is also a reason that cannot be allowed.
 pub fn explain(refusals: &[Refusal]) -> Vec<(String, Option<String>)> {
     let is_system = refusals
         .iter()
@@ -317,23 +286,23 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { path } => write!(f, "there is no {}", printable(path)),
-            Self::Unreadable { path, why } => write!(f, "{} cannot be looked at: {why}", printable(path)),
+            Self::Unreadable { path, why } => write!(f, "{} cannot be accessed: {why}", printable(path)),
             Self::NotBlockDevice { path, what } => write!(f, "{} is {what}, not a disk", printable(path)),
-            Self::Unknown { path } => write!(f, "the kernel knows no device behind {}", printable(path)),
+            Self::Unknown { path } => write!(f, "{} names a device that the kernel does not have", printable(path)),
             Self::NotWholeDisk { node, what, .. } => {
                 write!(f, "{} is {what}, not a whole disk", printable(node))
             }
-            Self::NoMedium => write!(f, "there is no medium in it"),
+            Self::NoMedium => write!(f, "has no medium"),
             Self::System { holds } => {
                 write!(f, "holds {} of the running system", printable(&holds.join(", ")))
             }
             Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), Suffix(via)),
-            Self::Swap { path, via } => write!(f, "is swapped to as {}{}", printable(path), Suffix(via)),
+            Self::Swap { path, via } => write!(f, "is used for swap: {}{}", printable(path), Suffix(via)),
             Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), Suffix(via)),
             Self::Volume { fstype, uuid, via } => {
                 write!(
                     f,
-                    "is part of the {fstype} filesystem {} in use{}",
+                    "is part of the {fstype} filesystem {}, which is in use{}",
                     printable(uuid),
                     Suffix(via)
                 )
@@ -353,24 +322,23 @@ impl fmt::Display for Refusal {
             Self::ReadOnly => write!(f, "is read-only"),
             Self::TooSmall { size, image } => write!(
                 f,
-                "holds {size} bytes ({}), the image has {image} ({})",
+                "is too small: it holds {size} bytes ({}), and the image has {image} ({})",
                 size_text(*size),
                 size_text(*image)
             ),
             Self::SectorSize { sector } => write!(
                 f,
-                "has sectors of {sector} bytes, and a Pi's image counts in sectors of {SECTOR}: its partitions would not be \
-                 found"
+                "has sectors of {sector} bytes, but an image for a Pi is made for {SECTOR}: its partitions would not be found"
             ),
-            Self::Internal { bus } => write!(f, "is no removable medium but a fixed disk ({bus})"),
+            Self::Internal { bus } => write!(f, "is a fixed disk ({bus}), not a removable one"),
             Self::Large { size } => write!(
                 f,
-                "holds {}, more than the {} that cards have",
+                "holds {}, but cards hold at most {}",
                 size_text(*size),
                 size_text(super::LARGE)
             ),
             Self::Loop { backing } if backing.is_empty() => write!(f, "is a loop device"),
-            Self::Loop { backing } => write!(f, "is a loop device over {}", printable(backing)),
+            Self::Loop { backing } => write!(f, "is a loop device backed by {}", printable(backing)),
         }
     }
 }
@@ -386,10 +354,10 @@ impl fmt::Display for Suffix<'_> {
     }
 }
 
-/// Whether the system runs from what is mounted at `target`: such a mount is not one to take away.
+/// Whether the running system needs what is mounted at `target`, so that unmounting it is not a fix.
 pub(super) fn is_system(target: &str) -> bool {
-    // The Filesystem Hierarchy Standard's directories, the places of live and image based systems, and /home. Below
-    // /home people mount their cards.
+    // The Filesystem Hierarchy Standard's directories, those of live and image-based systems, and /home, but nothing
+    // below /home: people mount their cards there.
     const WITH_ALL_BELOW: [&str; 11] = [
         "/boot",
         "/efi",
@@ -419,7 +387,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_in_place_of_a_card_has_its_cure() {
+    fn a_file_in_place_of_a_card_has_a_hint() {
         let check = |path: &str, expect: &str| assert_eq!(to_a_file(path), expect);
         check(
             "farm.yaml",

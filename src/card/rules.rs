@@ -11,7 +11,6 @@ pub const LARGE: u64 = 256 << 30;
 /// What tells a device from another that took its place, and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardIdentity {
-    /// Its number.
     pub dev: DevNo,
     /// Its medium's number, where the kernel counts them.
     pub diskseq: Option<u64>,
@@ -25,7 +24,6 @@ pub struct CardIdentity {
 
 impl CardIdentity {
     /// That of a device in the facts.
-    #[must_use]
     pub fn of(device: &Device) -> Self {
         Self {
             dev: device.dev,
@@ -46,13 +44,11 @@ pub struct ApprovedCard {
 
 impl ApprovedCard {
     /// The path under which it was given.
-    #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
     /// Which device it is.
-    #[must_use]
     pub fn identity(&self) -> &CardIdentity {
         &self.identity
     }
@@ -77,7 +73,6 @@ pub fn approve(
 }
 
 /// Every reason not to write `target`. Empty means that [`approve`] gives a card.
-#[must_use]
 pub fn refusals(
     facts: &Facts,
     target: &CardTarget,
@@ -116,7 +111,6 @@ pub fn refusals(
 }
 
 /// Every whole disk with the reasons against it, the ones without a reason first, then by name.
-#[must_use]
 pub fn candidates<'a>(
     facts: &'a Facts,
     image_size: Option<u64>,
@@ -135,7 +129,6 @@ pub fn candidates<'a>(
 }
 
 /// The target that a device's own node is.
-#[must_use]
 pub fn target_of(device: &Device) -> CardTarget {
     CardTarget {
         path: device.node(),
@@ -161,10 +154,10 @@ fn not_a_whole_disk(facts: &Facts, device: &Device) -> Option<Refusal> {
         DeviceKind::Disk | DeviceKind::Card | DeviceKind::Emmc | DeviceKind::Loop { .. } => return None,
         DeviceKind::EmmcArea => "a hardware area of an eMMC",
         DeviceKind::Partition { .. } => "a partition",
-        DeviceKind::Mapped { .. } => "made by device-mapper",
+        DeviceKind::Mapped { .. } => "a device-mapper device",
         DeviceKind::Raid => "a RAID array",
         DeviceKind::Optical => "an optical drive",
-        DeviceKind::Made => "made by the kernel",
+        DeviceKind::Made => "a virtual device",
     };
     let disk = match &device.kind {
         DeviceKind::Partition { of: Some(disk), .. } => Some(facts.node(*disk)),

@@ -38,9 +38,9 @@ pub fn run(args: &Base, voice: Voice, audience: Audience) -> Ended {
 
 fn clean(args: &Clean, voice: Voice) -> Ended {
     let what = if args.all {
-        download::Clean::All
+        download::CleanScope::All
     } else {
-        download::Clean::Unpacked
+        download::CleanScope::Unpacked
     };
     let cleaned = download::clean(&surroundings::as_invoker()?, what)
         .context("making room in the cache")

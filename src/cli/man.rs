@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use super::args::{self, Palmfarm};
 use super::say::{event, note_line};
 use super::{Ended, Failure, OrFail, Outcome, Voice};
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 
 /// Write them.
 ///
@@ -39,7 +39,7 @@ fn pages(command: &clap::Command, dir: &Path) -> Result<usize, Failure> {
     Man::new(command.clone())
         .render(&mut page)
         .and_then(|()| {
-            let file = NewFile::create(&path, Readers::All)?;
+            let file = AtomicFile::create(&path, Readers::All)?;
             std::io::Write::write_all(&mut file.file(), &page)?;
             file.commit(Durability::Cached)
         })

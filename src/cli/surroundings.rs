@@ -14,7 +14,7 @@ use super::{Failure, OrFail, Outcome};
 use crate::base::download::{Client, Limits};
 use crate::base::source::CacheDir;
 use crate::host::bounded_read;
-use crate::host::privileges::{become_invoking_user, Became};
+use crate::host::privileges::{drop_privileges, Dropped};
 use crate::pipeline::Ambient;
 use crate::progress::Cancel;
 
@@ -31,10 +31,10 @@ pub fn as_invoker() -> Result<CacheDir, Failure> {
     if let Some(cache) = CACHE.get() {
         return Ok(cache.clone());
     }
-    let cache = match become_invoking_user().or_fail(Outcome::Failed)? {
+    let cache = match drop_privileges().or_fail(Outcome::Failed)? {
         // The environment is root's.
-        Became::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
-        Became::Unchanged => CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
+        Dropped::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
+        Dropped::Unchanged => CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
     };
     Ok(CACHE.get_or_init(|| cache).clone())
 }

@@ -1,7 +1,7 @@
 //! A file that appears under its name whole, or not at all.
 //!
 //! It is written without any name where the file system can do that (`O_TMPFILE`, open(2)), else under a hidden one
-//! beside the final name; only [`NewFile::commit`] gives it the name, in one step and after its bytes have reached
+//! beside the final name; only [`AtomicFile::commit`] gives it the name, in one step and after its bytes have reached
 //! the disk. Dropped or killed before, it leaves nothing under that name.
 
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,7 @@ pub enum Durability {
 
 /// A file that is being written and has no name yet.
 #[derive(Debug)]
-pub struct NewFile {
+pub struct AtomicFile {
     file: File,
     directory: OwnedFd,
     /// The name to be given, in `directory`.
@@ -44,7 +44,7 @@ pub struct NewFile {
     hidden: Option<OsString>,
 }
 
-impl NewFile {
+impl AtomicFile {
     /// Start a file that shall become `path`. A symlink there is followed; what it leads to is replaced.
     ///
     /// # Errors
@@ -100,13 +100,11 @@ impl NewFile {
     }
 
     /// The file, open for reading and writing.
-    #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
     /// The path that it will have, symlinks resolved.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -156,7 +154,7 @@ impl NewFile {
     }
 }
 
-impl Drop for NewFile {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
             // Nothing more can be done about a hidden file that will not go.
@@ -241,7 +239,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         for content in ["one", "two"] {
-            let new = NewFile::create(&out, Readers::Owner).unwrap();
+            let new = AtomicFile::create(&out, Readers::Owner).unwrap();
             new.file().write_all(content.as_bytes()).unwrap();
             assert_ne!(std::fs::read_to_string(&out).ok().as_deref(), Some(content));
             new.commit(Durability::Synced).unwrap();
@@ -255,7 +253,7 @@ mod tests {
     #[test]
     fn dropped_it_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let new = NewFile::create(&dir.path().join("out"), Readers::All).unwrap();
+        let new = AtomicFile::create(&dir.path().join("out"), Readers::All).unwrap();
         new.file().write_all(b"half").unwrap();
         drop(new);
         assert!(names(dir.path()).is_empty());
@@ -268,7 +266,7 @@ mod tests {
         let mode = Mode::from_raw_mode(0o600);
         let make = |directory: OwnedFd| {
             let (file, hidden) = named(&directory, mode).unwrap();
-            NewFile {
+            AtomicFile {
                 file: file.into(),
                 directory,
                 name: "out".into(),
@@ -290,28 +288,28 @@ mod tests {
     fn only_a_regular_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path(), Path::new("/dev/null")] {
-            let error = NewFile::create(path, Readers::All).unwrap_err();
+            let error = AtomicFile::create(path, Readers::All).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
         }
         // A link to what is not there yet, and a name as long as a name can be.
         let long = "x".repeat(255);
         symlink(&long, dir.path().join("dangling")).unwrap();
-        let new = NewFile::create(&dir.path().join("dangling"), Readers::All).unwrap();
+        let new = AtomicFile::create(&dir.path().join("dangling"), Readers::All).unwrap();
         new.commit(Durability::Synced).unwrap();
         assert!(dir.path().join(&long).is_file());
         symlink("circle", dir.path().join("circle")).unwrap();
-        NewFile::create(&dir.path().join("circle"), Readers::All).unwrap_err();
+        AtomicFile::create(&dir.path().join("circle"), Readers::All).unwrap_err();
         std::fs::write(dir.path().join("real"), "old").unwrap();
         symlink("real", dir.path().join("link")).unwrap();
         let unlinked = dir.path().join("unlinked");
         symlink("there", &unlinked).unwrap();
-        NewFile::create_unlinked(&unlinked, Readers::All)
+        AtomicFile::create_unlinked(&unlinked, Readers::All)
             .unwrap()
             .commit(Durability::Cached)
             .unwrap();
         assert!(std::fs::symlink_metadata(&unlinked).unwrap().is_file());
         assert!(!dir.path().join("there").exists());
-        let new = NewFile::create(&dir.path().join("link"), Readers::All).unwrap();
+        let new = AtomicFile::create(&dir.path().join("link"), Readers::All).unwrap();
         new.file().write_all(b"new").unwrap();
         new.commit(Durability::Cached).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("real")).unwrap(), "new");

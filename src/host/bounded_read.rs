@@ -1,31 +1,25 @@
-//! Reading files whose names came from somebody else: regular ones only, since opening a pipe would wait for a writer
-//! and a device has no end, and never more than a bound. Knows nothing of what is in them.
+//! Reads files whose names come from somebody else: regular files only, since opening a pipe would wait for a writer and
+//! a device has no end, and never more than a limit. It knows nothing of what is in them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 /// All of a regular file that is at most `largest` bytes long.
-///
-/// # Errors
-/// It cannot be read, is no regular file, or is larger.
 pub(crate) fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
-    // What is too large by its own account is not read to see it.
+    // Reject by file size before reading.
     if file.metadata()?.len() > largest {
         return Err(too_large(largest));
     }
     read_rest(file, largest)
 }
 
-/// A regular file.
-///
-/// # Errors
-/// It cannot be opened, or is something else.
+/// Open a file, which must be a regular one.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let regular = |is: bool| {
         is.then_some(())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     };
     regular(fs::metadata(path)?.is_file())?;
     let file = File::open(path)?;
@@ -34,9 +28,6 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The rest of `file`, which must end within `largest` bytes.
-///
-/// # Errors
-/// It cannot be read, or is larger.
 pub(crate) fn read_rest(file: File, largest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;

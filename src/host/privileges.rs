@@ -22,9 +22,9 @@ pub struct Invoker {
     pub home: Option<PathBuf>,
 }
 
-/// What [`become_invoking_user`] did.
+/// What [`drop_privileges`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Became {
+pub enum Dropped {
     /// From now on the program is this user.
     User(Invoker),
     /// The program was not root, or root itself started it: nobody to become.
@@ -47,7 +47,6 @@ pub enum UserError {
     Refused {
         /// The user's number.
         uid: u32,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -61,9 +60,9 @@ pub enum UserError {
 
 /// If the program is root because of sudo, pkexec or doas, become the user who asked: call it when the card is open and
 /// before any image, farm or overlay is looked into. Every thread is changed, and there is no way back.
-pub fn become_invoking_user() -> Result<Became, UserError> {
+pub fn drop_privileges() -> Result<Dropped, UserError> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(Became::Unchanged);
+        return Ok(Dropped::Unchanged);
     }
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
@@ -82,7 +81,7 @@ pub fn become_invoking_user() -> Result<Became, UserError> {
     };
     let found = invoker(uid.as_deref(), gid.as_deref(), name, &groups, &passwd)?;
     let Some(user) = found else {
-        return Ok(Became::Unchanged);
+        return Ok(Dropped::Unchanged);
     };
     let uid = user.uid;
     sys::become_user(uid, user.gid, &user.groups).map_err(|source| UserError::Refused { uid, source })?;
@@ -90,7 +89,7 @@ pub fn become_invoking_user() -> Result<Became, UserError> {
     if sys::become_user(0, 0, &[0]).is_ok() || rustix::process::geteuid().is_root() {
         return Err(UserError::NotForGood { uid });
     }
-    Ok(Became::User(user))
+    Ok(Dropped::User(user))
 }
 
 /// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in and the

@@ -12,17 +12,17 @@ use rustix::fs::{fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
 use super::{Sink, SinkError, Zeroes};
 use crate::edit::block::{length, BLOCK_LEN};
-use crate::host::atomic_file::{NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::progress::{Phase, Watch};
 
 /// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Otherwise
 /// nothing reaches the disk before the flush at the end, which then takes as long as all the decoding before it.
 const WRITEBACK: u64 = 16 << 20;
 
-/// Writes an image file. Finished, it is whole and on the disk, but gets its name only from [`NewFile::commit`].
+/// Writes an image file. Finished, it is whole and on the disk, but gets its name only from [`AtomicFile::commit`].
 #[derive(Debug)]
 pub struct FileSink {
-    new: NewFile,
+    new: AtomicFile,
     target: String,
     path: Through,
     size: u64,
@@ -49,7 +49,7 @@ impl FileSink {
     /// A sink for a new file at `path`; what is there now stays until the new one is whole.
     pub fn create(path: &Path) -> Result<Self, SinkError> {
         let target = path.display().to_string();
-        match NewFile::create(path, Readers::Owner) {
+        match AtomicFile::create(path, Readers::Owner) {
             Ok(new) => Ok(Self {
                 path: match direct(new.file(), Direct::On) {
                     Ok(()) => Through::Direct,
@@ -106,7 +106,7 @@ fn direct(file: &File, direct: Direct) -> io::Result<()> {
 }
 
 impl Sink for FileSink {
-    type Done = NewFile;
+    type Done = AtomicFile;
 
     const ZEROES: Zeroes = Zeroes::Apart;
 
@@ -135,13 +135,13 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
+    fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
         flushed(self.new, self.target, watch)
     }
 }
 
 /// Wait until the file's bytes are on the disk. It still does not have its name.
-pub(super) fn flushed(new: NewFile, target: String, watch: Watch<'_>) -> Result<NewFile, SinkError> {
+pub(super) fn flushed(new: AtomicFile, target: String, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
     watch.progress.advance(Phase::Flush, 0, 1);
     new.file()
         .sync_all()
@@ -152,7 +152,7 @@ pub(super) fn flushed(new: NewFile, target: String, watch: Watch<'_>) -> Result<
 
 /// Ask the kernel to begin writing `range` back, without waiting for it. `POSIX_FADV_DONTNEED` does that before it
 /// drops what is clean (mm/fadvise.c); an error does not matter.
-pub(super) fn write_back(new: &NewFile, range: std::ops::Range<u64>) {
+pub(super) fn write_back(new: &AtomicFile, range: std::ops::Range<u64>) {
     let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
     let _advised = rustix::fs::fadvise(new.file(), range.start, len, Advice::DontNeed);
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::base::source::{BaseImage, Verified};
 use crate::edit::block::{Edits, Extents};
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::progress::Watch;
 use crate::write::image_manifest::{self, ListedFile};
 
@@ -139,14 +139,14 @@ pub fn write_fleet(
 }
 
 /// An image and its two companions, whole and on the disk, but still without their names.
-type Staged = Written<[NewFile; 3]>;
+type Staged = Written<[AtomicFile; 3]>;
 
 fn stage(
     base: &Verified<BaseImage>,
     edits: &Edits,
     output: Output<'_>,
     packing: Packing,
-    image: Written<NewFile>,
+    image: Written<AtomicFile>,
 ) -> Result<Staged, SinkError> {
     let [bmap, manifest] = companions(output.path);
     let bmap = staged(&bmap, &crate::write::bmap::render(image.size, &image.mapped))?;
@@ -219,11 +219,11 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 /// A small file, whole and on the disk, still without its name.
-fn staged(path: &Path, text: &str) -> Result<NewFile, SinkError> {
+fn staged(path: &Path, text: &str) -> Result<AtomicFile, SinkError> {
     let target = path.display().to_string();
     let write = || {
         // The image has password hashes in it: anyone who may not read the image must not see its digest.
-        let new = NewFile::create_unlinked(path, Readers::Owner)?;
+        let new = AtomicFile::create_unlinked(path, Readers::Owner)?;
         new.file().write_all(text.as_bytes())?;
         new.file().sync_all()?;
         Ok(new)

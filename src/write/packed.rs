@@ -10,7 +10,7 @@ use xz2::write::XzEncoder;
 use super::file::{flushed, write_back};
 use super::{Sink, SinkError, Zeroes};
 use crate::edit::block::length;
-use crate::host::atomic_file::{NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::numbers::{at_most, u64_from_usize};
 use crate::progress::Watch;
 
@@ -62,7 +62,7 @@ impl<E: Encoder> Packed<E> {
 }
 
 impl<E: Encoder> Sink for Packed<E> {
-    type Done = NewFile;
+    type Done = AtomicFile;
 
     const ZEROES: Zeroes = Zeroes::Apart;
 
@@ -97,7 +97,7 @@ impl<E: Encoder> Sink for Packed<E> {
         self.zeroes(offset, len)
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<NewFile, SinkError> {
+    fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
         let Self { encoder, target } = self;
         match encoder.finish() {
             Ok(out) => flushed(out.new, target, watch),
@@ -146,7 +146,7 @@ impl Encoder for zstd::stream::write::Encoder<'static, OutFile> {
 
 /// A new file that is written from its beginning to its end, and written back as it grows.
 pub struct OutFile {
-    new: NewFile,
+    new: AtomicFile,
     at: u64,
     handed: u64,
 }
@@ -156,7 +156,7 @@ impl OutFile {
 
     fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            new: NewFile::create(path, Readers::Owner)?,
+            new: AtomicFile::create(path, Readers::Owner)?,
             at: 0,
             handed: 0,
         })

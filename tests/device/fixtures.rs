@@ -186,11 +186,11 @@ fn a_name_that_is_no_disk_is_refused() {
     );
     check(
         TargetKind::Unreadable("permission denied".to_owned()),
-        "/dev/sdz cannot be looked at: permission denied",
+        "/dev/sdz cannot be accessed: permission denied",
     );
     check(
         TargetKind::Block("8:400".parse().unwrap()),
-        "the kernel knows no device behind /dev/sdz",
+        "/dev/sdz names a device that the kernel does not have",
     );
 
     let folder = tempfile::tempdir().unwrap();

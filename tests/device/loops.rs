@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use palmfarm::card::{probe, AlignedBuf, Allow, CardIo, Ejected, Medium, OpenError, Refusal};
 use palmfarm::edit::block::ReadAt;
-use palmfarm::host::privileges::{become_invoking_user, Became};
+use palmfarm::host::privileges::{drop_privileges, Dropped};
 
 use crate::stage::{can_loop, has, run, Disk};
 
@@ -432,7 +432,7 @@ fn in_a_process_of_its_own() {
         .unwrap()
         .open()
         .unwrap();
-    let Became::User(user) = become_invoking_user().unwrap() else {
+    let Dropped::User(user) = drop_privileges().unwrap() else {
         panic!("still root");
     };
     assert_eq!((user.uid, user.gid), (65_534, 65_534));

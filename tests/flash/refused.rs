@@ -51,7 +51,7 @@ fn a_disk_in_use_is_refused() {
     let mut disk = Disk::new(CARD);
     let part = disk.partition();
     disk.swap(&part);
-    check(&disk, disk.node(), "is swapped to");
+    check(&disk, disk.node(), "is used for swap");
 
     let mut disk = Disk::new(CARD);
     let upper = disk.loop_over();

@@ -45,8 +45,8 @@ fn what_is_named_is_there() {
         "files: {/etc/motd: motd, /etc/a: motd.txt, /etc/b: folder, /etc/c: /dev/zero}\n",
         &expect![[r#"
             1:20 error: there is no file "motd" (did you mean "motd.txt"?)
-            1:52 error: "folder" cannot be used: it is no regular file
-            1:68 error: "/dev/zero" cannot be used: it is no regular file
+            1:52 error: "folder" cannot be used: it is not a regular file
+            1:68 error: "/dev/zero" cannot be used: it is not a regular file
         "#]],
     );
     check(
@@ -78,7 +78,7 @@ fn what_is_named_is_there() {
         dir,
         "base: ./folder\n",
         &expect![[r#"
-        1:7 error: "./folder" cannot be used: it is no regular file
+        1:7 error: "./folder" cannot be used: it is not a regular file
     "#]],
     );
     check(

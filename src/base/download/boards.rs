@@ -10,11 +10,9 @@ pub struct Board {
     pub name: &'static str,
     /// Names of the catalogue.
     pub bases: &'static [&'static str],
-    /// Why.
     pub why: &'static str,
 }
 
-/// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Suggestion {
     /// Boards that it may be, at least one.
@@ -60,7 +58,6 @@ pub const BOARDS: &[Board] = &[
 ];
 
 /// What suits the board called `text`: `3`, `pi4`, `zero2w`, `Raspberry Pi 2 Model B Rev 1.1`, `CM4`.
-#[must_use]
 pub fn suggest(text: &str) -> Suggestion {
     let text: String = text.to_lowercase().chars().filter(|c| !c.is_control()).collect();
     let words: String = ["raspberry", "rpi", "pi", "model"]

@@ -82,20 +82,17 @@ pub const KNOWN: &[Known] = &[
 ];
 
 /// The image called `name`.
-#[must_use]
 pub fn find(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.name == name)
 }
 
 impl Known {
     /// Where it is below `mirror`, which stands for [`RELEASES`].
-    #[must_use]
     pub fn url(&self, mirror: &str) -> String {
         self.beside(mirror, self.file)
     }
 
     /// The URL of `file` in the same folder.
-    #[must_use]
     pub fn beside(&self, mirror: &str, file: &str) -> String {
         // A plus sign in a path means itself (RFC 3986, section 3.3), but some object stores read it as a space.
         format!(

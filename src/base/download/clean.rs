@@ -12,7 +12,7 @@ use crate::host::{files, locks};
 
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clean {
+pub enum CleanScope {
     /// What packed bases were unpacked to, and remembered digests: both come back without a download.
     Unpacked,
     /// Everything, downloads too.
@@ -32,7 +32,7 @@ pub struct Cleaned {
 ///
 /// # Errors
 /// The first file that would not go; others may be gone.
-pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
+pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
     let Some(cache) = cache.path() else {
         return Ok(Vec::new());
     };
@@ -47,7 +47,7 @@ pub fn clean(cache: &CacheDir, what: Clean) -> io::Result<Vec<Cleaned>> {
                 .unwrap_or_default();
             let goes = match dir {
                 "hashes" => is_hash(name),
-                _ => is_unpacked(name) || what == Clean::All && is_download(name),
+                _ => is_unpacked(name) || what == CleanScope::All && is_download(name),
             };
             if goes && !is_taken(&path) {
                 let size = files::disk_usage(&fs::symlink_metadata(&path)?);
@@ -152,16 +152,16 @@ mod tests {
         put();
         let mut expect: Vec<String> = unpacked.to_vec();
         expect.push("hashes/1-2".into());
-        assert_eq!(clean(Clean::Unpacked), expect);
-        assert_eq!(clean(Clean::Unpacked), [""; 0]);
+        assert_eq!(clean(CleanScope::Unpacked), expect);
+        assert_eq!(clean(CleanScope::Unpacked), [""; 0]);
         put();
         let taken = File::open(dir.path().join(&part)).unwrap();
         assert!(locks::try_lock(&taken).unwrap());
-        assert_eq!(clean(Clean::All).len(), 5);
+        assert_eq!(clean(CleanScope::All).len(), 5);
         for stays in [&part, &from, "bases/somebodys.img", "hashes/somebodys"] {
             assert!(dir.path().join(stays).exists(), "{stays}");
         }
         assert!(dir.path().join("bases/folder.img").exists());
-        assert_eq!(super::clean(&CacheDir::none(), Clean::All).unwrap(), []);
+        assert_eq!(super::clean(&CacheDir::none(), CleanScope::All).unwrap(), []);
     }
 }

@@ -60,7 +60,6 @@ pub struct Client {
 impl Client {
     /// A client that takes its proxy from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. `certificates` is
     /// PEM text of those to trust in place of the ones that are built in.
-    #[must_use]
     pub fn new(limits: Limits, certificates: Option<&[u8]>) -> Self {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -88,9 +87,6 @@ impl Client {
     }
 
     /// The file behind `url`, which has at most `most` bytes: for lists and signatures.
-    ///
-    /// # Errors
-    /// [`DownloadError`].
     pub fn small(&self, url: &Url, most: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
         let started = Instant::now();
         let (mut response, _) = self.ask(url, None)?;

@@ -36,36 +36,26 @@ pub enum DownloadError {
     },
     /// The server has no such file, or does not give it away.
     #[error("asking for {url}: the server answers {status}")]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// HTTP status.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
     /// The server cannot be reached, or its certificate is not trusted.
     #[error("asking for {url}")]
     Ask {
-        /// What was asked for.
         url: String,
-        /// Why not.
         #[source]
         source: Box<ureq::Error>,
     },
     /// The connection broke, or nothing came for too long.
     #[error("downloading {url} broke off after {done} bytes")]
     Broken {
-        /// What was downloaded.
         url: String,
         /// Bytes that are kept to go on from.
         done: u64,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The server ended early.
     #[error("downloading {url} ended after {done} of {total} bytes")]
     Short {
-        /// What was downloaded.
         url: String,
         /// Bytes that are kept to go on from.
         done: u64,
@@ -75,7 +65,6 @@ pub enum DownloadError {
     /// A small file that comes too slowly.
     #[error("{url} has {done} bytes after {} s and no end, and {} s is the longest that a list may take", most.as_secs(), most.as_secs())]
     Slow {
-        /// What was downloaded.
         url: String,
         /// Bytes that came.
         done: u64,
@@ -85,7 +74,6 @@ pub enum DownloadError {
     /// The server's answer does not fit what was asked.
     #[error("the server's answer for {url} makes no sense: {what}")]
     Answer {
-        /// What was asked for.
         url: String,
         /// In which way.
         what: String,
@@ -93,7 +81,6 @@ pub enum DownloadError {
     /// More than there may be.
     #[error("{url} has more than {most} bytes")]
     TooLarge {
-        /// What was downloaded.
         url: String,
         /// The most.
         most: u64,
@@ -101,7 +88,6 @@ pub enum DownloadError {
     /// The disk is too full.
     #[error("{url} has {need} more bytes, and {} has room for {room}", dir.display())]
     NoRoom {
-        /// What was downloaded.
         url: String,
         /// Where to.
         dir: PathBuf,
@@ -113,54 +99,37 @@ pub enum DownloadError {
     /// The file cannot be written.
     #[error("writing {}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
     /// Somebody else is at it.
     #[error("another palmfarm is downloading {}", path.display())]
-    Busy {
-        /// The file.
-        path: PathBuf,
-    },
+    Busy { path: PathBuf },
     /// There is nowhere to keep it.
     #[error("there is no cache to download into: neither XDG_CACHE_HOME nor HOME names a folder")]
     NoCache,
     /// It came whole, and is not what it should be.
     #[error("{url} has SHA-256 {found}, expected {expected}")]
     Sha256 {
-        /// What was downloaded.
         url: String,
-        /// What it should be.
         expected: Sha256Sum,
-        /// What it is.
         found: Sha256Sum,
     },
     /// The list is not signed by Ubuntu.
     #[error("the signature {url} is not good")]
     Signature {
-        /// The signature.
         url: String,
-        /// Why not.
         #[source]
         source: SignatureError,
     },
     /// The signed list does not name the file.
     #[error("the list {url} names no {file}")]
-    NotListed {
-        /// The list.
-        url: String,
-        /// The file.
-        file: String,
-    },
+    NotListed { url: String, file: String },
     /// The signed list and the catalogue do not agree.
     #[error("for {file} the list {url} gives SHA-256 {listed}, and palmfarm knows {known}")]
     Disagree {
-        /// The list.
         url: String,
-        /// The file.
         file: String,
         /// What the list says.
         listed: Sha256Sum,
@@ -174,7 +143,6 @@ pub enum DownloadError {
 
 impl DownloadError {
     /// Whether what was offered is refused, as against a download that did not come about.
-    #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -199,7 +167,6 @@ impl DownloadError {
     }
 
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Url { .. } => "write an https:// URL of an .img, .img.xz, .img.gz or .img.zst".into(),

@@ -16,7 +16,7 @@ mod sums;
 mod ubuntu;
 mod url;
 
-pub use clean::{clean, Clean, Cleaned};
+pub use clean::{clean, CleanScope, Cleaned};
 pub use client::{Client, Limits, MOST_BYTES};
 pub use error::DownloadError;
 pub use openpgp::{SignatureError, TrustedKey};

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::DownloadError;
 use crate::base::source::Sha256Sum;
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::host::files::{open_or_create, FileId};
 use crate::host::{filesystem, locks};
 use crate::progress::{Phase, Watch};
@@ -124,7 +124,7 @@ impl Partial {
     pub(super) fn begin(&mut self, from: Origin) -> Result<(), DownloadError> {
         let path = self.origin_path();
         let text = format!("1\n{}\n{}\n{}\n", from.url, from.validator, from.total);
-        let written = NewFile::create_unlinked(&path, Readers::Owner).and_then(|new| {
+        let written = AtomicFile::create_unlinked(&path, Readers::Owner).and_then(|new| {
             new.file().write_all(text.as_bytes())?;
             new.commit(Durability::Cached)
         });

@@ -13,7 +13,6 @@ pub struct Sums(BTreeMap<String, Sha256Sum>);
 
 impl Sums {
     /// Read the lines of a list; what is none of its lines is left out, and of two lines for one file neither counts.
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut sums = BTreeMap::new();
         let mut twice = Vec::new();
@@ -46,26 +45,22 @@ impl Sums {
     }
 
     /// The digest of the file called `name`.
-    #[must_use]
     pub fn find(&self, name: &str) -> Option<Sha256Sum> {
         self.0.get(name).copied()
     }
 
     /// The file that has `digest`.
-    #[must_use]
     pub fn name_of(&self, digest: &Sha256Sum) -> Option<&str> {
         let found = self.0.iter().find(|(_, sum)| *sum == digest);
         found.map(|(name, _)| name.as_str())
     }
 
     /// How many files it lists.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether it lists none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -9,7 +9,7 @@ use super::catalogue::Known;
 use super::openpgp;
 use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
 use crate::base::source::{file_digest, Sha256Sum, SourceError};
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::host::bounded_read;
 use crate::progress::Watch;
 
@@ -44,9 +44,6 @@ pub fn signed_sums(list: &[u8], signature: &[u8], keys: &[TrustedKey]) -> Result
 }
 
 /// What `known` must be, from the signed list on `mirror`; list and signature are kept in `bases`.
-///
-/// # Errors
-/// [`DownloadError`].
 pub fn listed(
     client: &Client,
     known: &Known,
@@ -119,7 +116,6 @@ pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<boo
 }
 
 /// The digest of `known` as a signed list says it that an earlier download left in `bases`.
-#[must_use]
 pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sha256Sum> {
     let list = bounded_read::read(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
     let signature = bounded_read::read(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;
@@ -138,7 +134,7 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), DownloadError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    let new = NewFile::create_unlinked(path, Readers::All).map_err(failed)?;
+    let new = AtomicFile::create_unlinked(path, Readers::All).map_err(failed)?;
     std::io::Write::write_all(&mut new.file(), bytes).map_err(failed)?;
     new.commit(Durability::Cached).map_err(failed)
 }

@@ -96,7 +96,6 @@ impl Url {
     }
 
     /// Whether nobody on the way can change what comes.
-    #[must_use]
     pub fn is_https(&self) -> bool {
         self.scheme == "https"
     }
@@ -112,7 +111,6 @@ impl std::fmt::Display for Url {
 pub(super) const CACHED: &str = "url-";
 
 /// What a URL's file is called in the cache: a digest that keeps URLs apart, and the name for people.
-#[must_use]
 pub fn cached_name(url: &Url) -> String {
     let digest = Sha256Sum::of(url.to_string().as_bytes()).to_string();
     let (digest, _) = digest.split_at(16);

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::file::Identity;
 use super::{CacheDir, Sha256Sum, SourceError};
 use crate::edit::block::ReadAt;
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
 
@@ -98,7 +98,7 @@ pub(super) fn write_small(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let new = NewFile::create_unlinked(path, Readers::Owner)?;
+    let new = AtomicFile::create_unlinked(path, Readers::Owner)?;
     std::io::Write::write_all(&mut new.file(), bytes)?;
     new.commit(Durability::Cached)
 }

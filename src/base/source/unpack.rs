@@ -13,7 +13,7 @@ use xz2::stream::{Stream, CONCATENATED};
 
 use super::{is_zero, Sha256Sum, SourceError};
 use crate::edit::block::{length, ReadAt};
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
 
@@ -53,7 +53,7 @@ pub(super) fn unpack(
         path: image.into(),
         source,
     };
-    let new = NewFile::create_unlinked(image, Readers::Owner).map_err(failed)?;
+    let new = AtomicFile::create_unlinked(image, Readers::Owner).map_err(failed)?;
     let dir = image.parent().unwrap_or(image);
     let free = rustix::fs::statvfs(dir).map_err(|error| failed(error.into()))?;
     let room = free

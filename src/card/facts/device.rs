@@ -33,7 +33,6 @@ pub enum Bus {
 
 impl Bus {
     /// The word for it in tables and messages.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Usb => "usb",
@@ -79,7 +78,6 @@ pub enum DeviceKind {
         /// Who made it, from the start of its UUID: `LVM`, `CRYPT`, `mpath`.
         by: Option<String>,
     },
-    /// A RAID array.
     Raid,
     /// An optical drive.
     Optical,
@@ -93,7 +91,6 @@ pub struct Content {
     /// The filesystem, or the kind of member, in blkid's words: `ext4`, `crypto_LUKS`, `zfs_member`; or the
     /// partition table: `dos`, `gpt`.
     pub format: String,
-    /// Its label.
     pub label: Option<String>,
 }
 
@@ -102,9 +99,7 @@ pub struct Content {
 pub struct Device {
     /// The kernel's name, such as `mmcblk0p1`.
     pub name: String,
-    /// Its number.
     pub dev: DevNo,
-    /// What it is.
     pub kind: DeviceKind,
     /// How it is attached.
     pub bus: Bus,
@@ -136,7 +131,6 @@ pub struct Device {
 
 impl Device {
     /// The path of its node.
-    #[must_use]
     pub fn node(&self) -> String {
         format!("/dev/{}", self.name)
     }
@@ -151,7 +145,6 @@ impl Device {
     }
 
     /// Vendor and model in one, or what the device is where it says neither.
-    #[must_use]
     pub fn title(&self) -> String {
         // Every SATA disk says that its vendor is ATA.
         let vendor = self.vendor.as_deref().filter(|vendor| *vendor != "ATA");

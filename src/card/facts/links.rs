@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::{mount_line, swap_line};
-use super::path_resolution::{Mounted, Names, PathResolver, Volume};
+use super::path_resolution::{Mounted, MultiDisk, Names, PathResolver};
 use super::{BadFacts, DevNo, Device, DeviceKind, FileRole, Snapshot};
 
 /// Something in use, and the devices it lies on directly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usage {
-    /// What it is.
     pub what: UsageKind,
     /// The devices; empty for a filesystem without one.
     pub on: BTreeSet<DevNo>,
@@ -34,7 +33,6 @@ pub enum UsageKind {
     Volume {
         /// `btrfs` or `bcachefs`.
         fstype: &'static str,
-        /// Its UUID.
         uuid: String,
     },
     /// A ZFS pool that may be imported.
@@ -180,11 +178,11 @@ fn lines<T>(
 }
 
 /// What the kernel itself lists as parts of btrfs and bcachefs volumes: mountinfo shows one disk of several.
-fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<Volume> {
+fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<MultiDisk> {
     let mut found = Vec::new();
     for uuid in snapshot.names("/sys/fs/btrfs") {
         let devices = snapshot.names(&format!("/sys/fs/btrfs/{uuid}/devices"));
-        found.push(Volume {
+        found.push(MultiDisk {
             fstype: "btrfs",
             uuid: uuid.to_owned(),
             members: devices.iter().filter_map(|name| names.of_name(name)).collect(),
@@ -196,7 +194,7 @@ fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<Volume> {
             let target = snapshot.link(&format!("{dir}/{name}/block"))?;
             names.of_name(target.rsplit('/').next()?)
         };
-        found.push(Volume {
+        found.push(MultiDisk {
             fstype: "bcachefs",
             uuid: uuid.to_owned(),
             members: snapshot.names(&dir).iter().filter_map(member).collect(),

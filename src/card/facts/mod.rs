@@ -40,7 +40,6 @@ impl DevNo {
     }
 
     /// Whether this is the number of a block device, and not one made up for a filesystem without one.
-    #[must_use]
     pub fn is_real(self) -> bool {
         self.major != 0
     }
@@ -85,7 +84,6 @@ impl FileRole {
     pub const ALL: [Self; 3] = [Self::Image, Self::Farm, Self::Program];
 
     /// The word for it in messages and snapshots.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -109,7 +107,6 @@ pub struct CardTarget {
 pub enum TargetKind {
     /// Nothing.
     Missing,
-    /// A block device.
     Block(DevNo),
     /// Something else, in words: `a regular file`.
     Other(&'static str),
@@ -146,7 +143,6 @@ pub enum BadFacts {
     /// A line of such a file is not understood.
     #[error("line {line} of {path} is not understood: {text:?}")]
     Line {
-        /// The file.
         path: &'static str,
         /// Counted from 1.
         line: usize,
@@ -170,13 +166,11 @@ impl Facts {
     }
 
     /// The device with this kernel name, such as `sdb` or `mmcblk0p1`.
-    #[must_use]
     pub fn named(&self, name: &str) -> Option<&Device> {
         self.devices.values().find(|device| device.name == name)
     }
 
     /// The partitions of the disk `dev`, in order of number.
-    #[must_use]
     pub fn partitions(&self, dev: DevNo) -> Vec<&Device> {
         let mut found: Vec<(u32, &Device)> = self
             .devices
@@ -191,7 +185,6 @@ impl Facts {
     }
 
     /// Every device that `top` rests on, itself included; cycles are walked once.
-    #[must_use]
     pub fn under(&self, top: DevNo, follow: Follow) -> BTreeSet<DevNo> {
         let mut seen = BTreeSet::new();
         let mut open = vec![top];
@@ -209,7 +202,6 @@ impl Facts {
     }
 
     /// The node's path, by convention: `/dev/sdb`.
-    #[must_use]
     pub fn node(&self, dev: DevNo) -> String {
         match self.devices.get(&dev) {
             Some(device) => device.node(),

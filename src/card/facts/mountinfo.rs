@@ -29,7 +29,6 @@ pub struct SwapLine {
 }
 
 /// A line of `/proc/self/mountinfo`: any number of optional fields, which end at a lone `-`.
-#[must_use]
 pub fn mount_line(line: &str) -> Option<MountLine> {
     let mut fields = line.split(' ');
     let id = fields.next()?.parse().ok()?;
@@ -54,7 +53,6 @@ pub fn mount_line(line: &str) -> Option<MountLine> {
 }
 
 /// A line of `/proc/swaps` below its heading.
-#[must_use]
 pub fn swap_line(line: &str) -> Option<SwapLine> {
     let path = unescape(line.split_whitespace().next()?);
     // A swap file that was unlinked while in use still lies on its disk (`seq_file_path` in the kernel).
@@ -64,7 +62,6 @@ pub fn swap_line(line: &str) -> Option<SwapLine> {
 
 /// `\ooo` stands for the byte with this octal number; the kernel writes space, tab, newline, backslash and `#`
 /// so (`mangle_path`). Any other backslash stands for itself.
-#[must_use]
 pub fn unescape(field: &str) -> String {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();

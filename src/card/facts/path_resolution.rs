@@ -1,5 +1,5 @@
-//! Where paths lead: names below /dev to devices, and files to the devices of the filesystem they lie in. Reads a
-//! snapshot only.
+//! Resolves paths: names below /dev to devices, and files to the devices of the filesystem they are in. It reads a
+//! snapshot and never the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub(super) struct Mounted {
 }
 
 /// A filesystem over several disks.
-pub(super) struct Volume {
+pub(super) struct MultiDisk {
     pub(super) fstype: &'static str,
     pub(super) uuid: String,
     pub(super) members: BTreeSet<DevNo>,
@@ -68,54 +68,31 @@ impl<'a> PathResolver<'a> {
     pub(super) fn new(
         mounts: &'a [Mounted],
         names: &'a Names<'a>,
-        volumes: &[Volume],
+        filesystems: &[MultiDisk],
         pools: &[(String, BTreeSet<DevNo>)],
     ) -> Self {
-        let direct = |mount: &Mounted| -> BTreeSet<DevNo> {
-            let line = &mount.line;
-            let mut on: BTreeSet<DevNo> = Some(line.dev).filter(|dev| dev.is_real()).into_iter().collect();
-            // bcachefs joins its devices with colons; XFS names those of its log and its realtime part as options.
-            let options = line
-                .options
-                .split(',')
-                .filter_map(|option| option.split_once('='));
-            let paths = line.source.split(':').chain(options.map(|(_, value)| value));
-            on.extend(paths.filter_map(|path| names.of_path(path)));
-            for volume in volumes {
-                if !on.is_disjoint(&volume.members) {
-                    on.extend(&volume.members);
-                }
-            }
-            if line.fstype == "zfs" {
-                let pool = line.source.split('/').next().unwrap_or_default();
-                let members = pools.iter().filter(|(name, _)| name == pool);
-                on.extend(members.flat_map(|(_, members)| members));
-            }
-            on
-        };
-        let mut places = Self {
-            mounts,
-            names,
-            on: mounts.iter().map(direct).collect(),
-        };
-        // An overlay's root lies where its layers do; an overlay may lie on another.
-        for _ in 0..2 {
-            places.on = mounts
+        let mut on: Vec<BTreeSet<DevNo>> = mounts
+            .iter()
+            .map(|mount| mounted_devices(&mount.line, names, filesystems, pools))
+            .collect();
+        // An overlay lies where its layers lie, and a layer may be in another overlay: repeat until nothing is added.
+        loop {
+            let with_layers: Vec<BTreeSet<DevNo>> = mounts
                 .iter()
-                .zip(&places.on)
-                .map(|(mount, on)| {
-                    let layers = layers(&mount.line);
-                    on.iter()
-                        .copied()
-                        .chain(layers.flat_map(|layer| places.of_file(layer)))
-                        .collect()
+                .zip(&on)
+                .map(|(mount, own)| {
+                    let below = layers(&mount.line).filter_map(|layer| holding(mounts, &on, layer));
+                    own.iter().chain(below.flatten()).copied().collect()
                 })
                 .collect();
+            if with_layers == on {
+                return Self { mounts, names, on };
+            }
+            on = with_layers;
         }
-        places
     }
 
-    /// The devices that hold what is at `path`: the device itself, or those of the filesystem it lies in.
+    /// The devices that hold what is at `path`: the device itself, or those of the filesystem that the file is in.
     pub(super) fn of_path(&self, path: &str) -> BTreeSet<DevNo> {
         match self.names.of_path(path) {
             Some(dev) => BTreeSet::from([dev]),
@@ -124,15 +101,7 @@ impl<'a> PathResolver<'a> {
     }
 
     pub(super) fn of_file(&self, path: &str) -> BTreeSet<DevNo> {
-        let holds = |mount: &Mounted| mount.ours && is_at_or_below(path, &mount.line.target);
-        let found = self
-            .mounts
-            .iter()
-            .zip(&self.on)
-            .filter(|(mount, _)| holds(mount))
-            // Of two at the same mount point the later one is seen: `max_by_key` takes the last.
-            .max_by_key(|(mount, _)| mount.line.target.trim_end_matches('/').len());
-        found.map(|(_, on)| on.clone()).unwrap_or_default()
+        holding(self.mounts, &self.on, path).cloned().unwrap_or_default()
     }
 
     pub(super) fn of_mount(&self, id: u64) -> Option<BTreeSet<DevNo>> {
@@ -140,6 +109,45 @@ impl<'a> PathResolver<'a> {
         let mut found = found.filter(|(mount, _)| mount.ours && mount.line.id == id);
         found.next().map(|(_, on)| on.clone())
     }
+}
+
+/// The devices that a mount names, and the other disks of the filesystem or pool that they belong to.
+fn mounted_devices(
+    line: &MountLine,
+    names: &Names<'_>,
+    filesystems: &[MultiDisk],
+    pools: &[(String, BTreeSet<DevNo>)],
+) -> BTreeSet<DevNo> {
+    let mut on: BTreeSet<DevNo> = Some(line.dev).filter(|dev| dev.is_real()).into_iter().collect();
+    // bcachefs joins its devices with colons; XFS names those of its log and its realtime part as options.
+    let options = line
+        .options
+        .split(',')
+        .filter_map(|option| option.split_once('='));
+    let paths = line.source.split(':').chain(options.map(|(_, value)| value));
+    on.extend(paths.filter_map(|path| names.of_path(path)));
+    for filesystem in filesystems {
+        if !on.is_disjoint(&filesystem.members) {
+            on.extend(&filesystem.members);
+        }
+    }
+    if line.fstype == "zfs" {
+        let pool = line.source.split('/').next().unwrap_or_default();
+        let members = pools.iter().filter(|(name, _)| name == pool);
+        on.extend(members.flat_map(|(_, members)| members));
+    }
+    on
+}
+
+/// Of `on`, which has the devices of each of `mounts`, those of the mount that the file at `path` is in.
+fn holding<'a>(mounts: &[Mounted], on: &'a [BTreeSet<DevNo>], path: &str) -> Option<&'a BTreeSet<DevNo>> {
+    mounts
+        .iter()
+        .zip(on)
+        .filter(|(mount, _)| mount.ours && is_at_or_below(path, &mount.line.target))
+        // Of two at the same mount point the later one is seen: `max_by_key` takes the last.
+        .max_by_key(|(mount, _)| mount.line.target.trim_end_matches('/').len())
+        .map(|(_, on)| on)
 }
 
 /// The directories that an overlay is made of (Documentation/filesystems/overlayfs.rst).

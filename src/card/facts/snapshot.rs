@@ -44,7 +44,6 @@ impl Snapshot {
     }
 
     /// The file at `path`.
-    #[must_use]
     pub fn text(&self, path: &str) -> Option<&str> {
         match self.entries.get(path)? {
             SnapshotEntry::Text(text) => Some(text),
@@ -53,7 +52,6 @@ impl Snapshot {
     }
 
     /// What the link at `path` holds.
-    #[must_use]
     pub fn link(&self, path: &str) -> Option<&str> {
         match self.entries.get(path)? {
             SnapshotEntry::Link(target) => Some(target),
@@ -62,14 +60,12 @@ impl Snapshot {
     }
 
     /// The absolute path that the link at `path` leads to, by text alone.
-    #[must_use]
     pub fn resolved(&self, path: &str) -> Option<String> {
         let (dir, _) = path.rsplit_once('/')?;
         Some(normalize(dir, self.link(path)?))
     }
 
     /// The names directly below the directory `dir`, in order, each once.
-    #[must_use]
     pub fn names(&self, dir: &str) -> Vec<&str> {
         let prefix = format!("{dir}/");
         let mut names: Vec<&str> = self
@@ -84,7 +80,6 @@ impl Snapshot {
 }
 
 /// `target` as seen from the directory `dir`, without `.` and `..`.
-#[must_use]
 pub fn normalize(dir: &str, target: &str) -> String {
     let base = if target.starts_with('/') { "" } else { dir };
     let mut parts: Vec<&str> = Vec::new();

@@ -50,9 +50,7 @@ pub enum ReadSystemError {
     /// A file or directory without which nothing is known to be free.
     #[error("reading {path}", path = path.display())]
     Read {
-        /// It.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -87,7 +85,6 @@ pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot,
 }
 
 /// What stands at `path`, links followed.
-#[must_use]
 pub fn stat_target(path: &Path) -> CardTarget {
     let found = match fs::metadata(path) {
         Ok(meta) if meta.file_type().is_block_device() => TargetKind::Block(DevNo::of(meta.rdev())),
@@ -102,7 +99,6 @@ pub fn stat_target(path: &Path) -> CardTarget {
 }
 
 /// The one device `dev` as sysfs has it now, what it rests on aside; `None` once it is gone.
-#[must_use]
 pub fn identify(root: &Path, dev: DevNo) -> Option<Device> {
     let mut reader = Reader {
         root,
@@ -125,7 +121,7 @@ fn kind_of_file(kind: fs::FileType) -> &'static str {
     } else if kind.is_socket() {
         "a socket"
     } else {
-        "no block device"
+        "not a block device"
     }
 }
 

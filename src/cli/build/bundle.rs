@@ -17,7 +17,7 @@ use crate::cli::say::{event, note_line};
 use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
 use crate::edit::tree::{CardPath, Node, Tree, Volume};
 use crate::farm::LoadedFarm;
-use crate::host::atomic_file::{Durability, NewFile, Readers};
+use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::pipeline;
 use crate::progress::Watch;
 
@@ -56,7 +56,7 @@ pub(super) fn run(
         .map_err(from_farm::refused)?;
     let tree = pipeline::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
     shown.clear();
-    NewFile::create(path, Readers::Owner)
+    AtomicFile::create(path, Readers::Owner)
         .and_then(|new| {
             let time = plan.epoch.unwrap_or(base.facts.newest);
             pack(&tree, time, new.file())?;
