@@ -4,6 +4,8 @@
 
 // `println!` and its kin panic where the reader has gone away; `cli::say` does not.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+// What could open a device; clippy.toml says who may.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod agents;
 pub mod base;

@@ -43,17 +43,6 @@ impl fmt::Display for Arch {
     }
 }
 
-/// Where the base's own cloud-init seed lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StockSeed {
-    /// `/var/lib/cloud/seed/nocloud-net` on ext4: Ubuntu 18.04 to 18.04.3.
-    Ext4,
-    /// `user-data`, `meta-data`, `network-config` in the root of the FAT: everything later.
-    Fat,
-    /// None was found.
-    None,
-}
-
 /// A text file of the base that rendering edits rather than replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseText {
@@ -63,15 +52,6 @@ pub struct BaseText {
     pub text: String,
 }
 
-/// `/etc/rc.local` of the base.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RcLocal {
-    /// All of it.
-    pub text: String,
-    /// Whether systemd's generator would have run it: it does only when the file is executable.
-    pub executable: bool,
-}
-
 /// The facts of one base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseFacts {
@@ -79,12 +59,8 @@ pub struct BaseFacts {
     pub arch: Arch,
     /// `PRETTY_NAME` of os-release.
     pub release: String,
-    /// `VERSION_ID` of os-release, such as `22.04`.
-    pub version_id: String,
     /// systemd's version, from the name of `libsystemd-shared-N.so`; `None` where there is no systemd.
     pub systemd: Option<u32>,
-    /// Where the stock seed lies.
-    pub seed: StockSeed,
     /// Which of `user-data`, `meta-data` and `network-config` the FAT's root has.
     pub fat_seed: Vec<BaseText>,
     /// The kernel command line that the firmware reads: in the FAT's root, or in `current/` on A/B images, or
@@ -92,8 +68,8 @@ pub struct BaseFacts {
     pub cmdline: Option<BaseText>,
     /// `config.txt`, or the file that 18.04.4 to 20.04 include for the user's own keys (`usercfg.txt`).
     pub config: Option<BaseText>,
-    /// `/etc/rc.local`.
-    pub rc_local: Option<RcLocal>,
+    /// Whether systemd's generator would run `/etc/rc.local`: it does if the file is executable.
+    pub runs_rc_local: bool,
     /// Every netplan YAML, below `/etc`, `/usr/lib` and `/run`.
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.

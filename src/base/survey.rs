@@ -7,7 +7,7 @@ use std::sync::Arc;
 use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
-use crate::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
+use crate::base::{Arch, BaseFacts, BaseText};
 use crate::edit::block::{ReadAt, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
@@ -157,13 +157,6 @@ where
     for name in ["user-data", "meta-data", "network-config"] {
         fat_seed.extend(volumes.text(Volume::Boot, name)?);
     }
-    let seed = if volumes.has("var/lib/cloud/seed/nocloud-net/user-data")? {
-        StockSeed::Ext4
-    } else if fat_seed.is_empty() {
-        StockSeed::None
-    } else {
-        StockSeed::Fat
-    };
     let (cmdline, config) = boot_texts(&volumes)?;
     let fstab = volumes
         .text(Volume::Root, "etc/fstab")?
@@ -173,14 +166,12 @@ where
     Ok(BaseFacts {
         arch: arch.ok_or(SurveyError::Architecture)?,
         release: os_release(&release, "PRETTY_NAME").unwrap_or_else(|| "an unnamed system".into()),
-        version_id: os_release(&release, "VERSION_ID").unwrap_or_default(),
         systemd: systemd(&volumes)?,
         customized: volumes.has(MANIFEST.trim_start_matches('/'))?,
-        seed,
         fat_seed,
         cmdline,
         config,
-        rc_local: rc_local(&volumes)?,
+        runs_rc_local: runs_rc_local(&volumes)?,
         netplan: netplan(&volumes)?,
         units: units(&volumes)?,
         boot_mount: boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
@@ -295,19 +286,16 @@ fn netplan<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Vec<Card
     Ok(files)
 }
 
-fn rc_local<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Option<RcLocal>, SurveyError> {
+fn runs_rc_local<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
     let Some(found) = volumes.text(Volume::Root, "etc/rc.local")? else {
-        return Ok(None);
+        return Ok(false);
     };
     let stat = volumes
         .root
         .stat_through(&found.path)
         .map_err(in_volume(Volume::Root))?;
-    let mode = stat.and_then(|stat| stat.access).map_or(0, |access| access.mode);
-    Ok(Some(RcLocal {
-        text: found.text,
-        executable: mode & 0o111 != 0,
-    }))
+    let access = stat.and_then(|stat| stat.access);
+    Ok(access.is_some_and(|access| access.mode & 0o111 != 0))
 }
 
 /// Where fstab(5) mounts the FAT partition.

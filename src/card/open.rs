@@ -1,6 +1,11 @@
 //! The only place that opens a block device for writing: once, exclusively, and only if it is still the one that was
 //! approved. There is no fallback: a card that cannot be opened exclusively is not written.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "nothing else opens a device for writing"
+)]
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;

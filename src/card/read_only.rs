@@ -1,6 +1,8 @@
 //! Opens block devices for reading: a card that is inspected, and the first bytes of a disk that udev does not describe.
 //! Nothing can be written through what it opens.
 
+#![expect(clippy::disallowed_methods, reason = "it opens devices, for reading only")]
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;

@@ -1,6 +1,6 @@
 //! `palmfarm init`: the commented example as a start.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write;
 
 use anyhow::Context;
@@ -21,16 +21,12 @@ pub(super) const NOBODYS_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V
 /// Refused, where the file exists; failed, where it cannot be written.
 pub fn run(args: &Init) -> Ended {
     let file = args.file.display();
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&args.file)
-        .map_err(|error| {
-            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-            let hint = exists.then_some("it is there already, and stays; name another: palmfarm init FILE");
-            let error = anyhow::Error::new(error).context(format!("creating {file}"));
-            Failure::new(Outcome::Refused, error).maybe_hint(hint)
-        })?;
+    let mut out = File::create_new(&args.file).map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let hint = exists.then_some("it is there already, and stays; name another: palmfarm init FILE");
+        let error = anyhow::Error::new(error).context(format!("creating {file}"));
+        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+    })?;
     let written = out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
     written
         .with_context(|| format!("writing {file}"))

@@ -49,7 +49,8 @@ impl FileVersion {
 
 /// Whether neither the group nor others have any right.
 pub fn is_private(metadata: &Metadata) -> bool {
-    metadata.mode() & 0o077 == 0
+    const OTHERS: u32 = 0o077;
+    metadata.mode() & OTHERS == 0
 }
 
 /// Whether the group or others may read it.

@@ -2,6 +2,11 @@
 //! are the card's. The seam at which another system would be added: no other room names one. It decides nothing about
 //! farms, images or cards.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "whoever else wants a file opened or made asks here"
+)]
+
 pub mod atomic_file;
 pub(crate) mod bounded_read;
 pub mod files;

@@ -92,7 +92,7 @@ pub(super) fn place(
 
 fn rc_local(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     // systemd runs it only when it is executable, and from 260 on not at all.
-    let of_the_base = base.rc_local.as_ref().is_some_and(|file| file.executable);
+    let of_the_base = base.runs_rc_local;
     let lines = &plan.rc_local;
     if !of_the_base && lines.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Facts of bases as the survey gathers them: one of each generation.
 
-use palmfarm::base::{Arch, BaseFacts, BaseText, RcLocal, StockSeed};
+use palmfarm::base::{Arch, BaseFacts, BaseText};
 use palmfarm::edit::tree::CardPath;
 
 /// Units that matter to rendering and that every base has.
@@ -19,9 +19,7 @@ pub(crate) fn bionic() -> BaseFacts {
     BaseFacts {
         arch: Arch::Armhf,
         release: "Ubuntu 18.04.1 LTS".into(),
-        version_id: "18.04".into(),
         systemd: Some(237),
-        seed: StockSeed::Ext4,
         fat_seed: Vec::new(),
         cmdline: Some(text(
             "/cmdline.txt",
@@ -32,10 +30,7 @@ pub(crate) fn bionic() -> BaseFacts {
             "/config.txt",
             "kernel=uboot.bin\ndevice_tree_address=0x02000000\n",
         )),
-        rc_local: Some(RcLocal {
-            text: "#!/bin/sh -e\nexit 0\n".into(),
-            executable: true,
-        }),
+        runs_rc_local: true,
         netplan: Vec::new(),
         units: units(&["rc-local.service"]),
         boot_mount: "/boot/firmware".into(),
@@ -50,9 +45,7 @@ pub(crate) fn jammy() -> BaseFacts {
         "#cloud-config\nchpasswd:\n  expire: true\n  list:\n  - ubuntu:ubuntu\nssh_pwauth: true\n";
     BaseFacts {
         release: "Ubuntu 22.04.5 LTS".into(),
-        version_id: "22.04".into(),
         systemd: Some(249),
-        seed: StockSeed::Fat,
         fat_seed: vec![
             text("/meta-data", "instance_id: cloud-image\n"),
             text("/network-config", "version: 2\nethernets:\n  eth0:\n    dhcp4: true\n"),
@@ -64,7 +57,7 @@ pub(crate) fn jammy() -> BaseFacts {
              fixrtc quiet splash\n",
         )),
         config: Some(text("/config.txt", "[all]\nkernel=vmlinuz\ncmdline=cmdline.txt\n")),
-        rc_local: None,
+        runs_rc_local: false,
         netplan: vec![CardPath::new("/etc/netplan/50-cloud-init.yaml").unwrap()],
         units: units(&[]),
         newest: 1_726_000_000,
@@ -77,7 +70,6 @@ pub(crate) fn resolute() -> BaseFacts {
     BaseFacts {
         arch: Arch::Arm64,
         release: "Ubuntu 26.04 LTS".into(),
-        version_id: "26.04".into(),
         systemd: Some(259),
         cmdline: Some(text(
             "/current/cmdline.txt",

@@ -121,7 +121,7 @@ fn an_rc_local_runs_once() {
         })
     );
     let mut base = bases::bionic();
-    base.rc_local.as_mut().unwrap().executable = false;
+    base.runs_rc_local = false;
     assert_eq!(masked(&base), None);
     assert_eq!(
         node(

@@ -11,6 +11,7 @@ mod deps;
 mod dist;
 mod ext4;
 mod fuzz;
+mod guards;
 mod lxd;
 mod rooms;
 mod sh;

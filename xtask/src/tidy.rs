@@ -1,9 +1,11 @@
 //! `cargo xtask tidy`: the rules of ARCHITECTURE.md that a compiler does not know, checked on the text of the
 //! files that git tracks.
 
-use anyhow::{bail, Context, Error, Result};
 use std::fs;
 
+use anyhow::{bail, Context, Error, Result};
+
+use crate::guards;
 use crate::rooms::Rooms;
 use crate::sh::{cmd, output};
 use crate::workspace_dir as root;
@@ -86,6 +88,7 @@ fn file(path: &str, text: &str) -> Vec<String> {
         if lines > LONGEST {
             breach(lines, &format!("{lines} lines, more than {LONGEST}"));
         }
+        found.extend(guards::breaches(path, text));
     }
     found
 }
