@@ -1,4 +1,4 @@
-//! How long work tells where it is, and how it is told to stop.
+//! How long work reports its progress, and how it is asked to stop.
 //!
 //! The layers that move bytes know nothing of terminals: they report to a [`Progress`] and look at a [`Cancel`]
 //! before every piece of at most 1 MiB.
@@ -7,16 +7,16 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-/// What is being done. One build or flash goes through some of these, each once, in this order.
+/// A phase of the work. A build or a flash goes through some of these, each once, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Downloading the base.
     Download,
     /// Hashing the base as downloaded.
     Hash,
-    /// Decompressing a base that allows no random access into the cache.
+    /// Decompressing a base without random access into the cache.
     Unpack,
-    /// Finding out whether a card has the size it claims.
+    /// Testing whether a card has the size that it claims.
     Probe,
     /// Decoding the base, merging the edits and writing.
     Write,
@@ -47,13 +47,13 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Is told how far a phase has come. Called often, from any thread: it must return quickly.
+/// Receives the progress of a phase. It is called often and from any thread, so it must return quickly.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` bytes of `phase` are done; a `total` of zero is not known, one of 1 that nothing is counted.
+    /// `done` of `total` bytes of `phase` are done. A `total` of 0 means that it is not known, 1 that nothing is counted.
     fn advance(&self, phase: Phase, done: u64, total: u64);
 }
 
-/// Nobody watches.
+/// Discards what is reported.
 #[derive(Clone, Copy, Debug)]
 pub struct Silent;
 
@@ -66,7 +66,6 @@ impl Progress for Silent {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Not asked to stop yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -76,7 +75,6 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -87,7 +85,7 @@ impl Cancel {
     }
 }
 
-/// What every long-running function is given.
+/// Every long-running function takes one.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
     /// Where to report.

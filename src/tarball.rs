@@ -1,5 +1,5 @@
-//! Tarballs that strangers made, member by member, with bounds on what one may cost: how many of its bytes are read, and
-//! how many of them are held before there is a member to look at. What a member means is for whoever asks.
+//! Reads untrusted tarballs member by member, with limits on what one may cost: how many of its bytes are read, and how
+//! many of them are held before there is a member. What a member means is for the caller to judge.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use tar::{Archive, Entries, Entry};
 
-/// The most bytes that may stand before a member: GNU's long names, PAX records, the map of a sparse file. The reader
+/// The most bytes of headers before a member: GNU's long names, PAX records, the map of a sparse file. The reader
 /// holds them in memory. Linux takes paths of 4096 bytes and attributes of 64 KiB each, of which files have one or two.
 pub(crate) const MOST_HEADERS: u64 = 256 << 10;
 
 /// A tarball's unit, in bytes.
 const BLOCK: u64 = 512;
 
-/// In what a tarball has more than it may.
+/// What a tarball has too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
     /// Before a member.
@@ -26,26 +26,26 @@ pub(crate) enum Excess {
     /// In all.
     #[error("unpacked it has more than {0} bytes, and that is the most\nhint: leave out of it what need not be there")]
     Whole(u64),
-    /// The size of a sparse file stands in it twice, and readers differ in which one they believe.
+    /// It gives the size of a sparse file twice, and readers differ in which one they believe.
     #[error("the size of a sparse file stands in it twice\nhint: pack it anew without --sparse")]
     TwoSizes,
 }
 
 impl Excess {
-    /// What `error` says was too much, where it says that.
+    /// What was too much, if that is what `error` says.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-/// How far a tarball is read, and how far it may be.
+/// How far a tarball has been read, and how far it may be.
 struct Meter {
     at: Cell<u64>,
     until: Cell<u64>,
     most: u64,
 }
 
-/// A reader that stops where its meter says.
+/// A reader that stops at the limits of its meter.
 pub(crate) struct Metered<R> {
     inner: R,
     meter: Rc<Meter>,
@@ -54,7 +54,7 @@ pub(crate) struct Metered<R> {
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let (at, most) = (self.meter.at.get(), self.meter.most);
-        // One more than it may be, so that a tarball of just the most bytes comes to its end.
+        // One more than the limit, so that a tarball of exactly that many bytes is read to its end.
         if at > most {
             return Err(io::Error::other(Excess::Whole(most)));
         }
@@ -115,7 +115,7 @@ impl<'a, R: Read> Iterator for Members<'a, R> {
     type Item = io::Result<Entry<'a, Metered<R>>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // What is left of the last member is passed over, and then come the headers of the next.
+        // The rest of the last member is skipped, and then come the headers of the next.
         self.meter.until.set(self.end.saturating_add(MOST_HEADERS));
         let mut entry = match self.entries.next()? {
             Ok(entry) => entry,
@@ -133,7 +133,7 @@ impl<'a, R: Read> Iterator for Members<'a, R> {
     }
 }
 
-/// How many bytes of content a member has in the tarball: fewer than its file where that is sparse.
+/// How many bytes of content a member has in the tarball: fewer than its file if that is sparse.
 fn stored(entry: &mut Entry<'_, impl Read>) -> io::Result<u64> {
     if !entry.header().entry_type().is_gnu_sparse() {
         return Ok(entry.size());
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A member as it lies in a tarball: its header and content, which is filled up to whole blocks.
+    /// A member as it is in a tarball: its header and content, which is padded to whole blocks.
     fn member(kind: EntryType, path: &str, content: &[u8]) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);

@@ -1,7 +1,7 @@
-//! How names that a device or a user chose appear in messages. Nothing here changes what is compared.
+//! How names that a device or a user chose, and sizes, appear in messages. Nothing here changes what is compared.
 
 /// `text` without characters that could rewrite the line it is printed on: control characters, and the
-/// direction marks and overrides of Unicode (UAX #9), with which a device's name can turn round what follows.
+/// direction marks and overrides of Unicode (UAX #9), with which a device's name can reverse what follows.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|char| if rewrites_a_line(char) { '\u{fffd}' } else { char })

@@ -1,5 +1,5 @@
-//! What rendering must know of a base image: plain facts, gathered once by `survey`, so that everything after it
-//! stays pure. Nothing here reads an image.
+//! What rendering must know of a base image: plain facts, read once by `survey`, so that everything after it stays pure.
+//! Nothing here reads an image.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -46,7 +46,7 @@ impl fmt::Display for Arch {
 /// A text file of the base that rendering edits rather than replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseText {
-    /// Where it lies.
+    /// Where it is.
     pub path: CardPath,
     /// All of it.
     pub text: String,
@@ -59,7 +59,7 @@ pub struct BaseFacts {
     pub arch: Arch,
     /// `PRETTY_NAME` of os-release.
     pub release: String,
-    /// systemd's version, from the name of `libsystemd-shared-N.so`; `None` where there is no systemd.
+    /// systemd's version, from the name of `libsystemd-shared-N.so`; `None` if there is no systemd.
     pub systemd: Option<u32>,
     /// Which of `user-data`, `meta-data` and `network-config` the FAT's root has.
     pub fat_seed: Vec<BaseText>,
@@ -74,12 +74,12 @@ pub struct BaseFacts {
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
     pub units: BTreeSet<String>,
-    /// Whether palmfarm has been at work on it: it is somebody's card, and no base.
+    /// Whether palmfarm has already customized it: then it is somebody's card and not a base.
     pub customized: bool,
     /// Where fstab mounts the FAT partition.
     pub boot_mount: String,
     /// When the root filesystem was last written or made, whichever is later, in seconds since 1970: the time that
-    /// the edits carry where `SOURCE_DATE_EPOCH` is not set. Looking at every file would decode most of an image.
+    /// the edits carry if `SOURCE_DATE_EPOCH` is not set. Looking at every file would decode most of an image.
     pub newest: u32,
 }
 

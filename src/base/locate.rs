@@ -1,5 +1,5 @@
-//! What `base:` names: the built-in image, a file, a URL, or an image of Ubuntu's by name. What is not here is downloaded
-//! where the caller brings a client.
+//! Finds what `base:` names: the built-in image, a file, a URL, or one of Ubuntu's images by name. If it is not on this
+//! machine, it is downloaded, provided that the caller passes a client.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::progress::Watch;
 pub enum BaseRef<'a> {
     /// A name from the catalogue; `mini` is built in.
     Name(&'a str),
-    /// A file, beside the farm file where it is relative.
+    /// A file; a relative path starts at the farm file.
     Path(&'a str),
     /// An `http` or `https` URL.
     Url(&'a str),
@@ -44,11 +44,11 @@ pub struct BaseRequest<'a> {
     pub dir: &'a Path,
 }
 
-/// Why there is no base.
+/// Why a base cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// No such name.
-    #[error("there is no base called {name:?}; there are mini, {}", names())]
+    /// The name is not known.
+    #[error("there is no base called {name:?}; the bases are mini, {}", names())]
     Unknown {
         /// As asked.
         name: String,
@@ -58,18 +58,18 @@ pub enum BaseError {
     NotHere {
         name: &'static str,
         file: &'static str,
-        /// Where else it was looked for.
+        /// The cache, which does not have it either.
         cache: PathBuf,
     },
-    /// A URL that was not downloaded yet.
+    /// The file behind a URL was not downloaded yet.
     #[error("{url} is not in {}", cache.display())]
     Remote {
         url: String,
         /// Where it would be.
         cache: PathBuf,
     },
-    /// It is here, but nothing says what it must be.
-    #[error("nothing says what {} must be: its list of digests was not downloaded", path.display())]
+    /// It is here, but its digest is not known.
+    #[error("the digest of {} is not known: its list of digests was not downloaded", path.display())]
     Unlisted { path: PathBuf, name: &'static str },
     /// It cannot be downloaded.
     #[error(transparent)]
@@ -77,16 +77,16 @@ pub enum BaseError {
     /// The key in this program is not Ubuntu's.
     #[error("reading Ubuntu's key")]
     Key(#[from] SignatureError),
-    /// The farm's digest is none.
+    /// The digest in the farm is not one.
     #[error(transparent)]
     Digest(#[from] BadSha256),
-    /// It cannot be opened, or is not what it should be.
+    /// It cannot be opened, or is not the expected file.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
 
 impl BaseError {
-    /// What the person can do.
+    /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { .. } => {
@@ -94,7 +94,7 @@ impl BaseError {
             }
             Self::NotHere { name, .. } => Some(format!("`palmfarm base fetch {name}` downloads it")),
             Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
-            Self::Unlisted { name, .. } => Some(format!("`palmfarm base fetch {name}` brings it")),
+            Self::Unlisted { name, .. } => Some(format!("`palmfarm base fetch {name}` downloads it")),
             Self::Download(error) => error.hint(),
             Self::Digest(_) | Self::Key(_) => None,
             Self::Source(error) => error.hint(),
@@ -102,8 +102,8 @@ impl BaseError {
     }
 }
 
-/// Open the base that `request` names, and verify it where a digest is known. What is not here is downloaded by `client`;
-/// without one it is an error.
+/// Open the base that `request` names, and verify it if its digest is known. If it is not here, `client` downloads it;
+/// without a client that is an error.
 pub fn open_base(
     request: &BaseRequest<'_>,
     cache: &CacheDir,
@@ -127,7 +127,7 @@ pub fn open_base(
     }
 }
 
-/// Where `known` is, beside the farm file or in the cache, and what it must be.
+/// Where `known` is, beside the farm file or in the cache, and its digest.
 fn known_here(
     request: &BaseRequest<'_>,
     known: &'static Known,
@@ -144,31 +144,33 @@ fn known_here(
         .or_else(|| download::remembered(known, &keys, bases.as_ref().ok()?));
     let mut places = vec![request.dir.join(known.file)];
     places.extend(bases.iter().map(|bases| bases.join(known.file)));
-    match (places.into_iter().find(|place| place.is_file()), digest, client) {
-        (Some(path), Some(digest), _) => Ok((path, digest)),
-        (Some(path), None, Some(client)) => {
-            let digest = download::listed(client, known, RELEASES, &keys, &bases?, watch)?;
-            Ok((path, digest))
-        }
-        (None, _, Some(client)) => {
-            let bases = bases?;
-            let digest = download::fetch(client, known, RELEASES, &keys, &bases, watch)?;
-            Ok((bases.join(known.file), given.unwrap_or(digest)))
-        }
-        (Some(path), None, None) => Err(BaseError::Unlisted {
-            path,
-            name: known.name,
-        }),
-        (None, _, None) => Err(BaseError::NotHere {
+    if let Some(path) = places.into_iter().find(|place| place.is_file()) {
+        let digest = match (digest, client) {
+            (Some(digest), _) => digest,
+            (None, Some(client)) => download::listed(client, known, RELEASES, &keys, &bases?, watch)?,
+            (None, None) => {
+                return Err(BaseError::Unlisted {
+                    path,
+                    name: known.name,
+                })
+            }
+        };
+        return Ok((path, digest));
+    }
+    let bases = bases?;
+    let Some(client) = client else {
+        return Err(BaseError::NotHere {
             name: known.name,
             file: known.file,
-            cache: bases?,
-        }),
-    }
+            cache: bases,
+        });
+    };
+    let digest = download::fetch(client, known, RELEASES, &keys, &bases, watch)?;
+    Ok((bases.join(known.file), given.unwrap_or(digest)))
 }
 
-/// Where the file behind `url` is in the cache. One that is there is used, whatever the server has by now;
-/// `palmfarm base fetch` brings it anew.
+/// Where the file behind `url` is in the cache. If it is there it is used, whatever the server has by now;
+/// `palmfarm base fetch` downloads it again.
 fn url_here(
     url: &str,
     given: Option<Sha256Sum>,
@@ -191,9 +193,6 @@ fn url_here(
 }
 
 /// Where downloads are kept.
-///
-/// # Errors
-/// There is no cache.
 pub fn bases(cache: &CacheDir) -> Result<PathBuf, DownloadError> {
     Ok(cache.path().ok_or(DownloadError::NoCache)?.join("bases"))
 }

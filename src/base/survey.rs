@@ -1,5 +1,5 @@
-//! The facts of a base: what rendering must know before it can decide anything. Reads a handful of files and
-//! directories, each of bounded size; it never writes, and an odd file is a missing fact and no failure.
+//! Reads the facts of a base that rendering needs. It reads a handful of files and directories, each up to a limit, and
+//! never writes. A file that cannot be understood is a missing fact and not an error.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::edit::fs::fat::FatReader;
 use crate::edit::fs::{FsError, VolumeReader};
 use crate::edit::tree::{BadPath, CardPath, Volume};
 
-/// The longest text that is a fact, in bytes: the kernel's command line, `config.txt`, os-release, fstab are far
+/// The longest text that is read, in bytes: the kernel's command line, `config.txt`, os-release and fstab are far
 /// shorter.
 const LONGEST: u64 = 64 << 10;
 
@@ -25,10 +25,10 @@ const LOADERS: [(Arch, &str); 3] = [
     (Arch::Amd64, "lib64/ld-linux-x86-64.so.2"),
 ];
 
-/// Where units lie; on a base whose `/usr` is not merged, systemd's own are in `/lib`.
+/// Where units are; on a base whose `/usr` is not merged, systemd's own are in `/lib`.
 const UNITS: [&str; 2] = ["usr/lib/systemd/system", "lib/systemd/system"];
 
-/// Where the library lies whose name carries systemd's version.
+/// Where the library may be whose name contains systemd's version.
 const SYSTEMD: [&str; 4] = [
     "usr/lib/systemd",
     "lib/systemd",
@@ -42,8 +42,8 @@ const NETPLAN: [&str; 3] = ["etc/netplan", "usr/lib/netplan", "lib/netplan"];
 /// Why a base has no facts.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
-    /// A partition lies outside the image.
-    #[error("the {0} partition does not lie within the image")]
+    /// A partition is outside the image.
+    #[error("the {0} partition is not within the image")]
     Outside(Volume),
     /// A filesystem cannot be read.
     #[error("reading the {volume} partition")]
@@ -53,10 +53,10 @@ pub enum SurveyError {
         #[source]
         source: FsError,
     },
-    /// No loader of an architecture that cards are made for.
-    #[error("the root filesystem has no loader of armhf, arm64 or amd64 below /lib, so it is no Ubuntu for the Pi")]
+    /// There is no loader of an architecture that cards are made for.
+    #[error("the root filesystem has no loader of armhf, arm64 or amd64 below /lib, so it is not an Ubuntu image for the Pi")]
     Architecture,
-    /// A path of this module's own is none.
+    /// A path in this module is not valid.
     #[error(transparent)]
     Path(#[from] BadPath),
 }
@@ -92,7 +92,7 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
         })
     }
 
-    /// What became of what stands in the root filesystem's journal only.
+    /// What was done with changes that are only in the root filesystem's journal.
     pub fn journal(&self) -> Journal {
         self.root.journal()
     }
@@ -105,7 +105,7 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
         }
     }
 
-    /// A text file, links followed; `None` where there is none, or it is longer than a fact is, or no UTF-8.
+    /// A text file, links followed; `None` if there is none, or if it is too long or not UTF-8.
     fn text(&self, volume: Volume, path: &str) -> Result<Option<BaseText>, SurveyError> {
         let path = CardPath::new(path)?;
         match self.reader(volume).read(&path, LONGEST) {
@@ -118,7 +118,7 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
         }
     }
 
-    /// The names in a directory of the root filesystem; none where there is no such directory.
+    /// The names in a directory of the root filesystem; none if there is no such directory.
     fn names(&self, path: &str) -> Result<Vec<String>, SurveyError> {
         match self.root.names(Some(&CardPath::new(path)?)) {
             Err(FsError::NotADirectory { .. }) => Ok(Vec::new()),
@@ -270,11 +270,11 @@ fn units<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<BTreeSet<S
 fn netplan<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Vec<CardPath>, SurveyError> {
     let mut files = Vec::new();
     for dir in NETPLAN {
-        // `/lib` is `/usr/lib` where `/usr` is merged, and a file must not be met twice.
+        // `/lib` is `/usr/lib` if `/usr` is merged, and a file must not be listed twice.
         if dir.starts_with("lib/") && volumes.has("usr/lib/netplan")? {
             continue;
         }
-        // netplan reads what ends so, in small letters.
+        // netplan reads only files with this ending, in small letters.
         for name in volumes
             .names(dir)?
             .iter()
@@ -317,7 +317,7 @@ fn os_release(text: &str, key: &str) -> Option<String> {
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-    // It ends up in messages and in files of one line.
+    // It is shown in messages and written to files of one line.
     let clean: String = value
         .trim()
         .trim_matches(['"', '\''])
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn fstab_says_where_the_firmware_lies() {
+    fn fstab_says_where_the_firmware_is() {
         let check =
             |fstab: &str, expect: Option<&str>| assert_eq!(boot_mount(fstab).as_deref(), expect, "{fstab}");
         check(

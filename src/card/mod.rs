@@ -1,8 +1,8 @@
-//! The card: what the machine says about its disks, the rules that refuse all but cards, and the one descriptor
+//! The card: what the machine says about its disks, the rules that refuse everything but cards, and the one descriptor
 //! through which a card is written.
 //!
-//! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops
-//! anything for the user, and only `open` and `read_only` open a block device.
+//! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops anything
+//! for the user, and only `open` and `read_only` open a block device.
 
 mod burn;
 mod error;

@@ -15,17 +15,17 @@ const PIECE: u64 = 1 << 20;
 /// [`PIECE`] as a length in memory.
 const PIECE_LEN: usize = 1 << 20;
 
-/// Ranges of the same piece that are no further apart are read in one transfer, in bytes: at a card's 90 MB/s,
-/// reading this much takes as long as asking once more.
+/// Ranges of the same piece that are at most this far apart are read in one transfer, in bytes: at a card's 90 MB/s,
+/// reading this much takes as long as another transfer.
 const GAP: u64 = 128 << 10;
 
 /// Pieces that are read before they are hashed.
 const AHEAD: usize = 3;
 
-/// With more wrong pieces than that, a card is not worth writing again.
+/// With more wrong pieces than that, a card is not worth a second attempt.
 pub(super) const MOST_WRONG: usize = 64;
 
-/// Told how many bytes are done of how many, before each piece; its answer can end the work.
+/// Is called with the bytes done and the total before each piece; its answer can end the work.
 pub type ProgressFn<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// A range that does not have its digest.
@@ -40,7 +40,7 @@ pub(super) struct WrongRange {
 /// Some ranges that are read in one transfer.
 struct Piece<'a> {
     start: u64,
-    /// `None` where it could not be read.
+    /// `None` if it could not be read.
     bytes: Option<AlignedBuf>,
     ranges: &'a [(Range<u64>, [u8; 32])],
 }
@@ -80,13 +80,13 @@ pub(super) fn compare<M: Medium>(
                 }
             };
             done = done.saturating_add(ranges.iter().map(|(range, _)| span(range)).sum());
-            // The hasher ends early where too much is wrong.
+            // The hasher ends early if too much is wrong.
             if pieces.send(Piece { start, bytes, ranges }).is_err() {
                 break;
             }
         }
         drop(pieces);
-        // It panics only where SHA-256 does; then nothing counts as verified.
+        // It panics only if SHA-256 does; then nothing counts as verified.
         let wrong = hasher.join().map_err(|_| BurnError::Cancelled)?;
         result.map(|()| wrong)
     })
@@ -98,7 +98,7 @@ pub(super) fn first_difference(right: &[u8], seen: &[u8]) -> Option<u64> {
     u64::try_from(at).ok()
 }
 
-/// A device that is there but fails at one place: written again, the place may be replaced by the drive.
+/// A device that is there but fails at one place: when that is written again, the drive may replace it.
 fn is_bad_place(error: &TransferError) -> bool {
     let TransferError::Read { source, .. } = error else {
         return false;

@@ -1,4 +1,4 @@
-//! Which devices may be written: pure functions over [`Facts`]. The only place that makes an [`ApprovedCard`].
+//! Which devices may be written: pure functions over [`Facts`], and the only place that makes an [`ApprovedCard`].
 
 use super::facts::{CardTarget, DevNo, Device, DeviceKind, Facts, Follow, TargetKind, Usage, UsageKind};
 use super::refusal::{is_system, Allowed, Refusal, Through, SECTOR};
@@ -8,13 +8,13 @@ use crate::text::shell_quote;
 /// 256 GB hold up to 256.6·10⁹ bytes.
 pub const LARGE: u64 = 256 << 30;
 
-/// What tells a device from another that took its place, and its name.
+/// What distinguishes a device from another one that has taken its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardIdentity {
     pub dev: DevNo,
-    /// Its medium's number, where the kernel counts them.
+    /// Its medium's number, if the kernel counts them.
     pub diskseq: Option<u64>,
-    /// Its serial number, where it has one.
+    /// Its serial number, if it has one.
     pub serial: Option<String>,
     /// In bytes.
     pub size: u64,
@@ -35,7 +35,7 @@ impl CardIdentity {
     }
 }
 
-/// A device to which nothing speaks against being overwritten. Only [`approve`] makes one.
+/// A device that passed every check. Only [`approve`] makes one.
 #[derive(Debug)]
 pub struct ApprovedCard {
     path: String,
@@ -54,8 +54,8 @@ impl ApprovedCard {
     }
 }
 
-/// The card at `target`, if nothing speaks against overwriting it with an image of `image_size` bytes (`None`
-/// where that is not known yet), or every reason that does.
+/// The card at `target`, if it may be overwritten with an image of `image_size` bytes (`None` if that is not known yet),
+/// or every reason why it may not.
 pub fn approve(
     facts: &Facts,
     target: &CardTarget,
@@ -110,7 +110,7 @@ pub fn refusals(
     found
 }
 
-/// Every whole disk with the reasons against it, the ones without a reason first, then by name.
+/// Every whole disk with the reasons not to write it: first the disks without a reason, then by name.
 pub fn candidates<'a>(
     facts: &'a Facts,
     image_size: Option<u64>,
@@ -170,11 +170,11 @@ fn not_a_whole_disk(facts: &Facts, device: &Device) -> Option<Refusal> {
     })
 }
 
-/// Everything that rests on the device, however far above it.
+/// Everything that is built on the device, directly or not.
 fn in_use(facts: &Facts, device: &Device) -> Vec<Refusal> {
     let holds = holds_of_system(facts, device);
-    // On the system's own disk, each of the loop devices that a system keeps there (one for every snap) would be
-    // a reason of its own; on any other disk, they are what must be detached before it can be unmounted.
+    // On the system's own disk, each loop device whose file is there (one for every snap) would be a reason of its own;
+    // on any other disk, they must be detached before it can be unmounted.
     let loops = if holds.is_empty() {
         Follow::Files
     } else {
@@ -236,7 +236,7 @@ fn holds_of_system(facts: &Facts, device: &Device) -> Vec<String> {
     holds
 }
 
-/// Through which device a use reaches `dev`: `None` if it does not, `Some(None)` if it lies on it directly.
+/// The device through which a use reaches `dev`: `None` if it does not, `Some(None)` if it is directly on it.
 fn via(facts: &Facts, what: &Usage, dev: DevNo, follow: Follow) -> Option<Through> {
     if what.on.contains(&dev) {
         return Some(None);
@@ -248,7 +248,7 @@ fn via(facts: &Facts, what: &Usage, dev: DevNo, follow: Follow) -> Option<Throug
     Some(Some(facts.node(*through)))
 }
 
-/// The devices that rest on the disk or on one of its partitions directly, its partitions aside.
+/// The devices that are built directly on the disk or one of its partitions, except its partitions.
 fn holders(facts: &Facts, disk: &Device, follow: Follow) -> Vec<Refusal> {
     let partitions = facts.partitions(disk.dev);
     let is_part = |dev: DevNo| partitions.iter().any(|part| part.dev == dev);
@@ -279,7 +279,7 @@ fn holder_name(holder: &Device) -> String {
     }
 }
 
-/// The command that makes a holder let go.
+/// The command that makes a holder release the disk.
 fn release(holder: &Device) -> Option<String> {
     match &holder.kind {
         DeviceKind::Mapped { name, by } => Some(match by.as_deref() {
@@ -294,7 +294,7 @@ fn release(holder: &Device) -> Option<String> {
     }
 }
 
-/// The volume group in the name of an LVM mapping, `GROUP-VOLUME`, where a dash within either is doubled.
+/// The volume group in the name of an LVM mapping, `GROUP-VOLUME`, in which a dash within either is doubled.
 fn volume_group(mapped: &str) -> String {
     let mut group = String::new();
     let mut rest = mapped;
@@ -325,7 +325,7 @@ fn files_behind_loop(facts: &Facts, backing: &str) -> Vec<Refusal> {
     files.collect()
 }
 
-/// What makes the device look like something other than a card: all of it can be allowed.
+/// Why the device does not look like a card: each of these can be allowed.
 fn unlike_a_card(device: &Device) -> Vec<Refusal> {
     let mut found = Vec::new();
     match &device.kind {

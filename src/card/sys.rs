@@ -25,7 +25,7 @@ pub(super) fn size(device: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(size)
 }
 
-/// The number of the medium; `None` where the kernel does not count them.
+/// The number of the medium; `None` if the kernel does not count them.
 pub(super) fn diskseq(device: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     // SAFETY: this opcode writes exactly one u64.
     match unsafe { ioctl(device, Getter::<DISKSEQ, u64>::new()) } {
@@ -43,14 +43,14 @@ pub(super) fn read_only(device: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(flag != 0)
 }
 
-/// Let the kernel read the partition table again; needs root, and no partition in use.
+/// Make the kernel read the partition table again; this needs root, and no partition in use.
 pub(super) fn reread_partitions(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: this opcode takes no argument and touches no memory of ours.
     unsafe { ioctl(device, NoArg::<REREAD_PARTITIONS>::new()) }?;
     Ok(())
 }
 
-/// Let the medium go.
+/// Eject the medium.
 pub(super) fn eject(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: this opcode takes no argument and touches no memory of ours.
     unsafe { ioctl(device, NoArg::<EJECT>::new()) }?;

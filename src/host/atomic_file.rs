@@ -1,8 +1,8 @@
-//! A file that appears under its name whole, or not at all.
+//! A file that gets its name when it is whole, or not at all.
 //!
-//! It is written without any name where the file system can do that (`O_TMPFILE`, open(2)), else under a hidden one
-//! beside the final name; only [`AtomicFile::commit`] gives it the name, in one step and after its bytes have reached
-//! the disk. Dropped or killed before, it leaves nothing under that name.
+//! It is written without a name if the file system can do that (`O_TMPFILE`, open(2)), else under a hidden name beside
+//! the final one. Only [`AtomicFile::commit`] gives it the final name, in one step and after its bytes have reached the
+//! disk. If it is dropped or the program is killed before, there is nothing under that name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
-/// Who may read the file. The umask plays no part.
+/// Who may read the file, whatever the umask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
     /// Mode 0600: an image holds password hashes and keys.
@@ -23,12 +23,12 @@ pub enum Readers {
     All,
 }
 
-/// Whether the name may be given before the bytes are safe on the disk.
+/// Whether the file may get its name before its bytes are safe on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// After a power cut there is the old file or the new one, whole.
+    /// After a power cut there is the whole old file or the whole new one.
     Synced,
-    /// For what can be made again, and is checked when read.
+    /// For files that can be made again and are checked when read.
     Cached,
 }
 
@@ -40,25 +40,22 @@ pub struct AtomicFile {
     /// The name to be given, in `directory`.
     name: OsString,
     path: PathBuf,
-    /// The hidden name, where the file system knows no file without one.
+    /// The hidden name, if the file system has no files without one.
     hidden: Option<OsString>,
 }
 
 impl AtomicFile {
-    /// Start a file that shall become `path`. A symlink there is followed; what it leads to is replaced.
+    /// Start a file that is to become `path`. A symlink there is followed; what it leads to is replaced.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] where `path` names no file, [`io::ErrorKind::AlreadyExists`] where a
-    /// directory, device or the like stands there, else what the file system says.
+    /// [`io::ErrorKind::InvalidInput`] if `path` does not name a file, [`io::ErrorKind::AlreadyExists`] if a directory,
+    /// a device or the like is there.
     pub fn create(path: &Path, readers: Readers) -> io::Result<Self> {
         Self::begin(resolve(path)?, readers)
     }
 
     /// As [`create`](Self::create), for a name that the user did not choose: a symlink there is replaced, and what it
     /// leads to is left alone. In a folder that others write to, anybody could have put it there.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
     pub fn create_unlinked(path: &Path, readers: Readers) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
             Ok(there) if there.is_symlink() => Self::begin(path.to_owned(), readers),
@@ -109,10 +106,7 @@ impl AtomicFile {
         &self.path
     }
 
-    /// Give the file its name, replacing what had it.
-    ///
-    /// # Errors
-    /// What writing back or renaming says; then the old file is still there.
+    /// Give the file its name, replacing the file that had it. If that fails, the old file is still there.
     pub fn commit(mut self, durability: Durability) -> io::Result<()> {
         self.ready(durability)?;
         if let Some(hidden) = &self.hidden {
@@ -125,10 +119,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Do everything of [`commit`](Self::commit) that can fail for want of room, and leave the last step to it.
-    ///
-    /// # Errors
-    /// What writing back or linking says.
+    /// Do everything of [`commit`](Self::commit) that can fail because the disk is full, and leave the last step to it.
     pub fn ready(&mut self, durability: Durability) -> io::Result<()> {
         if durability == Durability::Synced {
             self.file.sync_all()?;
@@ -157,18 +148,18 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
-            // Nothing more can be done about a hidden file that will not go.
+            // Nothing more can be done about a hidden file that cannot be removed.
             let _gone = rustix::fs::unlinkat(&self.directory, hidden, AtFlags::empty());
         }
     }
 }
 
-/// Refuse what is no file, and follow a symlink.
+/// Follow symlinks, and refuse what is not a file.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => match std::fs::canonicalize(path) {
             Ok(real) => resolve(&real),
-            // What it leads to is not there yet. A link that leads to itself is another error.
+            // What it leads to is not there yet. A link to itself is another error.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().unwrap_or(Path::new("."));
                 resolve(&folder.join(std::fs::read_link(path)?))
@@ -177,14 +168,14 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         },
         Ok(there) if !there.is_file() => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            format!("{} exists and is no regular file", path.display()),
+            format!("{} exists and is not a regular file", path.display()),
         )),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(path.to_owned()),
     }
 }
 
-/// A file without a name, where the file system and `/proc` allow to name it later.
+/// A file without a name, if the file system and `/proc` allow to name it later.
 fn nameless(directory: &OwnedFd, mode: Mode) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, ".", flags, mode) {
@@ -201,7 +192,7 @@ fn named(directory: &OwnedFd, mode: Mode) -> io::Result<(OwnedFd, OsString)> {
     Ok((file, hidden))
 }
 
-/// Try hidden names until one is free. They are short whatever the final name is: that may be as long as a name can be.
+/// Try hidden names until one is free. They do not contain the final name, which may be as long as a name can be.
 fn unique<T>(make: impl Fn(&OsStr) -> Result<T, Errno>) -> io::Result<(OsString, T)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -260,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_name_is_taken_away_again() {
+    fn a_hidden_name_is_removed_again() {
         let dir = tempfile::tempdir().unwrap();
         let directory = File::open(dir.path()).unwrap().into();
         let mode = Mode::from_raw_mode(0o600);

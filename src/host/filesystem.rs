@@ -1,4 +1,5 @@
-//! What is asked of the file system that a file lies on: free space, its kind, when to write back. It changes no byte.
+//! What is asked of the file system that a file is on: free space, its kind, whether to cache, when to write back. It
+//! changes no byte of a file.
 
 use std::fs::File;
 use std::io;
@@ -9,12 +10,12 @@ use std::path::Path;
 
 use rustix::fs::{fcntl_getfl, fcntl_setfl, Advice, OFlags, StatVfs};
 
-/// Bytes that are free for this user where `path` is.
+/// Bytes that are free for this user on the file system of `path`.
 pub fn free_space(path: &Path) -> io::Result<u64> {
     Ok(available(&rustix::fs::statvfs(path)?))
 }
 
-/// Bytes that are free for this user where `file` is.
+/// Bytes that are free for this user on the file system of `file`.
 pub fn free_space_at(file: &impl AsFd) -> io::Result<u64> {
     Ok(available(&rustix::fs::fstatvfs(file)?))
 }
@@ -23,8 +24,8 @@ fn available(stat: &StatVfs) -> u64 {
     stat.f_bavail.saturating_mul(stat.f_frsize)
 }
 
-/// Whether the file system keeps a time of change that no program can set, and is not of the kind that people carry to
-/// another machine, where everything can be set. By the numbers of statfs(2).
+/// Whether the file system keeps a time of change that no program can set, and is not of a kind that people carry to
+/// another machine, on which everything can be set. By the numbers of statfs(2).
 pub(crate) fn keeps_times(file: &impl AsFd) -> bool {
     const KNOWN: [u64; 8] = [
         0xef53,      // ext2, ext3, ext4

@@ -4,7 +4,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "whoever else wants a file opened or made asks here"
+    reason = "the other rooms open and make files through this one"
 )]
 
 pub mod atomic_file;

@@ -1,5 +1,5 @@
-//! Giving root up: whoever started the program through sudo is who reads images and farms. Parses the
-//! environment and /etc/group as text; never gains a right.
+//! Gives up root, so that images and farms are read as the user who started the program through sudo. It parses the
+//! environment and /etc/group as text, and never gains a right.
 
 use std::fs;
 use std::io;
@@ -14,11 +14,11 @@ pub struct Invoker {
     pub uid: u32,
     /// The number of the user's own group.
     pub gid: u32,
-    /// The user's name, where it is known.
+    /// The user's name, if it is known.
     pub name: Option<String>,
     /// Every group the user is in, their own included, each once, in order.
     pub groups: Vec<u32>,
-    /// Their home directory, where /etc/passwd has it: sudo leaves root's in the environment.
+    /// Their home directory, if /etc/passwd has it: sudo leaves root's in the environment.
     pub home: Option<PathBuf>,
 }
 
@@ -27,15 +27,17 @@ pub struct Invoker {
 pub enum Dropped {
     /// From now on the program is this user.
     User(Invoker),
-    /// The program was not root, or root itself started it: nobody to become.
+    /// The program was not root, or root itself started it.
     Unchanged,
 }
 
-/// Root could not be given up; the program must end before it reads anything that others made.
+/// Root could not be given up: the program must end before it reads anything that others made.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// sudo's variables, or those of pkexec or doas, are there, but name nobody.
-    #[error("user {uid:?} and group {gid:?}, of SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER, are not who became root")]
+    /// The variables of sudo, pkexec or doas are set, but do not name a user.
+    #[error(
+        "SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER do not name a user: user {uid:?}, group {gid:?}"
+    )]
     BadVariables {
         /// The user's number.
         uid: String,
@@ -43,23 +45,23 @@ pub enum UserError {
         gid: String,
     },
     /// The system refused.
-    #[error("becoming user {uid}, who asked root to run this")]
+    #[error("giving up root to become user {uid}, who started this program")]
     Refused {
         /// The user's number.
         uid: u32,
         #[source]
         source: io::Error,
     },
-    /// The system agreed, but root could be taken back.
-    #[error("user {uid} could become root again")]
+    /// The system agreed, but the program could become root again.
+    #[error("giving up root for user {uid}: the program could become root again")]
     NotForGood {
         /// The user's number.
         uid: u32,
     },
 }
 
-/// If the program is root because of sudo, pkexec or doas, become the user who asked: call it when the card is open and
-/// before any image, farm or overlay is looked into. Every thread is changed, and there is no way back.
+/// If the program is root because of sudo, pkexec or doas, become the user who started it. Call it when the card is open
+/// and before any image, farm or overlay is read. It changes every thread, and there is no way back.
 pub fn drop_privileges() -> Result<Dropped, UserError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Dropped::Unchanged);
@@ -85,7 +87,7 @@ pub fn drop_privileges() -> Result<Dropped, UserError> {
     };
     let uid = user.uid;
     sys::become_user(uid, user.gid, &user.groups).map_err(|source| UserError::Refused { uid, source })?;
-    // What must now fail, tried once: it is the one promise that everything after this relies on.
+    // This must fail now. Try it, since everything after this relies on it.
     if sys::become_user(0, 0, &[0]).is_ok() || rustix::process::geteuid().is_root() {
         return Err(UserError::NotForGood { uid });
     }
@@ -93,7 +95,7 @@ pub fn drop_privileges() -> Result<Dropped, UserError> {
 }
 
 /// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in and the
-/// home directory that /etc/passwd gives them; `None` where sudo was not used, or by root.
+/// home directory that /etc/passwd gives them; `None` if sudo was not used, or by root.
 pub fn invoker(
     uid: Option<&str>,
     gid: Option<&str>,
@@ -103,7 +105,7 @@ pub fn invoker(
 ) -> Result<Option<Invoker>, UserError> {
     let (uid_text, gid_text) = match (uid, gid) {
         (None, None) => return Ok(None),
-        // Half an answer is none: to stay root then would be the worst of all guesses.
+        // One of the two alone does not name a user, and staying root would be the worst guess.
         (uid, gid) => (uid.unwrap_or_default(), gid.unwrap_or_default()),
     };
     let bad = || UserError::BadVariables {
@@ -156,7 +158,7 @@ fn home_of(line: &str, user: u32) -> Option<PathBuf> {
     Some(PathBuf::from(home))
 }
 
-/// A user's or group's number; the highest means "leave as it is" to the kernel and is none.
+/// A user's or group's number; the highest is not one: it means "leave as it is" to the kernel.
 fn id(text: &str) -> Option<u32> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| plain && *id != u32::MAX)
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_answer_is_no_reason_to_stay_root() {
+    fn half_an_answer_is_not_a_reason_to_stay_root() {
         for (uid, gid) in [(Some("1000"), None), (None, Some("1000"))] {
             assert!(matches!(
                 invoker(uid, gid, None, GROUPS, ""),
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_not_guessed() {
+    fn what_is_not_a_number_is_refused() {
         for (uid, gid) in [
             ("", "1000"),
             ("1000", "x"),

@@ -152,7 +152,7 @@ fn exit_codes_say_what_happened() {
     let other = Sha256Sum::of(b"other").to_string();
     let gone = Server::start().url("/x.img");
     for (args, code, says) in [
-        (&["fetch", &server.url("/x.img")][..], 1, "whoever is on the way"),
+        (&["fetch", &server.url("/x.img")][..], 1, "anybody on the way"),
         (
             &["fetch", &server.url("/x.img"), "--sha256", &other],
             1,
@@ -163,7 +163,7 @@ fn exit_codes_say_what_happened() {
             3,
             "answers 404",
         ),
-        (&["fetch", &gone, "--sha256", &other], 3, "asking for"),
+        (&["fetch", &gone, "--sha256", &other], 3, "requesting"),
         (&["fetch", "ubuntu-1.0"], 1, "palmfarm base list"),
         (&["fetch", "./x.img"], 2, "path"),
         (&["fetch", "mini"], 2, "built in"),
@@ -214,7 +214,7 @@ fn a_mirror_with_a_list_of_somebody_else_is_refused() {
     );
     let out = fetch();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
-    assert!(told(&out).contains("names no ubuntu-22.04.5"), "{}", told(&out));
+    assert!(told(&out).contains("does not contain ubuntu-22.04.5"), "{}", told(&out));
     // The same with the image added to it.
     let mut list = read("SHA256SUMS");
     list.extend(
@@ -228,7 +228,7 @@ fn a_mirror_with_a_list_of_somebody_else_is_refused() {
     let out = fetch();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
     assert!(
-        told(&out).contains("is no signature of 843938DF228D22F7B3742BC0D94AA3F0EFE21092"),
+        told(&out).contains("is not a signature of this list by 843938DF228D22F7B3742BC0D94AA3F0EFE21092"),
         "{}",
         told(&out)
     );
@@ -456,6 +456,6 @@ fn https_is_checked_and_never_left() {
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
-    assert!(told(&out).contains("whoever is on the way"), "{}", told(&out));
+    assert!(told(&out).contains("anybody on the way"), "{}", told(&out));
     assert!(plain.requests().is_empty());
 }

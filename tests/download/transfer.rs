@@ -136,7 +136,7 @@ fn a_truncated_download_is_no_file() {
         "{error}"
     );
     assert!(!error.is_refusal());
-    assert!(error.hint().unwrap().contains("goes on"), "{error}");
+    assert!(error.hint().unwrap().contains("resumes"), "{error}");
     assert!(!dir.path().join("image").exists());
 }
 

@@ -17,7 +17,7 @@ pub(super) fn whole(url: &Url, status: u16) -> Result<(), DownloadError> {
     })
 }
 
-/// The size of the whole file, where the part that comes is the one that was asked for: `bytes 100-199/200`
+/// The size of the whole file, if the part that comes is the one that was asked for: `bytes 100-199/200`
 /// (RFC 9110, section 14.4).
 pub(super) fn resumed(headers: &HeaderMap, start: u64, total: u64) -> Option<u64> {
     let range = text(headers, "content-range")?.strip_prefix("bytes ")?;
@@ -29,7 +29,7 @@ pub(super) fn resumed(headers: &HeaderMap, start: u64, total: u64) -> Option<u64
     fits.then_some(size)
 }
 
-/// What tells this version of the file from any other; empty where the server does not say.
+/// What identifies this version of the file; empty if the server does not say.
 pub(super) fn validator(headers: &HeaderMap) -> String {
     let strong = text(headers, "etag").filter(|tag| tag.starts_with('"'));
     strong

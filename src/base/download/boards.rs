@@ -68,7 +68,7 @@ pub fn suggest(text: &str) -> Suggestion {
         .collect();
     let pick =
         |numbers: &[usize]| Suggestion::Boards(numbers.iter().filter_map(|at| BOARDS.get(*at)).collect());
-    // The revision is told by its last digits: 2brev1.1.
+    // The revision comes last: 2brev1.1.
     let (board, revision) = squeezed
         .split_once("rev")
         .or_else(|| {

@@ -1,7 +1,7 @@
-//! The images of Ubuntu's that a farm can name. Data, and nothing that reads or writes.
+//! Ubuntu's images that a farm can name: data, and nothing that reads or writes.
 //!
-//! An image whose digest is known here needs nobody's word for it. For the others, and besides for all that are
-//! downloaded, the list of digests that lies beside the image must bear Ubuntu's signature.
+//! The digests of some images are known here. For the others, and for every download, the list of digests beside the
+//! image must carry Ubuntu's signature.
 
 /// Where Ubuntu publishes its images for boards; mirrors keep the folders below it.
 pub const RELEASES: &str = "https://cdimage.ubuntu.com/releases";
@@ -87,7 +87,7 @@ pub fn find(name: &str) -> Option<&'static Known> {
 }
 
 impl Known {
-    /// Where it is below `mirror`, which stands for [`RELEASES`].
+    /// Where it is below `mirror`, which is used in place of [`RELEASES`].
     pub fn url(&self, mirror: &str) -> String {
         self.beside(mirror, self.file)
     }

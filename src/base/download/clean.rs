@@ -1,5 +1,5 @@
-//! Making room in the user's cache: which of its files can be made again, and taking those away. It touches nothing but
-//! files of the cache whose names it gave them itself.
+//! Frees space in the user's cache by removing files that can be made again. It touches only files whose names this
+//! program chose.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,16 +10,16 @@ use super::url::CACHED;
 use crate::base::source::CacheDir;
 use crate::host::{files, locks};
 
-/// How much goes.
+/// What to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CleanScope {
-    /// What packed bases were unpacked to, and remembered digests: both come back without a download.
+    /// Unpacked bases and remembered digests: both can be made again without a download.
     Unpacked,
     /// Everything, downloads too.
     All,
 }
 
-/// A file that went.
+/// A file that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaned {
     /// Where it was.
@@ -28,10 +28,8 @@ pub struct Cleaned {
     pub size: u64,
 }
 
-/// Take away what `what` says of `cache`, but nothing that is being downloaded now. What went, by path.
-///
-/// # Errors
-/// The first file that would not go; others may be gone.
+/// Remove what `what` says from `cache`, except downloads in progress. Returns the removed files by path; after an error
+/// some may have been removed.
 pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
     let Some(cache) = cache.path() else {
         return Ok(Vec::new());
@@ -49,7 +47,7 @@ pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
                 "hashes" => is_hash(name),
                 _ => is_unpacked(name) || what == CleanScope::All && is_download(name),
             };
-            if goes && !is_taken(&path) {
+            if goes && !is_being_downloaded(&path) {
                 let size = files::disk_usage(&fs::symlink_metadata(&path)?);
                 fs::remove_file(&path)?;
                 cleaned.push(Cleaned { path, size });
@@ -59,7 +57,7 @@ pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
     Ok(cleaned)
 }
 
-/// The plain files in `dir`; none where there is no such folder, or a link to one.
+/// The plain files in `dir`; none if there is no such folder, or a link to one.
 fn plain_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::symlink_metadata(dir) {
         Ok(facts) if facts.is_dir() => {}
@@ -89,7 +87,7 @@ fn is_unpacked(name: &str) -> bool {
     stem.is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// An image of Ubuntu's or of a URL, what was begun of one, and the lists that came with it.
+/// An image from Ubuntu or a URL, whole or not, and the lists that came with it.
 fn is_download(name: &str) -> bool {
     let whole = name.strip_suffix(".from").unwrap_or(name);
     let ends = [".part", ".SHA256SUMS", ".SHA256SUMS.gpg"];
@@ -101,7 +99,7 @@ fn is_download(name: &str) -> bool {
 }
 
 /// Whether another process is downloading it: that one has `NAME.part` locked, and `NAME.part.from` beside it.
-fn is_taken(path: &Path) -> bool {
+fn is_being_downloaded(path: &Path) -> bool {
     let part = if path.extension().is_some_and(|end| end == "from") {
         path.with_extension("")
     } else {
@@ -115,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_made_again_goes() {
+    fn only_what_can_be_made_again_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = CacheDir::new(dir.path().to_owned());
         let sum = "0123456789abcdef".repeat(4);

@@ -1,4 +1,4 @@
-//! HTTP: one file at a time, in pieces, with redirects that never leave https, and resumed where it broke off.
+//! HTTP: downloads one file at a time, with redirects that never leave https, and resumes where a download broke off.
 
 use std::io::Read;
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::progress::{Cancel, Phase, Watch};
 /// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
 pub const MOST_BYTES: u64 = 64 << 30;
 
-/// How often a redirect is followed.
+/// The most redirects that are followed.
 const MOST_REDIRECTS: u32 = 10;
 
-/// How often a download that broke off is taken up again without a byte in between.
+/// How often a download that broke off is resumed without having received a byte in between.
 const RETRIES: u32 = 4;
 
-/// What a client waits for.
+/// How long a client waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long a connection may take.
     pub connect: Duration,
-    /// How long nothing may come.
+    /// How long the server may be silent.
     pub silence: Duration,
     /// How long a list or a signature may take in all.
     pub small: Duration,
@@ -43,14 +43,14 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(30),
             silence: Duration::from_secs(60),
-            // Ubuntu's lists have a few KiB: that is a modem's time for a hundred times as much.
+            // Ubuntu's lists have a few KiB: a modem gets a hundred times as much in this time.
             small: Duration::from_secs(120),
             pause: Duration::from_secs(1),
         }
     }
 }
 
-/// Downloads.
+/// Downloads files.
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
@@ -109,7 +109,7 @@ impl Client {
             if cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
             }
-            // Who sends a byte now and then is never silent.
+            // A server that sends a byte now and then is never silent.
             if started.elapsed() > self.limits.small {
                 return Err(DownloadError::Slow {
                     url: url.to_string(),
@@ -137,11 +137,8 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Download `url` to `target`, or go on with what an earlier run left of it, and return its digest. With `expect`
-    /// it gets its name only where the digest is that one.
-    ///
-    /// # Errors
-    /// [`DownloadError`]; then `target` is what it was.
+    /// Download `url` to `target`, or resume what an earlier run left of it, and return its digest. The file gets its
+    /// name only if it has the digest in `expect`. After an error `target` is as it was.
     pub fn download(
         &self,
         url: &Url,
@@ -153,7 +150,7 @@ impl Client {
         let found = match self.all(url, &mut partial, expect, watch) {
             Ok(found) => found,
             Err(error) => {
-                // What cannot be gone on from is not left lying about, least of all on a full disk.
+                // Do not leave behind what cannot be resumed, least of all on a full disk.
                 if partial.len() == 0 || partial.from().validator.is_empty() {
                     partial.discard();
                 }
@@ -190,21 +187,21 @@ impl Client {
         Ok(partial.digest())
     }
 
-    /// Until all of it is there.
+    /// Retry until all of it is there.
     fn fill(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
         let (mut before, mut tries) = (partial.len(), 0);
         let mut came = false;
         loop {
-            let error = match self.go_on(url, partial, watch) {
+            let error = match self.resume(url, partial, watch) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            // Only more than ever before counts: a server that sends the same part again and again gets nowhere.
+            // Only more bytes than ever before count: a server may send the same part again and again.
             if partial.len() > before {
                 (before, tries, came) = (partial.len(), 0, true);
             }
             tries += 1;
-            // A server that never answered will not do so in a second; one that did may.
+            // A server that never answered will not answer in a second; one that did may.
             let again = error.is_passing() || came && matches!(error, DownloadError::Ask { .. });
             if !again || tries > RETRIES {
                 return Err(error);
@@ -230,8 +227,8 @@ impl Client {
         Ok(())
     }
 
-    /// Ask for what is missing, and write it until it ends.
-    fn go_on(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
+    /// Request what is missing, and write it until it ends.
+    fn resume(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
         let from = partial.from().clone();
         if from.total > 0 && partial.len() == from.total {
             return Ok(());
@@ -245,12 +242,12 @@ impl Client {
         let total = match response.status().as_u16() {
             206 => {
                 let Some(total) = resumed(response.headers(), partial.len(), from.total) else {
-                    // Whatever is wrong with what is there: without it the next try asks for the whole.
+                    // Whatever is wrong with what is there: without it the next try requests the whole file.
                     partial.restart()?;
                     return Err(DownloadError::Broken {
                         url: url.to_string(),
                         done: 0,
-                        source: std::io::Error::other("the server sent another part than it was asked for"),
+                        source: std::io::Error::other("the server sent another part than the requested one"),
                     });
                 };
                 total
@@ -265,7 +262,7 @@ impl Client {
             }
             status => {
                 whole(&last, status)?;
-                // The server knows no ranges, or the file is another one now.
+                // The server does not support ranges, or the file has changed.
                 partial.restart()?;
                 let headers = response.headers();
                 let total = number(headers, "content-length").unwrap_or(0);
@@ -287,7 +284,7 @@ impl Client {
         receive(url, &mut response, partial, total, watch)
     }
 
-    /// Ask, and follow where it leads. Returns the URL that answered.
+    /// Send a request and follow redirects. Returns the answer and the URL that it came from.
     fn ask(&self, url: &Url, resume: Option<(u64, &str)>) -> Result<(Response<Body>, Url), DownloadError> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
@@ -306,7 +303,7 @@ impl Client {
             }
             let location = text(response.headers(), "location").ok_or_else(|| DownloadError::Answer {
                 url: at.to_string(),
-                what: "it leads on, but not where".into(),
+                what: "it redirects without a location".into(),
             })?;
             at = at.follow(location)?;
         }
@@ -317,7 +314,7 @@ impl Client {
     }
 }
 
-/// Write what comes.
+/// Write what the server sends.
 fn receive(
     url: &Url,
     response: &mut Response<Body>,
@@ -366,7 +363,7 @@ fn receive(
     Ok(())
 }
 
-/// Refuse what the disk cannot hold before it is full.
+/// Refuse what the disk has no space for before it is full.
 fn room_for(url: &Url, partial: &Partial, total: u64) -> Result<(), DownloadError> {
     let need = total.saturating_sub(partial.len());
     match partial.room() {

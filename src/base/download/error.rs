@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::SignatureError;
 use crate::base::source::Sha256Sum;
 
-/// Why there is no file. Nothing half-written has its name.
+/// Why a download failed. No incomplete file has the final name.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// No URL.
-    #[error("{url:?} is no URL to download from: {why}")]
+    /// It is not a URL.
+    #[error("{url:?} is not a URL to download from: {why}")]
     Url {
         /// As given, without a password.
         url: String,
@@ -19,51 +19,51 @@ pub enum DownloadError {
         why: &'static str,
     },
     /// A redirect from https to http.
-    #[error("{from} leads to {to}, where whoever is on the way can change what comes")]
+    #[error("{from} leads to {to}, and over http anybody on the way can change the file")]
     Downgrade {
-        /// Where it was asked for.
+        /// The URL that was requested.
         from: String,
-        /// Where it should be fetched.
+        /// Where the server sends us.
         to: String,
     },
-    /// Redirects without end.
-    #[error("{url} leads on more than {most} times")]
+    /// Too many redirects.
+    #[error("{url} redirects more than {most} times")]
     Redirects {
         /// The first one.
         url: String,
-        /// How often is followed.
+        /// The limit.
         most: u32,
     },
-    /// The server has no such file, or does not give it away.
-    #[error("asking for {url}: the server answers {status}")]
+    /// The server does not have the file, or does not allow access to it.
+    #[error("requesting {url}: the server answers {status}")]
     Status { url: String, status: u16 },
     /// The server cannot be reached, or its certificate is not trusted.
-    #[error("asking for {url}")]
+    #[error("requesting {url}")]
     Ask {
         url: String,
         #[source]
         source: Box<ureq::Error>,
     },
-    /// The connection broke, or nothing came for too long.
-    #[error("downloading {url} broke off after {done} bytes")]
+    /// The connection broke, or the server was silent for too long.
+    #[error("the download of {url} broke off after {done} bytes")]
     Broken {
         url: String,
-        /// Bytes that are kept to go on from.
+        /// Bytes that are kept for the next run.
         done: u64,
         #[source]
         source: io::Error,
     },
-    /// The server ended early.
-    #[error("downloading {url} ended after {done} of {total} bytes")]
+    /// The server stopped early.
+    #[error("the download of {url} ended after {done} of {total} bytes")]
     Short {
         url: String,
-        /// Bytes that are kept to go on from.
+        /// Bytes that are kept for the next run.
         done: u64,
         /// Bytes that the server promised.
         total: u64,
     },
-    /// A small file that comes too slowly.
-    #[error("{url} has {done} bytes after {} s and no end, and {} s is the longest that a list may take", most.as_secs(), most.as_secs())]
+    /// A small file comes too slowly.
+    #[error("{url} is not complete after {} s and {done} bytes, and a list must not take longer", most.as_secs())]
     Slow {
         url: String,
         /// Bytes that came.
@@ -71,14 +71,14 @@ pub enum DownloadError {
         /// The most time.
         most: Duration,
     },
-    /// The server's answer does not fit what was asked.
+    /// The server's answer does not fit the request.
     #[error("the server's answer for {url} makes no sense: {what}")]
     Answer {
         url: String,
-        /// In which way.
+        /// What is wrong with it.
         what: String,
     },
-    /// More than there may be.
+    /// It is larger than allowed.
     #[error("{url} has more than {most} bytes")]
     TooLarge {
         url: String,
@@ -86,7 +86,7 @@ pub enum DownloadError {
         most: u64,
     },
     /// The disk is too full.
-    #[error("{url} has {need} more bytes, and {} has room for {room}", dir.display())]
+    #[error("{url} needs {need} more bytes, but {} has space for only {room}", dir.display())]
     NoRoom {
         url: String,
         /// Where to.
@@ -103,13 +103,13 @@ pub enum DownloadError {
         #[source]
         source: io::Error,
     },
-    /// Somebody else is at it.
+    /// Another process is downloading it.
     #[error("another palmfarm is downloading {}", path.display())]
     Busy { path: PathBuf },
-    /// There is nowhere to keep it.
-    #[error("there is no cache to download into: neither XDG_CACHE_HOME nor HOME names a folder")]
+    /// There is no folder for it.
+    #[error("there is no cache to download into: neither XDG_CACHE_HOME nor HOME is set to a folder")]
     NoCache,
-    /// It came whole, and is not what it should be.
+    /// It is complete, but not the expected file.
     #[error("{url} has SHA-256 {found}, expected {expected}")]
     Sha256 {
         url: String,
@@ -117,17 +117,17 @@ pub enum DownloadError {
         found: Sha256Sum,
     },
     /// The list is not signed by Ubuntu.
-    #[error("the signature {url} is not good")]
+    #[error("the signature {url} is not valid")]
     Signature {
         url: String,
         #[source]
         source: SignatureError,
     },
     /// The signed list does not name the file.
-    #[error("the list {url} names no {file}")]
+    #[error("the list {url} does not contain {file}")]
     NotListed { url: String, file: String },
     /// The signed list and the catalogue do not agree.
-    #[error("for {file} the list {url} gives SHA-256 {listed}, and palmfarm knows {known}")]
+    #[error("the list {url} gives SHA-256 {listed} for {file}, but palmfarm expects {known}")]
     Disagree {
         url: String,
         file: String,
@@ -136,13 +136,13 @@ pub enum DownloadError {
         /// What the catalogue says.
         known: Sha256Sum,
     },
-    /// Asked to stop.
+    /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
 }
 
 impl DownloadError {
-    /// Whether what was offered is refused, as against a download that did not come about.
+    /// Whether the file was refused, as opposed to a download that failed.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -156,45 +156,45 @@ impl DownloadError {
         )
     }
 
-    /// Whether the same again may end well.
+    /// Whether a retry may succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Short { .. } => true,
-            // Too many requests, and what gateways say while a server is away.
+            // Too many requests, and what gateways answer while a server is down.
             Self::Status { status, .. } => matches!(status, 429 | 500 | 502..=504),
             _ => false,
         }
     }
 
-    /// What the person can do.
+    /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Url { .. } => "write an https:// URL of an .img, .img.xz, .img.gz or .img.zst".into(),
-            Self::Downgrade { .. } => "use the address that it leads to only if you have its SHA-256".into(),
+            Self::Downgrade { .. } => "use the second address only if you know the file's SHA-256".into(),
             Self::Status {
                 status: 404 | 410, ..
-            } => "it may have moved: look at the server with a browser, or give another with --mirror".into(),
+            } => "it may have moved: look at the server with a browser, or choose another with --mirror".into(),
             Self::Status { .. } | Self::Answer { .. } | Self::Redirects { .. } | Self::Slow { .. } => {
-                "try again later, or another server with --mirror".into()
+                "try again later, or choose another server with --mirror".into()
             }
             Self::Ask { .. } => {
-                "check the network; HTTPS_PROXY names a proxy, SSL_CERT_FILE the certificates to trust".into()
+                "check the network; set HTTPS_PROXY to use a proxy, SSL_CERT_FILE to trust other certificates".into()
             }
             Self::Broken { .. } | Self::Short { .. } => {
-                "start again: it goes on where it stopped, unless the server knows no way to".into()
+                "run the command again: it resumes the download if the server can".into()
             }
             Self::NoRoom { .. } | Self::Write { .. } | Self::NoCache => {
-                "make room, or set XDG_CACHE_HOME to a place that has it".into()
+                "free some space, or set XDG_CACHE_HOME to a folder that has it".into()
             }
-            Self::Busy { .. } => "wait for it".into(),
+            Self::Busy { .. } => "wait until it is done".into(),
             Self::Sha256 { .. } => {
-                "what came was thrown away; start again, and if it stays so, trust neither server nor way"
+                "the file was deleted; run the command again, and if this happens again, do not trust the server or the network"
                     .into()
             }
             Self::Signature { .. } | Self::Disagree { .. } => {
-                "do not use what this server offers; try https://cdimage.ubuntu.com/releases itself".into()
+                "do not use files from this server; try https://cdimage.ubuntu.com/releases itself".into()
             }
-            Self::NotListed { .. } => "a newer palmfarm may know the release that has taken its place".into(),
+            Self::NotListed { .. } => "a newer palmfarm may know the release that replaced it".into(),
             Self::TooLarge { .. } => "this is not the file you meant".into(),
             Self::Cancelled => return None,
         })

@@ -1,8 +1,8 @@
-//! Bases from the network: the catalogue of Ubuntu's images, downloads that go on where they stopped, and how it is
-//! known that what came is what Ubuntu published.
+//! Bases from the network: the catalogue of Ubuntu's images, downloads that can be resumed, and the proof that a file is
+//! what Ubuntu published.
 //!
-//! Nothing that is downloaded is believed: sizes are bounded, lists are signed, and a file gets its name only when its
-//! digest is the expected one. Nothing here knows what is in an image. What was downloaded can be taken away again.
+//! Nothing that is downloaded is trusted: sizes are limited, lists are signed, and a file gets its name only if its
+//! digest is the expected one. Nothing here knows what is in an image. Downloads can be removed again.
 
 mod answer;
 pub mod boards;

@@ -1,7 +1,7 @@
-//! Detached `OpenPGP` signatures, as far as Ubuntu's lists of digests need them: version 4, RSA, over a binary document,
-//! by a key whose fingerprint is known beforehand (RFC 9580). Everything else is refused.
+//! Verifies detached `OpenPGP` signatures as far as Ubuntu's lists need it: version 4, RSA, over a binary document,
+//! by a key whose fingerprint is pinned (RFC 9580). Everything else is refused.
 //!
-//! It is not a general reader, and on purpose: the maintained ones bring some 150 crates with every cipher there is
+//! It is not a general reader, on purpose: the maintained ones bring some 150 crates with every cipher there is
 //! for what is one RSA verification by a pinned key. The arithmetic is ring's, which TLS brings anyway; here are the
 //! frames around it. Pure, and it must never panic: what it reads comes from the network.
 
@@ -29,7 +29,7 @@ const UNDERSTOOD: [u8; 3] = [2, 16, 33];
 /// The most packets that are looked at.
 const MOST_PACKETS: usize = 16;
 
-/// A key whose signatures are believed.
+/// A key whose signatures are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedKey {
     fingerprint: [u8; 20],
@@ -37,19 +37,19 @@ pub struct TrustedKey {
     exponent: Vec<u8>,
 }
 
-/// Why a signature is not believed.
+/// Why a signature is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The text has no block of that kind.
-    #[error("it holds no {0}")]
+    #[error("it does not contain a {0}")]
     NoArmour(&'static str),
-    /// The block or a packet in it is cut off or garbled.
+    /// The block or a packet in it is cut off or corrupt.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
     /// A kind of key or signature that Ubuntu does not use.
-    #[error("it is of a kind that palmfarm does not check: {0}")]
+    #[error("palmfarm does not support this kind: {0}")]
     Unsupported(String),
-    /// The key is another one.
+    /// It is another key.
     #[error("the key has the fingerprint {found}, not {expected}")]
     WrongKey {
         /// The pinned one.
@@ -57,19 +57,16 @@ pub enum SignatureError {
         /// The key's.
         found: String,
     },
-    /// Signed by somebody else, or over something else.
-    #[error("it is no signature of {signers} over this list")]
+    /// It is by another key, or over another text.
+    #[error("it is not a signature of this list by {signers}")]
     Bad {
-        /// Fingerprints of those whose signature would do.
+        /// Fingerprints of the trusted keys.
         signers: String,
     },
 }
 
 impl TrustedKey {
     /// The RSA key in `armoured`, which must have `fingerprint`: 40 hexadecimal digits.
-    ///
-    /// # Errors
-    /// It is none, or another one.
     pub fn pinned(armoured: &str, fingerprint: &str) -> Result<Self, SignatureError> {
         let bytes = dearmour(armoured, "PGP PUBLIC KEY BLOCK")?;
         let (tag, body) = Packets(&bytes)
@@ -145,9 +142,6 @@ impl fmt::Display for TrustedKey {
 }
 
 /// Whether `armoured` is a signature over `content` by one of `keys`.
-///
-/// # Errors
-/// Why not.
 pub(super) fn verify(content: &[u8], armoured: &str, keys: &[TrustedKey]) -> Result<(), SignatureError> {
     let bytes = dearmour(armoured, "PGP SIGNATURE")?;
     // Several people may have signed; each in a packet of its own. One good signature is enough.
@@ -274,7 +268,7 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         return None;
     }
     let (tag, length, rest) = if head & 0x40 == 0 {
-        // The old format: type and size of the length in one byte. A length that is not told is not used here.
+        // The old format: type and size of the length in one byte. An indeterminate length is not used here.
         let size = match head & 3 {
             0 => 1,
             1 => 2,
@@ -319,7 +313,7 @@ fn integer(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// An area whose length stands before it in two bytes.
+/// An area with its length before it in two bytes.
 fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))

@@ -1,6 +1,6 @@
-//! A download that is not whole yet: `NAME.part` beside the final name, and `NAME.part.from` that says where it comes
-//! from, so that a later run – after Ctrl-C, a crash, a power cut – goes on where this one stopped. One process has
-//! it at a time. Only [`Partial::commit`] gives the file its name.
+//! An incomplete download: `NAME.part` beside the final name, and `NAME.part.from` that says where it comes from, so that
+//! a later run can resume it after Ctrl-C, a crash or a power cut. One process has it at a time. Only
+//! [`Partial::commit`] gives the file its final name.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -26,11 +26,11 @@ pub(super) struct Origin {
     pub(super) url: String,
     /// A strong `ETag`, or the time of the last change: what `If-Range` takes (RFC 9110, section 13.1.5).
     pub(super) validator: String,
-    /// All bytes of the file; 0: the server did not say.
+    /// The size of the whole file; 0 if the server did not say.
     pub(super) total: u64,
 }
 
-/// A file that is not whole yet.
+/// An incomplete file.
 pub(super) struct Partial {
     file: File,
     path: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Take the partial file of `target`, and what an earlier run left of `url` in it.
+    /// Open and lock the partial file of `target`, with what an earlier run left of `url` in it.
     pub(super) fn open(target: &Path, url: &str, watch: Watch<'_>) -> Result<Self, DownloadError> {
         let path = with_end(target, ".part");
         let failed = |source| DownloadError::Write {
@@ -77,15 +77,15 @@ impl Partial {
         match read_from(&partial.origin_path()) {
             Some(from) if from.url == url && !from.validator.is_empty() => {
                 partial.from = from;
-                partial.take_up(watch)?;
+                partial.hash_kept(watch)?;
             }
             _ => partial.restart()?,
         }
         Ok(partial)
     }
 
-    /// Hash what an earlier run left; what follows is appended.
-    fn take_up(&mut self, watch: Watch<'_>) -> Result<(), DownloadError> {
+    /// Hash what an earlier run left; the rest is appended.
+    fn hash_kept(&mut self, watch: Watch<'_>) -> Result<(), DownloadError> {
         let size = self.file.metadata().map_err(|error| self.failed(error))?.len();
         if size > self.from.total && self.from.total > 0 {
             return self.restart();
@@ -107,7 +107,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Throw away what is there.
+    /// Discard what is there.
     pub(super) fn restart(&mut self) -> Result<(), DownloadError> {
         let done = self
             .file
@@ -120,7 +120,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Say where what is written from now on comes from.
+    /// Record where the following bytes come from.
     pub(super) fn begin(&mut self, from: Origin) -> Result<(), DownloadError> {
         let path = self.origin_path();
         let text = format!("1\n{}\n{}\n{}\n", from.url, from.validator, from.total);
@@ -146,7 +146,7 @@ impl Partial {
         self.len
     }
 
-    /// Bytes that an earlier run left, of those that are there.
+    /// How many of these bytes an earlier run left.
     pub(super) fn kept(&self) -> u64 {
         self.kept
     }
@@ -161,7 +161,7 @@ impl Partial {
         Sha256Sum(self.hash.clone().finalize().into())
     }
 
-    /// Bytes that the file system has room for.
+    /// Bytes that are free on the file system.
     pub(super) fn room(&self) -> Option<u64> {
         filesystem::free_space_at(&self.file).ok()
     }
@@ -171,19 +171,19 @@ impl Partial {
         self.path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Give it its name, once its bytes are safe on the disk.
+    /// Give it its final name, once its bytes are safe on the disk.
     pub(super) fn commit(self) -> Result<(), DownloadError> {
         let done = self
             .file
             .sync_all()
             .and_then(|()| fs::rename(&self.path, &self.target));
         done.map_err(|error| self.failed(error))?;
-        // What it came from is of no use without it.
+        // Its origin is of no use without it.
         drop(fs::remove_file(self.origin_path()));
         Ok(())
     }
 
-    /// Throw it away whole.
+    /// Remove it.
     pub(super) fn discard(self) {
         drop(fs::remove_file(self.origin_path()));
         drop(fs::remove_file(&self.path));

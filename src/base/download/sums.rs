@@ -12,7 +12,7 @@ pub const MOST_SUMS: u64 = 1 << 20;
 pub struct Sums(BTreeMap<String, Sha256Sum>);
 
 impl Sums {
-    /// Read the lines of a list; what is none of its lines is left out, and of two lines for one file neither counts.
+    /// Read the lines of a list. Lines of another form are ignored, and so are different digests for one file.
     pub fn parse(text: &str) -> Self {
         let mut sums = BTreeMap::new();
         let mut twice = Vec::new();

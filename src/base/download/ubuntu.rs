@@ -1,6 +1,6 @@
-//! An image of the catalogue: its list of digests, the list's signature, and the image itself, in the cache.
+//! Fetches an image of the catalogue, its list of digests and the list's signature into the cache.
 //!
-//! The list and its signature stay beside the image, so that a later build checks them again without the network.
+//! The list and its signature stay beside the image, so that a later build can check them without the network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::host::bounded_read;
 use crate::progress::Watch;
 
-/// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It lies in Debian's package ubuntu-archive-keyring, from
+/// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It is in Debian's package ubuntu-archive-keyring, from
 /// which `ubuntu-cdimage.asc` beside this file was taken:
 /// `gpg --import /usr/share/keyrings/ubuntu-archive-keyring.gpg` and
 /// `gpg --armor --export-options export-minimal --export 843938DF228D22F7B3742BC0D94AA3F0EFE21092`.
@@ -22,10 +22,7 @@ const FINGERPRINT: &str = "843938DF228D22F7B3742BC0D94AA3F0EFE21092";
 /// The largest signature that is read, in bytes; Ubuntu's has 833.
 pub const MOST_SIGNATURE: u64 = 64 << 10;
 
-/// Whose signature under a list is believed.
-///
-/// # Errors
-/// The key in this program is not the pinned one.
+/// The keys whose signature of a list is trusted.
 pub fn ubuntu_keys() -> Result<Vec<TrustedKey>, SignatureError> {
     Ok(vec![TrustedKey::pinned(
         include_str!("ubuntu-cdimage.asc"),
@@ -33,17 +30,14 @@ pub fn ubuntu_keys() -> Result<Vec<TrustedKey>, SignatureError> {
     )?])
 }
 
-/// The list in `list`, which `signature` must be good for.
-///
-/// # Errors
-/// It is not.
+/// Parse `list`, which `signature` must be valid for.
 pub fn signed_sums(list: &[u8], signature: &[u8], keys: &[TrustedKey]) -> Result<Sums, SignatureError> {
     let armoured = std::str::from_utf8(signature).map_err(|_| SignatureError::NoArmour("PGP SIGNATURE"))?;
     openpgp::verify(list, armoured, keys)?;
     Ok(Sums::parse(&String::from_utf8_lossy(list)))
 }
 
-/// What `known` must be, from the signed list on `mirror`; list and signature are kept in `bases`.
+/// The digest that the signed list on `mirror` gives for `known`; list and signature are kept in `bases`.
 pub fn listed(
     client: &Client,
     known: &Known,
@@ -82,10 +76,8 @@ pub fn listed(
     Ok(listed)
 }
 
-/// Download `known` from `mirror` into `bases`, unless it is there and what the signed list says; its digest.
-///
-/// # Errors
-/// [`DownloadError`]; then there is no file of that name that was not there before.
+/// Download `known` from `mirror` into `bases`, unless it is there with the digest that the signed list gives. Returns
+/// the digest.
 pub fn fetch(
     client: &Client,
     known: &Known,
@@ -103,19 +95,16 @@ pub fn fetch(
 }
 
 /// Whether the file at `path` is there and has `digest`.
-///
-/// # Errors
-/// Asked to stop.
 pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<bool, DownloadError> {
     match file_digest(path, watch) {
         Ok(found) => Ok(found == *digest),
         Err(SourceError::Cancelled) => Err(DownloadError::Cancelled),
-        // What is no readable file is downloaded.
+        // A file that cannot be read is downloaded again.
         Err(_) => Ok(false),
     }
 }
 
-/// The digest of `known` as a signed list says it that an earlier download left in `bases`.
+/// The digest of `known` in the signed list that an earlier download left in `bases`.
 pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sha256Sum> {
     let list = bounded_read::read(&beside(bases, known, ".SHA256SUMS"), MOST_SUMS).ok()?;
     let signature = bounded_read::read(&beside(bases, known, ".SHA256SUMS.gpg"), MOST_SIGNATURE).ok()?;

@@ -1,4 +1,4 @@
-//! URLs, as far as following redirects takes them: where one leads, and that none leads from https to http. Pure.
+//! URLs, as far as following redirects needs them: where one leads, and that none leads from https to http. Pure.
 
 use crate::sha256::Sha256Sum;
 
@@ -19,9 +19,6 @@ pub struct Url {
 
 impl Url {
     /// Parse `text`.
-    ///
-    /// # Errors
-    /// [`DownloadError::Url`], with what is wrong.
     pub fn parse(text: &str) -> Result<Self, DownloadError> {
         let bad = |why| DownloadError::Url {
             url: shown(text),
@@ -34,21 +31,19 @@ impl Url {
             .chars()
             .any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii())
         {
-            return Err(bad(
-                "it holds a character that must be written with a percent sign",
-            ));
+            return Err(bad("it contains a character that must be percent-encoded"));
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "https" => "https",
             "http" => "http",
-            _ => return Err(bad("http and https are the schemes that palmfarm knows")),
+            _ => return Err(bad("only http and https are supported")),
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(bad("it holds a user's name or password"));
+            return Err(bad("it contains a user name or password"));
         }
         if authority.is_empty() || authority.starts_with(':') {
             return Err(bad("it has no host"));
@@ -67,9 +62,6 @@ impl Url {
 
     /// Where a redirect from here to `location` leads (RFC 3986, section 5.2, without dot segments, which servers
     /// resolve themselves).
-    ///
-    /// # Errors
-    /// [`DownloadError::Downgrade`], where it leaves https; [`DownloadError::Url`], where it is no URL.
     pub fn follow(&self, location: &str) -> Result<Self, DownloadError> {
         let location = location.trim();
         let target = if location.contains("://") {
@@ -95,7 +87,7 @@ impl Url {
         Ok(target)
     }
 
-    /// Whether nobody on the way can change what comes.
+    /// Whether nobody on the way can change the file.
     pub fn is_https(&self) -> bool {
         self.scheme == "https"
     }
@@ -107,10 +99,10 @@ impl std::fmt::Display for Url {
     }
 }
 
-/// What the names of files that came from a URL begin with.
+/// The prefix of files that came from a URL.
 pub(super) const CACHED: &str = "url-";
 
-/// What a URL's file is called in the cache: a digest that keeps URLs apart, and the name for people.
+/// The name in the cache of the file behind a URL: a digest that tells URLs apart, and the file's own name for people.
 pub fn cached_name(url: &Url) -> String {
     let digest = Sha256Sum::of(url.to_string().as_bytes()).to_string();
     let (digest, _) = digest.split_at(16);
@@ -126,7 +118,7 @@ pub fn cached_name(url: &Url) -> String {
     format!("{CACHED}{digest}-{}", name.trim_start_matches('.'))
 }
 
-/// A URL as it may be shown: without the user and password that it may hold, and not endless.
+/// A URL as it may be shown: shortened, and without a user and password.
 fn shown(text: &str) -> String {
     let text = match text.split_once("://") {
         Some((scheme, rest)) => match rest.split_once('@') {
@@ -174,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_and_no_password_is_shown() {
+    fn bad_urls_are_refused_and_no_password_is_shown() {
         for bad in [
             "",
             "x",

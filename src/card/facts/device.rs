@@ -61,7 +61,7 @@ pub enum DeviceKind {
     EmmcArea,
     /// A part of a disk.
     Partition {
-        /// The disk; `None` where sysfs does not show it.
+        /// The disk; `None` if sysfs does not show it.
         of: Option<DevNo>,
         /// As the kernel counts.
         number: u32,
@@ -85,7 +85,7 @@ pub enum DeviceKind {
     Made,
 }
 
-/// What lies on a device, as udev or the first bytes tell.
+/// What is on a device, by udev's database or its first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// The filesystem, or the kind of member, in blkid's words: `ext4`, `crypto_LUKS`, `zfs_member`; or the
@@ -107,11 +107,11 @@ pub struct Device {
     pub size: u64,
     /// The unit of writes, in bytes.
     pub sector: u32,
-    /// Whether the medium can be taken out, as the driver says: not so for SD readers.
+    /// Whether the driver says that the medium can be taken out: for SD readers it does not.
     pub removable: bool,
     /// Whether the device can be unplugged.
     pub hotplug: bool,
-    /// Whether writing is refused by the device.
+    /// Whether the device refuses writes.
     pub read_only: bool,
     /// As the device says.
     pub model: Option<String>,
@@ -119,11 +119,11 @@ pub struct Device {
     pub vendor: Option<String>,
     /// The serial number; for an SD card its CID, which holds it.
     pub serial: Option<String>,
-    /// Counts media in the whole machine; another number is another medium (Linux 5.15 and later).
+    /// The medium's number, counted in the whole machine (Linux 5.15 and later): another number means another medium.
     pub diskseq: Option<u64>,
-    /// What lies on it.
+    /// What is on it.
     pub content: Option<Content>,
-    /// The devices it is built from directly: a partition's disk, slaves, the device behind a loop device.
+    /// The devices that it is built from directly: a partition's disk, slaves, the device behind a loop device.
     pub below: Vec<DevNo>,
     /// For a loop device, those of the filesystem that holds its file.
     pub file_on: Vec<DevNo>,
@@ -135,7 +135,7 @@ impl Device {
         format!("/dev/{}", self.name)
     }
 
-    /// The devices it rests on directly.
+    /// The devices that it is built on directly.
     pub fn rests_on(&self, follow: Follow) -> impl Iterator<Item = DevNo> + '_ {
         let files: &[DevNo] = match follow {
             Follow::Devices => &[],
@@ -144,7 +144,7 @@ impl Device {
         self.below.iter().chain(files).copied()
     }
 
-    /// Vendor and model in one, or what the device is where it says neither.
+    /// Vendor and model in one text, or what the device is if it gives neither.
     pub fn title(&self) -> String {
         // Every SATA disk says that its vendor is ATA.
         let vendor = self.vendor.as_deref().filter(|vendor| *vendor != "ATA");
@@ -177,13 +177,13 @@ pub(super) fn devices(snapshot: &Snapshot) -> Result<BTreeMap<DevNo, Device>, Ba
         paths.insert(path, device.dev);
         found.insert(device.dev, device);
     }
-    // A partition's directory lies in its disk's.
+    // A partition's directory is in its disk's.
     for (path, dev) in &paths {
         let disk = path.rsplit_once('/').and_then(|(parent, _)| paths.get(parent));
         let (Some(disk), Some(device)) = (disk, found.get_mut(dev)) else {
             continue;
         };
-        // So does that of an eMMC's hardware area, which shares no sector with it.
+        // So is that of an eMMC's hardware area, which shares no sector with the disk.
         if let DeviceKind::Partition { of, .. } = &mut device.kind {
             *of = Some(*disk);
             device.below.push(*disk);
@@ -199,7 +199,7 @@ struct Dir<'a> {
 }
 
 impl<'a> Dir<'a> {
-    /// An attribute without the spaces with which SCSI fills its fields; `None` where it is missing or empty.
+    /// An attribute without the spaces with which SCSI fills its fields; `None` if it is missing or empty.
     fn said(&self, attribute: &str) -> Option<&'a str> {
         self.snapshot
             .text(&format!("{}/{attribute}", self.path))
@@ -238,7 +238,7 @@ fn device(dir: &Dir<'_>, name: &str) -> Result<Device, BadFacts> {
         .ok_or_else(|| BadFacts::NoNumber(name.clone()))?;
     let bus = bus(dir.path);
     let kind = kind(dir, &name, bus);
-    // A partition's own directory says little; what is true of its disk is true of it.
+    // A partition's own directory has few attributes; those of its disk apply to it.
     let disk = match kind {
         DeviceKind::Partition { .. } => dir.parent(),
         _ => None,
@@ -367,8 +367,8 @@ fn content(dir: &Dir<'_>, dev: DevNo) -> Option<Content> {
     })
 }
 
-/// A property that udev keeps about the device: lines `E:NAME=VALUE` of its database; or, where there is no udev,
-/// what [`super::read_system`] found itself and wrote down in the same form.
+/// A property of the device from udev's database, with lines `E:NAME=VALUE`; or, if there is no udev, what
+/// [`super::read_system`] found itself and wrote down in the same form.
 fn udev(dir: &Dir<'_>, dev: DevNo, name: &str) -> Option<String> {
     let kept = dir.snapshot.text(&format!("/run/udev/data/b{dev}"));
     kept.or_else(|| dir.snapshot.text(&format!("@content/b{dev}")))?
@@ -382,7 +382,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Virtio and `NVMe` give the PCI vendor's number where others give a name.
+/// Virtio and `NVMe` give the PCI vendor's number in place of a name.
 fn is_hex_number(text: &str) -> bool {
     text.strip_prefix("0x")
         .is_some_and(|digits| u32::from_str_radix(digits, 16).is_ok())

@@ -1,7 +1,7 @@
-//! Who rests on whom: slaves and holders, loop files, mounts, swap, filesystems and pools over several disks,
-//! and the files that must survive. Reads a snapshot only.
+//! Which device is built on which, and what uses them: slaves and holders, loop files, mounts, swap, filesystems and pools
+//! over several disks, and the files that must survive. It reads a snapshot and never the machine.
 //!
-//! Where two sources disagree both count: the graph may show too much in use, never too little.
+//! If two sources disagree, both count: the graph may show too much in use, never too little.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::mountinfo::{mount_line, swap_line};
 use super::path_resolution::{Mounted, MultiDisk, Names, PathResolver};
 use super::{BadFacts, DevNo, Device, DeviceKind, FileRole, Snapshot};
 
-/// Something in use, and the devices it lies on directly.
+/// Something in use, and the devices that it is on directly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usage {
     pub what: UsageKind,
@@ -27,9 +27,9 @@ pub enum UsageKind {
         /// The filesystem's type.
         fstype: String,
     },
-    /// An area that is swapped to, by path.
+    /// A swap area, by path.
     Swap(String),
-    /// A filesystem over several disks that the kernel has in use, mounted where we see it or not.
+    /// A filesystem over several disks that the kernel has in use, whether we see its mount or not.
     Volume {
         /// `btrfs` or `bcachefs`.
         fstype: &'static str,
@@ -77,7 +77,7 @@ pub(super) fn link(
         let DeviceKind::Loop { backing: Some(path) } = &device.kind else {
             continue;
         };
-        // A file that was unlinked while in use still lies on its disk (`d_path` in the kernel).
+        // A file that was unlinked while in use is still on its disk (`d_path` in the kernel).
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         match names.of_path(path) {
             Some(back) => below.push((device.dev, back)),
@@ -156,7 +156,7 @@ fn swaps(snapshot: &Snapshot) -> Result<Vec<String>, BadFacts> {
         .collect())
 }
 
-/// Every line after `heading` lines, parsed; one that cannot be is an error, since it may be the one that matters.
+/// Every line after `heading` lines, parsed; one that cannot be parsed is an error, since it may be the one that matters.
 fn lines<T>(
     path: &'static str,
     text: &str,
@@ -177,7 +177,7 @@ fn lines<T>(
         .collect()
 }
 
-/// What the kernel itself lists as parts of btrfs and bcachefs volumes: mountinfo shows one disk of several.
+/// The disks of btrfs and bcachefs filesystems as the kernel lists them: mountinfo shows one disk of several.
 fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<MultiDisk> {
     let mut found = Vec::new();
     for uuid in snapshot.names("/sys/fs/btrfs") {
@@ -204,8 +204,8 @@ fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<MultiDisk> {
     found
 }
 
-/// ZFS shows no members: what carries its signature belongs to the pool that its label names, and while any
-/// pool is imported, to one of those if the label names none.
+/// ZFS does not show its members: a device with its signature belongs to the pool that the label names, or if the label
+/// names none, to any of the imported pools.
 fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<(String, BTreeSet<DevNo>)> {
     // One directory for each imported pool, beside a few plain files.
     const KSTAT: &str = "/proc/spl/kstat/zfs";

@@ -1,7 +1,7 @@
-//! What the machine says about its block devices and about everything that rests on them.
+//! What the machine says about its block devices and about everything that uses them.
 //!
-//! [`Snapshot`] is gathered once by [`read_system`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
-//! understood is an error or counts as in use: a fact that is missing must never make a disk look free.
+//! [`Snapshot`] is read once by [`read_system`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
+//! parsed is an error or counts as in use: a missing fact must never make a disk look free.
 
 mod device;
 mod links;
@@ -63,7 +63,7 @@ impl FromStr for DevNo {
     }
 }
 
-/// A text that is no `MAJOR:MINOR`.
+/// A text that is not of the form `MAJOR:MINOR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a device number of the form MAJOR:MINOR")]
 pub struct NotADevNo;
@@ -93,16 +93,16 @@ impl FileRole {
     }
 }
 
-/// What stands at the path that was given as the card.
+/// What is at the path that was given as the card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardTarget {
     /// The path as it was given.
     pub path: String,
-    /// What stands there, links followed.
+    /// What is there, links followed.
     pub found: TargetKind,
 }
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     /// Nothing.
@@ -110,7 +110,7 @@ pub enum TargetKind {
     Block(DevNo),
     /// Something else, in words: `a regular file`.
     Other(&'static str),
-    /// It could not be looked at, for the reason given.
+    /// It could not be examined, for the reason given.
     Unreadable(String),
 }
 
@@ -123,12 +123,12 @@ pub enum Follow {
     Files,
 }
 
-/// The graph of block devices and of what rests on them.
+/// The graph of block devices and of what uses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Every block device, partitions included, by number.
     pub devices: BTreeMap<DevNo, Device>,
-    /// Everything that is in use, and the devices it lies on.
+    /// Everything that is in use, and the devices that it is on.
     pub uses: Vec<Usage>,
     /// Whether this is Linux inside Windows, where card readers are not seen.
     pub wsl: bool,
@@ -137,11 +137,11 @@ pub struct Facts {
 /// A snapshot that cannot be trusted to show everything that is in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFacts {
-    /// A file without which nothing is known to be free is not there.
-    #[error("{0} is missing, so what is in use is not known")]
+    /// A file is missing without which nothing is known to be free.
+    #[error("{0} is missing, so it is not known what is in use")]
     Missing(&'static str),
-    /// A line of such a file is not understood.
-    #[error("line {line} of {path} is not understood: {text:?}")]
+    /// A line of such a file cannot be parsed.
+    #[error("line {line} of {path} cannot be parsed: {text:?}")]
     Line {
         path: &'static str,
         /// Counted from 1.
@@ -155,7 +155,7 @@ pub enum BadFacts {
 }
 
 impl Facts {
-    /// Understand a snapshot.
+    /// Parse a snapshot.
     pub fn parse(snapshot: &Snapshot) -> Result<Self, BadFacts> {
         let mut devices = device::devices(snapshot)?;
         let uses = links::link(snapshot, &mut devices)?;
@@ -184,7 +184,7 @@ impl Facts {
         found.into_iter().map(|(_, device)| device).collect()
     }
 
-    /// Every device that `top` rests on, itself included; cycles are walked once.
+    /// Every device that `top` is built on, itself included; cycles are walked once.
     pub fn under(&self, top: DevNo, follow: Follow) -> BTreeSet<DevNo> {
         let mut seen = BTreeSet::new();
         let mut open = vec![top];

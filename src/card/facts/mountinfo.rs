@@ -1,4 +1,4 @@
-//! `/proc/PID/mountinfo` and `/proc/swaps` (proc(5)). Parses text; knows no device.
+//! `/proc/PID/mountinfo` and `/proc/swaps` (proc(5)). It parses text and knows nothing of devices.
 
 use super::DevNo;
 
@@ -55,13 +55,13 @@ pub fn mount_line(line: &str) -> Option<MountLine> {
 /// A line of `/proc/swaps` below its heading.
 pub fn swap_line(line: &str) -> Option<SwapLine> {
     let path = unescape(line.split_whitespace().next()?);
-    // A swap file that was unlinked while in use still lies on its disk (`seq_file_path` in the kernel).
+    // A swap file that was unlinked while in use is still on its disk (`seq_file_path` in the kernel).
     let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
     path.starts_with('/').then_some(SwapLine { path })
 }
 
-/// `\ooo` stands for the byte with this octal number; the kernel writes space, tab, newline, backslash and `#`
-/// so (`mangle_path`). Any other backslash stands for itself.
+/// `\ooo` means the byte with this octal number: so the kernel writes space, tab, newline, backslash and `#`
+/// (`mangle_path`). Any other backslash means itself.
 pub fn unescape(field: &str) -> String {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();

@@ -60,7 +60,7 @@ impl<'a> Names<'a> {
 pub(super) struct PathResolver<'a> {
     mounts: &'a [Mounted],
     names: &'a Names<'a>,
-    /// For each of `mounts`, the devices it lies on.
+    /// For each of `mounts`, the devices that it is on.
     pub(super) on: Vec<BTreeSet<DevNo>>,
 }
 
@@ -75,7 +75,7 @@ impl<'a> PathResolver<'a> {
             .iter()
             .map(|mount| mounted_devices(&mount.line, names, filesystems, pools))
             .collect();
-        // An overlay lies where its layers lie, and a layer may be in another overlay: repeat until nothing is added.
+        // An overlay is on the devices of its layers, and a layer may be in another overlay: repeat until nothing is added.
         loop {
             let with_layers: Vec<BTreeSet<DevNo>> = mounts
                 .iter()

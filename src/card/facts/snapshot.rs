@@ -1,5 +1,5 @@
-//! What sysfs, procfs and udev said at one moment, as text: read once, written into bug reports and fixtures,
-//! and parsed by the rest of `facts` without another look at the machine.
+//! What sysfs, procfs and udev held at one moment, as text: read once, written into bug reports and fixtures, and parsed
+//! by the rest of `facts` without another look at the machine.
 //!
 //! Nothing here knows what an attribute means.
 
@@ -36,7 +36,7 @@ impl Snapshot {
             .insert(path.to_owned(), SnapshotEntry::Link(target.to_owned()));
     }
 
-    /// Forget everything at and below `path`.
+    /// Remove everything at and below `path`.
     pub fn remove(&mut self, path: &str) {
         let below = format!("{path}/");
         self.entries
@@ -143,10 +143,10 @@ impl SnapshotEntry {
     }
 }
 
-/// A line of a written snapshot that is none.
+/// A line of a written snapshot that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "line {0} of the snapshot is no `PATH: TEXT`, `PATH -> TARGET` or `[DIR]`, and does not start with a tab"
+    "line {0} of the snapshot is not `PATH: TEXT`, `PATH -> TARGET` or `[DIR]`, and does not start with a tab"
 )]
 pub struct NotASnapshot(pub usize);
 
@@ -176,7 +176,7 @@ impl FromStr for Snapshot {
                 Some('/' | '@') => path.to_owned(),
                 _ => format!("{dir}/{path}"),
             };
-            // Whichever comes first: a link may hold a colon, and a text an arrow.
+            // The first one counts: a link may hold a colon, and a text an arrow.
             let text = line.split_once(": ");
             let link = line.split_once(" -> ");
             if let Some((path, target)) =

@@ -1,5 +1,5 @@
-//! The one function that reads sysfs, procfs and udev's database into a [`Snapshot`], and the one that looks at
-//! the path given as the card. Changes nothing.
+//! Reads sysfs, procfs and udev's database into a [`Snapshot`], and examines the path that was given as the card. It
+//! changes nothing.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,7 +17,7 @@ use super::snapshot::normalize;
 use super::{signature, CardTarget, DevNo, FileRole, Snapshot, TargetKind};
 use crate::card::read_only::read_head;
 
-/// More than any file read here has, in bytes, so that a file that does not end cannot fill the memory.
+/// More than any file that is read here has, in bytes, so that an endless file cannot fill the memory.
 const LONGEST: u64 = 16 << 20;
 
 /// What is read of every block device, below its directory.
@@ -61,9 +61,9 @@ pub enum ReadSystemError {
     },
 }
 
-/// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` lie.
+/// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` are.
 ///
-/// A file that cannot be looked at is left out: whoever opens it next says why.
+/// A file that cannot be examined is left out: whatever opens it next reports why.
 pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, ReadSystemError> {
     let mut reader = Reader {
         root,
@@ -89,7 +89,7 @@ pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot,
     Ok(reader.snapshot)
 }
 
-/// What stands at `path`, links followed.
+/// What is at `path`, links followed.
 pub fn stat_target(path: &Path) -> CardTarget {
     let found = match fs::metadata(path) {
         Ok(meta) if meta.file_type().is_block_device() => TargetKind::Block(DevNo::of(meta.rdev())),
@@ -103,7 +103,7 @@ pub fn stat_target(path: &Path) -> CardTarget {
     }
 }
 
-/// The one device `dev` as sysfs has it now, what it rests on aside; `None` once it is gone.
+/// The device `dev` as sysfs has it now, without what it is built on; `None` once it is gone.
 pub fn identify(root: &Path, dev: DevNo) -> Option<Device> {
     let mut reader = Reader {
         root,
@@ -142,7 +142,7 @@ impl Reader<'_> {
 
     fn read(&self, path: &str) -> io::Result<String> {
         let mut bytes = Vec::new();
-        // A directory listing may name a device node or a pipe in a hostile copy: never wait for one.
+        // In a hostile copy the path may be a device node or a pipe: never wait for one.
         let file = fs::File::options()
             .read(true)
             .custom_flags(nonblock())
@@ -207,7 +207,7 @@ impl Reader<'_> {
         self.text(&format!("/run/udev/data/b{dev}"));
     }
 
-    /// What is on the device, where udev does not say and we may look.
+    /// What is on the device, if udev does not say and we may read it.
     fn content(&mut self, name: &str) {
         let Some(dir) = self.snapshot.resolved(&format!("/sys/class/block/{name}")) else {
             return;
@@ -268,7 +268,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where the device paths lead that mounts, swap and loop devices are known by.
+    /// Resolve the device paths in mounts, swap areas and loop devices.
     fn links_of_paths(&mut self) {
         let text = |path: &str| self.snapshot.text(path).unwrap_or_default();
         let mut paths: Vec<String> = Vec::new();
@@ -309,7 +309,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where a file lies, by the number of its mount: `st_dev` of btrfs is none that mountinfo knows.
+    /// Where a file is, by the number of its mount: mountinfo does not have the `st_dev` of a file on btrfs.
     fn file(&mut self, role: FileRole, path: &Path) {
         let Ok(file) = fs::File::options().read(true).custom_flags(o_path()).open(path) else {
             return;
@@ -331,7 +331,7 @@ fn nonblock() -> i32 {
     libc::O_NONBLOCK
 }
 
-/// Names a file without opening it, so that no permission to read is needed and no device is started.
+/// Names a file without opening it, which needs no permission to read and starts no device.
 fn o_path() -> i32 {
     libc::O_PATH
 }
