@@ -2,11 +2,12 @@
 //! destroyed first and written last, when everything else has been read back: at no moment in between does a card
 //! look like more than it is.
 //!
-//! Each step is a type that only the one before it gives: [`CardWriter`], [`Unverified`], [`Burnt`].
+//! Each step is a type that only the one before it gives: [`CardWriter`], [`Unverified`], [`CardReport`].
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -43,8 +44,10 @@ impl Touched {
 pub struct CardWriter<M> {
     io: CardIo<M>,
     head: AlignedBuf,
+    size: u64,
     written: u64,
     probed: Probed,
+    probe: Duration,
 }
 
 /// Everything but the first MiB is on the card, as far as the card says.
@@ -53,23 +56,32 @@ pub struct Unverified<M> {
     writer: CardWriter<M>,
 }
 
-/// The whole image is on the card: it was read back.
+/// A card that holds the whole image, as reading it back proved.
 #[derive(Debug)]
-pub struct Burnt<M> {
-    /// The card; it can be read, and let go.
+pub struct CardReport<M> {
+    /// The card: it can still be read, and must then be released.
     pub card: CardIo<M>,
+    /// Bytes of the image.
+    pub size: u64,
     /// Bytes written, each counted once.
     pub written: u64,
+    /// Bytes of free space that were skipped.
+    pub skipped: u64,
     /// Bytes read back and found right.
     pub verified: u64,
-    /// Where something had to be written again, in bytes: a card with such places is not long for this world.
+    /// Files, directories and links that were found as planned through the filesystems on the card.
+    pub files: usize,
+    /// Where something had to be written again, in bytes: a card with such places will fail soon.
     pub repaired: Vec<u64>,
+    /// How long it took to find out whether the card has the size it claims.
+    pub probe: Duration,
 }
 
 impl<M: Medium> CardWriter<M> {
     /// Take the card for an image of `size` bytes: make sure that it is the one that was approved, destroy its
     /// first MiB, and find out whether it has the size it claims. `salt` is any value that differs from run to run.
     pub fn begin(card: M, size: u64, salt: [u8; 16], touched: &Touched) -> Result<Self, BurnError> {
+        let started = Instant::now();
         let io = CardIo::new(card);
         if size > io.size() {
             return Err(BurnError::TooSmall {
@@ -88,8 +100,10 @@ impl<M: Medium> CardWriter<M> {
         Ok(Self {
             io,
             head,
+            size,
             written: 0,
             probed,
+            probe: started.elapsed(),
         })
     }
 
@@ -125,12 +139,14 @@ impl<M: Medium> Unverified<M> {
         expect: &[(Range<u64>, [u8; 32])],
         image: &dyn ReadAt,
         step: ProgressFn<'_>,
-    ) -> Result<Burnt<M>, BurnError> {
+    ) -> Result<CardReport<M>, BurnError> {
         let CardWriter {
             io,
             head,
+            size,
             written,
             probed,
+            probe,
         } = self.writer;
         io.verify_identity()?;
         let total = expect
@@ -166,11 +182,15 @@ impl<M: Medium> Unverified<M> {
         if let Some(offset) = write_head(&io, &head)? {
             repaired.insert(0, offset);
         }
-        Ok(Burnt {
+        Ok(CardReport {
             card: io,
+            size,
             written,
+            skipped: size.saturating_sub(written),
             verified: total,
+            files: 0,
             repaired,
+            probe,
         })
     }
 }

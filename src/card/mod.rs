@@ -17,7 +17,7 @@ mod refusal;
 mod rules;
 mod sys;
 
-pub use burn::{wipe_partition_table, Burnt, CardWriter, Touched, Unverified, FIRST_MIB};
+pub use burn::{wipe_partition_table, CardReport, CardWriter, Touched, Unverified, FIRST_MIB};
 pub use error::{BurnError, OpenError};
 pub use facts::{CardTarget, Facts, FileRole, Snapshot};
 pub use medium::{AlignedBuf, CardIo, Medium, Replaced, TransferError, ALIGN, ALIGN_BYTES};

@@ -3,11 +3,10 @@
 
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
-use std::time::{Duration, Instant};
 
 use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
 use crate::base::source::{BaseImage, Verified};
-use crate::card::{BurnError, CardIo, CardWriter, Medium, Touched, Unverified};
+use crate::card::{BurnError, CardReport, CardWriter, Medium, Touched, Unverified};
 use crate::edit::block::{Edited, Edits};
 use crate::progress::{Phase, Watch};
 
@@ -20,24 +19,6 @@ pub struct CardOptions<'a> {
     /// Distinguishes the stamps of this probe from those of an earlier one: any value that differs from run to run. It
     /// does not stay on the card.
     pub salt: [u8; 16],
-}
-
-/// A card that holds the image, which was verified by reading it back.
-#[derive(Debug)]
-pub struct CardWritten<M> {
-    /// The card, still open for reading.
-    pub card: CardIo<M>,
-    pub size: u64,
-    /// Bytes of image that were written.
-    pub written: u64,
-    /// Bytes of the image that are free and were skipped.
-    pub skipped: u64,
-    /// Bytes that were read back and are correct.
-    pub verified: u64,
-    /// The offsets of ranges that had to be written again, in bytes.
-    pub repaired: Vec<u64>,
-    /// How long it took to find out whether the card has the size it claims.
-    pub probe: Duration,
 }
 
 /// A card that does not hold the image.
@@ -76,14 +57,13 @@ pub fn write_card<M: Medium>(
     card: M,
     options: CardOptions<'_>,
     watch: Watch<'_>,
-) -> Result<CardWritten<M>, CardFailure> {
+) -> Result<CardReport<M>, CardFailure> {
     let touched = Touched::default();
     let sink = CardSink {
         state: State::Waiting(card),
         touched: touched.clone(),
         salt: options.salt,
         watch,
-        probe: Duration::ZERO,
     };
     pass_and_proof(base, edits, sink, options, watch).map_err(|error| {
         if touched.is_touched() {
@@ -100,7 +80,7 @@ fn pass_and_proof<M: Medium>(
     sink: CardSink<'_, M>,
     options: CardOptions<'_>,
     watch: Watch<'_>,
-) -> Result<CardWritten<M>, SinkError> {
+) -> Result<CardReport<M>, SinkError> {
     let pass = WriteOptions {
         threads: options.threads,
         free: options.free,
@@ -120,17 +100,7 @@ fn pass_and_proof<M: Medium>(
             ControlFlow::Continue(())
         }
     };
-    let Passed { card, probe } = image.done;
-    let burnt = card.read_back(&expect, &Edited::new(base, edits), &step)?;
-    Ok(CardWritten {
-        card: burnt.card,
-        size: image.size,
-        written: burnt.written,
-        skipped: image.skipped,
-        verified: burnt.verified,
-        repaired: burnt.repaired,
-        probe,
-    })
+    Ok(image.done.read_back(&expect, &Edited::new(base, edits), &step)?)
 }
 
 /// Takes an image to a card.
@@ -139,7 +109,6 @@ struct CardSink<'a, M> {
     touched: Touched,
     salt: [u8; 16],
     watch: Watch<'a>,
-    probe: Duration,
 }
 
 enum State<M> {
@@ -151,13 +120,8 @@ enum State<M> {
     Lost,
 }
 
-struct Passed<M> {
-    card: Unverified<M>,
-    probe: Duration,
-}
-
 impl<M: Medium> Sink for CardSink<'_, M> {
-    type Done = Passed<M>;
+    type Done = Unverified<M>;
 
     const ZEROES: Zeroes = Zeroes::AsBytes;
 
@@ -166,9 +130,7 @@ impl<M: Medium> Sink for CardSink<'_, M> {
             return Err(BurnError::OutOfOrder.into());
         };
         self.watch.progress.advance(Phase::Probe, 0, size);
-        let started = Instant::now();
         let writer = CardWriter::begin(card, size, self.salt, &self.touched)?;
-        self.probe = started.elapsed();
         self.watch.progress.advance(Phase::Probe, size, size);
         self.state = State::Writing(writer);
         Ok(())
@@ -190,16 +152,13 @@ impl<M: Medium> Sink for CardSink<'_, M> {
         Ok(())
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<Passed<M>, SinkError> {
+    fn finish(self, watch: Watch<'_>) -> Result<Unverified<M>, SinkError> {
         let State::Writing(writer) = self.state else {
             return Err(BurnError::OutOfOrder.into());
         };
         watch.progress.advance(Phase::Flush, 0, 1);
         let card = writer.finish().map_err(BurnError::from)?;
         watch.progress.advance(Phase::Flush, 1, 1);
-        Ok(Passed {
-            card,
-            probe: self.probe,
-        })
+        Ok(card)
     }
 }

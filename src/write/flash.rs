@@ -2,17 +2,16 @@
 //! the files through the filesystems. It is given a medium and opens none; who may be written, `card` decides.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::layout::Layout;
 use crate::base::source::{BaseImage, Verified};
-use crate::card::{wipe_partition_table, BurnError, CardIo, Medium};
+use crate::card::{wipe_partition_table, BurnError, CardReport, Medium};
 use crate::edit;
 use crate::edit::block::{Edits, Extents};
 use crate::edit::tree::Tree;
 use crate::progress::Watch;
 use crate::write::root_space::Room;
-use crate::write::{write_card, CardFailure, CardOptions, CardWritten, SinkError};
+use crate::write::{write_card, CardFailure, CardOptions, SinkError};
 
 /// What a card is to hold.
 pub struct Job {
@@ -30,27 +29,6 @@ pub struct PlannedFiles {
     pub tree: Tree,
     /// How much of a card the root filesystem will have.
     pub room: Room,
-}
-
-/// A card that was written and proved.
-#[derive(Debug)]
-pub struct Flashed<M> {
-    /// The card: it must still be let go.
-    pub card: M,
-    /// Bytes of image.
-    pub size: u64,
-    /// Bytes that were written.
-    pub written: u64,
-    /// Bytes that are free and were skipped.
-    pub skipped: u64,
-    /// Bytes that were read back and found right.
-    pub verified: u64,
-    /// Files, directories and links that were read through the filesystems and found as planned.
-    pub files: usize,
-    /// Where something had to be written again, in bytes.
-    pub repaired: Vec<u64>,
-    /// How long it took to find out whether the card has the size it claims.
-    pub probe: Duration,
 }
 
 impl Job {
@@ -112,48 +90,26 @@ pub fn flash<M: Medium + 'static>(
     card: M,
     options: CardOptions<'_>,
     watch: Watch<'_>,
-) -> Result<Flashed<M>, CardFailure> {
-    let CardWritten {
-        card,
-        size,
-        written,
-        skipped,
-        verified,
-        repaired,
-        probe,
-    } = write_card(&job.image, &job.edits, card, options, watch)?;
-    let (card, files) = look(card, job.files.as_ref())?;
-    Ok(Flashed {
-        card: card.into_medium(),
-        size,
-        written,
-        skipped,
-        verified,
-        files,
-        repaired,
-        probe,
-    })
+) -> Result<CardReport<M>, CardFailure> {
+    let report = write_card(&job.image, &job.edits, card, options, watch)?;
+    match &job.files {
+        Some(files) => check_files(report, files),
+        None => Ok(report),
+    }
 }
 
 /// Read what was planned through the filesystems on the card.
-fn look<M: Medium + 'static>(
-    card: CardIo<M>,
-    files: Option<&PlannedFiles>,
-) -> Result<(CardIo<M>, usize), CardFailure> {
-    let Some(files) = files else {
-        return Ok((card, 0));
-    };
-    let shared = Arc::new(card);
-    let seen = edit::read_back(&shared, files.layout.spans(), &files.tree);
-    match seen {
-        Err(error) => {
-            wipe_partition_table(&shared);
-            Err(CardFailure::Spoiled(SinkError::Files(error)))
-        }
-        Ok(count) => match Arc::into_inner(shared) {
-            Some(card) => Ok((card, count)),
-            // The readers are gone when `read_back` returns, and nobody else had a share.
-            None => Err(CardFailure::Spoiled(SinkError::Card(BurnError::OutOfOrder))),
-        },
-    }
+fn check_files<M: Medium + 'static>(
+    mut report: CardReport<M>,
+    files: &PlannedFiles,
+) -> Result<CardReport<M>, CardFailure> {
+    let shared = Arc::new(report.card);
+    report.files = edit::read_back(&shared, files.layout.spans(), &files.tree).map_err(|error| {
+        wipe_partition_table(&shared);
+        CardFailure::Spoiled(SinkError::Files(error))
+    })?;
+    // The readers are gone when `read_back` returns, and nobody else had a share.
+    report.card =
+        Arc::into_inner(shared).ok_or(CardFailure::Spoiled(SinkError::Card(BurnError::OutOfOrder)))?;
+    Ok(report)
 }

@@ -16,7 +16,7 @@ mod packed;
 pub mod root_space;
 mod write;
 
-pub use card::{write_card, CardFailure, CardOptions, CardWritten};
+pub use card::{write_card, CardFailure, CardOptions};
 pub use error::SinkError;
 pub use file::FileSink;
 pub use options::{FreeSpace, ImageDigest, Mapped, WriteOptions, WriteTarget, Written};

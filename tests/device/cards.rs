@@ -7,11 +7,11 @@ use std::os::unix::fs::FileExt;
 use palmfarm::base::layout::Layout;
 use palmfarm::base::mini::MINI;
 use palmfarm::base::source::{BaseImage, Verified};
-use palmfarm::card::Medium;
+use palmfarm::card::{CardReport, Medium};
 use palmfarm::edit::block::{Edits, Extents, Overlay, ReadAt, WriteAt};
 use palmfarm::edit::fs::allocated;
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
-use palmfarm::write::{write_card, CardFailure, CardOptions, CardWritten, FreeSpace};
+use palmfarm::write::{write_card, CardFailure, CardOptions, FreeSpace};
 
 use crate::liar::{Fault, Liar};
 use crate::stage::{can_loop, Disk};
@@ -57,7 +57,7 @@ fn stage() -> Stage {
 }
 
 impl Stage {
-    fn write<M: Medium>(&self, card: M, free: FreeSpace<'_>) -> Result<CardWritten<M>, CardFailure> {
+    fn write<M: Medium>(&self, card: M, free: FreeSpace<'_>) -> Result<CardReport<M>, CardFailure> {
         self.write_until(card, free, &Silent, &Cancel::new())
     }
 
@@ -67,7 +67,7 @@ impl Stage {
         free: FreeSpace<'_>,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<CardWritten<M>, CardFailure> {
+    ) -> Result<CardReport<M>, CardFailure> {
         let options = CardOptions {
             threads: NonZeroUsize::new(2).unwrap(),
             free,

@@ -214,7 +214,11 @@ fn a_mirror_with_a_list_of_somebody_else_is_refused() {
     );
     let out = fetch();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
-    assert!(told(&out).contains("does not contain ubuntu-22.04.5"), "{}", told(&out));
+    assert!(
+        told(&out).contains("does not contain ubuntu-22.04.5"),
+        "{}",
+        told(&out)
+    );
     // The same with the image added to it.
     let mut list = read("SHA256SUMS");
     list.extend(

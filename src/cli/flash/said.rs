@@ -8,10 +8,10 @@ use super::super::say::{self, complaint, complaint_line, event, note_line};
 use super::super::{devices, Ended, Failure, Outcome, Voice};
 use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
-use crate::card::{explain, CardTarget, Ejected, OpenCard, Refusal};
+use crate::card::{explain, CardReport, CardTarget, Ejected, OpenCard, Refusal};
 use crate::progress::Phase;
 use crate::text::{printable, size_text};
-use crate::write::flash::{Flashed, Job};
+use crate::write::flash::Job;
 use crate::write::CardFailure;
 
 /// Print every reason at once, where there is one.
@@ -78,13 +78,13 @@ pub(super) fn announced(
 
 /// A card was written: let it go, and say how it went.
 pub(super) fn flashed(
-    flashed: Flashed<OpenCard>,
+    report: CardReport<OpenCard>,
     path: &str,
     seconds: f64,
     phases: &[(Phase, Duration)],
     voice: Voice,
 ) {
-    let Flashed {
+    let CardReport {
         card,
         size,
         written,
@@ -93,8 +93,8 @@ pub(super) fn flashed(
         files,
         repaired,
         probe,
-    } = flashed;
-    let ejected = card.eject();
+    } = report;
+    let ejected = card.into_medium().eject();
     let phases: serde_json::Map<String, serde_json::Value> = phases
         .iter()
         .map(|(phase, took)| (phase.name().to_owned(), took.as_secs_f64().into()))
