@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use tar::{Archive, Entries, Entry};
 
+use crate::numbers::{at_most, u64_from_usize};
+
 /// The most bytes of headers before a member: GNU's long names, PAX records, the map of a sparse file. The reader
 /// holds them in memory. Linux takes paths of 4096 bytes and attributes of 64 KiB each, of which files have one or two.
 pub(crate) const MOST_HEADERS: u64 = 256 << 10;
@@ -63,10 +65,10 @@ impl<R: Read> Read for Metered<R> {
             return Err(io::Error::other(Excess::Headers));
         }
         let room = until.min(most.saturating_add(1)).saturating_sub(at);
-        let take = usize::try_from(room).map_or(buf.len(), |room| room.min(buf.len()));
+        let take = at_most(room, buf.len());
         let (buf, _) = buf.split_at_mut(take);
         let read = self.inner.read(buf)?;
-        let more = u64::try_from(read).unwrap_or(u64::MAX);
+        let more = u64_from_usize(read);
         self.meter.at.set(at.saturating_add(more));
         Ok(read)
     }

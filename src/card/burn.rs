@@ -16,6 +16,7 @@ use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
 use super::probe::{probe, Probed};
 use super::readback::{self, ProgressFn, WrongRange};
 use crate::edit::block::{length, ReadAt};
+use crate::numbers::{at_most, usize_from_u64};
 
 /// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
 /// Ubuntu's images starts before it.
@@ -91,8 +92,7 @@ impl<M: Medium> CardWriter<M> {
         }
         io.verify_identity()?;
         touched.touch();
-        let head =
-            AlignedBuf::new(usize::try_from(io.size()).map_or(FIRST_MIB_LEN, |size| size.min(FIRST_MIB_LEN)));
+        let head = AlignedBuf::new(at_most(io.size(), FIRST_MIB_LEN));
         io.write_all(0, &head)?;
         // Before anything else changes: a card torn out in the middle must not look like its old self.
         io.flush()?;
@@ -109,9 +109,9 @@ impl<M: Medium> CardWriter<M> {
 
     /// `bytes` stand at `offset`, a multiple of the card's sector. What is left out keeps what the card held.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
-        let below = usize::try_from(FIRST_MIB.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let (first, rest) = bytes.split_at(below.min(bytes.len()));
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let below = at_most(FIRST_MIB.saturating_sub(offset), bytes.len());
+        let (first, rest) = bytes.split_at(below);
+        let at = at_most(offset, self.head.len());
         for (to, from) in self.head.iter_mut().skip(at).zip(first) {
             *to = *from;
         }
@@ -198,8 +198,8 @@ impl<M: Medium> Unverified<M> {
 /// The head is in memory until the end: whether memory still holds what came.
 fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), BurnError> {
     for (range, sha256) in expect {
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let bytes = head.get(place(range.start)..place(range.end)).unwrap_or_default();
+        let place = usize_from_u64(range.start)..usize_from_u64(range.end);
+        let bytes = head.get(place).unwrap_or_default();
         if Sha256::digest(bytes)[..] != sha256[..] {
             return Err(BurnError::Changed { offset: range.start });
         }
@@ -212,8 +212,7 @@ fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), Burn
 /// cut leaves no table with half its entries. A card on which something stays wrong is left without one.
 fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, BurnError> {
     let sector = io.medium().sector();
-    let (table, rest) =
-        head.split_at(usize::try_from(sector).map_or(head.len(), |sector| sector.min(head.len())));
+    let (table, rest) = head.split_at(at_most(sector.into(), head.len()));
     let done = write_part(io, sector.into(), rest).and_then(|wrong| {
         let wrong_table = write_part(io, 0, table)?;
         Ok(wrong_table.or(wrong))
@@ -248,7 +247,7 @@ fn write_part<M: Medium>(io: &CardIo<M>, offset: u64, bytes: &[u8]) -> Result<Op
 
 /// Zero the first MiB so that a bad card has no partition table. Best effort: the card is unusable either way.
 pub fn wipe_partition_table<M: Medium>(io: &CardIo<M>) {
-    let len = usize::try_from(io.size()).map_or(FIRST_MIB_LEN, |size| size.min(FIRST_MIB_LEN));
+    let len = at_most(io.size(), FIRST_MIB_LEN);
     let _ = io.write_all(0, &AlignedBuf::new(len)).and_then(|()| io.flush());
 }
 
@@ -262,7 +261,7 @@ impl Repair {
     /// Read the piece from the image again; it must be what was written.
     fn of(wrong: &WrongRange, image: &dyn ReadAt) -> Result<Self, BurnError> {
         let start = wrong.range.start;
-        let len = usize::try_from(wrong.range.end.saturating_sub(start)).unwrap_or(0);
+        let len = usize_from_u64(wrong.range.end.saturating_sub(start));
         let mut right = vec![0; len];
         image
             .read_exact_at(start, &mut right)

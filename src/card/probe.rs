@@ -7,6 +7,7 @@
 use sha2::{Digest, Sha256};
 
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError, ALIGN, ALIGN_BYTES};
+use crate::numbers::usize_from_u64;
 
 /// Where the first stamp is, in bytes, and how far each of the others is from a power of two. A card of 8 GiB
 /// that claims 16 maps 8 GiB + 1 MiB onto 1 MiB: the stamps of all powers of two then meet at the first.
@@ -175,7 +176,7 @@ fn forget_end<M: Medium>(card: &CardIo<M>, covers: &dyn Fn(u64) -> bool) -> Resu
         while end < size && !covers(end) {
             end = end.saturating_add(ALIGN_BYTES).min(size);
         }
-        let len = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let len = usize_from_u64(end.saturating_sub(at));
         if let Some(zeroes) = zeroes.get(..len).filter(|_| len > 0) {
             card.write_all(at, zeroes)?;
         }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
+use crate::numbers::usize_from_u64;
 
 /// What is read at once at most, in bytes; no range crosses a multiple of it.
 const PIECE: u64 = 1 << 20;
@@ -112,7 +113,7 @@ fn is_bad_place(error: &TransferError) -> bool {
 fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<WrongRange>, used: &dyn Fn(AlignedBuf)) {
     for piece in pieces {
         for (range, sha256) in piece.ranges {
-            let place = |at: u64| usize::try_from(at.saturating_sub(piece.start)).unwrap_or(usize::MAX);
+            let place = |at: u64| usize_from_u64(at.saturating_sub(piece.start));
             let bytes = piece
                 .bytes
                 .as_deref()
@@ -140,8 +141,7 @@ fn read<M: Medium>(
     mut buf: AlignedBuf,
 ) -> Result<AlignedBuf, TransferError> {
     let sector = u64::from(io.medium().sector()).max(1);
-    let len = end.next_multiple_of(sector).saturating_sub(start);
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let len = usize_from_u64(end.next_multiple_of(sector).saturating_sub(start));
     if buf.len() < len {
         buf = AlignedBuf::new(len);
     }
