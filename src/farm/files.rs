@@ -266,8 +266,7 @@ impl Look<'_> {
 
 /// Whether the file's mode lets group or others read it.
 fn open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|there| there.permissions().mode() & 0o044 != 0)
+    fs::metadata(path).is_ok_and(|there| crate::host::files::others_may_read(&there))
 }
 
 /// The head of a tar: `ustar` at 257 (POSIX.1-2017, pax).

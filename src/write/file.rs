@@ -3,16 +3,14 @@
 //! It bypasses the page cache if the filesystem can do that: copying into the cache takes a tenth of the time that
 //! decoding takes, and everything would still have to reach the disk in the end.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-use rustix::fs::{fcntl_getfl, fcntl_setfl, Advice, OFlags};
 
 use super::{Sink, SinkError, Zeroes};
 use crate::edit::block::{length, BLOCK_LEN};
 use crate::host::atomic_file::{AtomicFile, Readers};
+use crate::host::filesystem::{begin_write_back, set_page_cache, PageCache};
+use crate::host::positional::write_all_at;
 use crate::progress::{Phase, Watch};
 
 /// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Otherwise
@@ -51,7 +49,7 @@ impl FileSink {
         let target = path.display().to_string();
         match AtomicFile::create(path, Readers::Owner) {
             Ok(new) => Ok(Self {
-                path: match direct(new.file(), Direct::On) {
+                path: match set_page_cache(new.file(), PageCache::Bypassed) {
                     Ok(()) => Through::Direct,
                     Err(_) => Through::CACHE,
                 },
@@ -66,43 +64,28 @@ impl FileSink {
     fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if let Through::Direct = self.path {
             let (whole, tail) = bytes.split_at(bytes.len() - bytes.len() % BLOCK_LEN);
-            match self.new.file().write_all_at(whole, offset) {
+            match write_all_at(self.new.file(), offset, whole) {
                 Ok(()) if tail.is_empty() => return Ok(()),
                 // The end of the image is not a whole block, and some filesystems refuse only the first write.
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
             }
-            direct(self.new.file(), Direct::Off)?;
+            set_page_cache(self.new.file(), PageCache::Used)?;
             self.path = Through::CACHE;
         }
-        self.new.file().write_all_at(bytes, offset)?;
+        write_all_at(self.new.file(), offset, bytes)?;
         if let Through::Cache { pending, handed } = &mut self.path {
             *pending += length(bytes);
             if *pending >= WRITEBACK {
                 let end = offset.saturating_add(length(bytes));
-                write_back(&self.new, *handed..end);
+                begin_write_back(self.new.file(), *handed..end);
                 *handed = end;
                 *pending = 0;
             }
         }
         Ok(())
     }
-}
-
-#[derive(Clone, Copy)]
-enum Direct {
-    On,
-    Off,
-}
-
-fn direct(file: &File, direct: Direct) -> io::Result<()> {
-    let flags = fcntl_getfl(file)?;
-    let flags = match direct {
-        Direct::On => flags | OFlags::DIRECT,
-        Direct::Off => flags - OFlags::DIRECT,
-    };
-    Ok(fcntl_setfl(file, flags)?)
 }
 
 impl Sink for FileSink {
@@ -148,11 +131,4 @@ pub(super) fn flushed(new: AtomicFile, target: String, watch: Watch<'_>) -> Resu
         .map_err(|source| SinkError::Finish { target, source })?;
     watch.progress.advance(Phase::Flush, 1, 1);
     Ok(new)
-}
-
-/// Ask the kernel to begin writing `range` back, without waiting for it. `POSIX_FADV_DONTNEED` does that before it
-/// drops what is clean (mm/fadvise.c); an error does not matter.
-pub(super) fn write_back(new: &AtomicFile, range: std::ops::Range<u64>) {
-    let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
-    let _advised = rustix::fs::fadvise(new.file(), range.start, len, Advice::DontNeed);
 }

@@ -7,10 +7,11 @@ use std::path::Path;
 use xz2::stream::{Check, MtStreamBuilder};
 use xz2::write::XzEncoder;
 
-use super::file::{flushed, write_back};
+use super::file::flushed;
 use super::{Sink, SinkError, Zeroes};
 use crate::edit::block::length;
 use crate::host::atomic_file::{AtomicFile, Readers};
+use crate::host::filesystem::begin_write_back;
 use crate::numbers::{at_most, u64_from_usize};
 use crate::progress::Watch;
 
@@ -168,7 +169,7 @@ impl Write for OutFile {
         let wrote = self.new.file().write(bytes)?;
         self.at = self.at.saturating_add(u64_from_usize(wrote));
         if self.at - self.handed >= Self::WRITEBACK {
-            write_back(&self.new, self.handed..self.at);
+            begin_write_back(self.new.file(), self.handed..self.at);
             self.handed = self.at;
         }
         Ok(wrote)

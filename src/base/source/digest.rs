@@ -1,16 +1,15 @@
 //! SHA-256 of a file as downloaded, and the cache of such digests. It must never believe a digest of another file.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::file::Identity;
 use super::{CacheDir, Sha256Sum, SourceError};
 use crate::edit::block::ReadAt;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
+use crate::host::files::read_own;
 use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
 
@@ -84,14 +83,7 @@ pub(super) fn fingerprint(identity: &Identity) -> String {
 
 /// The text of a small file that only this user can write: the cache is trusted, so that it must be the user's own.
 pub(super) fn own_text(path: &Path) -> Option<String> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    let facts = file.metadata().ok()?;
-    let ours = facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o022 == 0;
-    let mut text = String::new();
-    (ours && facts.is_file()).then_some(())?;
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, 4096), &mut text).ok()?;
-    Some(text)
+    read_own(path, 4096)
 }
 
 pub(super) fn write_small(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

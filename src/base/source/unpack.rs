@@ -4,7 +4,6 @@
 //! bound their memory.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -14,6 +13,7 @@ use xz2::stream::{Stream, CONCATENATED};
 use super::{is_zero, Sha256Sum, SourceError};
 use crate::edit::block::{length, ReadAt};
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
+use crate::host::{filesystem, positional};
 use crate::numbers::at_most;
 use crate::progress::{Phase, Watch};
 
@@ -55,11 +55,8 @@ pub(super) fn unpack(
     };
     let new = AtomicFile::create_unlinked(image, Readers::Owner).map_err(failed)?;
     let dir = image.parent().unwrap_or(image);
-    let free = rustix::fs::statvfs(dir).map_err(|error| failed(error.into()))?;
-    let room = free
-        .f_bavail
-        .saturating_mul(free.f_frsize)
-        .saturating_sub(RESERVE);
+    let free = filesystem::free_space(dir).map_err(failed)?;
+    let room = free.saturating_sub(RESERVE);
     let mut unpacked = Reader::new(packed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -89,7 +86,7 @@ pub(super) fn unpack(
                     room,
                 });
             }
-            new.file().write_all_at(piece, done).map_err(failed)?;
+            positional::write_all_at(new.file(), done, piece).map_err(failed)?;
         }
         done += length(piece);
         watch

@@ -1,12 +1,11 @@
 //! An overlay that is a folder. No symbolic link in it is followed: it goes onto the card as it is.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
 use crate::farm::LARGEST_FILE;
-use crate::host::bounded_read;
+use crate::host::{bounded_read, files};
 
 /// Folders below folders; paths of the card end at 4095 bytes, stacks earlier.
 const DEPTH: usize = 64;
@@ -51,7 +50,7 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
             let content = bounded_read::read(&here, most.min(contents.room())).map_err(lost(&here))?;
             // The one permission that git(1) keeps, too.
-            let runs = facts.permissions().mode() & 0o100 != 0;
+            let runs = files::is_executable(&facts);
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;
         } else {
             return Err(contents.refuse(&entry, "it is a device, a pipe or a socket"));
