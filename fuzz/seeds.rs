@@ -29,9 +29,9 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
         "ext4" => (0..16_u8).map(|at| vec![at * 4, at / 8, 0, 4, 0xff, at, 0, at, 96, at / 2, 0, 2, 0, 0xff]).collect(),
         "overlay" => tars(),
         "firstboot" => vec![
-            b"{\"version\":1,\"card\":\"palm\",\"hostname\":\"palm\",\"network\":{\"uplink\":\"eth0\",\"vlan\":null,\
+            b"{\"version\":2,\"card\":\"palm\",\"hostname\":\"palm\",\"network\":{\"uplink\":\"eth0\",\"vlan\":null,\
               \"bridge\":\"br0\",\"renderer\":\"networkd\",\"mac\":null,\"ipv4\":\"dhcp\",\"ipv6\":\"auto\",\
-              \"rollback_seconds\":120},\"packages\":[],\"daemon_users\":[],\"lxd\":null,\"containers\":[],\
+              \"rollback_seconds\":120},\"packages\":[],\"daemon_users\":[],\"lxd\":null,\"contents\":{},\"containers\":[],\
               \"boot_mount\":\"/boot/firmware\"}"
                 .to_vec(),
         ],

@@ -20,9 +20,7 @@ const FOLDER: &str = "PALMFARM_AGENT_DIR";
 pub enum AgentError {
     /// There is none.
     #[error(
-        "no agent for {arch}: this palmfarm has none inside, and there is no {}\n\
-         hint: `cargo xtask dist` makes target/dist/palmfarm with the agents inside; {FOLDER} may name a folder that \
-         has them",
+        "no agent for {arch}: this palmfarm has none inside, and there is no {}",
         list(looked)
     )]
     Missing {
@@ -40,13 +38,28 @@ pub enum AgentError {
         source: io::Error,
     },
     /// There is a file that is no agent for this architecture.
-    #[error("{origin} is no program for {arch}\nhint: `cargo xtask dist` makes it anew")]
+    #[error("{origin} is no program for {arch}")]
     WrongMachine {
         /// What it was wanted for.
         arch: Arch,
         /// Where it came from.
         origin: String,
     },
+}
+
+impl AgentError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { .. } => Some(format!(
+                "`cargo xtask dist` makes target/dist/palmfarm with the agents inside; {FOLDER} may name a folder that \
+                 has them"
+            )),
+            Self::WrongMachine { .. } => Some("`cargo xtask dist` makes it anew".into()),
+            Self::Read { .. } => None,
+        }
+    }
 }
 
 /// The agent for `arch`: from inside this program, else from the folder that `PALMFARM_AGENT_DIR` names, else from

@@ -1,6 +1,8 @@
 //! From a loaded farm to edits that can be written: the one place that knows every layer, in the order in which a
 //! mistake is cheapest to find. It opens the base and reads what the farm names; it writes nothing.
 
+mod check;
+
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::render::{self, Inputs, RenderError};
 use crate::write::flash::{Job, PlannedFiles};
 use crate::write::image_manifest::ListedFile;
 use crate::write::root_space::Room;
+
+pub use check::{check, judge};
 
 /// Values that would otherwise come from the host. Filled in once, by the command line.
 #[derive(Clone, Copy)]
@@ -99,6 +103,10 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Layout(error) => Some(error.hint().into()),
+            Self::Gather(error) => error.hint().map(Into::into),
+            Self::Plan(error) => error.hint().map(Into::into),
+            Self::Render(error) => error.hint(),
+            Self::Agent(error) => error.hint(),
             Self::Edit(error) => error.hint().map(Into::into),
             Self::Customized => Some(
                 "take the image as Ubuntu publishes it: users and keys of the farm that is there would stay"

@@ -18,22 +18,28 @@ const BLOCK: u64 = 512;
 
 /// What a tarball has too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Excess {
+pub enum Excess {
     /// Before a member.
-    #[error(
-        "more than {MOST_HEADERS} bytes stand before one of its members, for a name or for attributes\n\
-         hint: pack it anew from its files; no file system takes names as long"
-    )]
+    #[error("more than {MOST_HEADERS} bytes stand before one of its members, for a name or for attributes")]
     Headers,
     /// In all.
-    #[error("unpacked it has more than {0} bytes, and that is the most\nhint: leave out of it what need not be there")]
+    #[error("unpacked it has more than {0} bytes, and that is the most")]
     Whole(u64),
     /// It gives the size of a sparse file twice, and readers differ in which one they believe.
-    #[error("the size of a sparse file stands in it twice\nhint: pack it anew without --sparse")]
+    #[error("the size of a sparse file stands in it twice")]
     TwoSizes,
 }
 
 impl Excess {
+    /// What the person can do.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Headers => "pack it anew from its files; no file system takes names as long",
+            Self::Whole(_) => "leave out of it what need not be there",
+            Self::TwoSizes => "pack it anew without --sparse",
+        }
+    }
+
     /// What was too much, if that is what `error` says.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()

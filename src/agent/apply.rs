@@ -257,8 +257,8 @@ mod tests {
         };
         check("");
         check("{}");
-        check(&now.replace("\"version\":1", "\"version\":2"));
-        check(&now.replace("\"version\":1", "\"version\":1,\"more\":1"));
+        check(&now.replace("\"version\":2", "\"version\":3"));
+        check(&now.replace("\"version\":2", "\"version\":2,\"more\":1"));
         check(&edited(|new| new.card = "palm2".into()));
         check(&edited(|new| new.hostname = "other".into()));
         check(&edited(|new| new.network.vlan = Some(7)));

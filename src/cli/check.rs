@@ -10,9 +10,7 @@ use super::{from_farm, surroundings, Ended, Voice};
 /// Refused, where there is at least one error.
 pub fn run(args: &Check, voice: Voice) -> Ended {
     surroundings::as_invoker()?;
-    let loaded = from_farm::load(&args.farm, voice)?;
-    // Whether a file is there was asked; this is whether it can be put on a card.
-    from_farm::read(&loaded)?;
+    let loaded = from_farm::check(&args.farm, voice)?;
     let cards = loaded.farm.resolved_cards();
     let counts: Vec<usize> = cards
         .iter()

@@ -24,7 +24,19 @@ use crate::write::companions;
 /// # Errors
 /// Refused, where it cannot be read or has errors.
 pub(super) fn load(path: &Path, voice: Voice) -> Result<LoadedFarm, Failure> {
-    match farm::load(path) {
+    shown(farm::load(path), voice)
+}
+
+/// The same, and everything that it names is read as if its cards were made.
+///
+/// # Errors
+/// Refused, where it cannot be read or has errors.
+pub(super) fn check(path: &Path, voice: Voice) -> Result<LoadedFarm, Failure> {
+    shown(pipeline::check(path), voice)
+}
+
+fn shown(loaded: Result<LoadedFarm, LoadError>, voice: Voice) -> Result<LoadedFarm, Failure> {
+    match loaded {
         Ok(loaded) => {
             show(&loaded.text, &loaded.warnings, voice);
             Ok(loaded)

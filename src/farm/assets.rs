@@ -12,7 +12,7 @@ use crate::edit::tree::Overlay;
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
 use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
-use crate::host::files;
+use crate::host::{bounded_read, files};
 
 /// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
 /// and a workstation has 8 GiB. That is four of the largest images, or some twenty of Ubuntu's.
@@ -53,8 +53,7 @@ pub enum GatherError {
     /// All of it together is too much.
     #[error(
         "reading {path}: with it the files, images and overlays of the farm have {total} bytes, {over} more than the \
-         {most} that are held while cards are made\n\
-         hint: name an image server in place of images on the card, or let a container fetch what is large",
+         {most} that are held while cards are made",
         path = path.display(),
         over = total.saturating_sub(*most)
     )]
@@ -66,6 +65,20 @@ pub enum GatherError {
         /// The limit.
         most: u64,
     },
+}
+
+impl GatherError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { .. } => None,
+            Self::Overlay(error) => error.hint(),
+            Self::TooMuch { .. } => Some(
+                "name an image server in place of images on the card, or let a container fetch what is large",
+            ),
+        }
+    }
 }
 
 /// How much has been read.
@@ -124,7 +137,7 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
 
 /// The same, where all of it may have `most` bytes.
 fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError> {
-    let mut total = Total { bytes: 0, most };
+    let mut reader = Reader::new(&loaded.dir, most);
     let (mut sources, mut private) = (Sources::new(), BTreeSet::new());
     let images: BTreeSet<&str> = loaded
         .farm
@@ -132,56 +145,77 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
         .values()
         .map(|image| image.file.as_str())
         .collect();
-    // `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
-    let mut read: BTreeMap<(PathBuf, bool), Arc<[u8]>> = BTreeMap::new();
     for name in named_files(&loaded.farm) {
-        let key = (loaded.path(name), images.contains(name));
-        let content = match read.get(&key) {
-            Some(content) => Arc::clone(content),
-            None => one(loaded, name, key.1, &mut total)?,
-        };
-        if std::fs::metadata(&key.0).is_ok_and(|facts| files::is_private(&facts)) {
+        let content = reader.file(name, images.contains(name))?;
+        if std::fs::metadata(loaded.path(name)).is_ok_and(|facts| files::is_private(&facts)) {
             private.insert(name.into());
         }
-        read.insert(key, Arc::clone(&content));
         sources.insert(name.into(), content);
     }
-    let mut overlays = Vec::new();
-    for name in &loaded.farm.overlays {
-        let path = loaded.path(name);
-        let overlay = overlay::read(name, &path)?;
-        total.add(&path, held(&overlay))?;
-        overlays.push(overlay);
-    }
+    let overlays = loaded.farm.overlays.iter();
+    let overlays = overlays.map(|name| reader.overlay(name));
     Ok(Gathered {
         sources,
-        overlays,
+        overlays: overlays.collect::<Result<_, _>>()?,
         private,
     })
 }
 
-/// All of the file that the farm calls `name`.
-fn one(loaded: &LoadedFarm, name: &str, is_image: bool, total: &mut Total) -> Result<Arc<[u8]>, GatherError> {
-    let path = loaded.path(name);
-    let failed = |source| GatherError::Read {
-        path: path.clone(),
-        source,
-    };
-    // What is too much by its own account is not read to see it.
-    let announced = loaded.open_file(name).and_then(|file| file.metadata());
-    let announced = announced.map_err(failed)?.len();
-    let largest = if is_image { LARGEST_IMAGE } else { LARGEST_FILE };
-    if announced <= largest {
-        total.room(&path, announced)?;
+/// What reads the files of one farm.
+pub(crate) struct Reader<'d> {
+    dir: &'d Path,
+    total: Total,
+    /// `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
+    read: BTreeMap<(PathBuf, bool), Arc<[u8]>>,
+}
+
+impl<'d> Reader<'d> {
+    /// For a farm in `dir` of whose files `most` bytes are held.
+    fn new(dir: &'d Path, most: u64) -> Self {
+        Self {
+            dir,
+            total: Total { bytes: 0, most },
+            read: BTreeMap::new(),
+        }
     }
-    let content = if is_image {
-        loaded.read_image(name)
-    } else {
-        loaded.read_file(name)
-    };
-    let content = content.map_err(failed)?;
-    total.add(&path, length(&content))?;
-    Ok(content.into())
+
+    /// For a farm in `dir`.
+    pub(crate) fn for_farm_in(dir: &'d Path) -> Self {
+        Self::new(dir, MOST)
+    }
+
+    /// All of the file that the farm calls `name`; it is held once, whatever it is called.
+    pub(crate) fn file(&mut self, name: &str, is_image: bool) -> Result<Arc<[u8]>, GatherError> {
+        let key = (self.dir.join(name), is_image);
+        if let Some(content) = self.read.get(&key) {
+            return Ok(Arc::clone(content));
+        }
+        let path = &key.0;
+        let failed = |source| GatherError::Read {
+            path: path.clone(),
+            source,
+        };
+        // What is too much by its own account is not read to see it.
+        let announced = bounded_read::open(path).and_then(|file| file.metadata());
+        let announced = announced.map_err(failed)?.len();
+        let largest = if is_image { LARGEST_IMAGE } else { LARGEST_FILE };
+        if announced <= largest {
+            self.total.room(path, announced)?;
+        }
+        let content = bounded_read::read(path, largest).map_err(failed)?;
+        self.total.add(path, length(&content))?;
+        let content: Arc<[u8]> = content.into();
+        self.read.insert(key, Arc::clone(&content));
+        Ok(content)
+    }
+
+    /// The overlay that the farm calls `name`.
+    pub(crate) fn overlay(&mut self, name: &str) -> Result<Overlay, GatherError> {
+        let path = self.dir.join(name);
+        let overlay = overlay::read(name, &path)?;
+        self.total.add(&path, held(&overlay))?;
+        Ok(overlay)
+    }
 }
 
 /// The bytes that `overlay` takes in memory.

@@ -1,5 +1,5 @@
-//! The files that a farm names: each is there, is what it must be, and is no larger than it may be. Nothing is kept but
-//! how long each script is; whoever needs a file reads it again.
+//! The files that a farm names: each is there, looks like what it must be, and is no larger than it may be. Nothing is
+//! kept; whoever needs a file reads it again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,15 +22,14 @@ use crate::text::shell_quote;
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
 
-/// Look at every file that `farm`, read from `document`, names below `dir`. Returns how long each script is in the
-/// first-boot document.
+/// Look at every file that `farm`, read from `document`, names below `dir`.
 pub(super) fn check(
     farm: &Farm,
     document: &Node,
     dir: &Path,
     environment: Environment<'_>,
     p: &mut Problems,
-) -> BTreeMap<String, u64> {
+) {
     let look = &mut Look {
         document,
         dir,
@@ -74,7 +73,6 @@ pub(super) fn check(
     for (index, overlay) in farm.overlays.iter().enumerate() {
         look.overlay(&["overlays".into(), index.into()], overlay);
     }
-    std::mem::take(&mut look.scripts).lengths()
 }
 
 struct Look<'a> {

@@ -89,11 +89,22 @@ struct Report {
     problems: Problems,
 }
 
-/// Read the farm in `path` and all that it names.
+/// A further judge of a farm: what was read, the document that it was read from, and the folder that paths are relative to.
+pub type Judge<'j> = &'j dyn Fn(&Farm, &Node, &Path, &mut Problems);
+
+/// Read the farm in `path`, and look at all that it names.
 ///
 /// # Errors
 /// The file cannot be read, or there are errors in it.
 pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
+    load_judged(path, &|_, _, _, _| ())
+}
+
+/// The same, and whatever `judge` has to say.
+///
+/// # Errors
+/// The file cannot be read, or there are errors in it.
+pub fn load_judged(path: &Path, judge: Judge<'_>) -> Result<LoadedFarm, LoadError> {
     let read = |source| LoadError::Read {
         path: path.into(),
         source,
@@ -106,7 +117,7 @@ pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
         .filter(|dir| *dir != Path::new(""))
         .unwrap_or(Path::new("."));
     let environment = |variable: &str| std::env::var_os(variable);
-    parse(&path.display().to_string(), bytes, dir, &environment).map_err(LoadError::Refused)
+    parse_judged(&path.display().to_string(), bytes, dir, &environment, judge).map_err(LoadError::Refused)
 }
 
 /// The farm in `bytes`, which came from a file called `name` in `dir`, where passwords may come from `environment`.
@@ -118,6 +129,20 @@ pub fn parse(
     bytes: Vec<u8>,
     dir: &Path,
     environment: Environment<'_>,
+) -> Result<LoadedFarm, Refused> {
+    parse_judged(name, bytes, dir, environment, &|_, _, _, _| ())
+}
+
+/// The same, and whatever `judge` has to say.
+///
+/// # Errors
+/// There are errors in it.
+pub fn parse_judged(
+    name: &str,
+    bytes: Vec<u8>,
+    dir: &Path,
+    environment: Environment<'_>,
+    judge: Judge<'_>,
 ) -> Result<LoadedFarm, Refused> {
     let mut problems = Problems::default();
     let mut text = FarmText {
@@ -149,11 +174,11 @@ pub fn parse(
     let farm = decode::farm(&document, &mut problems);
     if let Some(farm) = &farm {
         check::farm(farm, &document, &mut problems);
-        let scripts = files::check(farm, &document, dir, environment, &mut problems);
-        check::document_fits(farm, &document, &scripts, &mut problems);
+        files::check(farm, &document, dir, environment, &mut problems);
         if problems.errors() == 0 {
             macs::check(farm, &document, &mut problems);
         }
+        judge(farm, &document, dir, &mut problems);
     }
     text.document = document;
     problems.sort();
@@ -190,30 +215,6 @@ impl LoadedFarm {
     #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
         self.dir.join(relative)
-    }
-
-    /// All of the file that the farm names as `relative`, at most [`LARGEST_FILE`] bytes.
-    ///
-    /// # Errors
-    /// It cannot be read, is no regular file, or is larger.
-    pub fn read_file(&self, relative: &str) -> io::Result<Vec<u8>> {
-        bounded_read::read(&self.path(relative), LARGEST_FILE)
-    }
-
-    /// All of the image that the farm names as `relative`, at most [`LARGEST_IMAGE`] bytes.
-    ///
-    /// # Errors
-    /// It cannot be read, is no regular file, or is larger.
-    pub fn read_image(&self, relative: &str) -> io::Result<Vec<u8>> {
-        bounded_read::read(&self.path(relative), LARGEST_IMAGE)
-    }
-
-    /// The file that the farm names as `relative`, to be streamed.
-    ///
-    /// # Errors
-    /// It cannot be opened, or is no regular file.
-    pub fn open_file(&self, relative: &str) -> io::Result<File> {
-        bounded_read::open(&self.path(relative))
     }
 }
 

@@ -131,6 +131,13 @@ impl Problems {
         self.list.sort_by_cached_key(key);
     }
 
+    /// Whether an error was told of just this place.
+    #[must_use]
+    pub fn has_error_at(&self, span: Span) -> bool {
+        let is_there = |problem: &Problem| problem.span == span && problem.severity == Severity::Error;
+        self.list.iter().any(is_there)
+    }
+
     /// Those that were kept.
     #[must_use]
     pub fn list(&self) -> &[Problem] {

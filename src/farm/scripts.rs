@@ -1,16 +1,15 @@
-//! The scripts that a farm names: what there is to say of each, and how long it becomes in the first-boot document. Each
-//! is read once, however often it is named.
+//! The scripts that a farm names: what there is to say of each. Each is read once, however often it is named.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::farm::check::json_length;
 use crate::farm::node::Span;
 use crate::farm::problem::Problem;
 use crate::farm::suggest::quoted;
 use palmfarm_protocol::firstboot;
 
+use crate::edit::block::length;
 use crate::host::bounded_read;
 
 /// The largest script, in bytes: it travels in the first-boot document.
@@ -22,7 +21,7 @@ pub(super) struct Scripts(BTreeMap<String, Script>);
 
 /// One script.
 struct Script {
-    /// Its length in the document, in bytes.
+    /// Its length in bytes.
     length: u64,
     /// What there is to say of it, wherever it is named.
     problems: Vec<Problem>,
@@ -39,8 +38,8 @@ impl Scripts {
                 .0
                 .values()
                 .fold(0, |all: u64, script| all.saturating_add(script.length));
-            // The document is too long for certain. That is told, and what else is wrong can wait: a farm of a few
-            // bytes can name one script by many names.
+            // No document holds so much. Planning says so, and what else is wrong can wait: a farm of a few bytes can
+            // name one script by many names.
             if length > firstboot::LARGEST {
                 return Ok(&[]);
             }
@@ -48,14 +47,6 @@ impl Scripts {
             self.0.insert(path.into(), script);
         }
         Ok(self.0.get(path).map_or(&[], |script| &script.problems))
-    }
-
-    /// The length of each in the document, as far as they were read.
-    pub(super) fn lengths(self) -> BTreeMap<String, u64> {
-        self.0
-            .into_iter()
-            .map(|(path, script)| (path, script.length))
-            .collect()
     }
 }
 
@@ -88,7 +79,7 @@ impl Script {
             );
         }
         Self {
-            length: json_length(text),
+            length: length(bytes),
             problems,
         }
     }

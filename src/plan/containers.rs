@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use palmfarm_protocol::firstboot::{self, ImageRef, PushedFile};
+use palmfarm_protocol::firstboot::{self, Content, ImageRef, PushedFile, LARGEST};
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
-use super::seen::Seen;
-use super::{carried, read, Carried, PlanError};
+use super::content_cache::ContentCache;
+use super::{carried, CardFile, PlanError};
+use crate::edit::block::length;
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::assets::Sources;
 use crate::farm::stack::{self, Stacked};
@@ -26,13 +27,14 @@ pub(super) fn plan(
     card: &ResolvedCard,
     sources: &Sources,
     prefixes: &[Prefix],
-    payload: &mut Vec<Carried>,
-    seen: &mut Seen,
+    payload: &mut Vec<CardFile>,
+    seen: &mut ContentCache,
 ) -> Result<(Vec<firstboot::Container>, Vec<Stacked>), PlanError> {
     let lxd = farm.lxd.clone().unwrap_or_default();
     let profiles = stack::profiles(&lxd, &card.network);
     let mut all = Vec::new();
-    let mut made: Option<(&Container, Content)> = None;
+    let mut made: Option<(&Container, (String, Arc<Content>))> = None;
+    let mut room = Room(LARGEST);
     for addressed in addresses::containers(farm, card) {
         let declared = addressed.container;
         let names = declared.stacked(&card.network);
@@ -49,14 +51,16 @@ pub(super) fn plan(
                 .or_insert_with(|| "true".into());
         }
         // Replicas come one after the other and have one content, which may take long to hash.
-        let content = match made.take() {
+        let (digest, content) = match made.take() {
             Some((of, content)) if std::ptr::eq(of, declared) => content,
-            _ => content(declared, sources, payload, seen)?,
+            _ => content(declared, sources, payload, seen, &mut room)?,
         };
+        room.take(declared, declared.config.iter())?;
+        room.take(declared, declared.devices.values().flatten())?;
         let container = firstboot::Container {
-            digest: content.digest.clone(),
+            digest: digest.clone(),
+            content: Arc::clone(&content),
             name: addressed.name,
-            image: content.image.clone(),
             profiles: names,
             mac,
             predicted: if on_lan {
@@ -66,41 +70,67 @@ pub(super) fn plan(
             },
             config,
             devices: declared.devices.clone(),
-            files: content.files.clone(),
-            run: content.run.clone(),
-            publish: declared.publish.clone(),
         };
         all.push((container, stacked));
-        made = Some((declared, content));
+        made = Some((declared, (digest, content)));
     }
     Ok(in_order(all)?.into_iter().unzip())
 }
 
-/// What is the same in every replica.
-struct Content {
-    image: ImageRef,
-    files: Vec<PushedFile>,
-    run: Vec<firstboot::Run>,
-    digest: String,
+/// How many bytes the agent's document has left. A farm of a few bytes can name one script thousands of times, or have
+/// a thousand replicas of long keys; it is refused before all of that is in memory.
+struct Room(u64);
+
+impl Room {
+    fn take<'a>(
+        &mut self,
+        whose: &Container,
+        texts: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<(), PlanError> {
+        for (key, value) in texts {
+            self.take_text(whose, key)?;
+            self.take_text(whose, value)?;
+        }
+        Ok(())
+    }
+
+    fn take_text(&mut self, whose: &Container, text: &str) -> Result<(), PlanError> {
+        let left = self.0.checked_sub(length(text.as_bytes()));
+        self.0 = left.ok_or_else(|| PlanError::Containers {
+            container: whose.name.clone(),
+            most: LARGEST,
+        })?;
+        Ok(())
+    }
 }
 
+/// What is the same in every replica, and its digest.
 fn content(
     declared: &Container,
     sources: &Sources,
-    payload: &mut Vec<Carried>,
-    seen: &mut Seen,
-) -> Result<Content, PlanError> {
-    let image = image(&declared.image);
+    payload: &mut Vec<CardFile>,
+    seen: &mut ContentCache,
+    room: &mut Room,
+) -> Result<(String, Arc<Content>), PlanError> {
     let files = pushed(declared, sources, payload, seen)?;
-    let steps = declared.run.iter().zip(1_usize..);
-    let steps = steps.map(|(run, number)| step(number, run, sources));
-    let run: Vec<_> = steps.collect::<Result<_, _>>()?;
-    Ok(Content {
-        digest: digest(&image, &files, &run, declared.publish.as_deref()),
-        image,
+    let mut run = Vec::new();
+    for (step, number) in declared.run.iter().zip(1_usize..) {
+        let (label, script) = script(number, &step.what, sources)?;
+        room.take_text(declared, script)?;
+        run.push(firstboot::Run {
+            label,
+            script: script.into(),
+            retries: step.retries,
+            timeout_seconds: step.timeout_seconds,
+        });
+    }
+    let content = Content {
+        image: image(&declared.image),
         files,
         run,
-    })
+        publish: declared.publish.clone(),
+    };
+    Ok((digest(&content), Arc::new(content)))
 }
 
 fn own_mac(stacked: &Stacked) -> Option<Mac> {
@@ -121,8 +151,8 @@ fn image(text: &str) -> ImageRef {
 fn pushed(
     declared: &Container,
     sources: &Sources,
-    payload: &mut Vec<Carried>,
-    seen: &mut Seen,
+    payload: &mut Vec<CardFile>,
+    seen: &mut ContentCache,
 ) -> Result<Vec<PushedFile>, PlanError> {
     let mut files = Vec::new();
     for (path, source) in &declared.files {
@@ -141,22 +171,22 @@ fn pushed(
     Ok(files)
 }
 
-fn step(number: usize, run: &crate::farm::Run, sources: &Sources) -> Result<firstboot::Run, PlanError> {
-    let (label, script) = match &run.what {
-        RunWhat::Command(line) => (command_label(number, line), line.clone()),
+/// What people see of a step, and what runs.
+fn script<'a>(
+    number: usize,
+    what: &'a RunWhat,
+    sources: &'a Sources,
+) -> Result<(String, &'a str), PlanError> {
+    match what {
+        RunWhat::Command(line) => Ok((command_label(number, line), line)),
         RunWhat::Script(path) => {
-            let content: Arc<[u8]> = read(path, sources)?;
-            let text = std::str::from_utf8(&content).map_err(|_| PlanError::NoText(path.clone()))?;
-            let name = path.rsplit('/').next().unwrap_or(path);
-            (name.into(), text.into())
+            let content = sources
+                .get(path)
+                .ok_or_else(|| PlanError::NotRead(path.clone()))?;
+            let text = std::str::from_utf8(content).map_err(|_| PlanError::NoText(path.clone()))?;
+            Ok((path.rsplit('/').next().unwrap_or(path).into(), text))
         }
-    };
-    Ok(firstboot::Run {
-        label,
-        script,
-        retries: run.retries,
-        timeout_seconds: run.timeout_seconds,
-    })
+    }
 }
 
 /// What reports call the command `line`: the report lies on the FAT partition, where everybody reads it, and the
@@ -172,16 +202,17 @@ fn command_label(number: usize, line: &str) -> String {
 
 /// SHA-256 over what makes a container's content: the same for the same declaration, whatever the card is called and
 /// wherever on it the files lie.
-fn digest(image: &ImageRef, files: &[PushedFile], run: &[firstboot::Run], publish: Option<&str>) -> String {
+fn digest(content: &Content) -> String {
+    let files = content.files.iter();
     let files: Vec<_> = files
-        .iter()
         .map(|file| json!([file.path, file.sha256, file.mode]))
         .collect();
     // Not the labels: what people are shown makes nothing.
+    let run = content.run.iter();
     let run: Vec<_> = run
-        .iter()
         .map(|run| json!([run.script, run.retries, run.timeout_seconds]))
         .collect();
+    let (image, publish) = (&content.image, &content.publish);
     let all = json!({"version": 1, "image": image, "files": files, "run": run, "publish": publish});
     Sha256Sum::of(all.to_string().as_bytes()).to_string()
 }

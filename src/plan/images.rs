@@ -6,8 +6,8 @@ use std::sync::Arc;
 use palmfarm_protocol::firstboot::Image;
 use palmfarm_protocol::paths::IMAGES;
 
-use super::seen::Seen;
-use super::{card_path, carried, Carried, PlanError};
+use super::content_cache::ContentCache;
+use super::{card_path, carried, CardFile, PlanError};
 use crate::base::{Arch, BaseFacts};
 use crate::farm::assets::Sources;
 use crate::farm::lxd_image::{self, Machine, Metadata, Shape};
@@ -29,13 +29,43 @@ pub struct Found {
     pub release: Option<String>,
 }
 
+/// Why the files of a carried image do not make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// A unified image, and metadata beside it.
+    #[error("its `file` has metadata already")]
+    MetadataTwice,
+    /// One part of a split image where the other belongs.
+    #[error("its `file` is the metadata of a split image")]
+    OnlyMetadata,
+    /// A squashfs, which nobody looks into, without metadata.
+    #[error("its `file` is the squashfs of a split image")]
+    OnlySquashfs,
+    /// Something else where metadata belongs.
+    #[error("its `metadata` is no tarball of metadata.yaml and templates")]
+    NotMetadata,
+}
+
+impl Mismatch {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::MetadataTwice => Some("leave `metadata` out"),
+            Self::OnlyMetadata => Some("{file: ROOTFS, metadata: META.tar.xz}"),
+            Self::OnlySquashfs => {
+                Some("give the other part too: {file: rootfs.squashfs, metadata: META.tar.xz}")
+            }
+            Self::NotMetadata => None,
+        }
+    }
+}
+
 /// Why a carried image does not fit its base.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
     /// It is for another machine.
-    #[error(
-        "the image {alias} ({source_path}) is for {found}, and the base is {arch}\nhint: take the {arch} build of the image"
-    )]
+    #[error("the image {alias} ({source_path}) is for {found}, and the base is {arch}")]
     Architecture {
         /// Its alias.
         alias: String,
@@ -45,6 +75,16 @@ pub enum Unfit {
         found: String,
         /// What the base is.
         arch: Arch,
+    },
+    /// It is for a machine that no base is for.
+    #[error("the image {alias} ({source_path}) is for {found}, and no card is")]
+    AnyArchitecture {
+        /// Its alias.
+        alias: String,
+        /// The path beside the farm file.
+        source_path: String,
+        /// What it is for.
+        found: String,
     },
     /// Its metadata and its programs contradict each other.
     #[error("the metadata of the image {alias} ({source_path}) says {metadata}, but the programs in it are for {machine}")]
@@ -60,8 +100,7 @@ pub enum Unfit {
     },
     /// A plain root filesystem without a program, so that nothing tells its architecture.
     #[error(
-        "the image {alias} ({source_path}) is a root filesystem without any program in bin, sbin or lib\n\
-         hint: give it with metadata of its own: {{file: ROOTFS, metadata: META.tar.xz}}"
+        "the image {alias} ({source_path}) is a root filesystem without any program in bin, sbin or lib"
     )]
     NoProgram {
         /// Its alias.
@@ -80,89 +119,151 @@ pub enum Unfit {
     },
 }
 
+impl Unfit {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Architecture { arch, .. } => Some(format!("take the {arch} build of the image")),
+            Self::AnyArchitecture { .. } => Some("take the armhf or arm64 build of the image".into()),
+            Self::NoProgram { .. } => {
+                Some("give it with metadata of its own: {file: ROOTFS, metadata: META.tar.xz}".into())
+            }
+            Self::Contradiction { .. } | Self::Metadata { .. } => None,
+        }
+    }
+}
+
+impl Found {
+    /// The image that the farm declares as `alias`, from the shapes of its files.
+    ///
+    /// # Errors
+    /// [`Mismatch`].
+    pub fn new(
+        alias: &str,
+        image: &CarriedImage,
+        file: Shape,
+        metadata: Option<Shape>,
+    ) -> Result<Self, Mismatch> {
+        let mut found = Self {
+            alias: alias.into(),
+            source: image.file.clone(),
+            metadata: None,
+            machine: None,
+            release: None,
+        };
+        match file {
+            Shape::Unified { .. } if metadata.is_some() => return Err(Mismatch::MetadataTwice),
+            Shape::Unified { metadata, machine } => {
+                found.metadata = Some(metadata);
+                found.machine = machine;
+                return Ok(found);
+            }
+            Shape::Metadata(_) => return Err(Mismatch::OnlyMetadata),
+            Shape::Squashfs if metadata.is_none() => return Err(Mismatch::OnlySquashfs),
+            Shape::Squashfs => {}
+            Shape::Rootfs { machine, release } => {
+                found.machine = machine;
+                found.release = release;
+            }
+        }
+        found.metadata = match metadata {
+            None => None,
+            Some(Shape::Metadata(metadata)) => Some(metadata),
+            Some(_) => return Err(Mismatch::NotMetadata),
+        };
+        Ok(found)
+    }
+
+    /// Whether it is for the machine of a base; of one that is not known yet, whether there can be one.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn fits(&self, arch: Option<Arch>) -> Result<(), Unfit> {
+        if let Some(arch) = arch {
+            return fits(self, arch);
+        }
+        let mut why = None;
+        for arch in [Arch::Armhf, Arch::Arm64, Arch::Amd64] {
+            why = match (fits(self, arch), why) {
+                (Ok(()), _) => return Ok(()),
+                // What contradicts itself does so for one machine, and is another's for the rest.
+                (Err(Unfit::Architecture { .. }), Some(said @ Unfit::Contradiction { .. })) => Some(said),
+                (Err(error), _) => Some(error),
+            };
+        }
+        Err(match why {
+            Some(Unfit::Architecture {
+                alias,
+                source_path,
+                found,
+                ..
+            }) => Unfit::AnyArchitecture {
+                alias,
+                source_path,
+                found,
+            },
+            Some(why) => why,
+            None => return Ok(()),
+        })
+    }
+}
+
 /// The image that the farm declares as `alias`: its part of the document, what is known of it, and its files, which
 /// are added to `payload`.
 pub(super) fn declared(
     alias: &str,
     image: &CarriedImage,
     sources: &Sources,
-    payload: &mut Vec<Carried>,
-    seen: &mut Seen,
+    payload: &mut Vec<CardFile>,
+    seen: &mut ContentCache,
 ) -> Result<(Image, Found), PlanError> {
-    let unreadable = |source_path: &str| {
-        let (alias, source_path) = (alias.to_owned(), source_path.to_owned());
-        move |source| PlanError::Image {
-            alias,
-            source_path,
+    let mut look = |content: &Arc<[u8]>, source_path: &str| {
+        seen.shape(content).map_err(|source| PlanError::Image {
+            alias: alias.into(),
+            source_path: source_path.into(),
             source,
-        }
-    };
-    let parts = |what| PlanError::ImageParts {
-        alias: alias.into(),
-        what,
+        })
     };
     let file = carried(&format!("{IMAGES}/{alias}"), &image.file, sources)?;
-    let shape = seen.shape(&file.content).map_err(unreadable(&image.file))?;
-    let mut found = Found {
-        alias: alias.into(),
-        source: image.file.clone(),
-        metadata: None,
-        machine: None,
-        release: None,
+    let shape = look(&file.content, &image.file)?;
+    let path = metadata_path(alias);
+    let metadata = match &image.metadata {
+        None => None,
+        Some(source) => Some(carried(&path, source, sources)?),
     };
+    let metadata_shape = match &metadata {
+        None => None,
+        Some(metadata) => Some(look(&metadata.content, &metadata.source)?),
+    };
+    let found = Found::new(alias, image, shape, metadata_shape).map_err(|what| PlanError::ImageParts {
+        alias: alias.into(),
+        what,
+    })?;
     let mut of_document = Image {
         alias: alias.into(),
         path: file.path.as_str().into(),
         rootfs: None,
         fingerprint: seen.sha256(&file.content),
     };
-    let rootfs =
-        match shape {
-            Shape::Unified { metadata, machine } => {
-                found.machine = machine;
-                found.metadata = Some(metadata);
-                if image.metadata.is_some() {
-                    return Err(parts(
-                        "its `file` has metadata already\nhint: leave `metadata` out",
-                    ));
-                }
-                None
-            }
-            Shape::Metadata(_) => return Err(parts(
-                "its `file` is the metadata of a split image\nhint: {file: ROOTFS, metadata: META.tar.xz}",
-            )),
-            Shape::Rootfs { machine, release } => {
-                found.machine = machine;
-                found.release = release;
-                Some(&file)
-            }
-            Shape::Squashfs if image.metadata.is_none() => {
-                return Err(parts(
-                    "its `file` is the squashfs of a split image\n\
-                 hint: give the other part too: {file: rootfs.squashfs, metadata: META.tar.xz}",
-                ))
-            }
-            Shape::Squashfs => Some(&file),
-        };
-    if let (Some(rootfs), Some(path)) = (rootfs, &image.metadata) {
-        let metadata = carried(&format!("{IMAGES}/{alias}.metadata"), path, sources)?;
-        match seen.shape(&metadata.content).map_err(unreadable(path))? {
-            Shape::Metadata(of_file) => found.metadata = Some(of_file),
-            _ => {
-                return Err(parts(
-                    "its `metadata` is no tarball of metadata.yaml and templates",
-                ))
-            }
-        }
-        split(&mut of_document, &metadata, rootfs);
+    if let Some(metadata) = metadata {
+        split(&mut of_document, &metadata, &file);
         payload.push(metadata);
+    } else if found.metadata.is_none() {
+        // The metadata and, with it, the fingerprint follow once the base is known; the paths are these.
+        of_document.rootfs = Some(std::mem::replace(&mut of_document.path, path));
     }
     payload.push(file);
     Ok((of_document, found))
 }
 
+/// Where the metadata of the image `alias` lies on the card.
+fn metadata_path(alias: &str) -> String {
+    format!("{IMAGES}/{alias}.metadata")
+}
+
 /// Make `image` one of two parts.
-fn split(image: &mut Image, metadata: &Carried, rootfs: &Carried) {
+fn split(image: &mut Image, metadata: &CardFile, rootfs: &CardFile) {
     let both = [&metadata.content[..], &rootfs.content[..]].concat();
     image.fingerprint = Sha256Sum::of(&both).to_string();
     image.path = metadata.path.as_str().into();
@@ -218,8 +319,8 @@ fn fits(found: &Found, arch: Arch) -> Result<(), Unfit> {
 
 fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) -> std::io::Result<()> {
     let content = lxd_image::metadata_for(&found.alias, arch, found.release.as_deref(), time)?;
-    let path = card_path(&format!("{IMAGES}/{}.metadata", found.alias), &found.source);
-    let metadata = Carried {
+    let path = card_path(&metadata_path(&found.alias), &found.source);
+    let metadata = CardFile {
         path: path.map_err(std::io::Error::other)?,
         content: Arc::from(content),
         source: format!("metadata for {}", found.source),

@@ -2,11 +2,11 @@
 //! address chosen. Pure: what the farm names was read before, and nothing here knows of images or filesystems.
 
 mod containers;
+pub(crate) mod content_cache;
 pub mod html;
 pub mod images;
 mod preseed;
 pub(crate) mod secret;
-mod seen;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,17 +18,21 @@ use crate::farm::stack::Stacked;
 use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
+use crate::edit::block::length;
 use crate::edit::tree::{BadPath, CardPath};
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::lxd_image::ImageError;
 use crate::farm::passwords::CryptHash;
-use seen::Seen;
+use content_cache::ContentCache;
 
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
 const BOOT_MOUNT: &str = "/boot/firmware";
 
 /// Packages that stand between a card with `renderer: ifupdown` and the article's stanza.
 const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
+
+/// What to do about a document that is too long.
+const SHORTER: &str = "push what is long with `files` and run it from there, or put it into an image";
 
 /// One card, decided.
 #[derive(Clone, Debug)]
@@ -52,9 +56,9 @@ pub struct CardPlan {
     /// Each container of `firstboot`, in the same order: what it is left with once its profiles are stacked.
     pub stacks: Vec<Stacked>,
     /// Host files: path on the card, content.
-    pub files: Vec<Carried>,
+    pub files: Vec<CardFile>,
     /// What the agent pushes into containers, and the images.
-    pub payload: Vec<Carried>,
+    pub payload: Vec<CardFile>,
     /// What is known of the carried images.
     pub images: Vec<images::Found>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970, where it was given.
@@ -86,7 +90,7 @@ pub struct PlannedUser {
 
 /// A file that goes onto the card as it is.
 #[derive(Clone, Debug)]
-pub struct Carried {
+pub struct CardFile {
     /// Where on the card.
     pub path: CardPath,
     /// All of it.
@@ -95,6 +99,37 @@ pub struct Carried {
     pub source: String,
     /// Whether only its owner may read it there: then only root may on the card, and nothing shows it.
     pub private: bool,
+}
+
+/// The agent's document is longer than the agent reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the first-boot document would have {bytes} bytes, and the agent reads {most} at most")]
+pub struct DocumentTooLong {
+    /// Bytes that it would have.
+    pub bytes: u64,
+    /// The most.
+    pub most: u64,
+}
+
+impl DocumentTooLong {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        SHORTER
+    }
+}
+
+/// The agent's document as it lies on the card.
+///
+/// # Errors
+/// It is longer than the agent reads.
+pub fn document(firstboot: &FirstBoot) -> Result<String, DocumentTooLong> {
+    let text = format!("{:#}\n", serde_json::json!(firstboot));
+    let (bytes, most) = (length(text.as_bytes()), firstboot::LARGEST);
+    if bytes > most {
+        return Err(DocumentTooLong { bytes, most });
+    }
+    Ok(text)
 }
 
 /// Why there is no plan.
@@ -134,12 +169,33 @@ pub enum PlanError {
     ImageParts {
         /// Its alias.
         alias: String,
-        /// What is wrong, and what to do.
-        what: &'static str,
+        /// What is wrong.
+        what: images::Mismatch,
+    },
+    /// What is declared of containers is longer than the agent's document may be, however it is written.
+    #[error("what the containers up to {container} run and are configured with has more than {most} bytes, and the agent reads no more")]
+    Containers {
+        /// The container that passed the limit.
+        container: String,
+        /// The limit.
+        most: u64,
     },
     /// Containers whose images wait for each other.
     #[error("{} each need an image that another of them publishes", .0.join(", "))]
     Circle(Vec<String>),
+}
+
+impl PlanError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Image { source, .. } => source.hint(),
+            Self::ImageParts { what, .. } => what.hint(),
+            Self::Containers { .. } => Some(SHORTER),
+            _ => None,
+        }
+    }
 }
 
 /// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN
@@ -154,6 +210,25 @@ pub fn card(
     hashes: &BTreeMap<String, CryptHash>,
     prefixes: &[Prefix],
 ) -> Result<CardPlan, PlanError> {
+    card_with(
+        farm,
+        card,
+        sources,
+        hashes,
+        prefixes,
+        &mut ContentCache::default(),
+    )
+}
+
+/// The same, where `seen` knows the files of the farm from another of its cards.
+pub(crate) fn card_with(
+    farm: &Farm,
+    card: ResolvedCard,
+    sources: &Sources,
+    hashes: &BTreeMap<String, CryptHash>,
+    prefixes: &[Prefix],
+    seen: &mut ContentCache,
+) -> Result<CardPlan, PlanError> {
     let own = addresses::own_prefix(&card);
     let prefixes = if prefixes.is_empty() {
         own.as_slice()
@@ -161,9 +236,8 @@ pub fn card(
         prefixes
     };
     let mut payload = Vec::new();
-    let mut seen = Seen::default();
-    let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload, &mut seen)?;
-    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, &mut seen)?;
+    let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload, seen)?;
+    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, seen)?;
     let mut files = Vec::new();
     for (path, source) in &farm.files {
         files.push(carried(path, source, sources)?);
@@ -286,8 +360,8 @@ fn planned_user(
     })
 }
 
-fn carried(path: &str, source: &str, sources: &Sources) -> Result<Carried, PlanError> {
-    Ok(Carried {
+fn carried(path: &str, source: &str, sources: &Sources) -> Result<CardFile, PlanError> {
+    Ok(CardFile {
         path: card_path(path, source)?,
         content: read(source, sources)?,
         source: source.into(),

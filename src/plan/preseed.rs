@@ -9,9 +9,9 @@ use crate::farm::stack;
 use crate::farm::{Farm, Flavour, Nat, ResolvedCard, Storage, StorageDriver};
 use palmfarm_protocol::firstboot::{Lxd, ManagedNetwork, Preseed, Profile, StoragePool};
 
+use super::content_cache::ContentCache;
 use super::images::Found;
-use super::seen::Seen;
-use super::{Carried, PlanError};
+use super::{CardFile, PlanError};
 use crate::farm::assets::Sources;
 
 /// What the agent is told of the daemon, and what is known of the images, whose files are added to `payload`.
@@ -19,8 +19,8 @@ pub(super) fn lxd(
     farm: &Farm,
     card: &ResolvedCard,
     sources: &Sources,
-    payload: &mut Vec<Carried>,
-    seen: &mut Seen,
+    payload: &mut Vec<CardFile>,
+    seen: &mut ContentCache,
 ) -> Result<(Option<Lxd>, Vec<Found>), PlanError> {
     let Some(lxd) = &farm.lxd else {
         return Ok((None, Vec::new()));

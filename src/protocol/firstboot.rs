@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ use crate::mac::Mac;
 use crate::network::{tagged, Ipv4, Ipv6, Renderer};
 
 /// The version that this crate writes; the agent refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The largest document, in bytes. The agent holds all of it, some times over, on a Pi that may have 512 MiB; a larger
 /// one is refused there, so the farm that leads to it is refused here.
@@ -21,7 +23,7 @@ pub const LARGEST: u64 = 16 << 20;
 
 /// Everything the agent does, in the order in which it does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct FirstBoot {
     /// [`VERSION`].
     pub version: u32,
@@ -174,17 +176,85 @@ pub struct Image {
     pub fingerprint: String,
 }
 
+/// A [`FirstBoot`] as it is written: what makes a container's content stands in it once, under its digest, because
+/// hundreds of replicas may share one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    card: String,
+    hostname: String,
+    network: Network,
+    packages: Vec<String>,
+    daemon_users: Vec<String>,
+    lxd: Option<Lxd>,
+    contents: BTreeMap<String, Content>,
+    containers: Vec<Container>,
+    boot_mount: String,
+}
+
+impl From<FirstBoot> for Stored {
+    fn from(document: FirstBoot) -> Self {
+        let contents = document.containers.iter();
+        let contents: BTreeMap<_, _> = contents.map(|one| (&one.digest, &one.content)).collect();
+        Self {
+            contents: contents
+                .into_iter()
+                .map(|(digest, content)| (digest.clone(), Content::clone(content)))
+                .collect(),
+            version: document.version,
+            card: document.card,
+            hostname: document.hostname,
+            network: document.network,
+            packages: document.packages,
+            daemon_users: document.daemon_users,
+            lxd: document.lxd,
+            containers: document.containers,
+            boot_mount: document.boot_mount,
+        }
+    }
+}
+
+impl TryFrom<Stored> for FirstBoot {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let contents = stored.contents.into_iter();
+        let contents: BTreeMap<_, _> = contents
+            .map(|(digest, content)| (digest, Arc::new(content)))
+            .collect();
+        let mut containers = stored.containers;
+        for container in &mut containers {
+            let content = contents.get(&container.digest);
+            let content = content.ok_or_else(|| format!("the content of {} is missing", container.name))?;
+            container.content = Arc::clone(content);
+        }
+        Ok(Self {
+            version: stored.version,
+            card: stored.card,
+            hostname: stored.hostname,
+            network: stored.network,
+            packages: stored.packages,
+            daemon_users: stored.daemon_users,
+            lxd: stored.lxd,
+            containers,
+            boot_mount: stored.boot_mount,
+        })
+    }
+}
+
 /// One container, replicas already expanded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
     /// Its name.
     pub name: String,
-    /// SHA-256 over all that makes its content – image, files, run, publish – as 64 hexadecimal digits. It is kept
-    /// with the container, so that a later document tells what has changed.
+    /// SHA-256 over its content, as 64 hexadecimal digits. It is kept with the container, so that a later document
+    /// tells what has changed.
     pub digest: String,
-    /// Where it comes from.
-    pub image: ImageRef,
+    /// What it is made from; replicas share it. Its fields are read as if they were the container's own.
+    #[serde(skip)]
+    pub content: Arc<Content>,
     /// Profiles in the order of stacking.
     pub profiles: Vec<String>,
     /// The hardware address of its `eth0`.
@@ -195,6 +265,28 @@ pub struct Container {
     pub config: BTreeMap<String, String>,
     /// Its own devices.
     pub devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Deref for Container {
+    type Target = Content;
+
+    fn deref(&self) -> &Content {
+        &self.content
+    }
+}
+
+impl DerefMut for Container {
+    fn deref_mut(&mut self) -> &mut Content {
+        Arc::make_mut(&mut self.content)
+    }
+}
+
+/// What makes the content of a container: a change of it makes the container anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// Where it comes from.
+    pub image: ImageRef,
     /// Files pushed before anything runs.
     pub files: Vec<PushedFile>,
     /// What runs in it once.
@@ -216,6 +308,12 @@ pub enum ImageRef {
         /// The alias there.
         alias: String,
     },
+}
+
+impl Default for ImageRef {
+    fn default() -> Self {
+        Self::Local(String::new())
+    }
 }
 
 /// A file pushed into a container.

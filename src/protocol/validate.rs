@@ -140,7 +140,7 @@ mod tests {
     fn check(edit: impl FnOnce(&mut Value), expect: &[&str]) {
         let digest = "0123456789abcdef".repeat(4);
         let mut document = json!({
-            "version": 1, "card": "palm", "hostname": "palm",
+            "version": 2, "card": "palm", "hostname": "palm",
             "network": {"uplink": "eth0", "vlan": null, "bridge": "br0", "renderer": "networkd", "mac": null,
                 "ipv4": "dhcp", "ipv6": "auto", "rollback_seconds": 120},
             "packages": ["btrfs-progs"], "daemon_users": ["craig"],
@@ -148,14 +148,16 @@ mod tests {
                 "preseed": {"config": {}, "storage_pools": [], "networks": [],
                     "profiles": [{"name": "default", "description": "", "config": {}, "devices": {}}]},
                 "images": [{"alias": "alpine", "path": "/var/lib/a", "rootfs": null, "fingerprint": digest}]},
-            "containers": [{"name": "web", "digest": digest, "image": {"local": "alpine"}, "profiles": ["default"],
-                "mac": "00:16:3e:00:00:01", "predicted": [], "config": {}, "devices": {},
+            "contents": {"@": {"image": {"local": "alpine"},
                 "files": [{"path": "/a", "source": "/b", "sha256": digest, "mode": 420}],
-                "run": [], "publish": "web_image"}],
+                "run": [], "publish": "web_image"}},
+            "containers": [{"name": "web", "digest": "@", "profiles": ["default"],
+                "mac": "00:16:3e:00:00:01", "predicted": [], "config": {}, "devices": {}}],
             "boot_mount": "/boot/firmware",
         });
         edit(&mut document);
-        let document: FirstBoot = serde_json::from_value(document).unwrap();
+        let text = document.to_string().replace("\"@\"", &format!("\"{digest}\""));
+        let document: FirstBoot = serde_json::from_str(&text).unwrap();
         assert_eq!(flaws(&document), expect);
     }
 
@@ -175,15 +177,15 @@ mod tests {
             &["\"--purge\" is no package: it does not start with a letter or digit"],
         );
         check(
-            |d| d["containers"][0]["image"] = json!({"local": "web_image"}),
+            |d| d["contents"]["@"]["image"] = json!({"local": "web_image"}),
             &["web is made from web_image, which is neither carried nor published before it"],
         );
         check(
-            |d| d["containers"][0]["image"] = json!({"remote": {"remote": "other", "alias": "a"}}),
+            |d| d["contents"]["@"]["image"] = json!({"remote": {"remote": "other", "alias": "a"}}),
             &["web wants an image of other, which is no declared server"],
         );
         check(
-            |d| d["containers"][0]["files"][0]["source"] = json!("/a/../../etc/shadow"),
+            |d| d["contents"]["@"]["files"][0]["source"] = json!("/a/../../etc/shadow"),
             &["\"/a/../../etc/shadow\", a file of web, is no plain absolute path"],
         );
         check(
@@ -195,7 +197,7 @@ mod tests {
             &["web has the profile small, which is not declared"],
         );
         check(
-            |d| d["containers"][0]["publish"] = json!("alpine"),
+            |d| d["contents"]["@"]["publish"] = json!("alpine"),
             &["web publishes alpine, which is another image's alias"],
         );
         check(

@@ -2,7 +2,6 @@
 
 use minijinja::value::Serde;
 use minijinja::{context, Value};
-use palmfarm_protocol::firstboot;
 use palmfarm_protocol::paths::{DOCUMENT, PRESEED};
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use super::{Inputs, RenderError};
 use crate::base::{Arch, BaseFacts};
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::secret::is_often_secret;
-use crate::plan::CardPlan;
+use crate::plan::{self, CardPlan};
 
 /// Plan all of it.
 pub(super) fn render(
@@ -45,16 +44,8 @@ pub(super) fn render(
     )?;
     let mut document = plan.firstboot.clone();
     document.boot_mount.clone_from(&base.boot_mount);
-    let text = json!(document);
+    let text = plan::document(&document)?;
     // Scripts may hold what is secret to containers.
-    let text = format!("{text:#}\n");
-    let bytes = crate::edit::block::length(text.as_bytes());
-    if bytes > firstboot::LARGEST {
-        return Err(RenderError::Document {
-            bytes,
-            most: firstboot::LARGEST,
-        });
-    }
     build.file(
         Volume::Root,
         DOCUMENT,

@@ -1,5 +1,6 @@
 //! The kernel command line and the firmware's configuration: edited, not replaced.
 
+use crate::farm::decode::boot as rules;
 use crate::farm::Boot;
 use minijinja::context;
 
@@ -21,12 +22,6 @@ const REPEATED: [&str; 8] = [
     "systemd.wants",
 ];
 
-/// Bytes of a line that the firmware looks at (Raspberry Pi documentation, "config.txt", file format).
-const CONFIG_LINE: usize = 98;
-
-/// Bytes that the firmware itself puts before the command line: revision, serial number, memory, MAC address.
-const FIRMWARE: usize = 320;
-
 /// Plan both.
 pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     cmdline(build, plan, base)?;
@@ -46,11 +41,7 @@ fn cmdline(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), R
         };
     };
     let text = merge(&cmdline.text, &words(&plan.boot))?;
-    let size = match base.arch {
-        Arch::Armhf => 1024,
-        Arch::Arm64 | Arch::Amd64 => 2048_usize,
-    };
-    let most = size.saturating_sub(FIRMWARE);
+    let most = rules::longest_cmdline(base.arch == Arch::Armhf);
     let bytes = text.lines().next().map_or(0, str::len);
     if bytes > most {
         return Err(RenderError::CmdlineLength { bytes, most });
@@ -85,7 +76,10 @@ fn merge(text: &str, words: &[String]) -> Result<String, RenderError> {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let mut line: Vec<&str> = first.split_ascii_whitespace().collect();
     for word in words {
-        check(word)?;
+        rules::word(word).map_err(|why| RenderError::CmdlineWord {
+            word: word.clone(),
+            why,
+        })?;
         if line.contains(&word.as_str()) {
             continue;
         }
@@ -114,22 +108,6 @@ fn key_of(word: &str) -> &str {
     word.split_once('=').map_or(word, |(key, _)| key)
 }
 
-fn check(word: &str) -> Result<(), RenderError> {
-    let why = if word.is_empty() {
-        "an empty word says nothing"
-    } else if word.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        "a word of the command line has no white space"
-    } else if !word.is_ascii() || word.contains('"') {
-        "a word of the command line has neither quotes nor letters beyond ASCII"
-    } else {
-        return Ok(());
-    };
-    Err(RenderError::CmdlineWord {
-        word: word.into(),
-        why,
-    })
-}
-
 fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let config = &plan.boot.config;
     if config.is_empty() {
@@ -144,20 +122,7 @@ fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), Re
     let mut lines = vec!["[all]".to_owned()];
     for (key, value) in config {
         let line = format!("{key}={value}");
-        let why = if line.len() > CONFIG_LINE {
-            Some("the firmware reads no more than 98 bytes of a line")
-        } else if value.trim() != value || value.chars().any(char::is_control) {
-            Some("a value is one line without white space around it")
-        } else if key.is_empty()
-            || !key
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'))
-        {
-            Some("a key has letters, digits, underscores and colons")
-        } else {
-            None
-        };
-        if let Some(why) = why {
+        if let Err(why) = rules::config_line(key, value) {
             return Err(RenderError::ConfigLine { line, why });
         }
         lines.push(line);

@@ -3,6 +3,7 @@
 use crate::base::Arch;
 use crate::edit::tree::{BadPath, Clash};
 use crate::plan::images::Unfit;
+use crate::plan::DocumentTooLong;
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +39,13 @@ pub enum RenderError {
     #[error(transparent)]
     Path(#[from] BadPath),
     /// The base has no systemd.
-    #[error("{release} has no systemd, and palmfarm's cards are systemd units\nhint: take Ubuntu's or Debian's image")]
+    #[error("{release} has no systemd, and palmfarm's cards are systemd units")]
     NoSystemd {
         /// What the base calls itself.
         release: String,
     },
     /// The base lacks a program that cannot be done without.
-    #[error("{release} has no {unit}, which {what}\nhint: {hint}")]
+    #[error("{release} has no {unit}, which {what}")]
     NoUnit {
         /// What the base calls itself.
         release: String,
@@ -71,10 +72,10 @@ pub enum RenderError {
         /// The word.
         word: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// The command line is longer than the kernel takes.
-    #[error("the kernel command line would have {bytes} bytes, and the kernel takes {most}\nhint: shorten `boot: cmdline:`")]
+    #[error("the kernel command line would have {bytes} bytes, and the kernel takes {most}")]
     CmdlineLength {
         /// Bytes that it would have.
         bytes: usize,
@@ -95,27 +96,33 @@ pub enum RenderError {
         /// The line.
         line: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// The agent's document is longer than the agent reads.
-    #[error(
-        "the first-boot document would have {bytes} bytes, and the agent reads {most} at most\n\
-         hint: push what is long with `files` and run it from there, or put it into an image"
-    )]
-    Document {
-        /// Bytes that it would have.
-        bytes: u64,
-        /// The most.
-        most: u64,
-    },
+    #[error(transparent)]
+    Document(#[from] DocumentTooLong),
     /// The agent does not run on the base.
-    #[error(
-        "the agent for {arch} is {found}\nhint: `cargo xtask dist` builds the agents of all architectures"
-    )]
+    #[error("the agent for {arch} is {found}")]
     Agent {
         /// What the base needs.
         arch: Arch,
         /// What was given.
         found: String,
     },
+}
+
+impl RenderError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::NoSystemd { .. } => Some("take Ubuntu's or Debian's image".into()),
+            Self::NoUnit { hint, .. } => Some((*hint).into()),
+            Self::CmdlineLength { .. } => Some("shorten `boot: cmdline:`".into()),
+            Self::Document(error) => Some(error.hint().into()),
+            Self::Agent { .. } => Some("`cargo xtask dist` builds the agents of all architectures".into()),
+            _ => None,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::build::{Build, Check, From, UNITS};
 use super::RenderError;
 use crate::base::BaseFacts;
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
-use crate::plan::{CardPlan, Carried};
+use crate::plan::{CardFile, CardPlan};
 
 /// Plan what every card has.
 pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
@@ -67,7 +67,7 @@ pub(super) fn files(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Res
 }
 
 /// What only its owner may read beside the farm file is nobody else's business in plans and manifests either.
-pub(super) fn privacy_of(file: &Carried) -> Privacy {
+pub(super) fn privacy_of(file: &CardFile) -> Privacy {
     if file.private {
         Privacy::Secret
     } else {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use palmfarm::farm::{Flavour, Ipv4, Ipv6, Renderer};
 use palmfarm_protocol::firstboot::{
-    Container, FirstBoot, Image, ImageRef, Lxd, ManagedNetwork, Network, Preseed, Profile, PushedFile, Run,
-    StoragePool, VERSION,
+    Container, Content, FirstBoot, Image, ImageRef, Lxd, ManagedNetwork, Network, Preseed, Profile,
+    PushedFile, Run, StoragePool, VERSION,
 };
 use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
@@ -71,15 +72,15 @@ pub(crate) fn container(name: &str, number: u8, image: &str) -> Container {
     Container {
         name: name.into(),
         digest: String::new(),
-        image: ImageRef::Local(image.into()),
+        content: Arc::new(Content {
+            image: ImageRef::Local(image.into()),
+            ..Content::default()
+        }),
         profiles: BRIDGED.iter().map(|profile| (*profile).into()).collect(),
         mac,
         predicted: vec![mac.address_in(PREFIX)],
         config: BTreeMap::new(),
         devices: BTreeMap::new(),
-        files: Vec::new(),
-        run: Vec::new(),
-        publish: None,
     }
 }
 

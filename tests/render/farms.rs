@@ -6,15 +6,17 @@ use std::ffi::OsString;
 use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::edit::tree::{CardPath, Node, Tree, Volume};
 use palmfarm::farm::assets::{self, Gathered};
+use palmfarm::farm::problem::Severity;
 use palmfarm::farm::{self, LoadedFarm};
+use palmfarm::pipeline;
 use palmfarm::plan::{self, CardPlan, PlanError};
 use palmfarm::render::{self, Inputs, RenderError};
 
 /// Files that farms of these tests may name; each holds its own name.
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
 
-/// The farm in `yaml`, and what it names; `more` are files beside those of [`FILES`].
-pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
+/// A folder with the files of [`FILES`] and `more`.
+pub(crate) fn folder(more: &[(&str, &[u8])]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);
@@ -27,6 +29,12 @@ pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered)
     for (name, content) in more {
         put(name, content);
     }
+    dir
+}
+
+/// The farm in `yaml`, and what it names; `more` are files beside those of [`FILES`].
+pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
+    let dir = folder(more);
     let farm = format!("farm: 1\nbase: mini\n{yaml}");
     let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret)
         .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
@@ -34,8 +42,37 @@ pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered)
     (loaded, gathered)
 }
 
+/// What `check` says of the farm in `yaml`, a line for each error: `3:1 message (hint)`.
+pub(crate) fn judged(yaml: &str, more: &[(&str, &[u8])]) -> String {
+    judged_on("mini", yaml, more)
+}
+
+/// The same on another base.
+pub(crate) fn judged_on(base: &str, yaml: &str, more: &[(&str, &[u8])]) -> String {
+    let dir = folder(more);
+    let farm = format!("farm: 1\nbase: {base}\n{yaml}");
+    match farm::parse_judged(
+        "farm.yaml",
+        farm.into_bytes(),
+        dir.path(),
+        &secret,
+        &pipeline::judge,
+    ) {
+        Ok(_) => String::new(),
+        Err(refused) => {
+            let lines = refused.text().lines(refused.problems());
+            let errors = lines.filter(|line| line.severity == Severity::Error);
+            let shown = errors.map(|line| {
+                let hint = line.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+                format!("{}:{} {}{hint}\n", line.line, line.column, line.message)
+            });
+            shown.collect()
+        }
+    }
+}
+
 /// The environment of these tests.
-fn secret(variable: &str) -> Option<OsString> {
+pub(crate) fn secret(variable: &str) -> Option<OsString> {
     (variable == "CRAIG_PASSWORD").then(|| "secret word".into())
 }
 

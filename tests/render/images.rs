@@ -11,10 +11,10 @@ use crate::bases;
 use crate::farms::{inputs, root_file, try_plan_with};
 
 /// The head of a program for armhf and of one for arm64.
-const ARMHF: &[u8] = &program(1, 40);
-const ARM64: &[u8] = &program(2, 183);
+pub(crate) const ARMHF: &[u8] = &program(1, 40);
+pub(crate) const ARM64: &[u8] = &program(2, 183);
 
-const META: (&str, &[u8]) = ("metadata.yaml", b"architecture: armv7l\ncreation_date: 1\n");
+pub(crate) const META: (&str, &[u8]) = ("metadata.yaml", b"architecture: armv7l\ncreation_date: 1\n");
 
 const FARM: &str = "hostname: palm\nimages: {a: {file: a.tar}}\ncontainers: {c: {image: a}}\n";
 
@@ -27,7 +27,7 @@ const fn program(class: u8, machine: u8) -> [u8; 64] {
     bytes
 }
 
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_ustar();
@@ -135,10 +135,9 @@ fn what_is_for_another_machine_is_refused() {
     };
     let check = |file: &[u8], base: &BaseFacts, expect: &str| {
         let plan = plan(FARM, &[("a.tar", file)]);
-        let error = render::render(&plan, base, &inputs(base))
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with(expect), "{error}");
+        let error = render::render(&plan, base, &inputs(base)).unwrap_err();
+        let said = format!("{error}\nhint: {}", error.hint().unwrap_or_default());
+        assert!(said.starts_with(expect), "{said}");
     };
     let unified = tar(&[META, ("rootfs/bin/sh", ARMHF)]);
     check(

@@ -8,6 +8,7 @@
 )]
 
 mod bases;
+mod check;
 mod contents;
 mod document;
 mod farms;
@@ -16,3 +17,4 @@ mod images;
 mod page;
 mod show;
 mod units;
+mod verdicts;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use super::{brief, completed, read_in};
 use expect_test::{expect, Expect};
+use palmfarm::farm::parse_judged;
+use palmfarm::pipeline;
 
 /// Make files that are what their names say.
 pub(crate) fn fill(dir: &Path, names: &[&str]) {
@@ -153,47 +155,45 @@ fn a_card_carries_so_many_images() {
     }
 }
 
+/// What planning says of a farm with `lines` in the folder `dir`.
+#[track_caller]
+fn check_planned(dir: &Path, lines: &str, expect: &Expect) {
+    let text = completed(lines).replace("ANY_KEY", super::KEY);
+    let read = |judge| parse_judged("farm.yaml", text.into_bytes(), dir, &super::no_environment, judge);
+    expect.assert_eq(&brief(&read(&pipeline::judge)));
+}
+
 #[test]
-fn what_replicas_run_fits_into_the_document() {
+fn what_containers_run_fits_into_the_document() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mebibyte = "\n".repeat(1 << 20);
     fs::write(dir.join("s"), format!("true{}", &mebibyte[4..])).unwrap();
     let scripts = ["{script: s}"; 100].join(", ");
-    check(
+    check_planned(
         dir,
         &format!("containers: {{a: {{image: \"images:a\"}}, b: {{image: \"images:a\", replicas: 1..999, run: [{scripts}]}}}}\n"),
         &expect![[r#"
-            1:38 error: the first-boot document would have about 209522229923 bytes, and the agent reads 16777216 at most; the replicas of "b" are 999 times 209731953 of them (publish a container that has run it all, and make the replicas from its alias; or push what is long with `files`)
+            1:38 error: what runs in the containers up to b has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
         "#]],
     );
+    // However many replicas share it, a line is there once.
     let line = "x".repeat(900_000);
-    for (replicas, expect) in [
-        ("1..9", expect![[""]]),
-        (
-            "1..20",
-            expect![[r#"
-        1:14 error: the first-boot document would have about 36024563 bytes, and the agent reads 16777216 at most; the replicas of "w" are 20 times 1800817 of them (publish a container that has run it all, and make the replicas from its alias; or push what is long with `files`)
-    "#]],
-        ),
-    ] {
-        let farm = format!(
-            "containers: {{w: {{image: \"images:a\", replicas: {replicas}, run: [{{command: {line}}}]}}}}\n"
-        );
-        check(dir, &farm, &expect);
-    }
-    // As long without a single replica, and under names that are many for one file.
+    let farm =
+        format!("containers: {{w: {{image: \"images:a\", replicas: 1..900, run: [{{command: {line}}}]}}}}\n");
+    check_planned(dir, &farm, &expect![[""]]);
+    // Under names that are many for one file.
     let scripts: Vec<_> = (0..99)
         .map(|number| format!("{{script: {}s}}", "./".repeat(number)))
         .collect();
-    check(
+    check_planned(
         dir,
         &format!(
             "containers: {{a: {{image: \"images:a\", run: [{}]}}}}\n",
             scripts.join(", ")
         ),
         &expect![[r#"
-            1:14 error: the first-boot document would have about 18909065 bytes, and the agent reads 16777216 at most; "a" is 18900842 of them (push what is long with `files` and run it from there, or put it into an image)
+            1:14 error: what runs in the containers up to a has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
         "#]],
     );
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{steps, Judged};
 use crate::base::locate::BaseRef;
+use crate::farm::decode::boot::longest_cmdline;
 use crate::farm::node::Step;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
@@ -267,6 +268,9 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
     }
 }
 
+/// Bytes of the kernel command line that a farm leaves to its base: Ubuntu's images have up to 170, and palmfarm adds 36.
+const OF_THE_BASE: usize = 256;
+
 fn boot(judged: &Judged<'_>, p: &mut Problems) {
     let mut seen = BTreeSet::new();
     for (index, word) in judged.farm.boot.cmdline.iter().enumerate() {
@@ -281,6 +285,19 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
                 format!("`{key}` is the base's own business; with another one the Pi may not start"),
             ));
         }
+    }
+    // What kernel a path or URL leads to is known once the base is opened.
+    let is_32_bit = judged.farm.base == "mini" || judged.farm.base.contains("armhf");
+    let most = longest_cmdline(is_32_bit).saturating_sub(OF_THE_BASE);
+    let words = &judged.farm.boot.cmdline;
+    let bytes = words
+        .iter()
+        .fold(0, |all: usize, word| all.saturating_add(word.len() + 1));
+    if bytes > most {
+        let message = format!(
+            "these words have {bytes} bytes, and the kernel has room for {most} beside the base's own"
+        );
+        p.error(judged.at(steps!["boot", "cmdline"]), message);
     }
     for key in judged.farm.boot.config.keys() {
         if ["kernel", "initramfs", "cmdline", "os_prefix", "device_tree"].contains(&key.as_str()) {

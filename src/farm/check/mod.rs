@@ -3,20 +3,15 @@
 
 mod cards;
 mod containers;
-mod document;
 mod host;
 mod images;
 mod lxd;
 mod network;
 mod subnet;
 
-use std::collections::BTreeMap;
-
 use crate::farm::node::{Node, Span, Step};
 use crate::farm::problem::Problems;
 use crate::farm::Farm;
-
-pub use document::{bytes as document_bytes, json_length};
 
 /// More containers of one farm than any Pi runs; beyond it nothing is expanded.
 pub const MOST_CONTAINERS: usize = 1000;
@@ -59,12 +54,6 @@ pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
     cards::check(judged, p);
     containers::check(judged, p);
     images::check(judged, p);
-}
-
-/// Judge whether the first-boot document of `farm` becomes longer than the agent reads. `scripts` has the
-/// [`json_length`] of each script by the path that the farm gives, where it could be read.
-pub fn document_fits(farm: &Farm, document: &Node, scripts: &BTreeMap<String, u64>, p: &mut Problems) {
-    document::check(&Judged { farm, document }, scripts, p);
 }
 
 /// A farm and where its parts stand.

@@ -8,7 +8,7 @@ use crate::farm::node::{Entry, Node};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{credentials, timezones};
-use crate::farm::{Boot, Password, Ssh, Sudo, User};
+use crate::farm::{Password, Ssh, Sudo, User};
 use palmfarm_protocol::names;
 
 pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
@@ -186,52 +186,6 @@ pub(super) fn ssh(entry: &Entry, p: &mut Problems) -> Ssh {
     Ssh {
         password: password.unwrap_or_default(),
     }
-}
-
-pub(super) fn boot(entry: &Entry, p: &mut Problems) -> Boot {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`boot`", p);
-    let mut boot = Boot::default();
-    if let Some(entry) = fields.take("cmdline") {
-        for item in fields::items(entry, p) {
-            boot.cmdline.extend(fields::named(
-                item,
-                "cmdline",
-                "word of a kernel command line",
-                word,
-                p,
-            ));
-        }
-    }
-    if let Some(entry) = fields.take("config") {
-        for entry in fields::entries(entry, p) {
-            let key = fields::named_key(entry, "key of config.txt", config_key, p);
-            if let Some(value) = fields::line(&entry.value, &entry.key, p) {
-                boot.config.insert(key, value);
-            }
-        }
-    }
-    fields.close(p);
-    boot
-}
-
-/// A word of cmdline.txt, which is one line of words.
-fn word(text: &str) -> Result<(), String> {
-    if text.chars().any(char::is_whitespace) {
-        return Err("it holds a space; each word is an item of the list".into());
-    }
-    if text.len() > 255 {
-        return Err(format!("it has {} bytes, and 255 is the most", text.len()));
-    }
-    Ok(())
-}
-
-/// A key of config.txt: `gpu_mem`, `dtparam` (the Raspberry Pi documentation, "config.txt").
-fn config_key(text: &str) -> Result<(), String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-' | '.');
-    if text.is_empty() || text.len() > 64 || !text.chars().all(fine) {
-        return Err("letters, digits and underscores are".into());
-    }
-    Ok(())
 }
 
 pub(super) fn packages(entry: &Entry, p: &mut Problems) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! It never stops at a problem. A value that is wrong is told once and replaced by a default, so that what follows
 //! can still be judged; hence a farm with errors is never handed to anyone but `check`.
 
+pub mod boot;
 mod containers;
 mod fields;
 mod host;
@@ -125,7 +126,7 @@ fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
     });
     let boot = fields
         .take("boot")
-        .map_or_else(Boot::default, |entry| host::boot(entry, p));
+        .map_or_else(Boot::default, |entry| boot::boot(entry, p));
     let declared = fields.take("lxd").map(|entry| lxd::lxd(entry, p));
     let images = fields
         .take("images")

@@ -50,29 +50,39 @@ pub struct Metadata {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// Bzip2, for which there is no reader here.
-    #[error("it is packed with bzip2\nhint: pack it anew: bunzip2 -c IMAGE | xz > IMAGE.xz")]
+    #[error("it is packed with bzip2")]
     Bzip2,
     /// It is no tarball, or a damaged one.
     #[error("it is no tarball{0} that can be read to its end")]
     Tar(&'static str, #[source] io::Error),
     /// It is larger than an image may be once it is unpacked, or its headers are.
-    #[error("{0}")]
-    TooMuch(String),
+    #[error(transparent)]
+    TooMuch(Excess),
     /// It cannot be unpacked in as little memory as there is for it.
-    #[error(
-        "unpacking it takes more than {0} MiB of memory, and that is the most\n\
-         hint: unpack it and pack it anew with `xz -9` or `zstd -19`"
-    )]
+    #[error("unpacking it takes more than {0} MiB of memory, and that is the most")]
     Memory(u64, #[source] io::Error),
     /// It has neither metadata nor anything that a root filesystem has.
-    #[error(
-        "it is a tarball with neither metadata.yaml nor a root filesystem at its top\n\
-         hint: a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz ."
-    )]
+    #[error("it is a tarball with neither metadata.yaml nor a root filesystem at its top")]
     Neither,
     /// Metadata cannot be read.
     #[error("its metadata.yaml is no metadata: {0}")]
     Metadata(String),
+}
+
+impl ImageError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bzip2 => Some("pack it anew: bunzip2 -c IMAGE | xz > IMAGE.xz"),
+            Self::TooMuch(excess) => Some(excess.hint()),
+            Self::Memory(..) => Some("unpack it and pack it anew with `xz -9` or `zstd -19`"),
+            Self::Neither => Some(
+                "a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz .",
+            ),
+            Self::Tar(..) | Self::Metadata(_) => None,
+        }
+    }
 }
 
 /// Look at the file whose content is `bytes`.
@@ -94,7 +104,7 @@ pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> 
         Packing::Zstd => " in zstd",
     };
     let broken = |error: io::Error| match (Excess::of(&error), memory_refused(&error)) {
-        (Some(excess), _) => ImageError::TooMuch(excess.to_string()),
+        (Some(excess), _) => ImageError::TooMuch(excess),
         (None, Some(bytes)) => ImageError::Memory(bytes >> 20, error),
         (None, None) => ImageError::Tar(packed, error),
     };

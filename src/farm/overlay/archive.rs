@@ -30,7 +30,10 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
     };
     let whole = contents.overlay.clone();
     let broken = |source: std::io::Error, contents: &Contents| match Excess::of(&source) {
-        Some(excess) => contents.refuse(&whole, excess.to_string()),
+        Some(excess) => OverlayError::Excess {
+            overlay: contents.overlay.clone(),
+            excess,
+        },
         None => lost(source),
     };
     let mut file = File::open(path).map_err(lost)?;
@@ -68,9 +71,9 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
                     let why = format!("it has {} bytes, and {most} is the most", entry.size());
                     return Err(contents.refuse(&name, why));
                 }
+                contents.room_for(entry.size())?;
                 let mut content = Vec::new();
-                let room = contents.room();
-                let read = entry.by_ref().take(room).read_to_end(&mut content);
+                let read = entry.by_ref().take(most).read_to_end(&mut content);
                 read.map_err(|error| broken(error, contents))?;
                 Found::File(content)
             }

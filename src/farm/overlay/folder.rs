@@ -48,7 +48,11 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             walk(&here, &format!("{entry}/"), depth.saturating_add(1), contents)?;
         } else if kind.is_file() {
             let most = if entry == RULES { RULES_BYTES } else { LARGEST_FILE };
-            let content = bounded_read::read(&here, most.min(contents.room())).map_err(lost(&here))?;
+            // A file that is too large by itself says so; one that is too much beside the others is not read.
+            if facts.len() <= most {
+                contents.room_for(facts.len())?;
+            }
+            let content = bounded_read::read(&here, most).map_err(lost(&here))?;
             // The one permission that git(1) keeps, too.
             let runs = files::is_executable(&facts);
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;

@@ -15,8 +15,11 @@ use std::path::{Path, PathBuf};
 
 use access::Rules;
 
+use crate::edit::block::length;
+use crate::edit::fs::fat::acceptable_name;
 use crate::edit::tree::Overlay;
 use crate::edit::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
+use crate::tarball::Excess;
 
 /// The most entries of one overlay.
 const ENTRIES: usize = 20_000;
@@ -53,7 +56,7 @@ pub enum OverlayError {
         why: String,
     },
     /// It is too large.
-    #[error("overlay {overlay} has more than {most} {of}\nhint: put large things into a package or a container image")]
+    #[error("overlay {overlay} has more than {most} {of}")]
     Limit {
         /// The overlay.
         overlay: String,
@@ -61,6 +64,14 @@ pub enum OverlayError {
         most: u64,
         /// Of what.
         of: &'static str,
+    },
+    /// It is a tar file that costs too much to read.
+    #[error("overlay {overlay}: {excess}")]
+    Excess {
+        /// The overlay.
+        overlay: String,
+        /// What is too much.
+        excess: Excess,
     },
     /// `overlay.toml` is not as it should be.
     #[error("overlay {overlay}: overlay.toml: {why}")]
@@ -70,6 +81,18 @@ pub enum OverlayError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl OverlayError {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit { .. } => Some("put large things into a package or a container image"),
+            Self::Excess { excess, .. } => Some(excess.hint()),
+            Self::Read { .. } | Self::Entry { .. } | Self::Rules { .. } => None,
+        }
+    }
 }
 
 /// Read the overlay at `path`, a folder or a tar file, which the farm calls `name`.
@@ -115,9 +138,20 @@ impl Contents {
         }
     }
 
-    /// How many bytes the next file may have, and one more so that it shows.
-    fn room(&self) -> u64 {
-        BYTES.saturating_sub(self.bytes).saturating_add(1)
+    /// Whether there is room for a file of `bytes` bytes.
+    fn room_for(&self, bytes: u64) -> Result<(), OverlayError> {
+        if self.bytes.saturating_add(bytes) <= BYTES {
+            return Ok(());
+        }
+        Err(self.limit(BYTES, "bytes"))
+    }
+
+    fn limit(&self, most: u64, of: &'static str) -> OverlayError {
+        OverlayError::Limit {
+            overlay: self.overlay.clone(),
+            most,
+            of,
+        }
     }
 
     fn refuse(&self, entry: &str, why: impl Into<String>) -> OverlayError {
@@ -130,18 +164,9 @@ impl Contents {
 
     /// Take up `found` at `entry`; `mode` where it has one of its own.
     fn add(&mut self, entry: &str, found: Found, mode: Option<u16>) -> Result<(), OverlayError> {
-        let limit = |most, of| OverlayError::Limit {
-            overlay: self.overlay.clone(),
-            most,
-            of,
-        };
         if let Found::File(content) = &found {
-            self.bytes = self
-                .bytes
-                .saturating_add(u64::try_from(content.len()).unwrap_or(u64::MAX));
-            if BYTES < self.bytes {
-                return Err(limit(BYTES, "bytes"));
-            }
+            self.room_for(length(content))?;
+            self.bytes = self.bytes.saturating_add(length(content));
         }
         if entry == RULES {
             return match found {
@@ -156,7 +181,7 @@ impl Contents {
             };
         }
         if ENTRIES <= self.found.len() {
-            return Err(limit(ENTRIES.try_into().unwrap_or(u64::MAX), "entries"));
+            return Err(self.limit(ENTRIES.try_into().unwrap_or(u64::MAX), "entries"));
         }
         // In an archive a folder may come twice, and a file twice is somebody's mistake.
         let twice = self.found.insert(entry.into(), (found, mode));
@@ -243,9 +268,12 @@ impl Contents {
         if below.is_empty() {
             return Ok(None);
         }
-        CardPath::new(&format!("/{below}"))
-            .map(|path| Some((volume, path)))
-            .map_err(|BadPath { why, .. }| self.refuse(entry, why))
+        let path =
+            CardPath::new(&format!("/{below}")).map_err(|BadPath { why, .. }| self.refuse(entry, why))?;
+        if volume == Volume::Boot {
+            acceptable_name(&path).map_err(|why| self.refuse(entry, why))?;
+        }
+        Ok(Some((volume, path)))
     }
 
     fn target(&self, entry: &str, target: &str) -> Result<String, OverlayError> {

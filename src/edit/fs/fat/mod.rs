@@ -12,7 +12,7 @@ use crate::edit::tree::Volume;
 
 pub(super) use free::free_space;
 pub use read::FatReader;
-pub use write::FatWriter;
+pub use write::{acceptable_name, FatWriter};
 
 /// A reason not to read or edit a FAT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -73,7 +73,10 @@ impl<M: WriteAt> FatWriter<M> {
         let mut needs = Needs::default();
         let mut seen: BTreeMap<String, &CardPath> = BTreeMap::new();
         for (path, node) in nodes {
-            acceptable_name(path)?;
+            acceptable_name(path).map_err(|why| FsError::FatName {
+                path: (*path).clone(),
+                why,
+            })?;
             let folded: String = path.as_str().chars().flat_map(char::to_uppercase).collect();
             if let Some(first) = seen.insert(folded, path) {
                 return Err(FsError::SamePlace {
@@ -274,25 +277,22 @@ fn check_replaced(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsEr
 }
 
 /// Refuse names that FAT, or a system that reads it, does not allow.
-fn acceptable_name(path: &CardPath) -> Result<(), FsError> {
-    let bad = |why| FsError::FatName {
-        path: path.clone(),
-        why,
-    };
+///
+/// # Errors
+/// Why `path` has such a name.
+pub fn acceptable_name(path: &CardPath) -> Result<(), &'static str> {
     for part in path.parts() {
         if part.encode_utf16().count() > MOST_UNITS {
-            return Err(bad("a part of it is longer than 255 UTF-16 units"));
+            return Err("a part of it is longer than 255 UTF-16 units");
         }
         if part
             .chars()
             .any(|c| c < ' ' || c == '\u{7F}' || "\"*:<>?\\|".contains(c))
         {
-            return Err(bad("a part of it has a character that FAT does not allow"));
+            return Err("a part of it has a character that FAT does not allow");
         }
         if part.ends_with([' ', '.']) || part.starts_with(' ') {
-            return Err(bad(
-                "a part of it begins with a space, or ends with one or with a dot",
-            ));
+            return Err("a part of it begins with a space, or ends with one or with a dot");
         }
     }
     Ok(())

@@ -9,21 +9,21 @@ use crate::sha256::Sha256Sum;
 
 /// Contents by where they lie in memory. Each is held, so that no other comes to lie there.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(crate) struct ContentCache {
     digests: BTreeMap<usize, (Arc<[u8]>, String)>,
     shapes: BTreeMap<usize, (Arc<[u8]>, Shape)>,
 }
 
-impl Seen {
+impl ContentCache {
     /// SHA-256 as 64 hexadecimal digits.
-    pub(super) fn sha256(&mut self, content: &Arc<[u8]>) -> String {
+    pub(crate) fn sha256(&mut self, content: &Arc<[u8]>) -> String {
         let digest = || (Arc::clone(content), Sha256Sum::of(content).to_string());
         let (_, digest) = self.digests.entry(place(content)).or_insert_with(digest);
         digest.clone()
     }
 
     /// The shape of an image file.
-    pub(super) fn shape(&mut self, content: &Arc<[u8]>) -> Result<Shape, ImageError> {
+    pub(crate) fn shape(&mut self, content: &Arc<[u8]>) -> Result<Shape, ImageError> {
         if let Some((_, shape)) = self.shapes.get(&place(content)) {
             return Ok(shape.clone());
         }
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn one_content_is_looked_at_once() {
-        let mut seen = Seen::default();
+        let mut seen = ContentCache::default();
         let image: Arc<[u8]> = b"hsqs"[..].into();
         for content in [&image, &Arc::clone(&image), &b"hsqs"[..].into()] {
             assert_eq!(seen.shape(content).unwrap(), Shape::Squashfs);

@@ -1,0 +1,266 @@
+//! What `check` says beyond the farm file itself: everything that the farm names is read as for a card, and each card is
+//! planned, so that what would stop a build later is told here, at its place in the farm file. It writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::download::catalogue;
+use crate::base::locate::BaseRef;
+use crate::base::Arch;
+use crate::edit::tree::{self, Overlay, Volume};
+use crate::farm::assets::{GatherError, Reader, Sources};
+use crate::farm::lxd_image::Shape;
+use crate::farm::node::{Node, Span, Step};
+use crate::farm::problem::{Problem, Problems};
+use crate::farm::suggest::quoted;
+use crate::farm::{self, CarriedImage, Farm, LoadError, LoadedFarm, RunWhat};
+use crate::plan::content_cache::ContentCache;
+use crate::plan::images::{Found, Mismatch};
+use crate::plan::{self, PlanError};
+
+/// Read the farm in `path`, and everything that it names as if its cards were made.
+///
+/// # Errors
+/// The file cannot be read, or there are errors in it.
+pub fn check(path: &Path) -> Result<LoadedFarm, LoadError> {
+    farm::load_judged(path, &judge)
+}
+
+/// Judge all that `farm`, read from `document`, names below `dir`.
+pub fn judge(farm: &Farm, document: &Node, dir: &Path, p: &mut Problems) {
+    let mut judge = Judge {
+        document,
+        reader: Reader::for_farm_in(dir),
+        images: farm.images.values().map(|image| image.file.as_str()).collect(),
+        sources: Sources::new(),
+        seen: ContentCache::default(),
+        p,
+    };
+    for (alias, image) in &farm.images {
+        judge.image(alias, image, known_arch(&farm.base));
+    }
+    for container in &farm.containers {
+        let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
+        judge.files(&[&place[..], &["files".into()]].concat(), &container.files);
+        for (index, run) in container.run.iter().enumerate() {
+            if let RunWhat::Script(path) = &run.what {
+                let step: [Step<'_>; 3] = ["run".into(), index.into(), "script".into()];
+                judge.file(&[&place[..], &step].concat(), path);
+            }
+        }
+    }
+    judge.files(&["files".into()], &farm.files);
+    let mut overlays = Vec::new();
+    for (index, name) in farm.overlays.iter().enumerate() {
+        match judge.reader.overlay(name) {
+            Ok(overlay) => overlays.push((index, overlay)),
+            Err(error) => judge.unreadable(&["overlays".into(), index.into()], &error),
+        }
+    }
+    judge.layers(farm, &overlays);
+    // Of a farm with errors there is no plan.
+    if judge.p.errors() == 0 {
+        judge.cards(farm);
+    }
+}
+
+struct Judge<'a> {
+    document: &'a Node,
+    reader: Reader<'a>,
+    /// Files that are read as images, which may be larger than others.
+    images: BTreeSet<&'a str>,
+    sources: Sources,
+    seen: ContentCache,
+    p: &'a mut Problems,
+}
+
+impl Judge<'_> {
+    fn tell(&mut self, at: Span, message: String, hint: Option<impl Into<String>>) {
+        let problem = Problem::error(at, message);
+        self.p.push(match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        });
+    }
+
+    /// Tell why a file cannot be had, unless something was told of its place already.
+    fn unreadable(&mut self, place: &[Step<'_>], error: &GatherError) {
+        let at = self.document.locate(place);
+        if !self.p.has_error_at(at) {
+            self.tell(at, chain(error), error.hint());
+        }
+    }
+
+    fn files(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
+        for (target, path) in files {
+            self.file(&[place, &[target.into()]].concat(), path);
+        }
+    }
+
+    fn file(&mut self, place: &[Step<'_>], path: &str) -> Option<Arc<[u8]>> {
+        match self.reader.file(path, self.images.contains(path)) {
+            Ok(content) => {
+                self.sources.insert(path.into(), Arc::clone(&content));
+                Some(content)
+            }
+            Err(error) => {
+                self.unreadable(place, &error);
+                None
+            }
+        }
+    }
+
+    /// Judge the files of a carried image one by one, together, and beside the base.
+    fn image(&mut self, alias: &str, image: &CarriedImage, arch: Option<Arch>) {
+        let key = |key: &'static str| -> [Step<'_>; 3] { ["images".into(), alias.into(), key.into()] };
+        let file = self.shape(&key("file"), &image.file);
+        let metadata = image
+            .metadata
+            .as_ref()
+            .map(|path| self.shape(&key("metadata"), path));
+        let (Some(file), metadata) = (file, metadata) else {
+            return;
+        };
+        let metadata = match metadata {
+            Some(None) => return,
+            Some(metadata) => metadata,
+            None => None,
+        };
+        let found = match Found::new(alias, image, file, metadata) {
+            Ok(found) => found,
+            Err(what) => {
+                let at = match what {
+                    Mismatch::NotMetadata | Mismatch::MetadataTwice => key("metadata"),
+                    Mismatch::OnlyMetadata | Mismatch::OnlySquashfs => key("file"),
+                };
+                let at = self.document.locate(&at);
+                self.tell(at, format!("the image {alias}: {what}"), what.hint());
+                return;
+            }
+        };
+        if let Err(error) = found.fits(arch) {
+            let at = self.document.locate(&key("file"));
+            self.tell(at, chain(&error), error.hint());
+        }
+    }
+
+    fn shape(&mut self, place: &[Step<'_>], path: &str) -> Option<Shape> {
+        let content = self.file(place, path)?;
+        let at = self.document.locate(place);
+        // A file that has not even the first bytes of an archive was refused for that.
+        if self.p.has_error_at(at) {
+            return None;
+        }
+        match self.seen.shape(&content) {
+            Ok(shape) => Some(shape),
+            Err(error) => {
+                let message = format!("{} is not an image: {}", quoted(path), chain(&error));
+                self.tell(at, message, error.hint());
+                None
+            }
+        }
+    }
+
+    /// Judge what overlays put in the way of each other and of `files`: the base decides about the rest.
+    fn layers(&mut self, farm: &Farm, overlays: &[(usize, Overlay)]) {
+        let files = farm
+            .files
+            .keys()
+            .map(|path| ((Volume::Root, path.as_str()), (true, None)));
+        let nodes = overlays.iter().flat_map(|(index, overlay)| {
+            overlay.nodes.iter().map(|(volume, path, planned)| {
+                let is_leaf = !matches!(planned.node, tree::Node::Dir { .. });
+                ((*volume, path.as_str()), (is_leaf, Some(*index)))
+            })
+        });
+        // Of one path the last wins.
+        let all: BTreeMap<_, _> = files.chain(nodes).collect();
+        let mut folded = BTreeMap::new();
+        for ((volume, path), (_, index)) in &all {
+            let parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+            let leaf = parents
+                .filter_map(|parent| Some((parent, all.get(&(*volume, parent))?)))
+                .find(|(_, (is_leaf, _))| *is_leaf);
+            let first = (*volume == Volume::Boot)
+                .then(|| folded.insert(path.to_uppercase(), *path))
+                .flatten();
+            let (index, message) = match (leaf, first) {
+                (Some((parent, (_, other))), _) => (
+                    index.or(*other),
+                    format!("{volume}:{path} cannot be: {parent} is a file in what the farm names"),
+                ),
+                (None, Some(first)) => (
+                    *index,
+                    format!("{volume}:{path} and {volume}:{first} are one name on FAT"),
+                ),
+                (None, None) => continue,
+            };
+            let at = match index {
+                Some(index) => self.document.locate(&["overlays".into(), index.into()]),
+                None => self.document.locate(&["files".into(), (*path).into()]),
+            };
+            self.tell(at, message, Some("leave one of the two out"));
+        }
+    }
+
+    /// Plan every card; passwords are hashed where cards are made.
+    fn cards(&mut self, farm: &Farm) {
+        let mut farm = farm.clone();
+        for user in &mut farm.users {
+            user.password = None;
+        }
+        for card in farm.resolved_cards() {
+            let hashes = BTreeMap::new();
+            let planned = plan::card_with(&farm, card, &self.sources, &hashes, &[], &mut self.seen);
+            let (at, message, hint) = match planned {
+                Ok(plan) => match plan::document(&plan.firstboot) {
+                    Ok(_) => continue,
+                    Err(error) => (
+                        self.document.locate(&["containers".into()]),
+                        error.to_string(),
+                        Some(error.hint()),
+                    ),
+                },
+                Err(error) => {
+                    let at = match &error {
+                        PlanError::Containers { container, .. } => {
+                            self.document.locate(&["containers".into(), container.into()])
+                        }
+                        _ => self.document.locate(&[]),
+                    };
+                    (at, chain(&error), error.hint())
+                }
+            };
+            self.tell(at, message, hint);
+            // What one card says the others say, too.
+            return;
+        }
+    }
+}
+
+/// The architecture of a base by its name; of one that is a file or a URL it is not known before it is opened.
+fn known_arch(base: &str) -> Option<Arch> {
+    let BaseRef::Name(name) = BaseRef::new(base) else {
+        return None;
+    };
+    if name == "mini" {
+        return Some(Arch::Armhf);
+    }
+    let known = catalogue::find(name)?.name;
+    [Arch::Armhf, Arch::Arm64]
+        .into_iter()
+        .find(|arch| known.ends_with(arch.debian()))
+}
+
+/// An error and what it came from, in a line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
+}
