@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use palmfarm_protocol::firstboot::Network;
 use palmfarm_protocol::mac::Mac;
-use palmfarm_protocol::paths::{MAC_HERE, NETWORK};
+use palmfarm_protocol::paths::{MAC_PLACEHOLDER, NETWORK};
 
 use crate::nic;
 use crate::root::Root;
@@ -34,7 +34,7 @@ pub(crate) fn fill(root: &Root, network: &Network) -> StepResult {
         let from = format!("{NETWORK}/{name}");
         let failed = StepError::io("filling", &from);
         let mut text = root.read(&from).map_err(&failed)?;
-        if text.contains(MAC_HERE) {
+        if text.contains(MAC_PLACEHOLDER) {
             let known = match mac {
                 Some(known) => known,
                 None => uplink_mac(root, &network.uplink, PATIENCE)?,
@@ -53,7 +53,7 @@ pub(crate) fn fill(root: &Root, network: &Network) -> StepResult {
 
 /// `text` with the hardware address in place of its placeholder.
 pub(crate) fn with_mac(text: &str, mac: Mac) -> String {
-    text.replace(MAC_HERE, &mac.to_string())
+    text.replace(MAC_PLACEHOLDER, &mac.to_string())
 }
 
 /// The hardware address of the uplink, once it has one.

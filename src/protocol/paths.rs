@@ -13,14 +13,14 @@ pub const MANIFEST: &str = "/etc/palmfarm/manifest.json";
 /// The bridge's stanza of interfaces(5), until ifupdown takes over.
 pub const IFUPDOWN_STANZA: &str = "/etc/palmfarm/ifupdown/interfaces";
 
-/// Files for systemd-networkd in which [`MAC_HERE`] stands.
+/// Files for systemd-networkd in which [`MAC_PLACEHOLDER`] stands.
 pub const NETWORK: &str = "/usr/lib/palmfarm/network";
 
 /// The same without an address for the bridge, copied first: it stays where the hardware address cannot be had.
 pub const NETWORK_FALLBACK: &str = "/usr/lib/palmfarm/network-fallback";
 
 /// Stands for the wired interface's hardware address where that is known on the Pi only.
-pub const MAC_HERE: &str = "@MAC@";
+pub const MAC_PLACEHOLDER: &str = "@MAC@";
 
 /// Scripts and files for containers.
 pub const FARM_FILES: &str = "/usr/lib/palmfarm/farm";

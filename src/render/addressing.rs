@@ -101,17 +101,4 @@ impl Addresses {
             no_client => fixed && DHCPV6_CLIENT <= systemd,
         }
     }
-
-    /// What the file must say, as section, key and value.
-    pub(super) fn expected<'a>(&'a self, host: &'a str) -> Vec<(&'static str, &'static str, &'a str)> {
-        let mut expected = vec![("Match", "Name", host), ("Network", "DHCP", self.dhcp)];
-        for (key, values) in [
-            ("Address", &self.own),
-            ("Gateway", &self.gateways),
-            ("DNS", &self.dns),
-        ] {
-            expected.extend(values.iter().map(|value| ("Network", key, value.as_str())));
-        }
-        expected
-    }
 }

@@ -1,11 +1,10 @@
 //! The agent, its document, and what it works with.
 
-use minijinja::value::Serde;
-use minijinja::{context, Value};
+use minijinja::context;
 use palmfarm_protocol::paths::{DOCUMENT, PRESEED};
 use serde_json::json;
 
-use super::build::{Build, Check, From};
+use super::builder::{yaml, TreeBuilder};
 use super::host::privacy_of;
 use super::{Inputs, RenderError};
 use crate::base::{Arch, BaseFacts};
@@ -15,7 +14,7 @@ use crate::plan::{self, CardPlan};
 
 /// Plan all of it.
 pub(super) fn render(
-    build: &mut Build,
+    build: &mut TreeBuilder,
     plan: &CardPlan,
     base: &BaseFacts,
     inputs: &Inputs,
@@ -58,7 +57,6 @@ pub(super) fn render(
         "systemd/palmfarm-firstboot.service",
         "multi-user.target",
         context! {},
-        &Check::Ini(&[("Service", "ExecStart", "/usr/lib/palmfarm/palmfarm-agent run")]),
     )?;
     preseed(build, plan)?;
     for file in &plan.payload {
@@ -72,7 +70,13 @@ pub(super) fn render(
     build.dir("/var/lib/palmfarm", 0o755, "palmfarm-agent")
 }
 
-fn add(build: &mut Build, path: &str, node: Node, origin: &str, privacy: Privacy) -> Result<(), RenderError> {
+fn add(
+    build: &mut TreeBuilder,
+    path: &str,
+    node: Node,
+    origin: &str,
+    privacy: Privacy,
+) -> Result<(), RenderError> {
     let planned = Planned {
         node,
         origin: origin.into(),
@@ -82,32 +86,16 @@ fn add(build: &mut Build, path: &str, node: Node, origin: &str, privacy: Privacy
     Ok(())
 }
 
-fn preseed(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
+fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
     let Some(lxd) = &plan.firstboot.lxd else {
         return Ok(());
     };
-    let mut expected = json!(lxd.preseed);
-    // An empty mapping is left out: what LXD takes is the same, and people read less.
-    for (list, keys) in [
-        ("storage_pools", &["config"][..]),
-        ("profiles", &["config", "devices"]),
-    ] {
-        for item in expected[list].as_array_mut().into_iter().flatten() {
-            for key in keys {
-                let empty = item[*key].as_object().is_some_and(serde_json::Map::is_empty);
-                if let (true, Some(item)) = (empty, item.as_object_mut()) {
-                    item.remove(*key);
-                }
-            }
-        }
-    }
-    let from = From {
-        template: "lxd/preseed.yaml",
-        path: PRESEED,
-        mode: 0o600,
-    };
-    let values = context! { preseed => Value::from(Serde(&lxd.preseed)) };
-    let text = build.text(from, values, &Check::Yaml(expected))?;
+    let text = yaml(
+        "# palmfarm: what the agent makes true, in the form of `lxd init --preseed`, for people. The agent compares and \
+         changes\n\
+         # only what differs: a preseed that is applied again unplugs containers for a moment.",
+        &json!(lxd.preseed),
+    );
     let mut keys = lxd
         .preseed
         .profiles
@@ -118,13 +106,12 @@ fn preseed(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
     } else {
         Privacy::Public
     };
-    let origin = format!("templates/{}", from.template);
     build.file(
         Volume::Root,
-        from.path,
+        PRESEED,
         text.as_bytes(),
-        from.mode,
-        &origin,
+        0o600,
+        "farm.yaml lxd",
         privacy,
     )
 }

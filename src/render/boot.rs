@@ -4,7 +4,7 @@ use crate::farm::decode::boot as rules;
 use crate::farm::Boot;
 use minijinja::context;
 
-use super::build::{Build, Check, From};
+use super::builder::{TemplateFile, TreeBuilder};
 use super::RenderError;
 use crate::base::{Arch, BaseFacts};
 use crate::edit::tree::Volume;
@@ -23,12 +23,12 @@ const REPEATED: [&str; 8] = [
 ];
 
 /// Plan both.
-pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     cmdline(build, plan, base)?;
     config(build, plan, base)
 }
 
-fn cmdline(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn cmdline(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let declared = &plan.boot.cmdline;
     let Some(cmdline) = &base.cmdline else {
         return if declared.is_empty() {
@@ -108,7 +108,7 @@ fn key_of(word: &str) -> &str {
     word.split_once('=').map_or(word, |(key, _)| key)
 }
 
-fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn config(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let config = &plan.boot.config;
     if config.is_empty() {
         return Ok(());
@@ -119,21 +119,19 @@ fn config(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), Re
             keys: config.len(),
         });
     };
-    let mut lines = vec!["[all]".to_owned()];
     for (key, value) in config {
-        let line = format!("{key}={value}");
-        if let Err(why) = rules::config_line(key, value) {
-            return Err(RenderError::ConfigLine { line, why });
-        }
-        lines.push(line);
+        rules::config_line(key, value).map_err(|why| RenderError::ConfigLine {
+            line: format!("{key}={value}"),
+            why,
+        })?;
     }
     let path = there.path.as_str();
-    let from = From {
+    let from = TemplateFile {
         template: "boot/config.txt",
         path,
         mode: 0o644,
     };
-    let ours = build.text(from, context! { config => config.clone() }, &Check::Lines(&lines))?;
+    let ours = build.text(from, context! { config => config.clone() })?;
     let gap = if there.text.is_empty() || there.text.ends_with('\n') {
         ""
     } else {

@@ -1,6 +1,6 @@
 //! The overlays that come with palmfarm, as they lie under `overlays/`.
 
-use super::build::Build;
+use super::builder::TreeBuilder;
 use super::RenderError;
 use crate::edit::tree::Volume;
 
@@ -19,7 +19,7 @@ pub const FILES: &[(&str, &str, &str)] = &[
 ];
 
 /// Plan the files of the overlay called `name`.
-pub(super) fn add(build: &mut Build, name: &str) -> Result<(), RenderError> {
+pub(super) fn add(build: &mut TreeBuilder, name: &str) -> Result<(), RenderError> {
     for (overlay, path, text) in FILES.iter().filter(|(overlay, ..)| *overlay == name) {
         let origin = format!("overlays/{overlay}");
         build.public(Volume::Root, path, text, &origin)?;

@@ -4,10 +4,10 @@
 //! and ends in a well-known password.
 
 use crate::farm::Sudo;
-use minijinja::{context, Value};
-use serde_json::{json, Map, Value as Json};
+use minijinja::context;
+use serde_json::{json, Value};
 
-use super::build::{Build, Check, From};
+use super::builder::{yaml, TreeBuilder};
 use super::RenderError;
 use crate::base::BaseFacts;
 use crate::edit::tree::{Privacy, Volume};
@@ -24,7 +24,7 @@ const STAGES: [&str; 3] = [
 ];
 
 /// Plan the seed.
-pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     if !STAGES.iter().any(|stage| base.has_unit(stage)) {
         if plan.users.is_empty() && plan.timezone.is_none() && plan.locale.is_none() {
             return Ok(());
@@ -38,127 +38,110 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Re
     }
     super::builtin::add(build, "cloud-init")?;
     let instance = format!("palmfarm-{}", plan.card.name);
-    build.dir(SEED, 0o700, "templates/cloud-init")?;
+    build.dir(SEED, 0o700, "palmfarm")?;
     meta_data(build, plan, &instance)?;
     user_data(build, plan)?;
     build.unit(
         "systemd/palmfarm-seed.service",
         "cloud-init-local.service",
         context! {},
-        &Check::Ini(&[("Service", "ExecStart", "/usr/lib/palmfarm/palmfarm-agent seed")]),
     )?;
     stock(build, base, &instance)
 }
 
-fn meta_data(build: &mut Build, plan: &CardPlan, instance: &str) -> Result<(), RenderError> {
-    let from = From {
-        template: "cloud-init/meta-data",
-        path: &format!("{SEED}/meta-data"),
-        mode: 0o600,
-    };
-    let hostname = &plan.card.hostname;
-    let expected = json!({"instance-id": instance, "local-hostname": hostname});
-    build.root(from, context! { instance, hostname }, &Check::Yaml(expected))
+fn meta_data(build: &mut TreeBuilder, plan: &CardPlan, instance: &str) -> Result<(), RenderError> {
+    let text = yaml(
+        "# palmfarm. One identifier for the life of this card: a new one would make new SSH host keys.",
+        &json!({"instance-id": instance, "local-hostname": plan.card.hostname}),
+    );
+    let path = format!("{SEED}/meta-data");
+    build.file(
+        Volume::Root,
+        &path,
+        text.as_bytes(),
+        0o600,
+        "farm.yaml",
+        Privacy::Public,
+    )
 }
 
-fn user_data(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
-    let users: Vec<Value> = plan.users.iter().map(user_values).collect();
-    let values = context! {
-        hostname => &plan.card.hostname,
-        timezone => plan.timezone.clone(),
-        locale => plan.locale.clone(),
-        ssh_password => plan.ssh.password,
-        users,
-    };
-    let path = format!("{SEED}/user-data");
-    let from = From {
-        template: "cloud-init/user-data",
-        path: &path,
-        mode: 0o600,
-    };
-    let text = build.text(from, values, &Check::Yaml(expected(plan)))?;
+fn user_data(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
+    let text = yaml(
+        "#cloud-config\n\
+         # palmfarm: from farm.yaml. It lies on the root filesystem, so that nobody reads hashes off the FAT partition.\n\
+         # The image's own default user is not among the users, so there is no ubuntu with a well-known password.",
+        &config(plan),
+    );
     let privacy = if plan.users.iter().any(|user| user.password.is_some()) {
         Privacy::Secret
     } else {
         Privacy::Public
     };
-    let origin = format!("templates/{}", from.template);
-    build.file(Volume::Root, &path, text.as_bytes(), from.mode, &origin, privacy)
+    let path = format!("{SEED}/user-data");
+    build.file(Volume::Root, &path, text.as_bytes(), 0o600, "farm.yaml", privacy)
 }
 
-fn user_values(user: &PlannedUser) -> Value {
-    context! {
-        name => &user.name,
-        groups => user.groups.clone(),
-        sudo => sudo(user),
-        password => user.password.as_ref().map(|hash| hash.as_str().to_owned()),
-        ssh_keys => user.ssh_keys.clone(),
-    }
-}
-
-fn sudo(user: &PlannedUser) -> Option<&'static str> {
-    user.sudo.map(|sudo| match sudo {
-        Sudo::Password => "ALL=(ALL:ALL) ALL",
-        Sudo::Nopasswd => "ALL=(ALL:ALL) NOPASSWD:ALL",
-    })
-}
-
-/// What the user-data must say when it is read again, put together without the template.
-fn expected(plan: &CardPlan) -> Json {
-    let mut all = Map::new();
-    let mut put = |key: &str, value: Json| all.insert(key.into(), value);
-    put("hostname", json!(plan.card.hostname));
-    put("preserve_hostname", json!(false));
-    put("manage_etc_hosts", json!("localhost"));
-    if let Some(timezone) = &plan.timezone {
-        put("timezone", json!(timezone));
-    }
-    if let Some(locale) = &plan.locale {
-        put("locale", json!(locale));
-    }
-    put("disable_root", json!(true));
-    put("ssh_pwauth", json!(plan.ssh.password));
-    let users = plan.users.iter().map(|user| {
-        let mut one = Map::new();
-        one.insert("name".into(), json!(user.name));
-        one.insert("shell".into(), json!("/bin/bash"));
-        if !user.groups.is_empty() {
-            one.insert("groups".into(), json!(user.groups));
-        }
-        if let Some(sudo) = sudo(user) {
-            one.insert("sudo".into(), json!(sudo));
-        }
-        one.insert("lock_passwd".into(), json!(user.password.is_none()));
-        if let Some(hash) = &user.password {
-            one.insert("hashed_passwd".into(), json!(hash.as_str()));
-        }
-        if !user.ssh_keys.is_empty() {
-            one.insert("ssh_authorized_keys".into(), json!(user.ssh_keys));
-        }
-        Json::Object(one)
+/// What cloud-init is told: only what the farm declares, and what must not be left to the image.
+fn config(plan: &CardPlan) -> Value {
+    let mut all = json!({
+        "hostname": plan.card.hostname,
+        "preserve_hostname": false,
+        "manage_etc_hosts": "localhost",
+        "disable_root": true,
+        "ssh_pwauth": plan.ssh.password,
+        "users": plan.users.iter().map(user).collect::<Vec<_>>(),
     });
-    put("users", users.collect());
-    Json::Object(all)
+    for (key, value) in [("timezone", &plan.timezone), ("locale", &plan.locale)] {
+        if let Some(value) = value {
+            all[key] = json!(value);
+        }
+    }
+    all
+}
+
+fn user(user: &PlannedUser) -> Value {
+    let mut one = json!({
+        "name": user.name,
+        "shell": "/bin/bash",
+        "lock_passwd": user.password.is_none(),
+    });
+    if !user.groups.is_empty() {
+        one["groups"] = json!(user.groups);
+    }
+    if let Some(sudo) = user.sudo {
+        one["sudo"] = json!(match sudo {
+            Sudo::Password => "ALL=(ALL:ALL) ALL",
+            Sudo::Nopasswd => "ALL=(ALL:ALL) NOPASSWD:ALL",
+        });
+    }
+    if let Some(hash) = &user.password {
+        one["hashed_passwd"] = json!(hash.as_str());
+    }
+    if !user.ssh_keys.is_empty() {
+        one["ssh_authorized_keys"] = json!(user.ssh_keys);
+    }
+    one
 }
 
 /// Empty the image's own seed. It is not read any more, and says so to whoever edits it.
-fn stock(build: &mut Build, base: &BaseFacts, instance: &str) -> Result<(), RenderError> {
+fn stock(build: &mut TreeBuilder, base: &BaseFacts, instance: &str) -> Result<(), RenderError> {
     for text in &base.fat_seed {
-        let (template, expected) = match text.path.name() {
-            "user-data" => ("cloud-init/stock-user-data", json!({})),
-            "meta-data" => ("cloud-init/stock-meta-data", json!({"instance-id": instance})),
-            "network-config" => ("cloud-init/stock-network-config", json!({"version": 2})),
+        let see = "# Nothing here is read; see user-data.";
+        let text_of = match text.path.name() {
+            "user-data" => yaml(
+                "#cloud-config\n\
+                 # Nothing here is read: palmfarm has put this card's users and settings on its root filesystem\n\
+                 # (/var/lib/cloud/seed/nocloud-net) and told cloud-init to look there alone.",
+                &json!({}),
+            ),
+            "meta-data" => yaml(see, &json!({"instance-id": instance})),
+            "network-config" => yaml(
+                &format!("{see} The network is configured below /etc/systemd/network."),
+                &json!({"version": 2}),
+            ),
             _ => continue,
         };
-        let path = text.path.as_str();
-        let from = From {
-            template,
-            path,
-            mode: 0o644,
-        };
-        let text = build.text(from, context! { instance }, &Check::Yaml(expected))?;
-        let origin = format!("templates/{template}");
-        build.public(Volume::Boot, path, &text, &origin)?;
+        build.public(Volume::Boot, text.path.as_str(), &text_of, "palmfarm")?;
     }
     Ok(())
 }

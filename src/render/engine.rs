@@ -16,11 +16,6 @@ macro_rules! templates {
 /// Every template by its name below `templates/`.
 const TEMPLATES: &[(&str, &str)] = templates![
     "boot/config.txt",
-    "cloud-init/meta-data",
-    "cloud-init/stock-meta-data",
-    "cloud-init/stock-network-config",
-    "cloud-init/stock-user-data",
-    "cloud-init/user-data",
     "host/hostname",
     "host/hosts",
     "host/interfaces",
@@ -30,7 +25,6 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "host/resolved.conf",
     "host/sysctl.conf",
     "ifupdown/interfaces",
-    "lxd/preseed.yaml",
     "networkd/bridge.netdev",
     "networkd/host.network",
     "networkd/port.network",
@@ -75,7 +69,6 @@ impl Engine {
         });
         env.add_filter("line", |text: String| line(&text).map(safe));
         env.add_filter("verbatim", |text: String| verbatim(&text).map(safe));
-        env.add_filter("yaml", |text: String| safe(yaml_string(&text)));
         env.add_filter("device", |text: String| {
             plain(&text).map(|name| safe(device_unit(&name)))
         });
@@ -127,30 +120,6 @@ fn verbatim(text: &str) -> Result<String, Error> {
         return Err(refused("a shell script has no NUL"));
     }
     Ok(text.into())
-}
-
-/// A double-quoted scalar (YAML 1.2, section 7.3.1; the same in 1.1, which Go's and Python's parsers read): whatever is
-/// in `text`, it stays a string on one line.
-pub(super) fn yaml_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len().saturating_add(2));
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            // What is not printable (section 5.1), and what some readers take for the end of a line or of the text.
-            c if c.is_control()
-                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') =>
-            {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// The device unit of a network interface: its path below /sys, escaped as systemd-escape(1) does with `--path`.
@@ -208,48 +177,11 @@ mod tests {
             assert!(fill("plain", bad).is_err(), "{bad:?}");
         }
         // A value is not a template.
-        engine.0.add_template("yaml", "{{ a|yaml }}").unwrap();
+        engine.0.add_template("line", "{{ a|line }}").unwrap();
         assert_eq!(
-            engine.fill("yaml", context! { a => "{{ a }}" }).unwrap(),
-            "\"{{ a }}\""
+            engine.fill("line", context! { a => "{{ a }}" }).unwrap(),
+            "{{ a }}"
         );
-    }
-
-    #[test]
-    fn quoted_yaml_is_the_text_again() {
-        let mut odd: Vec<String> = [
-            "true", "null", "0x10", "1:30", "~", "", " a ", "- a", "a: b", "# a", "\"", "\\n", "'",
-        ]
-        .map(Into::into)
-        .into();
-        odd.extend(
-            [
-                "a\nb",
-                "a\r\nb",
-                "\0",
-                "\u{85}",
-                "\u{2028}",
-                "\u{feff}x",
-                "\u{7f}",
-                "\u{1f980}",
-                "\t",
-                "%",
-                "@",
-                "`",
-                "{{",
-            ]
-            .map(Into::into),
-        );
-        for text in odd {
-            let quoted = yaml_string(&text);
-            assert!(!quoted.contains('\n'), "{text:?}");
-            let read: serde_yaml::Value = serde_yaml::from_str(&quoted).unwrap();
-            assert_eq!(
-                read,
-                serde_yaml::Value::String(text.clone()),
-                "{text:?} as {quoted}"
-            );
-        }
     }
 
     #[test]

@@ -19,16 +19,6 @@ pub enum RenderError {
         #[source]
         source: minijinja::Error,
     },
-    /// What was rendered does not parse.
-    #[error("{path} came out of {template} as something else: {why}")]
-    Spoiled {
-        /// The template.
-        template: &'static str,
-        /// Where its text was to lie.
-        path: String,
-        /// What was found.
-        why: String,
-    },
     /// Two parts of the plan want one path.
     #[error(transparent)]
     Clash(#[from] Clash),

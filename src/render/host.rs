@@ -2,39 +2,28 @@
 
 use minijinja::context;
 
-use super::build::{Build, Check, From, UNITS};
+use super::builder::{TemplateFile, TreeBuilder, UNITS};
 use super::RenderError;
 use crate::base::BaseFacts;
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::{CardFile, CardPlan};
 
 /// Plan what every card has.
-pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let hostname = &plan.card.hostname;
     // cloud-init sets it too, but the first log lines and DHCP request come before.
-    let from = From {
+    let from = TemplateFile {
         template: "host/hostname",
         path: "/etc/hostname",
         mode: 0o644,
     };
-    build.root(
-        from,
-        context! { hostname },
-        &Check::Lines(std::slice::from_ref(hostname)),
-    )?;
-    let from = From {
+    build.root(from, context! { hostname })?;
+    let from = TemplateFile {
         template: "host/hosts",
         path: "/etc/hosts",
         mode: 0o644,
     };
-    let lines = [
-        "127.0.0.1 localhost".into(),
-        format!("127.0.1.1 {hostname}"),
-        "::1 localhost ip6-localhost ip6-loopback".into(),
-        "ff02::1 ip6-allnodes".into(),
-        "ff02::2 ip6-allrouters".into(),
-    ];
-    build.root(from, context! { hostname }, &Check::Lines(&lines))?;
+    build.root(from, context! { hostname })?;
     // Empty, so that each card draws its own (machine-id(5)); systemd 237 does not know "uninitialized". D-Bus keeps
     // a copy that systemd would take over.
     build.file(
@@ -50,7 +39,7 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Re
 }
 
 /// Lay the farm's own files over what is planned: whoever names a path means it.
-pub(super) fn files(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     for file in &plan.files {
         let planned = Planned {
             node: Node::File {
@@ -90,16 +79,14 @@ pub(super) fn place(
     })
 }
 
-fn rc_local(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn rc_local(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     // systemd runs it only when it is executable, and from 260 on not at all.
     let of_the_base = base.runs_rc_local;
     let lines = &plan.rc_local;
     if !of_the_base && lines.is_empty() {
         return Ok(());
     }
-    let mut expected = Vec::new();
     if of_the_base {
-        expected.push(("Service", "ExecStart", "-/etc/rc.local start"));
         // Or systemd before 260 would run it as well.
         build.link(
             &format!("{UNITS}/rc-local.service"),
@@ -108,18 +95,16 @@ fn rc_local(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), 
         )?;
     }
     if !lines.is_empty() {
-        expected.push(("Service", "ExecStart", "/usr/lib/palmfarm/rc-local"));
-        let from = From {
+        let from = TemplateFile {
             template: "host/rc-local",
             path: "/usr/lib/palmfarm/rc-local",
             mode: 0o755,
         };
-        build.root(from, context! { lines => lines.clone() }, &Check::None)?;
+        build.root(from, context! { lines => lines.clone() })?;
     }
     build.unit(
         "systemd/palmfarm-rc-local.service",
         "multi-user.target",
         context! { base => of_the_base, lines => !lines.is_empty() },
-        &Check::Ini(&expected),
     )
 }

@@ -3,17 +3,19 @@
 
 use crate::farm::{Ipv4, Ipv6};
 use minijinja::context;
-use palmfarm_protocol::paths::{IFUPDOWN_STANZA, MAC_HERE};
+use palmfarm_protocol::paths::{IFUPDOWN_STANZA, MAC_PLACEHOLDER};
 
-use super::build::{Build, Check, From};
+use super::builder::{TemplateFile, TreeBuilder};
 use super::RenderError;
 use crate::plan::CardPlan;
 
 /// Plan the stanza, and what the kernel must be told that no stanza says.
-pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
+pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let interface = network.addressed();
-    let mac = network.mac.map_or_else(|| MAC_HERE.into(), |mac| mac.to_string());
+    let mac = network
+        .mac
+        .map_or_else(|| MAC_PLACEHOLDER.into(), |mac| mac.to_string());
     let mut address = None;
     let mut gateway = None;
     let mut dns4 = Vec::new();
@@ -52,16 +54,14 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderErr
     };
     if inet6 == "none" {
         // No stanza means the kernel's own way, which takes every advertisement.
-        let from = From {
+        let from = TemplateFile {
             template: "host/sysctl.conf",
             path: "/etc/sysctl.d/90-palmfarm.conf",
             mode: 0o644,
         };
-        let key = interface.replace('.', "/");
-        let lines = ["accept_ra", "autoconf"].map(|knob| format!("net.ipv6.conf.{key}.{knob} = 0"));
-        build.root(from, context! { interface => &interface }, &Check::Lines(&lines))?;
+        build.root(from, context! { interface => &interface })?;
     }
-    let from = From {
+    let from = TemplateFile {
         template: "ifupdown/interfaces",
         path: IFUPDOWN_STANZA,
         mode: 0o644,
@@ -82,5 +82,5 @@ pub(super) fn render(build: &mut Build, plan: &CardPlan) -> Result<(), RenderErr
         gateway6,
         dns6,
     };
-    build.root(from, values, &Check::None)
+    build.root(from, values)
 }

@@ -4,7 +4,7 @@ use palmfarm_protocol::card_manifest::{self, Base, Entry, Kind, Manifest};
 use palmfarm_protocol::paths::MANIFEST;
 use serde_json::json;
 
-use super::build::Build;
+use super::builder::TreeBuilder;
 use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
 use crate::edit::tree::{Node, Planned, Privacy, Tree, Volume};
@@ -13,7 +13,7 @@ use crate::sha256::Sha256Sum;
 
 /// Plan the manifest of all that is planned so far; it is the one file that it does not list.
 pub(super) fn render(
-    build: &mut Build,
+    build: &mut TreeBuilder,
     plan: &CardPlan,
     base: &BaseFacts,
     inputs: &Inputs,

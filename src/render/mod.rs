@@ -4,14 +4,13 @@
 mod addressing;
 mod agent;
 mod boot;
-mod build;
+mod builder;
 pub mod builtin;
 mod cloud;
 mod engine;
 mod error;
 mod host;
 mod ifupdown;
-mod ini;
 mod manifest;
 mod network;
 
@@ -22,7 +21,7 @@ pub use error::RenderError;
 use crate::base::BaseFacts;
 use crate::edit::tree::{Overlay, Tree};
 use crate::plan::{images, CardPlan};
-use build::Build;
+use builder::TreeBuilder;
 
 /// What a card holds that neither plan nor base has.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree
     let mut settled = plan.clone();
     images::settle(&mut settled, base)?;
     let plan = &settled;
-    let mut build = Build::new()?;
+    let mut build = TreeBuilder::new()?;
     host::render(&mut build, plan, base)?;
     boot::render(&mut build, plan, base)?;
     cloud::render(&mut build, plan, base)?;

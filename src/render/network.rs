@@ -8,11 +8,12 @@
 //! 237 would refuse both. With ifupdown every file goes that way, so that none is left once ifupdown has taken over.
 
 use crate::farm::Renderer;
-use minijinja::context;
-use palmfarm_protocol::paths::{MAC_HERE, NETWORK, NETWORK_FALLBACK};
+use minijinja::{context, Value};
+use palmfarm_protocol::mac::Mac;
+use palmfarm_protocol::paths::{MAC_PLACEHOLDER, NETWORK, NETWORK_FALLBACK};
 
 use super::addressing::Addresses;
-use super::build::{Build, Check, From, UNITS};
+use super::builder::{TemplateFile, TreeBuilder, UNITS};
 use super::{ifupdown, RenderError};
 use crate::base::BaseFacts;
 use crate::edit::tree::{CardPath, Node, Planned, Privacy, Volume};
@@ -21,13 +22,15 @@ use crate::plan::CardPlan;
 /// Where systemd-networkd looks; `05` sorts before netplan's `10`.
 const NETWORKD: &str = "/etc/systemd/network";
 
-/// Whether the address of the bridge is filled in on the Pi.
+/// Which hardware address the bridge's .netdev file names.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Filled {
-    /// It is known, or there is none to fill in.
-    Here,
-    /// By the agent.
-    OnThePi,
+enum MacSource {
+    /// The farm's.
+    Known(Mac),
+    /// [`MAC_PLACEHOLDER`], in whose place the agent puts the uplink's.
+    FilledByAgent,
+    /// None: systemd makes one up until the agent has filled the other file in.
+    LeftToSystemd,
 }
 
 /// One file for systemd-networkd.
@@ -35,36 +38,33 @@ struct NetFile {
     name: String,
     template: &'static str,
     text: String,
-    filled: Filled,
 }
 
 /// Plan everything about the network.
 pub(super) fn render(
-    build: &mut Build,
+    build: &mut TreeBuilder,
     plan: &CardPlan,
     base: &BaseFacts,
     systemd: u32,
 ) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let ifupdown = network.renderer == Renderer::Ifupdown;
-    let placeholder = MAC_HERE.to_owned();
-    let known = network.mac.map(|mac| mac.to_string());
-    let files = files(build, plan, systemd, Some(known.as_ref().unwrap_or(&placeholder)))?;
-    let fallback = files.iter().any(|file| file.filled == Filled::OnThePi);
-    for file in &files {
-        let dir = if ifupdown || file.filled == Filled::OnThePi {
-            NETWORK
-        } else {
-            NETWORKD
-        };
-        place(build, dir, file)?;
+    let known = network.mac.map(MacSource::Known);
+    for file in files(build, plan, systemd)? {
+        let dir = if ifupdown { NETWORK } else { NETWORKD };
+        place(build, dir, &file)?;
+        if ifupdown {
+            place(build, NETWORK_FALLBACK, &file)?;
+        }
     }
-    if fallback || ifupdown {
-        for file in self::files(build, plan, systemd, known.as_ref())? {
-            let provisional = ifupdown || file.template == "networkd/bridge.netdev";
-            if provisional {
-                place(build, NETWORK_FALLBACK, &file)?;
-            }
+    let fallback = network.bridge.is_some() && known.is_none();
+    if let Some(bridge) = &network.bridge {
+        let file = netdev(build, bridge, known.unwrap_or(MacSource::FilledByAgent))?;
+        let dir = if ifupdown || fallback { NETWORK } else { NETWORKD };
+        place(build, dir, &file)?;
+        if ifupdown || fallback {
+            let file = netdev(build, bridge, known.unwrap_or(MacSource::LeftToSystemd))?;
+            place(build, NETWORK_FALLBACK, &file)?;
         }
     }
     bridge_unit(build, plan, fallback || ifupdown)?;
@@ -72,7 +72,6 @@ pub(super) fn render(
         "systemd/palmfarm-network.service",
         "multi-user.target",
         context! {},
-        &Check::Ini(&[("Install", "WantedBy", "multi-user.target")]),
     )?;
     wait_online(build, plan)?;
     start_networkd(build, base, systemd)?;
@@ -83,91 +82,69 @@ pub(super) fn render(
     rest(build, plan, base)
 }
 
-fn place(build: &mut Build, dir: &str, file: &NetFile) -> Result<(), RenderError> {
+fn place(build: &mut TreeBuilder, dir: &str, file: &NetFile) -> Result<(), RenderError> {
     let path = format!("{dir}/{}", file.name);
     let origin = format!("templates/{}", file.template);
     build.public(Volume::Root, &path, &file.text, &origin)
 }
 
-/// Every file for systemd-networkd; `mac` for the bridge, `None` for one of its own.
-fn files(
-    build: &Build,
-    plan: &CardPlan,
-    systemd: u32,
-    mac: Option<&String>,
-) -> Result<Vec<NetFile>, RenderError> {
+/// The file of `interface` from `template`.
+fn net_file(
+    build: &TreeBuilder,
+    interface: &str,
+    template: &'static str,
+    values: Value,
+) -> Result<NetFile, RenderError> {
+    let kind = template.rsplit('.').next().unwrap_or_default();
+    let name = format!("05-palmfarm-{interface}.{kind}");
+    let from = TemplateFile {
+        template,
+        path: &name,
+        mode: 0o644,
+    };
+    let text = build.text(from, values)?;
+    Ok(NetFile { name, template, text })
+}
+
+/// Every file for systemd-networkd but the bridge's own.
+fn files(build: &TreeBuilder, plan: &CardPlan, systemd: u32) -> Result<Vec<NetFile>, RenderError> {
     let network = &plan.firstboot.network;
     let (uplink, port, host) = (&network.uplink, &network.port(), &network.addressed());
     let mut files = Vec::new();
-    let mut add =
-        |interface: &str, template: &'static str, filled, values, expected: &[(&str, &str, &str)]| {
-            let kind = template.rsplit('.').next().unwrap_or_default();
-            let name = format!("05-palmfarm-{interface}.{kind}");
-            let from = From {
-                template,
-                path: &name,
-                mode: 0o644,
-            };
-            let text = build.text(from, values, &Check::Ini(expected))?;
-            files.push(NetFile {
-                name,
-                template,
-                text,
-                filled,
-            });
-            Ok::<(), RenderError>(())
-        };
     if let Some(vlan) = network.vlan {
-        let id = vlan.to_string();
-        add(
-            uplink,
-            "networkd/trunk.network",
-            Filled::Here,
-            context! { uplink, port, vlan },
-            &[("Match", "Name", uplink), ("Network", "VLAN", port)],
-        )?;
-        add(
-            port,
-            "networkd/vlan.netdev",
-            Filled::Here,
-            context! { uplink, port, vlan },
-            &[
-                ("NetDev", "Name", port),
-                ("NetDev", "Kind", "vlan"),
-                ("VLAN", "Id", &id),
-            ],
-        )?;
+        let values = context! { uplink, port, vlan };
+        files.push(net_file(build, uplink, "networkd/trunk.network", values.clone())?);
+        files.push(net_file(build, port, "networkd/vlan.netdev", values)?);
     }
     if let Some(bridge) = &network.bridge {
-        add(
+        files.push(net_file(
+            build,
             port,
             "networkd/port.network",
-            Filled::Here,
             context! { port, bridge },
-            &[("Match", "Name", port), ("Network", "Bridge", bridge)],
-        )?;
-        let filled = if mac.is_some_and(|mac| mac == MAC_HERE) {
-            Filled::OnThePi
-        } else {
-            Filled::Here
-        };
-        let mut expected = vec![("NetDev", "Name", bridge.as_str()), ("NetDev", "Kind", "bridge")];
-        expected.extend(mac.map(|mac| ("NetDev", "MACAddress", mac.as_str())));
-        add(
-            bridge,
-            "networkd/bridge.netdev",
-            filled,
-            context! { bridge, mac },
-            &expected,
-        )?;
+        )?);
     }
     let addresses = Addresses::new(&network.ipv4, &network.ipv6);
-    let (values, expected) = (addresses.values(host, systemd), addresses.expected(host));
-    add(host, "networkd/host.network", Filled::Here, values, &expected)?;
+    files.push(net_file(
+        build,
+        host,
+        "networkd/host.network",
+        addresses.values(host, systemd),
+    )?);
     Ok(files)
 }
 
-fn bridge_unit(build: &mut Build, plan: &CardPlan, fallback: bool) -> Result<(), RenderError> {
+/// The file that makes the bridge.
+fn netdev(build: &TreeBuilder, bridge: &str, mac: MacSource) -> Result<NetFile, RenderError> {
+    let mac = match mac {
+        MacSource::Known(mac) => Some(mac.to_string()),
+        MacSource::FilledByAgent => Some(MAC_PLACEHOLDER.into()),
+        MacSource::LeftToSystemd => None,
+    };
+    net_file(build, bridge, "networkd/bridge.netdev", context! { bridge, mac })
+}
+
+fn bridge_unit(build: &mut TreeBuilder, plan: &CardPlan, fallback: bool) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let (uplink, ifupdown) = (&network.uplink, network.renderer == Renderer::Ifupdown);
     let Some(bridge) = &network.bridge else {
@@ -177,44 +154,31 @@ fn bridge_unit(build: &mut Build, plan: &CardPlan, fallback: bool) -> Result<(),
         "systemd/palmfarm-bridge.service",
         "systemd-networkd.service",
         context! { bridge, uplink, ifupdown, fallback },
-        &Check::Ini(&[
-            (
-                "Unit",
-                "Before",
-                "network-pre.target systemd-networkd.service shutdown.target",
-            ),
-            ("Service", "ExecStart", "/usr/lib/palmfarm/palmfarm-agent bridge"),
-        ]),
     )?;
     let device = super::engine::device_unit(uplink);
-    let from = From {
+    let from = TemplateFile {
         template: "systemd/uplink-device.conf",
         path: &format!("{UNITS}/{device}.d/90-palmfarm.conf"),
         mode: 0o644,
     };
-    build.root(from, context! {}, &Check::Ini(&[]))
+    build.root(from, context! {})
 }
 
-fn wait_online(build: &mut Build, plan: &CardPlan) -> Result<(), RenderError> {
+fn wait_online(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let (interface, ifupdown) = (network.addressed(), network.renderer == Renderer::Ifupdown);
-    let from = From {
+    let from = TemplateFile {
         template: "networkd/wait-online.conf",
         // After netplan's 10-netplan.conf, wherever that lies: drop-ins sort by name alone (systemd.unit(5)).
         path: &format!("{UNITS}/systemd-networkd-wait-online.service.d/90-palmfarm.conf"),
         mode: 0o644,
     };
-    let exec = format!("/lib/systemd/systemd-networkd-wait-online --interface={interface} --timeout=60");
-    build.root(
-        from,
-        context! { interface, ifupdown },
-        &Check::Ini(&[("Service", "ExecStart", ""), ("Service", "ExecStart", &exec)]),
-    )
+    build.root(from, context! { interface, ifupdown })
 }
 
 /// The links that `systemctl enable systemd-networkd systemd-resolved` makes, where the base has the unit: `[Install]` of systemd 237
 /// to 259.
-fn start_networkd(build: &mut Build, base: &BaseFacts, systemd: u32) -> Result<(), RenderError> {
+fn start_networkd(build: &mut TreeBuilder, base: &BaseFacts, systemd: u32) -> Result<(), RenderError> {
     if !base.has_unit("systemd-networkd.service") {
         return Err(RenderError::NoUnit {
             release: base.release.clone(),
@@ -262,7 +226,7 @@ fn start_networkd(build: &mut Build, base: &BaseFacts, systemd: u32) -> Result<(
     Ok(())
 }
 
-fn resolver(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn resolver(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let dns = Addresses::new(&network.ipv4, &network.ipv6).dns;
     if base.has_unit("systemd-resolved.service") {
@@ -272,17 +236,12 @@ fn resolver(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), 
             "systemd-resolved",
         )?;
         if network.renderer == Renderer::Ifupdown && !dns.is_empty() {
-            let from = From {
+            let from = TemplateFile {
                 template: "host/resolved.conf",
                 path: "/etc/systemd/resolved.conf.d/90-palmfarm.conf",
                 mode: 0o644,
             };
-            let joined = dns.join(" ");
-            build.root(
-                from,
-                context! { dns },
-                &Check::Ini(&[("Resolve", "DNS", &joined)]),
-            )?;
+            build.root(from, context! { dns })?;
         }
         return Ok(());
     }
@@ -290,28 +249,26 @@ fn resolver(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), 
     if dns.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = dns.iter().map(|server| format!("nameserver {server}")).collect();
-    let from = From {
+    let from = TemplateFile {
         template: "host/resolv.conf",
         path: "/etc/resolv.conf",
         mode: 0o644,
     };
-    build.root(from, context! { dns }, &Check::Lines(&lines))
+    build.root(from, context! { dns })
 }
 
 /// Put to rest what else on the base would configure an interface: netplan's files, and ifupdown's where it is
 /// installed and not asked for. What a package owns below /usr is covered by a file of the same name in /etc.
-fn rest(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn rest(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let template = "host/netplan.yaml";
     for path in &base.netplan {
         let path = format!("/etc/netplan/{}", path.name());
-        let from = From {
+        let from = TemplateFile {
             template,
             path: &path,
             mode: 0o600,
         };
-        let empty = serde_json::json!({"network": {"version": 2}});
-        let text = build.text(from, context! {}, &Check::Yaml(empty))?;
+        let text = build.text(from, context! {})?;
         let planned = Planned {
             node: Node::File {
                 content: text.as_bytes().into(),
@@ -324,16 +281,12 @@ fn rest(build: &mut Build, plan: &CardPlan, base: &BaseFacts) -> Result<(), Rend
         build.tree.replace(Volume::Root, CardPath::new(&path)?, planned);
     }
     if base.has_unit("networking.service") && plan.firstboot.network.renderer == Renderer::Networkd {
-        let from = From {
+        let from = TemplateFile {
             template: "host/interfaces",
             path: "/etc/network/interfaces",
             mode: 0o644,
         };
-        build.root(
-            from,
-            context! {},
-            &Check::Lines(&["auto lo".into(), "iface lo inet loopback".into()]),
-        )?;
+        build.root(from, context! {})?;
     }
     Ok(())
 }
