@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::Arch;
+use crate::farm::lxd_image::Machine;
 
 /// What `cargo xtask dist` puts into the program: Debian's name of the architecture and the agent's bytes.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agents.rs"));
@@ -95,28 +96,11 @@ fn checked(
     bytes: Cow<'static, [u8]>,
     origin: impl FnOnce() -> String,
 ) -> Result<Cow<'static, [u8]>, AgentError> {
-    if elf_machine(&bytes) == Some(machine(arch)) {
+    if Machine::of(&bytes) == Some(Machine::Known(arch)) {
         Ok(bytes)
     } else {
         let origin = origin();
         Err(AgentError::WrongMachine { arch, origin })
-    }
-}
-
-/// `e_machine` of a little-endian ELF file (System V ABI, "ELF Header": `e_ident` is 16 bytes, `EI_DATA` its byte 5,
-/// then `e_type` and `e_machine`, two bytes each).
-fn elf_machine(bytes: &[u8]) -> Option<u16> {
-    let little_endian = bytes.starts_with(b"\x7fELF") && bytes.get(5) == Some(&1);
-    let field = bytes.get(18..20).filter(|_| little_endian)?;
-    Some(u16::from_le_bytes(field.try_into().ok()?))
-}
-
-/// `EM_ARM`, `EM_AARCH64` and `EM_X86_64` (elf.h).
-const fn machine(arch: Arch) -> u16 {
-    match arch {
-        Arch::Armhf => 40,
-        Arch::Arm64 => 183,
-        Arch::Amd64 => 62,
     }
 }
 
@@ -132,19 +116,9 @@ mod tests {
     fn header(class: u8, data: u8, machine: u16) -> Vec<u8> {
         let mut bytes = b"\x7fELF".to_vec();
         bytes.extend([class, data, 1]);
-        bytes.resize(18, 0);
-        bytes.extend(machine.to_le_bytes());
+        bytes.resize(64, 0);
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
         bytes
-    }
-
-    #[test]
-    fn knows_whom_a_program_is_for() {
-        assert_eq!(elf_machine(&header(1, 1, 40)), Some(machine(Arch::Armhf)));
-        assert_eq!(elf_machine(&header(2, 1, 183)), Some(machine(Arch::Arm64)));
-        assert_eq!(elf_machine(&header(2, 2, 183)), None, "big-endian");
-        assert_eq!(elf_machine(&header(2, 1, 183)[..19]), None, "cut off");
-        assert_eq!(elf_machine(b"#!/bin/sh\n: a script is no agent"), None);
-        assert_eq!(elf_machine(b""), None);
     }
 
     #[test]
@@ -152,9 +126,13 @@ mod tests {
         let scratch = std::env::temp_dir().join(format!("palmfarm-agents-{}", std::process::id()));
         std::fs::create_dir_all(&scratch).unwrap();
         let folders = || [scratch.join("none"), scratch.clone()].into_iter();
-        let missing = beside(Arch::Armhf, folders()).unwrap_err().to_string();
+        let missing = beside(Arch::Armhf, folders()).unwrap_err();
+        assert!(
+            missing.hint().unwrap().starts_with("`cargo xtask dist`"),
+            "{missing}"
+        );
+        let missing = missing.to_string();
         assert!(missing.contains("none/palmfarm-agent-armhf and no "), "{missing}");
-        assert!(missing.contains("\nhint: `cargo xtask dist`"), "{missing}");
 
         let right = header(1, 1, 40);
         std::fs::write(scratch.join("palmfarm-agent-armhf"), &right).unwrap();
@@ -172,7 +150,7 @@ mod tests {
     fn what_is_inside_is_right() {
         for arch in [Arch::Armhf, Arch::Arm64, Arch::Amd64] {
             match agent(arch) {
-                Ok(bytes) => assert_eq!(elf_machine(&bytes), Some(machine(arch))),
+                Ok(bytes) => assert_eq!(Machine::of(&bytes), Some(Machine::Known(arch))),
                 Err(AgentError::Missing { .. }) => eprintln!("skipped: no agent for {arch} was built"),
                 Err(error) => panic!("{error}"),
             }

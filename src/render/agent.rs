@@ -7,8 +7,9 @@ use serde_json::json;
 use super::builder::{yaml, TreeBuilder};
 use super::host::privacy_of;
 use super::{Inputs, RenderError};
-use crate::base::{Arch, BaseFacts};
+use crate::base::BaseFacts;
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
+use crate::farm::lxd_image::Machine;
 use crate::plan::secret::is_often_secret;
 use crate::plan::{self, CardPlan};
 
@@ -19,7 +20,15 @@ pub(super) fn render(
     base: &BaseFacts,
     inputs: &Inputs,
 ) -> Result<(), RenderError> {
-    runs_on(&inputs.agent, base.arch)?;
+    match Machine::of(&inputs.agent) {
+        Some(Machine::Known(arch)) if arch == base.arch => {}
+        found => {
+            return Err(RenderError::Agent {
+                arch: base.arch,
+                found: found.map_or_else(|| "no ELF file".into(), |found| format!("for {found}")),
+            })
+        }
+    }
     let node = Node::File {
         content: inputs.agent.clone(),
         access: Access::root(0o755),
@@ -114,29 +123,4 @@ fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> 
         "farm.yaml lxd",
         privacy,
     )
-}
-
-/// Whether `agent` is an executable for `arch`: the magic number and `e_machine` of its ELF header (elf(5)).
-fn runs_on(agent: &[u8], arch: Arch) -> Result<(), RenderError> {
-    let machine = agent
-        .starts_with(b"\x7fELF")
-        .then(|| agent.get(18..20))
-        .flatten()
-        .map(|bytes| {
-            bytes
-                .iter()
-                .rev()
-                .fold(0_u16, |all, byte| (all << 8) | u16::from(*byte))
-        });
-    let wanted = match arch {
-        Arch::Armhf => 40,
-        Arch::Arm64 => 183,
-        Arch::Amd64 => 62,
-    };
-    let found = match machine {
-        Some(machine) if machine == wanted => return Ok(()),
-        Some(machine) => format!("an ELF file for machine {machine}, and {wanted} is wanted"),
-        None => format!("no ELF file but {} other bytes", agent.len()),
-    };
-    Err(RenderError::Agent { arch, found })
 }

@@ -108,15 +108,16 @@ pub(crate) fn rendered(yaml: &str, base: &BaseFacts) -> Tree {
 }
 
 pub(crate) fn inputs(base: &BaseFacts) -> Inputs {
-    // The first twenty bytes of an ELF header: magic number, little-endian, executable, machine.
-    let machine: u8 = match base.arch {
-        Arch::Armhf => 40,
-        Arch::Arm64 => 183,
-        Arch::Amd64 => 62,
+    // An ELF header: magic number, class, little-endian, machine.
+    let (class, machine) = match base.arch {
+        Arch::Armhf => (1, 40),
+        Arch::Arm64 => (2, 183),
+        Arch::Amd64 => (2, 62),
     };
     let mut agent = b"\x7fELF\x01\x01\x01".to_vec();
-    agent.resize(16, 0);
-    agent.extend([2, 0, machine, 0]);
+    agent.resize(64, 0);
+    agent[4] = class;
+    agent[18] = machine;
     Inputs {
         agent: agent.into(),
         base_name: "mini".into(),
