@@ -12,6 +12,7 @@ mod dist;
 mod ext4;
 mod fuzz;
 mod guards;
+mod links;
 mod lxd;
 mod rooms;
 mod sh;

@@ -53,6 +53,7 @@ pub(crate) fn run() -> Result<()> {
                 .chain(arrows)
                 .map(|breach| format!("{path}: {breach}")),
         );
+        breaches.extend(crate::links::breaches(&root(), path, &text));
     }
     breaches.extend(agent_crates()?);
     for breach in &breaches {
