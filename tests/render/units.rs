@@ -131,3 +131,22 @@ fn a_cycle_and_a_wrong_key_would_be_seen() {
     check("[Unit]\nBefore=sysinit.target\n", "ordering cycle");
     check("[Service]\nNoSuchKey=1\n", "NoSuchKey");
 }
+
+#[test]
+fn what_documents_a_unit_is_on_the_card() {
+    let tree = rendered(include_str!("article.yaml"), &bases::jammy());
+    let mut named = 0;
+    for (_, unit, planned) in tree.iter() {
+        let Node::File { content, .. } = &planned.node else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(content);
+        for documentation in text.lines().filter_map(|line| line.strip_prefix("Documentation=")) {
+            let file = documentation.strip_prefix("file:");
+            let found = tree.iter().any(|(_, path, _)| Some(path.as_str()) == file);
+            assert!(found, "{}: {documentation}", unit.as_str());
+            named += 1;
+        }
+    }
+    assert_eq!(named, 5);
+}
