@@ -88,10 +88,10 @@ fn the_schema_is_printed_whole() {
     assert_eq!(schema["properties"]["farm"]["const"], 1);
 }
 
-/// The command column of README's table: name, and the long options it mentions.
+/// The command column of the manual's table: name, and the long options it mentions.
 fn table() -> Vec<(String, BTreeSet<String>)> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let cells = readme
+    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/manual.md")).unwrap();
+    let cells = manual
         .lines()
         .filter_map(|line| line.strip_prefix("| `palmfarm "))
         .map(|line| {
@@ -115,7 +115,7 @@ fn table() -> Vec<(String, BTreeSet<String>)> {
 }
 
 #[test]
-fn the_table_in_the_readme_is_the_list_of_commands() {
+fn the_table_in_the_manual_is_the_list_of_commands() {
     let table = table();
     let told: BTreeSet<String> = table.iter().map(|(name, _)| name.clone()).collect();
     let there: BTreeSet<String> = commands()
@@ -139,7 +139,7 @@ fn the_table_in_the_readme_is_the_list_of_commands() {
         let unknown: Vec<_> = options.difference(&known).collect();
         assert!(
             unknown.is_empty(),
-            "README gives `palmfarm {name}` {unknown:?}, which it does not take"
+            "the manual gives `palmfarm {name}` {unknown:?}, which it does not take"
         );
     }
 }

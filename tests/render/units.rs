@@ -141,7 +141,10 @@ fn what_documents_a_unit_is_on_the_card() {
             continue;
         };
         let text = String::from_utf8_lossy(content);
-        for documentation in text.lines().filter_map(|line| line.strip_prefix("Documentation=")) {
+        for documentation in text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Documentation="))
+        {
             let file = documentation.strip_prefix("file:");
             let found = tree.iter().any(|(_, path, _)| Some(path.as_str()) == file);
             assert!(found, "{}: {documentation}", unit.as_str());
