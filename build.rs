@@ -1,5 +1,8 @@
 //! Embeds the agents that `cargo xtask dist` built, when `PALMFARM_AGENT_DIR` names the folder they are in.
 //! Without it the tool is whole but for the agents, which it then looks for at run time.
+//!
+//! Only release builds embed: the tests name the folder at run time, and a build that depended on it would be rebuilt
+//! whenever `cargo test` and `cargo xtask test` follow each other, and whenever the agent changes.
 
 use std::path::Path;
 use std::{env, fs};
@@ -8,10 +11,13 @@ use std::{env, fs};
 const ARCHITECTURES: [&str; 3] = ["armhf", "arm64", "amd64"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-env-changed=PALMFARM_AGENT_DIR");
     println!("cargo:rerun-if-changed=build.rs");
+    let mut dir = None;
+    if env::var("PROFILE")? == "release" {
+        println!("cargo:rerun-if-env-changed=PALMFARM_AGENT_DIR");
+        dir = env::var_os("PALMFARM_AGENT_DIR");
+    }
     let out = env::var("OUT_DIR")?;
-    let dir = env::var_os("PALMFARM_AGENT_DIR");
     let mut table = String::from("&[\n");
     for arch in ARCHITECTURES {
         let Some(dir) = &dir else { continue };
