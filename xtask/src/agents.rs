@@ -20,7 +20,7 @@ use toolchain::Toolchain;
 const LARGEST: u64 = 5 << 18;
 
 /// What an agent is built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {
     /// 32-bit ARM, hard float.
     Armhf,
@@ -51,6 +51,13 @@ impl Arch {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
         }
     }
+}
+
+/// `agents`: build them for `archs`, or for all, and print their folder.
+pub(crate) fn run(archs: &[Arch]) -> Result<()> {
+    let dir = build_agents(if archs.is_empty() { &Arch::ALL } else { archs })?;
+    println!("{}", dir.display());
+    Ok(())
 }
 
 /// Build the agents for `archs` and return the directory in which they are, as `palmfarm-agent-ARCH`. Quick where

@@ -13,17 +13,16 @@ mod timed;
 use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
+use clap::ValueEnum as _;
 use fs_err as fs;
 use serde_json::json;
+use timed::NEEDS;
 
 use crate::deps::{self, Ready};
 use crate::{base, dist, target_dir};
-use timed::NEEDS;
-
-const USAGE: &str = "usage: cargo xtask bench [build|flash|slow|slow-writes]… [--rounds N] [IMAGE.img.xz]";
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// `palmfarm build` beside `xz`.
     Build,
@@ -36,16 +35,29 @@ enum Part {
 }
 
 /// What to measure, and how.
-struct Options {
-    parts: Vec<Part>,
-    rounds: usize,
-    image: Option<PathBuf>,
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// build, flash, slow or slow-writes [default: all that this machine can], and the image to measure with
+    /// [default: target/base/jammy.img.xz, made if there is none yet]
+    #[arg(value_name = "PART|IMAGE.img.xz")]
+    words: Vec<String>,
+    /// Rounds, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
 }
 
-/// `bench` with its options; without an image, of the base `jammy`, which is made where there is none yet.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let options = options(args)?;
-    let image = match &options.image {
+/// Measure.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let rounds = usize::from(options.rounds);
+    let (mut parts, given) = sorted(options.words)?;
+    if parts.is_empty() {
+        parts = vec![Part::Build];
+        match card::ready() {
+            Ready::Yes => parts.extend([Part::Flash, Part::Slow, Part::SlowWrites]),
+            Ready::Skip(why) => println!("skipped: flashing: {why}"),
+        }
+    }
+    let image = match &given {
         Some(image) => fs::canonicalize(image)?,
         None => target_dir().join("base/jammy.img.xz"),
     };
@@ -53,7 +65,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     if !image.exists() {
         base::run(&["jammy"])?;
     }
-    dist::run(&[])?;
+    dist::run()?;
     let dir = target_dir().join("bench");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
@@ -63,8 +75,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let name = image.file_name().map(|name| name.to_string_lossy());
     let mut record = json!({"threads": threads, "image": name});
     // A round takes minutes on a throttled card, and the speed is the throttle's, not the machine's.
-    let (rounds, few) = (options.rounds, options.rounds.min(2));
-    for part in &options.parts {
+    let few = rounds.min(2);
+    for part in &parts {
         let flash = |rounds, speed| flash::measure(&image, &dir, rounds, speed);
         let (name, measured) = match part {
             Part::Build => ("build", build::measure(&image, &dir, rounds)),
@@ -82,49 +94,46 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(fs::remove_dir_all(&dir)?)
 }
 
-fn options(args: &[&str]) -> Result<Options> {
-    let mut options = Options {
-        parts: Vec::new(),
-        rounds: 5,
-        image: None,
-    };
-    let mut words = args.iter().copied();
-    while let Some(word) = words.next() {
-        match word {
-            "build" => options.parts.push(Part::Build),
-            "flash" => options.parts.push(Part::Flash),
-            "slow" => options.parts.push(Part::Slow),
-            "slow-writes" => options.parts.push(Part::SlowWrites),
-            "--rounds" => {
-                let count = words.next().and_then(|count| count.parse().ok());
-                options.rounds = count.filter(|count| *count > 0).context(USAGE)?;
-            }
-            image if !image.starts_with('-') && options.image.is_none() => options.image = Some(image.into()),
-            _ => bail!(USAGE),
+/// The parts among `words`, and the one word that may be an image's path.
+fn sorted(words: Vec<String>) -> Result<(Vec<Part>, Option<PathBuf>)> {
+    let (mut parts, mut image) = (Vec::new(), None);
+    for word in words {
+        match Part::from_str(&word, false) {
+            Ok(part) => parts.push(part),
+            Err(_) if image.is_none() => image = Some(PathBuf::from(word)),
+            Err(_) => bail!("{word} is neither a part nor the only image"),
         }
     }
-    if options.parts.is_empty() {
-        options.parts = vec![Part::Build];
-        match card::ready() {
-            Ready::Yes => options.parts.extend([Part::Flash, Part::Slow, Part::SlowWrites]),
-            Ready::Skip(why) => println!("skipped: flashing: {why}"),
-        }
-    }
-    Ok(options)
+    Ok((parts, image))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &[&str]) -> Option<Options> {
+        let parsed = Cli::try_parse_from([&["bench"], words].concat());
+        parsed.ok().map(|cli| cli.options)
+    }
 
     #[test]
     fn parts_rounds_and_image_can_be_chosen() {
-        let options = options(&["flash", "--rounds", "3", "a.img.xz"]).unwrap();
-        assert_eq!(options.parts, [Part::Flash]);
-        assert_eq!(options.rounds, 3);
-        assert_eq!(options.image, Some(PathBuf::from("a.img.xz")));
-        for wrong in [&["--rounds", "0"][..], &["--rounds"], &["a", "b"], &["--fast"]] {
-            assert!(super::options(wrong).is_err(), "{wrong:?}");
+        let chosen = options(&["flash", "--rounds", "3", "a.img.xz"]).unwrap();
+        assert_eq!(chosen.rounds, 3);
+        let (parts, image) = sorted(chosen.words).unwrap();
+        assert_eq!(parts, [Part::Flash]);
+        assert_eq!(image, Some(PathBuf::from("a.img.xz")));
+        for wrong in [&["--rounds", "0"][..], &["--rounds"], &["--fast"]] {
+            assert!(options(wrong).is_none(), "{wrong:?}");
         }
+        assert!(sorted(vec!["a".into(), "b".into()]).is_err());
     }
 }

@@ -22,18 +22,15 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use anyhow::{bail, Context, Result};
+use anyhow::Result;
+use checks::Checks;
+use lab::Lab;
+use qemu::Board;
 use xshell::cmd;
 
 use crate::base;
 use crate::deps::{self, Privilege, Ready};
 use crate::sh;
-use checks::Checks;
-use lab::Lab;
-use qemu::Board;
-
-const USAGE: &str =
-    "usage: cargo xtask boot [--renderer networkd|ifupdown] [--lxd | --stock | --rollback | --power-cuts] [--base LAYOUT] [--machine virt|raspi2b] [--tool PALMFARM]";
 
 /// The card's name and host name in every farm that is booted.
 const HOST: &str = "palm";
@@ -57,7 +54,7 @@ pub(crate) enum Trial {
 }
 
 /// Who configures the card's network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Renderer {
     /// systemd-networkd.
     Networkd,
@@ -75,38 +72,57 @@ impl Renderer {
     }
 }
 
-/// `boot` with its options.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let (mut trial, mut tool) = (Trial::Farm(Renderer::Networkd), None);
-    let mut hardware = Hardware::USUAL;
-    let mut words = args.iter().copied();
-    while let Some(word) = words.next() {
-        match word {
-            "--stock" => trial = Trial::Stock,
-            "--lxd" => trial = Trial::Lxd,
-            "--rollback" => trial = Trial::Rollback,
-            "--power-cuts" => trial = Trial::PowerCuts,
-            "--renderer" => {
-                trial = match words.next() {
-                    Some("networkd") => Trial::Farm(Renderer::Networkd),
-                    Some("ifupdown") => Trial::Farm(Renderer::Ifupdown),
-                    _ => bail!("{USAGE}"),
-                }
-            }
-            "--base" => hardware.layout = words.next().context(USAGE)?,
-            "--machine" => {
-                hardware.board = match words.next() {
-                    Some("virt") => Board::Virt,
-                    Some("raspi2b") => Board::Raspi2b,
-                    _ => bail!("{USAGE}"),
-                }
-            }
-            "--tool" => tool = Some(PathBuf::from(words.next().context(USAGE)?)),
-            _ => bail!("{USAGE}"),
+/// What to boot, and on what.
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Options {
+    /// Boot a farm whose network this configures
+    #[arg(long, value_enum, group = "trial", default_value = "networkd")]
+    renderer: Renderer,
+    /// Boot a farm with a container, on the LXD of the base
+    #[arg(long, group = "trial")]
+    lxd: bool,
+    /// Boot the base itself, to see that base and harness are sound
+    #[arg(long, group = "trial")]
+    stock: bool,
+    /// Boot farms that would cut the Pi off, and one whose router is gone
+    #[arg(long, group = "trial")]
+    rollback: bool,
+    /// Cut the power at every point of one first boot
+    #[arg(long, group = "trial")]
+    power_cuts: bool,
+    /// The base: bionic, jammy, noble or resolute
+    #[arg(long, value_name = "LAYOUT", default_value = Hardware::USUAL.layout)]
+    base: String,
+    /// The board that QEMU emulates
+    #[arg(long, value_enum, default_value = "virt")]
+    machine: Board,
+    /// The palmfarm that makes the card [default: the one that `cargo xtask dist` makes]
+    #[arg(long, value_name = "PALMFARM")]
+    tool: Option<PathBuf>,
+}
+
+impl Options {
+    fn trial(&self) -> Trial {
+        match self {
+            Self { lxd: true, .. } => Trial::Lxd,
+            Self { stock: true, .. } => Trial::Stock,
+            Self { rollback: true, .. } => Trial::Rollback,
+            Self { power_cuts: true, .. } => Trial::PowerCuts,
+            _ => Trial::Farm(self.renderer),
         }
     }
-    let tool = match (tool, trial) {
-        (Some(tool), _) => tool,
+}
+
+/// Boot.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let trial = options.trial();
+    let hardware = Hardware {
+        layout: &options.base,
+        board: options.machine,
+    };
+    let tool = match (&options.tool, trial) {
+        (Some(tool), _) => tool.clone(),
         (None, Trial::Stock) => PathBuf::new(),
         // As the user who asked, before anything runs as root.
         (None, _) => tool_with_agents()?,
@@ -243,6 +259,6 @@ fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
 
 /// The tool as it is handed out, with the agents inside.
 fn tool_with_agents() -> Result<PathBuf> {
-    crate::dist::run(&[])?;
+    crate::dist::run()?;
     Ok(crate::target_dir().join("dist/palmfarm"))
 }

@@ -1,11 +1,11 @@
-//! `cargo xtask ci`: what CI runs, in the order in which a mistake is cheapest.
+//! `cargo xtask ci`: what CI runs, the quickest checks first.
 
 use anyhow::Result;
 
 use crate::sh::{cargo, run_shown};
 use crate::test::{Extent, Tally};
 
-/// Lints first, then every test; all of it, even where a part fails. Whether all went well.
+/// Run lints, then every test; all of it, even if a part fails. Whether all went well.
 pub(crate) fn run() -> Result<bool> {
     let mut tally = Tally::default();
     tally.part("format", || {
@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<bool> {
             run_shown(clippy.arg("clippy").args(what).args(["--", "-D", "warnings"]))
         };
         clippy(&["--workspace", "--all-targets"])?;
-        // A test that only runs by name is only linted by name.
+        // A test program that only runs by name is only linted by name.
         clippy(&["--test", "lxd"]).map(|()| 2)
     });
     tally.part("tidy", || crate::tidy::run().map(|()| 1));

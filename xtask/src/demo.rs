@@ -10,7 +10,7 @@ use crate::{dist, sh, target_dir, workspace_dir};
 
 /// Build the demo.
 pub(crate) fn run() -> Result<()> {
-    dist::run(&[])?;
+    dist::run()?;
     let out = target_dir().join("demo");
     fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     let farm = "examples/farm.yaml";

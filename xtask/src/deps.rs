@@ -1,7 +1,7 @@
 //! What the chores need from the distribution, installed on demand.
 //!
 //! Asks only for what is missing, and only on Debian and Ubuntu with root at hand; elsewhere it says what is
-//! missing, so that the caller can skip visibly. It never upgrades or removes what is there without saying so,
+//! missing, so that the caller can skip visibly. It never upgrades or removes an installed package without saying so,
 //! and never adds a package source.
 
 use std::path::Path;
@@ -71,7 +71,7 @@ pub(crate) enum Ready {
 }
 
 impl Ready {
-    /// For a chore that is pointless without: the skip becomes an error.
+    /// For a chore that cannot do without: the skip becomes an error.
     pub(crate) fn require(self) -> Result<()> {
         match self {
             Self::Yes => Ok(()),
@@ -80,7 +80,7 @@ impl Ready {
     }
 }
 
-/// See that `packages` are there, installing the missing ones where that is possible without a question.
+/// Install those of `packages` that are missing, if that is possible without a question.
 pub(crate) fn ensure(packages: &[Package]) -> Ready {
     let missing = || -> Vec<&Package> { packages.iter().filter(|package| !package.present()).collect() };
     let list = |packages: Vec<&Package>| {
@@ -109,7 +109,7 @@ pub(crate) fn ensure(packages: &[Package]) -> Ready {
             list(missing())
         )),
         (false, Ok(())) => Ready::Skip(format!(
-            "apt-get succeeded, but there is still no {}",
+            "apt-get succeeded, but this is still missing: {}",
             list(missing())
         )),
     }
@@ -165,11 +165,11 @@ pub(crate) fn as_root(who: Privilege, program: &str) -> Command {
 pub(crate) enum Rerun {
     /// This process is the one to do the work.
     NotNeeded,
-    /// A child with root's rights has done it.
+    /// A child that ran as root has done the work.
     Done,
 }
 
-/// Run this program with `args` once more through sudo, where that is possible and needed. The child sees the same
+/// Run this program with `args` once more through sudo, if that is possible and needed. The child sees the same
 /// home, caches and tools, and gives what it makes back to the user.
 pub(crate) fn rerun_as_root(args: &[&str]) -> Result<Rerun> {
     if privilege() != Privilege::Sudo {

@@ -8,8 +8,7 @@ use crate::agents::{build_agents, cargo_build, Arch};
 use crate::{sh, target_dir};
 
 /// Run it.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    anyhow::ensure!(args.is_empty(), "dist takes no arguments, but was given {args:?}");
+pub(crate) fn run() -> Result<()> {
     let agents = build_agents(&Arch::ALL)?;
     eprintln!("building palmfarm with the agents inside");
     let mut cargo = cargo_build(&[]);

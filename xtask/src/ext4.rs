@@ -6,22 +6,13 @@ use anyhow::{bail, Context, Result};
 use crate::deps::{self, command, Package, Privilege};
 use crate::sh::{self, cargo};
 
-const USAGE: &str = "usage: cargo xtask ext4 [--cases N]";
-
-/// Edit lists for each shape of filesystem where nothing is said.
-const CASES: u32 = 50;
+/// Edit lists for each shape of filesystem if nothing else is asked for.
+pub(crate) const CASES: u32 = 50;
 
 const NEEDS: &[Package] = &[command("e2fsprogs", "e2fsck"), command("mount", "losetup")];
 
-/// `ext4` with its options.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let cases: u32 = match args {
-        [] => CASES,
-        ["--cases", given] => given
-            .parse()
-            .with_context(|| format!("`{given}` is no number of edit lists; {USAGE}"))?,
-        _ => bail!("{USAGE}"),
-    };
+/// Compare `cases` edit lists for each shape of filesystem.
+pub(crate) fn run(cases: u32) -> Result<()> {
     if deps::privilege() != Privilege::Root {
         bail!("the kernel's part of the comparison is mounted, which needs root: run this with sudo");
     }

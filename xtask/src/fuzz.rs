@@ -7,34 +7,27 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use crate::sh;
-
-const USAGE: &str = "usage: cargo xtask fuzz [--minutes N] [ENTRY]…";
-
-/// Minutes that each entry point gets where nothing is said.
-const MINUTES: u64 = 2;
 
 /// Seconds after which one input counts as a hang, and MiB of memory after which it counts as too much.
 const LIMITS: [&str; 2] = ["-timeout=25", "-rss_limit_mb=1024"];
 
-/// `fuzz` with its options.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let (mut minutes, mut entries) = (MINUTES, Vec::new());
-    let mut words = args.iter().copied();
-    while let Some(word) = words.next() {
-        match word {
-            "--minutes" => {
-                let given = words.next().context(USAGE)?;
-                minutes = given
-                    .parse()
-                    .with_context(|| format!("`{given}` is no number of minutes; {USAGE}"))?;
-            }
-            option if option.starts_with('-') => bail!("{USAGE}"),
-            entry => entries.push(entry.to_owned()),
-        }
-    }
+/// What to fuzz, and for how long.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Minutes for each entry point
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    minutes: u64,
+    /// Entry points [default: all of them]
+    #[arg(value_name = "ENTRY")]
+    entries: Vec<String>,
+}
+
+/// Fuzz.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let Options { minutes, mut entries } = options;
     sh::run(nightly().args(["fuzz", "--version"])).context(
         "the fuzzer needs nightly Rust and cargo-fuzz: `rustup toolchain install nightly`, `cargo install cargo-fuzz`",
     )?;
@@ -67,7 +60,7 @@ fn one(entry: &str, minutes: u64) -> Result<u64> {
     std::fs::create_dir_all(&log).with_context(|| format!("creating {}", log.display()))?;
     let log = log.join(format!("{entry}.log"));
     let mut fuzz = nightly();
-    // Where libFuzzer is told a time, it ends with 0 when that is over.
+    // If libFuzzer is given a time, it ends with 0 when that is over.
     let time = format!("-max_total_time={}", minutes.saturating_mul(60));
     fuzz.args(["fuzz", "run", entry, "--", "-print_final_stats=1", &time])
         .args(LIMITS);

@@ -1,7 +1,7 @@
-//! The farm on Debian's real LXD, as part of the tests: what it needs is installed, and what cannot be had is a
-//! visible skip.
+//! The farm on Debian's real LXD, as part of the tests: what it needs is installed; if that cannot be had, the part is
+//! skipped visibly.
 //!
-//! The tests make network namespaces, so their program runs as root, through a sudo that asks nothing where need be;
+//! The tests make network namespaces, so their program runs as root, if need be through a sudo that asks nothing;
 //! cargo itself and everything it makes stay the user's.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::deps::{self, command, path, Package, Privilege, Ready};
 use crate::sh::{self, cargo, search_path};
 
-/// What a lab is made of.
+/// What a lab needs from the distribution.
 const LAB: &[Package] = &[
     command("lxd", "lxd"),
     command("lxd-client", "lxc"),

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's chores. Each subcommand is a module of its own; this file only chooses.
+//! `cargo xtask`: the project's chores. Each one is a module of its own; this file only chooses.
 
 mod agents;
 mod base;
@@ -22,30 +22,75 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
 use test::{Extent, Tally};
 
+/// The project's chores.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build agents and tool, make target/demo/palm.img from examples/farm.yaml, and show what is on it
+    Demo,
+    /// Run every test: on real filesystems, loop devices and LXD, and on a booted ARM system
+    Test {
+        /// Leave out the real LXD and the booted ARM system
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Run what CI runs: format, lints, rules, documentation, the demo, and the tests with one booted ARM system
+    Ci,
+    /// Build target/dist/palmfarm with the agents inside, and the agents beside it
+    Dist,
+    /// Build the agents alone, and print the folder that they are in
+    Agents {
+        /// What to build for [default: all of them]
+        #[arg(value_enum)]
+        archs: Vec<agents::Arch>,
+    },
+    /// Make a real Debian system in the layout of one of Ubuntu's images: target/base/LAYOUT.img.xz
+    Base {
+        /// bionic, jammy, noble or resolute
+        layout: String,
+    },
+    /// Make the base that is built into the tool, src/base/mini/mini.img.xz, again
+    Mini,
+    /// Boot a card in QEMU beside a home router, and look at it from outside
+    Boot(boot::Options),
+    /// Measure palmfarm side by side with what people use: target/bench.md
+    Bench(bench::Options),
+    /// Compare random edits of random ext4 by our writer with the kernel's (as root)
+    Ext4 {
+        /// Edit lists for each shape of filesystem
+        #[arg(long, value_name = "N", default_value_t = ext4::CASES)]
+        cases: u32,
+    },
+    /// Fuzz the entry points for untrusted bytes (wants nightly Rust and cargo-fuzz)
+    Fuzz(fuzz::Options),
+    /// Check the rules of ARCHITECTURE.md that a compiler does not know
+    Tidy,
+}
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
-        ["base", rest @ ..] => base::run(rest),
-        ["boot", rest @ ..] => boot::run(rest),
-        ["bench", rest @ ..] => bench::run(rest),
-        ["dist", rest @ ..] => dist::run(rest),
-        ["ext4", rest @ ..] => ext4::run(rest),
-        ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["mini"] => base::mini::run(),
-        ["demo"] => demo::run(),
-        ["test"] => return tests(Extent::Full),
-        ["test", "--quick"] => return tests(Extent::Quick),
-        ["tidy"] => tidy::run(),
-        ["ci"] => return verdict(ci::run()),
-        _ => {
-            eprintln!(
-                "usage: cargo xtask demo | test [--quick] | ci | bench [IMAGE] | base LAYOUT | boot | ext4 | fuzz | dist | mini"
-            );
-            return ExitCode::from(2);
-        }
+    let done = match Cli::parse().chore {
+        Chore::Demo => demo::run(),
+        Chore::Test { quick } => return tests(if quick { Extent::Quick } else { Extent::Full }),
+        Chore::Ci => return verdict(ci::run()),
+        Chore::Dist => dist::run(),
+        Chore::Agents { archs } => agents::run(&archs),
+        Chore::Base { layout } => base::run(&[&layout]),
+        Chore::Mini => base::mini::run(),
+        Chore::Boot(options) => boot::run(&options),
+        Chore::Bench(options) => bench::run(options),
+        Chore::Ext4 { cases } => ext4::run(cases),
+        Chore::Fuzz(options) => fuzz::run(options),
+        Chore::Tidy => tidy::run(),
     };
     verdict(done.map(|()| true))
 }
@@ -73,7 +118,21 @@ pub(crate) fn workspace_dir() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Where everything that is made goes.
+/// The folder for everything that is made.
 pub(crate) fn target_dir() -> PathBuf {
     workspace_dir().join("target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chore_is_described() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        for chore in Cli::command().get_subcommands() {
+            assert!(chore.get_about().is_some(), "{}", chore.get_name());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Running the tools that chores are made of: one way to say what was run, how it ended and what it complained of.
+//! Runs the tools that the chores use, and reports in one form what was run, how it ended and what it complained of.
 //!
 //! It never goes through a shell, and never hides a failure: an exit code other than 0 is an error that carries
 //! the command and the end of its standard error.
@@ -145,7 +145,7 @@ pub(crate) fn succeeds(tool: impl Tool) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The command as a person would type it, shortened where arguments are long.
+/// The command as a person would type it, with long arguments shortened.
 pub(crate) fn shown(command: &Command) -> String {
     let mut text = Path::new(command.get_program())
         .file_name()

@@ -33,7 +33,7 @@ pub(crate) enum Disk<'a> {
 }
 
 /// A board that QEMU emulates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Board {
     /// No real one: disk and NIC are virtio's. The quickest.
     Virt,
