@@ -7,35 +7,16 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use common::disk::{Access, Mounted};
+use common::{have, is_root, run, skipped_in_part};
 use palmfarm::edit::block::{Extents, ReadAt, Span};
 use palmfarm::edit::fs::allocated;
-
-/// Run a tool of the distribution; `None`, with the reason printed, where it is not installed.
-fn tool(program: &str, args: &[&str]) -> Option<String> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let out = match Command::new(program)
-        .args(args)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .output()
-    {
-        Ok(out) => out,
-        Err(error) => {
-            println!("skipped: {program} cannot be run here: {error}");
-            return None;
-        }
-    };
-    assert!(
-        out.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    Some(String::from_utf8_lossy(&out.stdout).into_owned())
-}
 
 fn content(dir: &Path) {
     for nth in 0..40_u8 {
@@ -74,33 +55,26 @@ fn check_ext4(block: u64, mib: u64, options: &[&str]) {
     let mut args = vec!["-q", "-F", "-t", "ext4", "-b", &block_name, "-d", &root_name];
     args.extend(options);
     args.push(&image_name);
-    if tool("mke2fs", &args).is_none() {
-        return;
-    }
+    run("mke2fs", &args);
     assert_as_dumpe2fs(&image, block, options);
     // After Linux has written to it and taken something away, too.
-    let mount = dir.path().join("mount");
-    fs::create_dir(&mount).unwrap();
-    let mount_name = mount.display().to_string();
-    let mounted = Command::new("mount")
-        .args(["-o", "loop", &image_name, &mount_name])
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: {options:?} cannot be mounted here");
+    if !is_root() {
         return;
     }
-    content(&mount.join("more"));
-    let removed = fs::remove_dir_all(mount.join("dir3"));
-    tool("umount", &[&mount_name]).unwrap();
-    removed.unwrap();
+    let mounted = match Mounted::try_new(&image, (0, mib << 20), Access::Write) {
+        Ok(mounted) => mounted,
+        Err(why) => return skipped_in_part(format!("what Linux wrote with {options:?}: {}", why.trim_end())),
+    };
+    content(&mounted.at.join("more"));
+    fs::remove_dir_all(mounted.at.join("dir3")).unwrap();
+    drop(mounted);
     assert_as_dumpe2fs(&image, block, options);
 }
 
 fn assert_as_dumpe2fs(image: &Path, block: u64, options: &[&str]) {
     let size = fs::metadata(image).unwrap().len();
     let mut expect = Extents::default();
-    for list in tool("dumpe2fs", &[&image.display().to_string()])
-        .unwrap()
+    for list in run("dumpe2fs", &[&image.display().to_string()])
         .lines()
         .filter_map(|line| line.strip_prefix("  Free blocks: "))
     {
@@ -116,6 +90,9 @@ fn assert_as_dumpe2fs(image: &Path, block: u64, options: &[&str]) {
 
 #[test]
 fn ext4_is_as_dumpe2fs_sees_it() {
+    if !have(&["mke2fs", "dumpe2fs"]) {
+        return;
+    }
     check_ext4(4096, 200, &["-O", "^metadata_csum,uninit_bg"]);
     check_ext4(4096, 300, &["-O", "metadata_csum,64bit"]);
     check_ext4(
@@ -127,6 +104,9 @@ fn ext4_is_as_dumpe2fs_sees_it() {
     check_ext4(1024, 60, &["-O", "^metadata_csum,uninit_bg,^resize_inode"]);
     check_ext4(4096, 600, &["-O", "sparse_super2,^resize_inode"]);
     check_ext4(4096, 600, &["-O", "^flex_bg,^sparse_super,^resize_inode"]);
+    if !is_root() {
+        skipped_in_part("what Linux wrote: it needs root to mount");
+    }
 }
 
 fn check_fat(size: u64, args: &[&str]) {
@@ -136,19 +116,15 @@ fn check_fat(size: u64, args: &[&str]) {
     let name = image.display().to_string();
     let mut words = args.to_vec();
     words.push(&name);
-    if tool("mkfs.vfat", &words).is_none() {
-        return;
-    }
+    run("mkfs.vfat", &words);
     for (nth, len) in [70_000_usize, 1, 0, 300_000].iter().enumerate() {
         let file = dir.path().join(format!("f{nth}"));
         fs::write(&file, vec![7; *len]).unwrap();
         let to = format!("::file{nth}");
-        if tool("mcopy", &["-i", &name, &file.display().to_string(), &to]).is_none() {
-            return;
-        }
+        run("mcopy", &["-i", &name, &file.display().to_string(), &to]);
     }
     // "image: 5 files, 91/8167 clusters", and before it the size of a cluster.
-    let said = tool("fsck.vfat", &["-n", "-v", &name]).unwrap();
+    let said = run("fsck.vfat", &["-n", "-v", &name]);
     let number = |line: &str, word: &str| {
         line.split(word)
             .next()
@@ -177,6 +153,9 @@ fn check_fat(size: u64, args: &[&str]) {
 
 #[test]
 fn fat_is_as_fsck_counts_it() {
+    if !have(&["mkfs.vfat", "mcopy", "fsck.vfat"]) {
+        return;
+    }
     check_fat(2 << 20, &["-F", "12"]);
     check_fat(133_806_080, &["-n", "system-boot"]);
     check_fat(64 << 20, &["-s", "1", "-S", "512", "-F", "32"]);
@@ -201,6 +180,9 @@ fn check_whole(image: &[u8], changes: &[(usize, &[u8])]) {
 
 #[test]
 fn an_ext4_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
+    if !have(&["mke2fs"]) {
+        return;
+    }
     // What covers the bitmap and the descriptor of a group: all checksums, those of descriptors, the number of blocks.
     for (features, bitmaps, descriptors) in [
         ("metadata_csum,64bit", true, true),
@@ -218,9 +200,7 @@ fn an_ext4_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
         let args = [
             "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features, "-d", &root, &name,
         ];
-        if tool("mke2fs", &args).is_none() {
-            return;
-        }
+        run("mke2fs", &args);
         let image = fs::read(&path).unwrap();
         let good = used_of(&image, &[]);
         assert!(good.total() < 32 << 20, "{features}");
@@ -264,15 +244,16 @@ fn an_ext4_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
 
 #[test]
 fn a_fat_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
+    if !have(&["mkfs.vfat"]) {
+        return;
+    }
     for (bits, mib, table, clean) in [("16", 32, 2048_usize, 2), ("32", 64, 16_384, 4)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("image");
         fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
         let name = path.display().to_string();
         let sectors = (table / 512).to_string();
-        if tool("mkfs.vfat", &["-F", bits, "-s", "1", "-R", &sectors, &name]).is_none() {
-            return;
-        }
+        run("mkfs.vfat", &["-F", bits, "-s", "1", "-R", &sectors, &name]);
         let image = fs::read(&path).unwrap();
         assert!(free(&path).total() > mib << 19, "FAT{bits}");
         let wide = bits == "32";
@@ -295,7 +276,7 @@ fn a_fat_that_is_not_to_be_relied_on_is_used_from_end_to_end() {
         if wide {
             check_whole(&image, &[(40, &[0x80])]);
         }
-        // An ext4 that cannot be read, where there was a FAT before.
+        // An ext4 that cannot be read, in the place of a former FAT.
         check_whole(&image, &[(1024 + 0x38, &[0x53, 0xEF])]);
     }
 }

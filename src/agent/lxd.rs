@@ -207,6 +207,8 @@ fn has_account(passwd: &str, user: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
     use crate::root::scratch::Scratch;
 
@@ -273,7 +275,8 @@ mod tests {
         );
         let users = ["craig".to_owned()];
         if query("id", &["-u"]).trim() != "0" || !std::path::Path::new("/usr/sbin/usermod").exists() {
-            println!("skipped: usermod wants root");
+            // Past the capture of libtest, which counts it as passed.
+            let _ = writeln!(std::io::stdout(), "skipped: usermod: it needs root");
             return;
         }
         assert_eq!(

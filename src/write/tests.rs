@@ -1,5 +1,6 @@
 //! What reaches a sink equals a naive model; what fails leaves nothing behind.
 
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -373,7 +374,11 @@ fn a_full_disk_is_named() {
 #[test]
 fn bmaptool_writes_what_the_map_says() {
     if Command::new("bmaptool").arg("--version").output().is_err() {
-        eprintln!("skipped: bmaptool is not installed (Debian: bmap-tools)");
+        // Past the capture of libtest, which counts it as passed.
+        let _ = writeln!(
+            std::io::stdout(),
+            "skipped: bmaptool: it is not installed (Debian: bmap-tools)"
+        );
         return;
     }
     let image = image(5_000_001, 31);

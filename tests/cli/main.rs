@@ -1,4 +1,4 @@
-//! The tool from outside, as people and scripts use it: what it prints, how it exits, what it leaves behind, and
+//! The tool from outside, as people and scripts use it: what it prints, its exit code, the files that it leaves, and
 //! what it does to the machine meanwhile.
 
 #![allow(
@@ -8,6 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod build;
 mod examples;
 mod generated;
@@ -16,6 +19,8 @@ mod surroundings;
 
 use std::path::Path;
 use std::process::{Command, Output};
+
+use common::agents::{give_agents, has_agents};
 
 /// The tool under test.
 const PALMFARM: &str = env!("CARGO_BIN_EXE_palmfarm");
@@ -50,15 +55,6 @@ fn farm_in(dir: &Path) {
     std::fs::write(dir.join("motd.txt"), "welcome\n").unwrap();
 }
 
-/// Whether the tool has agents to put on a card; says so where not.
-fn has_agents() -> bool {
-    let given = std::env::var_os("PALMFARM_AGENT_DIR").is_some();
-    if !given {
-        println!("skipped: PALMFARM_AGENT_DIR names no agents; cargo xtask test builds them");
-    }
-    given
-}
-
 /// Run the tool in `dir`.
 fn palmfarm(dir: &Path, args: &[&str]) -> Output {
     command(dir).args(args).output().unwrap()
@@ -69,6 +65,7 @@ fn command(dir: &Path) -> Command {
     let mut command = Command::new(PALMFARM);
     command.current_dir(dir).env("PALMFARM_TEST_PASSWORD", PASSWORD);
     command.env("XDG_CACHE_HOME", dir.join("cache"));
+    give_agents(&mut command);
     command
 }
 

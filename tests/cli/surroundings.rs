@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use super::common::agents::copy_agents;
+use super::common::{have_root, skipped};
 use super::{command, farm_in, has_agents, told, PALMFARM};
 
 /// Build in a folder of its own and give back the image.
@@ -72,26 +74,15 @@ fn an_ordinary_user_builds_without_programs_or_devices() {
     if !has_agents() {
         return;
     }
-    let root = fs::metadata("/proc/self")
-        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
-        .unwrap()
-        == 0;
-    if !root {
-        println!("skipped: tracing as another user needs root");
+    if !have_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     farm_in(dir.path());
-    // The program itself may lie where another user cannot go.
+    // Another user may not be able to reach the program in its own folder.
     fs::copy(PALMFARM, dir.path().join("palmfarm")).unwrap();
     let agents = dir.path().join("agents");
-    fs::create_dir(&agents).unwrap();
-    for agent in fs::read_dir(std::env::var_os("PALMFARM_AGENT_DIR").unwrap()).unwrap() {
-        let agent = agent.unwrap().path();
-        if agent.is_file() {
-            fs::copy(&agent, agents.join(agent.file_name().unwrap())).unwrap();
-        }
-    }
+    copy_agents(&agents);
     open_up(dir.path());
     fs::set_permissions(dir.path().join("palmfarm"), fs::Permissions::from_mode(0o755)).unwrap();
     let trace = dir.path().join("trace");
@@ -116,11 +107,11 @@ fn an_ordinary_user_builds_without_programs_or_devices() {
     strace
         .env("PALMFARM_TEST_PASSWORD", super::PASSWORD)
         .env("HOME", dir.path());
-    // 65534 is nobody, everywhere.
+    // 65534 is the user nobody, everywhere.
     let out = match strace.uid(65534).gid(65534).output() {
         Ok(out) => out,
         Err(error) => {
-            println!("skipped: strace cannot be run here: {error}");
+            skipped(format!("strace cannot be run here: {error}"));
             return;
         }
     };

@@ -38,7 +38,7 @@ pub const BIONIC: Recipe = Recipe {
     tail: 0,
 };
 
-/// 20.04 and 22.04: no `metadata_csum` but `uninit_bg`, a size that is no multiple of 4 KiB, a tail for a backup GPT.
+/// 20.04 and 22.04: no `metadata_csum` but `uninit_bg`, a size that is not a multiple of 4 KiB, a tail for a backup GPT.
 pub const JAMMY: Recipe = Recipe {
     name: "jammy",
     boot: (2048, 80_000),
@@ -328,7 +328,7 @@ fn copy_sparse(from: &Path, to: &mut File, offset: u64) {
     }
 }
 
-/// A root filesystem with what makes writers stumble: merged directories, hard links, large and indexed directories,
+/// A root filesystem with what writers get wrong: merged directories, hard links, large and indexed directories,
 /// long symlinks, empty and fragmented files, odd modes.
 pub fn something_of_everything(root: &Path) {
     for dir in [

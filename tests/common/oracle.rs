@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::disk::{Access, Mounted};
 use super::make::Image;
-use super::{attempt, run, unmount};
+use super::{attempt, run};
 
 /// Both filesystems of `image` are whole: the checkers exit with 0 and complain of nothing.
 pub fn assert_whole(image: &Image) {
@@ -97,7 +98,7 @@ pub type Walk = BTreeMap<String, Seen>;
 
 /// Everything that the kernel finds in the ext4 of `image`; needs root.
 pub fn kernel_walk(image: &Image) -> Walk {
-    let mounted = Mounted::new(&image.path, image.root);
+    let mounted = Mounted::new(&image.path, image.root, Access::Read);
     let mut walk = Walk::new();
     visit(&mounted.at, Path::new("/"), &mut walk);
     walk
@@ -119,52 +120,6 @@ pub fn mtools_walk(image: &Image) -> BTreeMap<String, Vec<u8>> {
             _ => None,
         })
         .collect()
-}
-
-/// A filesystem mounted read only through a loop device of its own; both go when this does.
-struct Mounted {
-    at: PathBuf,
-    device: String,
-    is_up: bool,
-    _dir: tempfile::TempDir,
-}
-
-impl Mounted {
-    fn new(image: &Path, (start, size): (u64, u64)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (offset, size) = (start.to_string(), size.to_string());
-        let args = [
-            "--find",
-            "--show",
-            "--read-only",
-            "--offset",
-            &offset,
-            "--sizelimit",
-            &size,
-        ];
-        let device = run("losetup", &[&args[..], &[image.to_str().unwrap()]].concat());
-        let mut mounted = Self {
-            at: dir.path().to_owned(),
-            device: device.trim().to_owned(),
-            is_up: false,
-            _dir: dir,
-        };
-        run(
-            "mount",
-            &["-o", "ro", &mounted.device, mounted.at.to_str().unwrap()],
-        );
-        mounted.is_up = true;
-        mounted
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if self.is_up {
-            unmount(&self.at);
-        }
-        attempt("losetup", &["--detach", &self.device]);
-    }
 }
 
 fn visit(top: &Path, path: &Path, walk: &mut Walk) {

@@ -1,10 +1,10 @@
-//! Writing an image to cards that do what cards do: what is found, where, and what the card is left as.
+//! Writing an image to cards with the faults of real cards: which fault is found, where, and what is left on the card.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 use std::thread;
@@ -14,8 +14,9 @@ use palmfarm::card::{AlignedBuf, Allow, BurnError, CardWriter, Medium, Touched};
 use palmfarm::edit::block::ReadAt;
 use sha2::{Digest, Sha256};
 
+use crate::common::alone::again;
+use crate::common::disk::{can_loop, Disk};
 use crate::liar::{Fault, Liar};
-use crate::stage::{can_loop, Disk};
 
 const MIB: u64 = 1 << 20;
 const CARD: u64 = 64 * MIB;
@@ -272,7 +273,7 @@ fn a_card_changed_for_another_is_not_written() {
     assert!(matches!(result, Err(BurnError::Transfer(_))), "{result:?}");
     assert!(!touched.is_touched());
     assert_eq!(card.writes(), []);
-    // Changed while the image was written: the other card gets no first MiB.
+    // Replaced while the image was written: the other card gets no first MiB.
     check(Fault::Swapped(20), None, |error| {
         matches!(error, BurnError::Transfer(_))
     });
@@ -339,22 +340,23 @@ fn an_image_that_changed_repairs_nothing() {
     assert!(matches!(result, Err(BurnError::Changed { offset }) if offset == 4 * MIB));
 }
 
-/// The other half of [`killed_at_any_moment_no_card_looks_whole`]: run in a process of its own.
-#[test]
-fn in_a_process_to_be_killed() {
-    if let Ok(node) = std::env::var("PALMFARM_TEST_BURN") {
-        let image = image();
-        let card = Disk::judge(&node, None, 0, &[Allow::Loop])
-            .unwrap()
-            .open()
-            .unwrap();
-        println!("begin");
-        image.burn(card, &Touched::default()).unwrap();
-    }
+/// What [`killed_at_any_moment_no_card_looks_whole`] does in the process that is killed.
+fn burn_to(node: &str) {
+    let image = image();
+    let card = Disk::judge(node, None, 0, &[Allow::Loop])
+        .unwrap()
+        .open()
+        .unwrap();
+    println!("begin");
+    image.burn(card, &Touched::default()).unwrap();
 }
 
 #[test]
 fn killed_at_any_moment_no_card_looks_whole() {
+    const NODE: &str = "PALMFARM_TEST_BURN";
+    if let Ok(node) = std::env::var(NODE) {
+        return burn_to(&node);
+    }
     if !can_loop() {
         return;
     }
@@ -374,9 +376,8 @@ fn killed_at_any_moment_no_card_looks_whole() {
     old[510..512].copy_from_slice(&[0x55, 0xaa]);
     let begun = || {
         file.write_all_at(&old, 0).unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "burns::in_a_process_to_be_killed", "--nocapture"])
-            .env("PALMFARM_TEST_BURN", disk.node())
+        let mut child = again(&killed_at_any_moment_no_card_looks_whole)
+            .env(NODE, disk.node())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -413,7 +414,7 @@ fn killed_at_any_moment_no_card_looks_whole() {
         } else if read(&(0..510)) == old[..510] {
             assert!(
                 read(&(0..7 * MIB)) == old,
-                "the old partition table over what is no more, kill {nth}"
+                "the old partition table over other content, kill {nth}"
             );
             before += 1;
         } else {

@@ -13,12 +13,13 @@ use palmfarm::edit::fs::allocated;
 use palmfarm::progress::{Cancel, Phase, Progress, Silent, Watch};
 use palmfarm::write::{write_card, CardFailure, CardOptions, FreeSpace};
 
+use crate::common::alone::alone;
+use crate::common::disk::{can_loop, Disk};
 use crate::liar::{Fault, Liar};
-use crate::stage::{can_loop, Disk};
 
 const MIB: u64 = 1 << 20;
 
-/// What is written, and what it is made of.
+/// An image, and what it is made of.
 struct Stage {
     base: Verified<BaseImage>,
     edits: Edits,
@@ -95,58 +96,60 @@ fn a_device_gets_the_bytes_of_the_image() {
     if !can_loop() {
         return;
     }
-    let stage = stage();
-    let disk = Disk::new(256 * MIB);
-    // What an old card is full of.
-    let old = vec![0xa5; 1 << 20];
-    let file = File::options().read(true).write(true).open(disk.file()).unwrap();
-    let fill = || (0..256).for_each(|nth| file.write_all_at(&old, nth * MIB).unwrap());
-    let seen = || {
-        let mut seen = vec![0; stage.bytes.len()];
-        file.read_exact_at(&mut seen, 0).unwrap();
-        seen
-    };
+    alone(|| {
+        let stage = stage();
+        let disk = Disk::new(256 * MIB);
+        // What an old card is full of.
+        let old = vec![0xa5; 1 << 20];
+        let file = File::options().read(true).write(true).open(disk.file()).unwrap();
+        let fill = || (0..256).for_each(|nth| file.write_all_at(&old, nth * MIB).unwrap());
+        let seen = || {
+            let mut seen = vec![0; stage.bytes.len()];
+            file.read_exact_at(&mut seen, 0).unwrap();
+            seen
+        };
 
-    fill();
-    let written = stage
-        .write(disk.approved().open().unwrap(), FreeSpace::Written)
-        .unwrap();
-    assert_eq!(
-        (written.size, written.written),
-        (stage.base.size(), stage.base.size())
-    );
-    assert_eq!((written.verified, written.skipped), (written.size, 0));
-    assert!(written.repaired.is_empty());
-    // It can be read as the image can.
-    assert_eq!(
-        Layout::read(&written.card).unwrap().partitions,
-        Layout::read(&stage.base).unwrap().partitions
-    );
-    drop(written);
-    assert!(seen() == stage.bytes, "every block");
+        fill();
+        let written = stage
+            .write(disk.approved().open().unwrap(), FreeSpace::Written)
+            .unwrap();
+        assert_eq!(
+            (written.size, written.written),
+            (stage.base.size(), stage.base.size())
+        );
+        assert_eq!((written.verified, written.skipped), (written.size, 0));
+        assert!(written.repaired.is_empty());
+        // It can be read as the image can.
+        assert_eq!(
+            Layout::read(&written.card).unwrap().partitions,
+            Layout::read(&stage.base).unwrap().partitions
+        );
+        drop(written);
+        assert!(seen() == stage.bytes, "every block");
 
-    fill();
-    let card = disk.approved().open().unwrap();
-    let written = stage.write(card, FreeSpace::Skipped(&stage.needed)).unwrap();
-    let mapped = stage.mapped();
-    assert_eq!(written.written, mapped.total());
-    assert_eq!(
-        (written.verified, written.skipped),
-        (mapped.total(), stage.base.size() - mapped.total())
-    );
-    drop(written);
-    let seen = seen();
-    for range in mapped.iter() {
-        assert!(seen[place(range)] == stage.bytes[place(range)], "{range:?}");
-    }
-    let mut kept = false;
-    for range in mapped.complement(stage.base.size()).iter() {
-        let free = &seen[place(range)];
-        // What was free in the first MiB is zero, and so is where the probe was.
-        kept |= free.contains(&0xa5);
-        assert!(free.iter().all(|byte| matches!(byte, 0 | 0xa5)), "{range:?}");
-    }
-    assert!(kept, "nothing was skipped");
+        fill();
+        let card = disk.approved().open().unwrap();
+        let written = stage.write(card, FreeSpace::Skipped(&stage.needed)).unwrap();
+        let mapped = stage.mapped();
+        assert_eq!(written.written, mapped.total());
+        assert_eq!(
+            (written.verified, written.skipped),
+            (mapped.total(), stage.base.size() - mapped.total())
+        );
+        drop(written);
+        let seen = seen();
+        for range in mapped.iter() {
+            assert!(seen[place(range)] == stage.bytes[place(range)], "{range:?}");
+        }
+        let mut kept = false;
+        for range in mapped.complement(stage.base.size()).iter() {
+            let free = &seen[place(range)];
+            // What was free in the first MiB is zero, and so are the places of the probe.
+            kept |= free.contains(&0xa5);
+            assert!(free.iter().all(|byte| matches!(byte, 0 | 0xa5)), "{range:?}");
+        }
+        assert!(kept, "nothing was skipped");
+    });
 }
 
 /// Whether the card was touched, where it failed, and what the first bytes are then.
@@ -196,7 +199,7 @@ fn what_went_wrong_says_whether_the_card_was_touched() {
     assert_eq!(repaired.unwrap().repaired, [at + 100]);
 }
 
-/// Asks to stop when a phase has come so far.
+/// Asks to stop when a phase has got this far.
 struct StopAt<'a>(Phase, u64, &'a Cancel);
 
 impl Progress for StopAt<'_> {

@@ -47,7 +47,7 @@ fn a_card_that_drops_writes_is_found() {
         Fault::DropsFrom(7_948_206_080),
         Err((8 * GIB + (1 << 20), Fake::Dropped)),
     );
-    // One that cannot keep what it is given is no better.
+    // One that cannot keep what is written is as bad.
     check(
         64 * GIB,
         Fault::FlipsBit(8 * GIB + (1 << 20)),
@@ -96,7 +96,7 @@ fn a_cache_hides_nothing_for_long() {
 }
 
 #[test]
-fn a_device_that_fails_is_no_fake_but_an_error() {
+fn a_device_that_fails_is_an_error_and_not_a_fake() {
     let at = 8 * GIB + (1 << 20);
     for fault in [
         Fault::WriteError(at),

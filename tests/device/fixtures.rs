@@ -167,7 +167,7 @@ fn each_thing_is_allowed_by_its_own_word() {
 }
 
 #[test]
-fn a_name_that_is_no_disk_is_refused() {
+fn a_name_that_is_not_a_disk_is_refused() {
     let facts = facts("laptop");
     let check = |found: TargetKind, expect: &str| {
         let target = CardTarget {

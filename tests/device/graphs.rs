@@ -347,7 +347,7 @@ fn escape(path: &str) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Approved exactly where the oracle finds nothing, and what it needs was allowed.
+    /// Approved exactly if the oracle finds nothing, and what it needs was allowed.
     #[test]
     fn nothing_in_use_is_ever_approved(machine in machines()) {
         let facts = Facts::parse(&machine.snapshot()).unwrap();

@@ -6,6 +6,9 @@
     reason = "a test that cannot set its stage has failed"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod burns;
 mod cards;
 mod fakes;
@@ -13,4 +16,3 @@ mod fixtures;
 mod graphs;
 mod liar;
 mod loops;
-mod stage;

@@ -1,6 +1,7 @@
 //! `palmfarm base` and the downloads of `build`, from outside.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -8,11 +9,14 @@ use std::time::Duration;
 use palmfarm::base::download::{cached_name, Url};
 use palmfarm::base::source::Sha256Sum;
 
+use crate::common::agents::{agents, give_agents};
+use crate::common::{skipped, skipped_in_part};
 use crate::server::{Served, Server};
 use crate::{names, noise};
 
 pub(crate) fn palmfarm(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palmfarm"));
+    give_agents(&mut command);
     command.current_dir(dir).env("XDG_CACHE_HOME", dir.join("cache"));
     for proxy in [
         "HTTP_PROXY",
@@ -305,16 +309,17 @@ fn a_build_downloads_what_the_farm_names_and_offline_does_not() {
         );
     }
     assert!(server.requests().is_empty());
+    let agents = agents();
     let out = palmfarm(dir.path())
         .args(["build", "farm.yaml", "-o", "palm.img"])
         .output()
         .unwrap();
     assert_eq!(fs::read(here(dir.path(), &url)).unwrap(), mini, "{}", told(&out));
-    if std::env::var_os("PALMFARM_AGENT_DIR").is_some() {
-        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
-    } else {
-        println!("skipped: building from a URL to the end: PALMFARM_AGENT_DIR names no agents");
+    if let Err(why) = agents {
+        skipped_in_part(format!("building from a URL to the end: {why}"));
         assert!(told(&out).contains("agent"), "{}", told(&out));
+    } else {
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
     }
     // A second time it is there, offline, too.
     let out = palmfarm(dir.path())
@@ -387,41 +392,30 @@ fn tls(dir: &Path, answer: &str) -> Option<(std::process::Child, String)> {
         .stderr(Stdio::null())
         .status();
     if !make.is_ok_and(|status| status.success()) {
-        println!("skipped: HTTPS: there is no openssl here");
+        skipped("there is no openssl here");
         return None;
     }
     fs::write(dir.join("answer"), answer).unwrap();
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let server = Command::new("openssl")
-        .args([
-            "s_server",
-            "-quiet",
-            "-HTTP",
-            "-key",
-            "key.pem",
-            "-cert",
-            "cert.pem",
-            "-accept",
-            &format!("127.0.0.1:{port}"),
-        ])
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-HTTP", "-key", "key.pem", "-cert", "cert.pem"])
+        // Any port that is free; it prints which.
+        .args(["-accept", "127.0.0.1:0"])
         .current_dir(dir)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    for _ in 0..500 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Some((server, format!("https://localhost:{port}/answer")))
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    let port = out.by_ref().lines().find_map(|line| {
+        line.unwrap()
+            .strip_prefix("ACCEPT 127.0.0.1:")?
+            .parse::<u16>()
+            .ok()
+    });
+    // What it prints about two requests fits into the pipe, which must not be closed before it ends.
+    server.stdout = Some(out.into_inner());
+    Some((server, format!("https://localhost:{}/answer", port.unwrap())))
 }
 
 #[test]

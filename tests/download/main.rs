@@ -1,7 +1,10 @@
-//! Downloads against a real HTTP server on the loopback interface that does what servers and lines do: cut off, know no
-//! ranges, change the file, lie. Whatever happens, the final name has the right bytes or is not there.
+//! Downloads against a real HTTP server on the loopback interface that fails as servers and lines fail: it cuts off, knows
+//! no ranges, changes the file, lies. In every case the file with the final name has the right bytes, or does not exist.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod command;
 mod server;
@@ -37,7 +40,7 @@ fn download(url: &str, dir: &Path, expect: Option<Sha256Sum>) -> Result<Sha256Su
     client().download(&Url::parse(url).unwrap(), &dir.join("image"), expect, watch)
 }
 
-/// Bytes that no part of them is like another.
+/// Bytes of which no part is like another.
 fn noise(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {

@@ -10,6 +10,7 @@ use palmfarm::base::download::{fetch, remembered, signed_sums, DownloadError, Si
 use palmfarm::base::source::Sha256Sum;
 use palmfarm::progress::{Cancel, Silent, Watch};
 
+use crate::common::skipped;
 use crate::server::{Served, Server};
 use crate::{client, names, noise};
 
@@ -19,7 +20,7 @@ struct Signer {
 }
 
 impl Signer {
-    /// `None`, with a line that says so: there is no `GnuPG` here.
+    /// `None` if `GnuPG` is not installed; the calling test says that it is skipped then.
     fn new(kind: &str) -> Option<Self> {
         if Command::new("gpg")
             .arg("--version")
@@ -27,7 +28,7 @@ impl Signer {
             .status()
             .is_err()
         {
-            println!("skipped: signing lists: there is no gpg here");
+            skipped("there is no gpg here");
             return None;
         }
         let signer = Self {

@@ -121,7 +121,7 @@ fn what_is_left_of_another_url_is_not_taken_up() {
 }
 
 #[test]
-fn a_truncated_download_is_no_file() {
+fn a_truncated_download_leaves_no_file() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let bytes = noise(300_000, 9);
     // It never gets beyond the first 1000 bytes.

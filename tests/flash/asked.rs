@@ -3,19 +3,19 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::stage::{has, Disk};
-use crate::{folder, is_ready, MIB, PALMFARM};
+use crate::common::disk::Disk;
+use crate::common::have;
+use crate::{folder, is_ready, surrounded, MIB, PALMFARM};
 
 /// Run the tool at a terminal that script(1) makes, with `typed` on it; its exit code and what was shown.
 fn at_a_terminal(arguments: &str, typed: &str) -> (Option<i32>, String) {
     let dir = folder();
     let command = format!("{PALMFARM} {arguments}");
-    let mut script = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .current_dir(dir.path())
-        .env("XDG_CACHE_HOME", dir.path().join("cache"))
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    surrounded(&mut script, dir.path());
+    let mut script = script
         .env("TERM", "dumb")
-        .env_remove("SUDO_UID")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -29,10 +29,8 @@ fn at_a_terminal(arguments: &str, typed: &str) -> (Option<i32>, String) {
 }
 
 fn can_ask() -> bool {
-    if !has("script") {
-        println!("skipped: script(1) is not installed (package bsdutils or util-linux-extra)");
-    }
-    has("script") && is_ready()
+    // Of the package bsdutils or util-linux-extra.
+    have(&["script"]) && is_ready()
 }
 
 #[test]

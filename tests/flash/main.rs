@@ -8,11 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod asked;
 mod refused;
-#[path = "../device/stage.rs"]
-#[allow(dead_code, reason = "this program uses a part of it")]
-mod stage;
 mod stopped;
 mod written;
 
@@ -20,6 +20,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::agents::{give_agents, has_agents};
+use common::disk::can_loop;
 use tempfile::TempDir;
 
 /// The tool under test.
@@ -41,15 +43,33 @@ fn folder() -> TempDir {
 /// The tool in `dir`.
 fn palmfarm(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(PALMFARM);
-    command.args(args).current_dir(dir);
-    command.env("XDG_CACHE_HOME", dir.join("cache"));
-    for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
-        command.env_remove(variable);
-    }
+    command.args(args);
+    surrounded(&mut command, dir);
     command
 }
 
-/// What it printed and how it ended.
+/// What the tool sees of the machine: a cache and agents of the tests', and no sudo.
+fn surrounded(command: &mut Command, dir: &Path) {
+    command.current_dir(dir).env("XDG_CACHE_HOME", dir.join("cache"));
+    give_agents(command);
+    for variable in ["SUDO_UID", "SUDO_GID", "SUDO_USER"] {
+        command.env_remove(variable);
+    }
+}
+
+/// The words that flash `what` to the loop device `node` without a question, and `more`.
+fn flash<'a>(what: &'a str, node: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["flash", what, node, "--yes", "--allow", "loop"], more].concat()
+}
+
+/// The variables that sudo sets if the user `nobody` calls it; 65534 is that user's number everywhere.
+const SUDO_BY_NOBODY: [(&str, &str); 3] = [
+    ("SUDO_UID", "65534"),
+    ("SUDO_GID", "65534"),
+    ("SUDO_USER", "nobody"),
+];
+
+/// How it ended and what it printed.
 fn told(out: &Output) -> String {
     format!(
         "{}\n{}\n{}",
@@ -66,13 +86,9 @@ fn exits(dir: &Path, args: &[&str], code: i32) -> String {
     told(&out)
 }
 
-/// Whether this machine has what the tests of whole cards need; says so where not.
+/// Whether this machine has what the tests of whole cards need; if not, the calling test says that it is skipped.
 fn is_ready() -> bool {
-    let agents = std::env::var_os("PALMFARM_AGENT_DIR").is_some();
-    if !agents {
-        println!("skipped: PALMFARM_AGENT_DIR names no agents; cargo xtask test builds them");
-    }
-    agents && stage::can_loop()
+    has_agents() && can_loop()
 }
 
 /// An image of `size` bytes of noise with a partition table, all of which matters.
@@ -85,7 +101,13 @@ fn noise(dir: &Path, size: u64) -> PathBuf {
         state
     };
     let words = std::iter::repeat_with(|| next().to_le_bytes());
-    let mut bytes: Vec<u8> = words.take(usize::try_from(size / 8).unwrap()).flatten().collect();
+    // One MiB of it, and each further one turned by a byte more: quick, and no two are alike.
+    let mut mib: Vec<u8> = words.take(1 << 17).flatten().collect();
+    let mut bytes = Vec::new();
+    for _ in 0..size / MIB {
+        bytes.extend_from_slice(&mib);
+        mib.rotate_left(1);
+    }
     // One partition of a type that nothing looks into, from 1 MiB to the end (an MBR as sfdisk writes it).
     bytes[446..510].fill(0);
     let mut entry = [0_u8; 16];

@@ -1,12 +1,15 @@
-//! What is no card is not written: exit code 1, every reason named, not a byte changed.
+//! What is not a card is not written: exit code 1, every reason named, not a byte changed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::stage::{run, Disk};
-use crate::{exits, folder, is_ready, noise, palmfarm, told, MIB};
+use crate::common::agents::{copy_agents, VARIABLE};
+use crate::common::alone::alone;
+use crate::common::disk::{Access, Disk};
+use crate::common::run;
+use crate::{exits, flash, folder, is_ready, noise, palmfarm, surrounded, told, MIB, SUDO_BY_NOBODY};
 
 const CARD: u64 = 256 * MIB;
 
@@ -14,18 +17,7 @@ const CARD: u64 = 256 * MIB;
 fn check(disk: &Disk, node: &str, expect: &str) {
     let dir = folder();
     let before = disk.hash();
-    let arguments = [
-        "flash",
-        "farm.yaml",
-        node,
-        "--yes",
-        "--allow",
-        "loop",
-        "--allow",
-        "internal",
-        "--allow",
-        "large",
-    ];
+    let arguments = flash("farm.yaml", node, &["--allow", "internal", "--allow", "large"]);
     let text = exits(dir.path(), &arguments, 1);
     assert!(text.contains(expect), "{expect}: {text}");
     assert_eq!(disk.hash(), before, "{expect}: the device was changed");
@@ -44,7 +36,7 @@ fn a_disk_in_use_is_refused() {
     let mut disk = Disk::new(CARD);
     let part = disk.partition();
     run("mkfs.ext4", &["-q", &part]);
-    let target = disk.mount_part(&part);
+    let target = disk.mount_part(&part, Access::Read);
     check(&disk, disk.node(), &format!("is mounted at {}", target.display()));
     check(&disk, &part, "is a partition, not a whole disk");
 
@@ -81,19 +73,12 @@ fn the_disk_that_holds_the_image_is_refused() {
     }
     let mut disk = Disk::new(CARD);
     run("mkfs.ext4", &["-q", disk.node()]);
-    let target = disk.mount();
+    let target = disk.mount(Access::Write);
     let image = noise(&target, 16 * MIB);
-    run("sync", &["-f", target.to_str().unwrap()]);
+    Disk::only_read(&target);
     let before = disk.hash();
     let dir = folder();
-    let arguments = [
-        "flash",
-        image.to_str().unwrap(),
-        disk.node(),
-        "--yes",
-        "--allow",
-        "loop",
-    ];
+    let arguments = flash(image.to_str().unwrap(), disk.node(), &[]);
     let text = exits(dir.path(), &arguments, 1);
     assert!(text.contains("holds the image"), "{text}");
     assert_eq!(disk.hash(), before);
@@ -104,34 +89,32 @@ fn a_device_that_somebody_else_has_open_is_refused() {
     if !is_ready() {
         return;
     }
-    let disk = Disk::new(CARD);
-    // Exclusively, as a mount has it.
-    let other = File::options()
-        .read(true)
-        .custom_flags(libc::O_EXCL)
-        .open(disk.node())
-        .unwrap();
-    check(&disk, disk.node(), "is in use");
-    drop(other);
-    // Plainly, as a dd that is still running has it.
-    let script = "exec 3<>\"$0\"; echo ready; read end";
-    let mut writer = Command::new("sh")
-        .args(["-c", script, disk.node()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = [0; 6];
-    std::io::Read::read_exact(writer.stdout.as_mut().unwrap(), &mut ready).unwrap();
-    check(&disk, disk.node(), "(sh) is writing to it");
-    drop(writer.stdin.take());
-    writer.wait().unwrap();
-    let dir = folder();
-    exits(
-        dir.path(),
-        &["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"],
-        0,
-    );
+    alone(|| {
+        let disk = Disk::new(CARD);
+        // Exclusively, as a mount has it.
+        let other = File::options()
+            .read(true)
+            .custom_flags(libc::O_EXCL)
+            .open(disk.node())
+            .unwrap();
+        check(&disk, disk.node(), "is in use");
+        drop(other);
+        // Plainly, as a dd that is still running has it.
+        let script = "exec 3<>\"$0\"; echo ready; read end";
+        let mut writer = Command::new("sh")
+            .args(["-c", script, disk.node()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(writer.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        check(&disk, disk.node(), "(sh) is writing to it");
+        drop(writer.stdin.take());
+        writer.wait().unwrap();
+        let dir = folder();
+        exits(dir.path(), &flash("farm.yaml", disk.node(), &[]), 0);
+    });
 }
 
 #[test]
@@ -142,7 +125,7 @@ fn who_may_not_open_the_device_is_told_the_whole_command() {
     let disk = Disk::new(CARD);
     let before = disk.hash();
     let dir = folder();
-    // Where the build lies may be closed to this user.
+    // This user may not be able to read the folder of the build.
     let program = dir.path().join("palm farm");
     fs::copy(crate::PALMFARM, &program).unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -162,16 +145,9 @@ fn who_may_not_open_the_device_is_told_the_whole_command() {
         // Found on the search path, which sudo's is not.
         ("palm farm", &format!("sudo '{}' flash", program.display())),
     ] {
-        let out = Command::new(&program)
-            .arg0(zeroth)
-            .args(given)
-            .current_dir(dir.path())
-            .env("XDG_CACHE_HOME", dir.path().join("cache"))
-            .env_remove("SUDO_UID")
-            .uid(65534)
-            .gid(65534)
-            .output()
-            .unwrap();
+        let mut command = Command::new(&program);
+        surrounded(command.arg0(zeroth).args(given), dir.path());
+        let out = command.uid(65534).gid(65534).output().unwrap();
         let text = told(&out);
         assert_eq!(out.status.code(), Some(1), "{text}");
         let rest = given.get(1..).unwrap().join(" ");
@@ -188,7 +164,7 @@ fn nothing_is_written_unasked() {
     let disk = Disk::new(CARD);
     let before = disk.hash();
     let dir = folder();
-    // Nobody to ask: neither with a device nor without one, and never by --yes alone.
+    // Without a terminal: neither with a device nor without one, and never by --yes alone.
     exits(
         dir.path(),
         &["flash", "farm.yaml", disk.node(), "--allow", "loop"],
@@ -207,18 +183,10 @@ fn nothing_is_written_unasked() {
         "farm: 1\nbase: mini\nhostnam: palm\n",
     )
     .unwrap();
-    exits(
-        dir.path(),
-        &["flash", "bad.yaml", disk.node(), "--yes", "--allow", "loop"],
-        1,
-    );
+    exits(dir.path(), &flash("bad.yaml", disk.node(), &[]), 1);
     // No image at all.
     fs::write(dir.path().join("text.img"), "no image\n".repeat(1000)).unwrap();
-    exits(
-        dir.path(),
-        &["flash", "text.img", disk.node(), "--yes", "--allow", "loop"],
-        1,
-    );
+    exits(dir.path(), &flash("text.img", disk.node(), &[]), 1);
     assert_eq!(disk.hash(), before);
 }
 
@@ -232,42 +200,19 @@ fn root_is_given_up_before_a_farm_is_read() {
     let dir = folder();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let secret = dir.path().join("farm.yaml");
-    let flash = || {
-        let arguments = ["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"];
-        let mut command = palmfarm(dir.path(), &arguments);
-        // As sudo leaves them; 65534 is nobody, everywhere.
-        command.envs([
-            ("SUDO_UID", "65534"),
-            ("SUDO_GID", "65534"),
-            ("SUDO_USER", "nobody"),
-        ]);
-        command.output().unwrap()
-    };
+    // As sudo leaves them.
+    let arguments = flash("farm.yaml", disk.node(), &[]);
+    let mut by_nobody = palmfarm(dir.path(), &arguments);
+    by_nobody.envs(SUDO_BY_NOBODY);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let out = flash();
+    let out = by_nobody.output().unwrap();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
     assert!(told(&out).contains("Permission denied"), "{}", told(&out));
     assert_eq!(disk.hash(), before);
-    // What nobody may read, nobody can flash; the agents lie where only root goes, in some checkouts.
+    // What nobody may read, nobody can flash.
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let agents = dir.path().join("agents");
-    fs::create_dir(&agents).unwrap();
-    for agent in fs::read_dir(std::env::var_os("PALMFARM_AGENT_DIR").unwrap()).unwrap() {
-        let agent = agent.unwrap().path();
-        if agent.is_file() {
-            let to = agents.join(agent.file_name().unwrap());
-            fs::copy(&agent, &to).unwrap();
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).unwrap();
-        }
-    }
-    fs::set_permissions(&agents, fs::Permissions::from_mode(0o755)).unwrap();
-    let arguments = ["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"];
-    let mut command = palmfarm(dir.path(), &arguments);
-    command.envs([
-        ("SUDO_UID", "65534"),
-        ("SUDO_GID", "65534"),
-        ("SUDO_USER", "nobody"),
-    ]);
-    let out = command.env("PALMFARM_AGENT_DIR", &agents).output().unwrap();
+    copy_agents(&agents);
+    let out = by_nobody.env(VARIABLE, &agents).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::stage::{run, Disk};
-use crate::{exits, folder, is_ready, palmfarm, told, MIB};
+use crate::common::disk::Disk;
+use crate::common::{has, run, skipped_in_part};
+use crate::{exits, flash, folder, is_ready, palmfarm, told, MIB};
 
 const CARD: u64 = 256 << 20;
 
@@ -29,7 +30,7 @@ fn ranges(bmap: &str) -> Vec<std::ops::Range<usize>> {
     found
 }
 
-/// Fill the whole disk, so that what is skipped can be told from what is written.
+/// Fill the whole disk, so that skipped blocks differ from written ones.
 fn fill(disk: &Disk, byte: u8) {
     let size = usize::try_from(fs::metadata(disk.file()).unwrap().len()).unwrap();
     fs::write(disk.file(), vec![byte; size]).unwrap();
@@ -52,15 +53,7 @@ fn a_card_holds_what_build_makes() {
     let bmap = dir.path().join("palm.img.bmap");
     let disk = Disk::new(CARD);
     fill(&disk, 0x5a);
-    let arguments = [
-        "flash",
-        "farm.yaml",
-        disk.node(),
-        "--yes",
-        "--allow",
-        "loop",
-        "--json",
-    ];
+    let arguments = flash("farm.yaml", disk.node(), &["--json"]);
     let event = last_event(&exits(dir.path(), &arguments, 0));
     assert_eq!(event["event"], "flashed");
     assert_eq!(event["verified"], event["written"]);
@@ -84,7 +77,7 @@ fn a_card_holds_what_build_makes() {
         .iter()
         .map(|byte| usize::from(*byte == 0x5a))
         .sum();
-    // But for the stamps of the probe, which are taken away again.
+    // All but the places of the probe, whose stamps were removed again.
     assert!(
         kept + 64 * 4096 >= skipped && skipped > 50_000_000,
         "{kept} of {skipped}"
@@ -98,15 +91,7 @@ fn a_card_holds_what_build_makes() {
 
     // With --full, every byte of the image is on the card, and none beyond it is changed but for the probe's and the last
     // MiB, where what the card was may still be told.
-    let arguments = [
-        "flash",
-        "palm.img",
-        disk.node(),
-        "--yes",
-        "--allow",
-        "loop",
-        "--full",
-    ];
+    let arguments = flash("palm.img", disk.node(), &["--full"]);
     exits(dir.path(), &arguments, 0);
     let card = fs::read(disk.file()).unwrap();
     assert!(card[..image.len()] == image[..]);
@@ -130,8 +115,8 @@ fn judge(dir: &Path, card: &[u8]) {
         (446, "fsck.vfat", &["-n"][..]),
         (462, "e2fsck", &["-f", "-n"][..]),
     ] {
-        if !crate::stage::has(program) {
-            println!("skipped: {program} is not installed");
+        if !has(program) {
+            skipped_in_part(format!("{program} is not installed"));
             continue;
         }
         let start = usize::try_from(sector(entry + 8)).unwrap() * 512;
@@ -154,7 +139,7 @@ fn an_image_of_any_packing_is_written() {
     for name in ["palm.img.xz", "palm.img.zst"] {
         exits(dir.path(), &["build", "farm.yaml", "-o", name], 0);
         let disk = Disk::new(CARD);
-        let arguments = ["flash", name, disk.node(), "--yes", "--allow", "loop", "--full"];
+        let arguments = flash(name, disk.node(), &["--full"]);
         exits(dir.path(), &arguments, 0);
         let card = fs::read(disk.file()).unwrap();
         assert!(card[..image.len()] == image[..], "{name}");
@@ -170,26 +155,17 @@ fn an_image_must_have_the_digest_that_was_given() {
     exits(dir.path(), &["build", "farm.yaml", "-o", "palm.img"], 0);
     let disk = Disk::new(CARD);
     let before = disk.hash();
-    let flash = |sha256: &str| {
-        let arguments = [
-            "flash",
-            "palm.img",
-            disk.node(),
-            "--yes",
-            "--allow",
-            "loop",
-            "--sha256",
-            sha256,
-        ];
+    let with_digest = |sha256: &str| {
+        let arguments = flash("palm.img", disk.node(), &["--sha256", sha256]);
         palmfarm(dir.path(), &arguments).output().unwrap()
     };
-    let wrong = flash(&"0".repeat(64));
+    let wrong = with_digest(&"0".repeat(64));
     assert_eq!(wrong.status.code(), Some(1), "{}", told(&wrong));
     assert_eq!(disk.hash(), before);
-    let none = flash("twelve");
+    let none = with_digest("twelve");
     assert_eq!(none.status.code(), Some(2), "{}", told(&none));
     let sum = run("sha256sum", &[dir.path().join("palm.img").to_str().unwrap()]);
-    let right = flash(sum.split(' ').next().unwrap());
+    let right = with_digest(sum.split(' ').next().unwrap());
     assert_eq!(right.status.code(), Some(0), "{}", told(&right));
     assert_ne!(disk.hash(), before);
 }
@@ -210,7 +186,7 @@ fn a_pool_that_the_card_cannot_hold_is_refused_before_a_byte_is_written() {
     let disk = Disk::new(8 * 1024 * MIB);
     // A sparse file: one that has no block was never written to.
     let blocks = || fs::metadata(disk.file()).unwrap().blocks();
-    let arguments = ["flash", "farm.yaml", disk.node(), "--yes", "--allow", "loop"];
+    let arguments = flash("farm.yaml", disk.node(), &[]);
     farm("15GB");
     let text = exits(dir.path(), &arguments, 1);
     assert!(

@@ -36,7 +36,7 @@ impl Random {
     }
 
     fn byte(&mut self) -> u8 {
-        // The ends of a range are where mistakes are.
+        // Mistakes are at the ends of a range.
         match self.below(4) {
             0 => 0,
             1 => 0xff,
@@ -45,7 +45,7 @@ impl Random {
     }
 }
 
-/// Some bytes changed, doubled, taken away, or the end cut off.
+/// Some bytes changed, doubled or removed, or the end cut off.
 fn change(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(4) {
@@ -100,7 +100,7 @@ macro_rules! smoke {
     };
 }
 
-/// A stream that ends where its block should go on moves neither input nor output, which is to be noticed.
+/// A stream that ends within its block moves neither input nor output, which must be noticed.
 #[test]
 fn a_block_that_ends_early_is_refused() {
     let (done, waiting) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! Random filesystems and random plans for them, each told by a seed.
+//! Random filesystems and random plans for them, each made from a seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -51,7 +51,7 @@ impl Random {
         }
     }
 
-    /// Around what fits where: nothing, a block, an extent.
+    /// Around the sizes that matter: nothing, a block, an extent.
     fn content(&mut self) -> Vec<u8> {
         let len = match self.below(12) {
             0 => 0,

@@ -16,7 +16,7 @@ fn check_boot(image: &Image, nodes: &[(&str, Node)], expect: &str) {
 
 #[test]
 fn what_fat_cannot_hold() {
-    if !common::have(TOOLS, "what_fat_cannot_hold") {
+    if !common::have(TOOLS) {
         return;
     }
     let image = small();
@@ -75,7 +75,7 @@ fn what_fat_cannot_hold() {
 
 #[test]
 fn fats_that_are_not_written() {
-    if !common::have(TOOLS, "fats_that_are_not_written") {
+    if !common::have(TOOLS) {
         return;
     }
     let nodes = [("/x", file(b"", 0o644))];
@@ -105,7 +105,7 @@ fn fats_that_are_not_written() {
 /// The root directory of FAT16 has 512 entries and never more.
 #[test]
 fn the_root_of_fat16_is_filled_to_the_last_entry() {
-    if !common::have(TOOLS, "the_root_of_fat16_is_filled_to_the_last_entry") {
+    if !common::have(TOOLS) {
         return;
     }
     let image = make::BIONIC.make_with(|_| {});
@@ -129,7 +129,7 @@ fn the_root_of_fat16_is_filled_to_the_last_entry() {
 /// A cluster that the root directory of FAT32 grows by must not keep its old bytes: they would be entries.
 #[test]
 fn the_root_of_fat32_grows_into_used_clusters() {
-    if !common::have(TOOLS, "the_root_of_fat32_grows_into_used_clusters") {
+    if !common::have(TOOLS) {
         return;
     }
     let image = small();

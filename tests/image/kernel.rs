@@ -8,49 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use palmfarm::edit::tree::{Access, Node, Tree};
 
+use crate::common::disk::{self, Mounted};
 use crate::common::make::Image;
-use crate::common::{attempt, run, unmount};
+use crate::common::run;
 use crate::TIME;
 
-/// A filesystem mounted for writing; it goes when this does.
-pub(crate) struct Mounted {
-    pub(crate) at: PathBuf,
-    device: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Mounted {
-    pub(crate) fn new(image: &Image) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (offset, size) = (image.root.0.to_string(), image.root.1.to_string());
-        let file = image.path.to_str().unwrap();
-        let device = run(
-            "losetup",
-            &[
-                "--find",
-                "--show",
-                "--offset",
-                &offset,
-                "--sizelimit",
-                &size,
-                file,
-            ],
-        );
-        let mounted = Self {
-            at: dir.path().to_owned(),
-            device: device.trim().to_owned(),
-            _dir: dir,
-        };
-        run("mount", &[&mounted.device, mounted.at.to_str().unwrap()]);
-        mounted
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        unmount(&self.at);
-        attempt("losetup", &["--detach", &self.device]);
-    }
+/// The root filesystem of `image`, mounted for writing.
+pub(crate) fn mounted(image: &Image) -> Mounted {
+    Mounted::new(&image.path, image.root, disk::Access::Write)
 }
 
 /// The directory that the last part of `path` is in, every symlink on the way followed as within a root of its own;
@@ -106,8 +71,8 @@ fn parent(top: &Path, path: &str, make: bool) -> Option<PathBuf> {
     Some(place(&at))
 }
 
-/// Do what `tree` says, by the kernel; an error is the kernel's, as where a filesystem that is nearly full has no room for
-/// what it keeps beside the files.
+/// Do what `tree` says, by the kernel; an error is the kernel's, for example if a filesystem that is nearly full has no
+/// room for what it keeps beside the files.
 pub(crate) fn by_kernel(top: &Path, tree: &Tree) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME.into());
     for (_, path, planned) in tree.iter() {

@@ -1,17 +1,17 @@
 //! Random edits of random filesystems, through our writer and through the kernel: both must leave the same tree, and
 //! e2fsck must find both whole. What we refuse is refused before anything was written.
 //!
-//! `PALMFARM_EXT4_CASES` says how many edit lists each shape of filesystem gets; each is told by its seed.
+//! `PALMFARM_EXT4_CASES` is the number of edit lists for each shape of filesystem; each list has a seed.
 
 use crate::common;
 use crate::common::make::{self, Image, Recipe};
 use crate::common::oracle::{self, SeenKind, Walk};
 use crate::drawn::{draw, fill, Random};
-use crate::kernel::{by_kernel, Mounted};
+use crate::kernel::{by_kernel, mounted};
 use crate::layouts::{assert_same, expected};
 use crate::{edits_of, TOOLS};
 
-/// Edit lists for each shape where nothing else is said.
+/// Edit lists for each shape if that is not set.
 const CASES: u32 = 2;
 
 /// Without the times of directories, which the kernel takes from its clock.
@@ -32,25 +32,24 @@ fn compare(image: &Image, before: &Walk, seed: u64, block: usize) -> bool {
     ours.apply(&edits);
     oracle::assert_root_whole(&ours);
     let done = {
-        let mounted = Mounted::new(&kernel);
+        let mounted = mounted(&kernel);
         by_kernel(&mounted.at, &tree)
     };
     let found = oracle::kernel_walk(&ours);
     assert_same(&found, &expected(before, &tree));
     match done {
         Ok(()) => assert_same(&undated(found), &undated(oracle::kernel_walk(&kernel))),
-        // The kernel keeps room back for what is written later, and may find none where we do.
+        // The kernel reserves room for later writes, and may run out before we do.
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}"),
     }
     true
 }
 
 fn check(recipe: &Recipe, block: usize) {
-    if !common::have(TOOLS, recipe.name) {
+    if !common::have(TOOLS) {
         return;
     }
-    if !common::is_root() {
-        println!("skipped: random edits of {}: not root", recipe.name);
+    if !common::have_root() {
         return;
     }
     let given = std::env::var("PALMFARM_EXT4_CASES");
@@ -63,7 +62,7 @@ fn check(recipe: &Recipe, block: usize) {
         // A new filesystem now and then; every third is nearly full.
         if case % 8 == 0 {
             let made = recipe.make_with(|_| {});
-            let mounted = Mounted::new(&made);
+            let mounted = mounted(&made);
             fill(&mounted.at, &mut Random(seed), case % 24 == 16);
             drop(mounted);
             oracle::assert_root_whole(&made);

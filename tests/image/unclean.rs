@@ -9,13 +9,13 @@ use palmfarm::edit::tree::Volume;
 
 use crate::common::make::{self, FileBase, Recipe};
 use crate::common::{self, run};
-use crate::kernel::Mounted;
+use crate::kernel::mounted;
 use crate::{path, TOOLS};
 
 /// What a reader finds on a copy of an image that was made while the kernel had it mounted.
 fn check(recipe: &Recipe, expect: Journal) {
     let image = recipe.make();
-    let mounted = Mounted::new(&image);
+    let mounted = mounted(&image);
     fs::create_dir_all(mounted.at.join("etc")).unwrap();
     fs::write(mounted.at.join("etc/written"), "before the power went").unwrap();
     run("sync", &["--file-system", mounted.at.to_str().unwrap()]);
@@ -44,7 +44,7 @@ fn check(recipe: &Recipe, expect: Journal) {
 
 #[test]
 fn a_card_without_power_can_be_looked_into() {
-    if !common::have(TOOLS, "images") || !common::is_root() {
+    if !common::have(TOOLS) || !common::have_root() {
         return;
     }
     check(&make::JAMMY, Journal::PassedOver);

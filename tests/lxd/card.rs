@@ -19,6 +19,19 @@ use crate::sh;
 /// The tool.
 const PALMFARM: &str = env!("CARGO_BIN_EXE_palmfarm");
 
+/// What every farm here begins with: the base and the user, and the address that the router knows.
+pub(crate) const HEAD: &str = r#"farm: 1
+base: base.img
+hostname: palm
+users:
+  - name: craig
+    groups: [sudo, lxd]
+    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]
+    sudo: nopasswd
+network:
+  ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}
+"#;
+
 /// What rendering looks for on a base, beside the loader that tells its architecture.
 const OF_A_BASE: &[&str] = &[
     "usr/lib/systemd/libsystemd-shared-255.so",
@@ -31,6 +44,15 @@ const OF_A_BASE: &[&str] = &[
     "usr/lib/systemd/system/ssh.service",
 ];
 
+/// The accounts that a card for [`HEAD`] has when the agent runs.
+pub(crate) fn accounts(lab: &Lab) {
+    lab.put(
+        "etc/passwd",
+        b"root:x:0:0::/root:/bin/sh\ncraig:x:1000:1000::/home/craig:/bin/sh\n",
+    );
+    lab.put("etc/group", b"root:x:0:\nlxd:x:110:\ncraig:x:1000:\n");
+}
+
 /// A folder with a farm, and a base for this processor beside it.
 pub(crate) struct Workstation {
     dir: tempfile::TempDir,
@@ -39,7 +61,7 @@ pub(crate) struct Workstation {
 }
 
 impl Workstation {
-    /// Put `files` and the base `base.img` there, and the agent where the tool looks for one.
+    /// Put `files` and the base `base.img` there, and the agent in the folder that the tool is given.
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
         let loader = match std::env::consts::ARCH {
             "x86_64" => "lib64/ld-linux-x86-64.so.2",

@@ -1,5 +1,5 @@
-//! The agent dies of SIGKILL after each single request for a change, and the next run must end where a run that
-//! nobody disturbed ends: no duplicate, no orphan, no second image.
+//! The agent dies of SIGKILL after each single request for a change, and the next run must leave what an undisturbed run
+//! leaves: no duplicate, no orphan, no second image.
 //!
 //! The farm here is smaller than the article's, so that this takes minutes; it has each kind of request in it.
 
@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use palmfarm_protocol::firstboot::FirstBoot;
 
-use crate::document::{add, carry, container, empty, file, run};
-use crate::image;
+use crate::document::{add, container, file, run, with_alpine};
 use crate::lab::Lab;
 use crate::proxy::Kill;
 use crate::state::{same, state};
@@ -16,20 +15,9 @@ use crate::state::{same, state};
 /// A farm with every kind of request: carried image, template with file and command, publishing, a copy of it. Nothing
 /// in it waits for the network. `edition` is part of what the template holds.
 fn farm(lab: &Lab, edition: u32) -> FirstBoot {
-    let busybox = image::busybox();
-    lab.put(
-        "var/lib/palmfarm/alpine.tar.gz",
-        &std::fs::read(&busybox.path).unwrap(),
-    );
     let page = format!("edition {edition}\n");
     lab.put("etc/palmfarm/files/page", page.as_bytes());
-    let mut farm = empty();
-    carry(
-        &mut farm,
-        "alpine",
-        "/var/lib/palmfarm/alpine.tar.gz",
-        &busybox.fingerprint,
-    );
+    let mut farm = with_alpine(lab);
     let unplugged = BTreeMap::from([("eth0".into(), [("type".into(), "none".into())].into())]);
     let mut web = container("web", 1, "alpine");
     web.devices.clone_from(&unplugged);

@@ -6,24 +6,15 @@ use std::time::{Duration, Instant};
 
 use palmfarm_protocol::report::StepState;
 
-use crate::card::Workstation;
+use crate::card::{accounts, Workstation, HEAD};
+use crate::common::skipped;
 use crate::image;
 use crate::lab::Lab;
 use crate::router::{Service, PREFIX};
 use crate::sh;
 
-/// The example's farm; its image and what the first container serves are carried.
-const FARM: &str = r#"farm: 1
-base: base.img
-hostname: palm
-users:
-  - name: craig
-    groups: [sudo, lxd]
-    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]
-    sudo: nopasswd
-network:
-  ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}
-lxd:
+/// The example's farm after [`HEAD`]; its image and what the first container serves are carried.
+const FARM: &str = r#"lxd:
   storage: {name: default, driver: btrfs, size: 15GB}
 images:
   debian: {file: debian.tar.gz}
@@ -75,13 +66,13 @@ fn docker_serves_from_both_containers() {
     let debian = match image::docker() {
         Ok(image) => image,
         Err(why) => {
-            println!("skipped: Docker inside LXD: {why}");
+            skipped(why);
             return;
         }
     };
     lab.router.serve(Service::Both);
     let workstation = Workstation::new(&[
-        ("farm.yaml", FARM.as_bytes()),
+        ("farm.yaml", format!("{HEAD}{FARM}").as_bytes()),
         ("debian.tar.gz", &std::fs::read(&debian.path).unwrap()),
         ("busybox.tar.gz", &std::fs::read(image::busybox_rootfs()).unwrap()),
         ("daemon.json", DAEMON),
@@ -91,11 +82,7 @@ fn docker_serves_from_both_containers() {
     ]);
     let plan = workstation.plan(&format!("{PREFIX}/64"));
     workstation.build(&lab);
-    lab.put(
-        "etc/passwd",
-        b"root:x:0:0::/root:/bin/sh\ncraig:x:1000:1000::/home/craig:/bin/sh\n",
-    );
-    lab.put("etc/group", b"root:x:0:\nlxd:x:110:\ncraig:x:1000:\n");
+    accounts(&lab);
 
     let begun = Instant::now();
     let first = lab.command(&["run"]);

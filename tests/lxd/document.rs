@@ -12,7 +12,8 @@ use palmfarm_protocol::firstboot::{
 use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
 
-use crate::image::hex;
+use crate::image::{self, hex};
+use crate::lab::Lab;
 use crate::router::PREFIX;
 
 /// Both profiles, the bridge last, so that it wins.
@@ -54,6 +55,16 @@ pub(crate) fn empty() -> FirstBoot {
         containers: Vec::new(),
         boot_mount: "/boot/firmware".into(),
     }
+}
+
+/// A document with the image `alpine`, a busybox, which is put onto the card of `lab`.
+pub(crate) fn with_alpine(lab: &Lab) -> FirstBoot {
+    const PATH: &str = "/var/lib/palmfarm/alpine.tar.gz";
+    let busybox = image::busybox();
+    lab.put(PATH, &std::fs::read(&busybox.path).unwrap());
+    let mut document = empty();
+    carry(&mut document, "alpine", PATH, &busybox.fingerprint);
+    document
 }
 
 /// Carry the image file `path` of the card as `alias`.

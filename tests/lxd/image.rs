@@ -84,7 +84,7 @@ pub(crate) enum Client {
     NetworkManager,
 }
 
-/// A small Debian whose network is configured by `client`, with a web server. `Err` says why there is none.
+/// A small Debian whose network is configured by `client`, with a web server. `Err` says why not.
 pub(crate) fn debian(client: Client) -> Result<Image, String> {
     let base = bootstrapped(
         "debian",
@@ -118,9 +118,9 @@ pub(crate) fn debian(client: Client) -> Result<Image, String> {
     }))
 }
 
-/// A small Debian in which Docker is installed and does not start yet. `Err` says why there is none.
+/// A small Debian in which Docker is installed and does not start yet. `Err` says why not.
 pub(crate) fn docker() -> Result<Image, String> {
-    // Where /sys can be written to, as here, networkd leaves a link alone until udev has seen it.
+    // If /sys can be written to, as here, networkd leaves a link alone until udev has seen it.
     let base = bootstrapped("docker", "--include=systemd-sysv,udev,dbus,iproute2,docker.io")?;
     let recipe = &include_bytes!("image.rs")[..];
     let name = "debian-docker";
@@ -204,7 +204,7 @@ const SUITE: &str = "bookworm";
 /// Debian 13, the first that has Incus.
 const INCUS_SUITE: &str = "trixie";
 
-/// The tree of a small Debian with Incus; `Err` says why there is none.
+/// The tree of a small Debian with Incus; `Err` says why not.
 pub(crate) fn incus() -> Result<PathBuf, String> {
     let include = "--include=incus-base,incus-client,dnsmasq-base,btrfs-progs,nftables,iproute2,kmod";
     // Debian 12 knows the keys of Debian 13.

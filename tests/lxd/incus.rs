@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use palmfarm::farm::Flavour;
 
-use crate::document::{add, address, carry, container, empty, file, run};
-use crate::image;
+use crate::document::{add, address, container, file, run, with_alpine};
 use crate::lab::Lab;
 use crate::router::Service;
 
@@ -13,20 +12,9 @@ use crate::router::Service;
 fn incus_takes_the_same_farm() {
     let Some(mut lab) = Lab::incus() else { return };
     lab.router.serve(Service::Both);
-    let busybox = image::busybox();
-    lab.put(
-        "var/lib/palmfarm/alpine.tar.gz",
-        &std::fs::read(&busybox.path).unwrap(),
-    );
     lab.put("etc/palmfarm/files/page", b"of incus\n");
-    let mut farm = empty();
+    let mut farm = with_alpine(&lab);
     farm.lxd.as_mut().unwrap().flavour = Flavour::Incus;
-    carry(
-        &mut farm,
-        "alpine",
-        "/var/lib/palmfarm/alpine.tar.gz",
-        &busybox.fingerprint,
-    );
     let mut web = container("web", 1, "alpine");
     web.files = vec![file(
         "/var/www/index.html",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::report::{Report, Step, StepState};
 
+use crate::common::skipped;
 use crate::image::{self, BUSYBOX};
 use crate::netns::Netns;
 use crate::pi::Pi;
@@ -40,7 +41,7 @@ pub(crate) struct Ran {
     pub(crate) changes: Vec<String>,
     /// How long after its start the last of them was answered.
     pub(crate) changed: Option<Duration>,
-    /// Its report, where it lived to write one.
+    /// Its report, if it lived to write one.
     pub(crate) report: Option<Report>,
     /// The most memory that was resident, in KiB.
     pub(crate) resident_kib: u64,
@@ -51,10 +52,10 @@ pub(crate) struct Ran {
 }
 
 impl Lab {
-    /// A lab with a router that hands out nothing yet, or `None` after having said what is missing.
+    /// A lab with a router that hands out nothing yet; `None` if something is missing, which the test has said then.
     pub(crate) fn new() -> Option<Self> {
         if let Some(why) = lacking(&["lxd", "lxc", "mkfs.btrfs"]) {
-            println!("skipped: farm on the real LXD: {why}");
+            skipped(why);
             return None;
         }
         Some(Self::with(None))
@@ -69,7 +70,7 @@ impl Lab {
         match tree {
             Ok(tree) => Some(Self::with(Some(&tree))),
             Err(why) => {
-                println!("skipped: farm on the real Incus: {why}");
+                skipped(why);
                 None
             }
         }
@@ -87,7 +88,7 @@ impl Lab {
         for sub in ["proc", "sys", "var/lib/palmfarm", "boot/firmware"] {
             fs::create_dir_all(lab.card().join(sub)).unwrap();
         }
-        // Nobody sets the clock here, and nobody need wait for it.
+        // Nothing sets the clock here, so the agent must not wait for it.
         lab.put("run/systemd/timesync/synchronized", b"");
         lab
     }
@@ -173,7 +174,7 @@ impl Lab {
     }
 
     /// The agent below the card's root, in a mount namespace in which that has the kernel's file systems, too: the
-    /// agent that is on the card, where there is one.
+    /// agent that is on the card, if there is one.
     fn agent_command(&self, words: &[&str]) -> Command {
         let script =
             "mount --bind /proc \"$1/proc\" && mount --rbind /sys \"$1/sys\" && card=$1 && shift && \

@@ -2,8 +2,8 @@
 //! control-group namespaces of its own, a stand-in for the home router beside it, and the real agent on a first-boot
 //! document.
 //!
-//! Needs root and Debian's packages, and prints `skipped: why` where it lacks one. It installs nothing, touches no
-//! daemon of the system, and takes down what it made, also when a test fails; two runs at once do not meet.
+//! Needs root and Debian's packages, and says that it is skipped if it lacks one. It installs nothing, touches no
+//! daemon of the system, and removes what it made, even if a test fails; two runs at once do not meet.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -3,6 +3,10 @@
 # set, the root of a system whose Incus takes LXD's place.
 set -eu
 mount --make-rprivate /
+# The copies of other tests' mounts would keep their devices busy.
+sort -r /proc/self/mounts | while read -r device at _; do
+    case $device in /dev/loop*) umount "$(printf %b "$at")" 2> /dev/null || : ;; esac
+done
 # sysfs shows the network of the namespace in which it was mounted, and LXD looks there for interfaces.
 umount -l /sys
 mount -t sysfs sysfs /sys

@@ -35,7 +35,7 @@ impl Pi {
         netns.ip("link set lo up");
         netns.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
         netns.ip("link set eth0 master br0 up");
-        // The daemon turns forwarding on, after which the kernel listens to routers only where told to twice.
+        // The daemon turns forwarding on, after which the kernel listens to routers only if `accept_ra` is 2.
         sh::run(
             netns
                 .command("sysctl")

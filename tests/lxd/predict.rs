@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::report::Container;
 
+use crate::common::skipped;
 use crate::document::{add, address, carry, container, empty};
 use crate::image::{self, Client};
 use crate::lab::{Lab, Ran};
@@ -19,7 +20,7 @@ fn debian(client: Client, service: Service) -> Option<(Lab, FirstBoot, Ran)> {
     let image = match image::debian(client) {
         Ok(image) => image,
         Err(why) => {
-            println!("skipped: prediction with {client:?}: {why}");
+            skipped(why);
             return None;
         }
     };
@@ -66,7 +67,7 @@ fn holds(client: Client) {
 /// `client`, which runs as `unit`, forms another address: the report says so with its cure, and `cure` in the container
 /// helps.
 fn differs(client: Client, unit: &str, cure: &str) {
-    // Where there is a router before the client is up, the kernel has formed an address by then, and that stays for a
+    // If there is a router before the client is up, the kernel has formed an address by then, and that stays for a
     // while; so the router comes later.
     let Some((mut lab, farm, _)) = debian(client, Service::Ipv4) else {
         return;

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use palmfarm_protocol::report::StepState;
 
-use crate::document::{add, carry, container, empty, run};
-use crate::image;
+use crate::document::{add, container, run, with_alpine};
 use crate::lab::Lab;
 use crate::router::Service;
 use crate::sh;
@@ -15,23 +14,12 @@ use crate::sh;
 fn ten_replicas_beside_a_shell_loop() {
     let Some(mut lab) = Lab::new() else { return };
     lab.router.serve(Service::Both);
-    let busybox = image::busybox();
-    lab.put(
-        "var/lib/palmfarm/alpine.tar.gz",
-        &std::fs::read(&busybox.path).unwrap(),
-    );
-    let mut farm = empty();
-    carry(
-        &mut farm,
-        "alpine",
-        "/var/lib/palmfarm/alpine.tar.gz",
-        &busybox.fingerprint,
-    );
+    let mut farm = with_alpine(&lab);
     let mut web = container("web", 1, "alpine");
     web.run = vec![run("mark", "touch /srv-was-here")];
     web.publish = Some("web_image".into());
     add(&mut farm, web);
-    // The first one unpacks the image into the pool, for whoever comes later.
+    // The first one unpacks the image into the pool, for all later ones.
     add(&mut farm, container("w2", 2, "web_image"));
     lab.agent(&farm).all_well();
 

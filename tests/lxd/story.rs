@@ -7,24 +7,14 @@ use std::time::{Duration, Instant};
 
 use palmfarm_protocol::report::StepState;
 
-use crate::card::Workstation;
+use crate::card::{accounts, Workstation, HEAD};
 use crate::image;
 use crate::lab::Lab;
 use crate::router::{Service, PREFIX};
 use crate::sh;
 
-/// The article's farm.
-const FARM: &str = r#"farm: 1
-base: base.img
-hostname: palm
-users:
-  - name: craig
-    groups: [sudo, lxd]
-    ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]
-    sudo: nopasswd
-network:
-  ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}
-lxd:
+/// The article's farm after [`HEAD`].
+const FARM: &str = r#"lxd:
   storage: {driver: btrfs, size: 4GB}
 images:
   alpine: {file: alpine.tar.gz}
@@ -48,7 +38,7 @@ const WEB_SETUP: &[u8] = b"echo '::respawn:/bin/httpd -f -p 80 -h /var/www' >> /
 fn workstation() -> Workstation {
     let rootfs = std::fs::read(image::busybox_rootfs()).unwrap();
     Workstation::new(&[
-        ("farm.yaml", FARM.as_bytes()),
+        ("farm.yaml", format!("{HEAD}{FARM}").as_bytes()),
         ("site/name.cgi", NAME_CGI),
         ("web-setup.sh", WEB_SETUP),
         ("alpine.tar.gz", &rootfs),
@@ -84,11 +74,7 @@ fn the_article_end_to_end() {
     let workstation = workstation();
     let plan = workstation.plan(&format!("{PREFIX}/64"));
     workstation.build(&lab);
-    lab.put(
-        "etc/passwd",
-        b"root:x:0:0::/root:/bin/sh\ncraig:x:1000:1000::/home/craig:/bin/sh\n",
-    );
-    lab.put("etc/group", b"root:x:0:\nlxd:x:110:\ncraig:x:1000:\n");
+    accounts(&lab);
 
     let begun = Instant::now();
     let first = lab.command(&["run"]);
@@ -128,7 +114,7 @@ fn the_article_end_to_end() {
 fn one_more(lab: &Lab, workstation: &Workstation) {
     sh::run(&mut lab.pi.lxc("exec w7 -- touch /root/mine"));
     workstation.put("site/motd", b"mail\n");
-    let more = format!("{FARM}  mail: {{image: web_image, files: {{/etc/motd: site/motd}}}}\n");
+    let more = format!("{HEAD}{FARM}  mail: {{image: web_image, files: {{/etc/motd: site/motd}}}}\n");
     workstation.put("farm.yaml", more.as_bytes());
     workstation.bundle(lab);
     let applied = lab.command(&["apply", "CARD/root/palm.tar"]);

@@ -1,5 +1,5 @@
-//! What a run that was killed could not take down: namespaces' names, directories and control groups that have the
-//! number of a process in them that is no more. Processes need no sweeping, they die with the run.
+//! Removes what a run that was killed left behind: named namespaces, directories and control groups whose names hold the
+//! number of a process that has ended. Processes need no sweeping, since they die with the run.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::sh;
 /// Where labs have their directories.
 pub(crate) const TMP: &str = "/var/tmp";
 
-/// Sweep once in the life of this process.
+/// Sweep once in each process.
 pub(crate) fn sweep() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

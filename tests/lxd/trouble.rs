@@ -1,4 +1,4 @@
-//! What can go wrong on a Pi: each time the report says what, where and what to do, and the rest of the farm is up.
+//! What can go wrong on a Pi: each time the report says what, where and how to fix it, and the rest of the farm is up.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use palmfarm_protocol::firstboot::{FirstBoot, ImageRef};
 use palmfarm_protocol::report::{Container, StepState};
 
-use crate::document::{add, carry, container, empty, file, run};
+use crate::document::{add, carry, container, file, run, with_alpine};
 use crate::image;
 use crate::lab::{Lab, Ran};
 use crate::proxy::Kill;
@@ -15,18 +15,7 @@ use crate::sh;
 
 /// A farm with the image `alpine` and the bridged container `other`, which must come up whatever happens.
 fn farm(lab: &Lab) -> FirstBoot {
-    let busybox = image::busybox();
-    lab.put(
-        "var/lib/palmfarm/alpine.tar.gz",
-        &std::fs::read(&busybox.path).unwrap(),
-    );
-    let mut farm = empty();
-    carry(
-        &mut farm,
-        "alpine",
-        "/var/lib/palmfarm/alpine.tar.gz",
-        &busybox.fingerprint,
-    );
+    let mut farm = with_alpine(lab);
     add(&mut farm, container("other", 0x50, "alpine"));
     farm
 }
@@ -323,7 +312,7 @@ fn a_container_comes_back_and_what_was_added_appears() {
         "200"
     );
     sh::run(&mut lab.pi.lxc("exec other -- test -e /root/mine"));
-    // So is a container that would have to be made anew.
+    // So is a container that would have to be recreated.
     farm.containers[0].run = vec![run("more", "true")];
     farm.containers[0].digest = "2".repeat(64);
     let ran = lab.agent(&farm);

@@ -102,7 +102,7 @@ pub(crate) fn try_render(yaml: &str, base: &BaseFacts) -> Result<Tree, RenderErr
     render::render(&plan(yaml), base, &inputs(base))
 }
 
-/// The same, where it must work.
+/// The same; it must work.
 pub(crate) fn rendered(yaml: &str, base: &BaseFacts) -> Tree {
     try_render(yaml, base).unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)))
 }

@@ -1,4 +1,4 @@
-//! Images that a card carries: each shape put together as LXD takes it, and refused where it does not fit the base.
+//! Images that a card carries: each shape put together as LXD takes it, and refused if it does not fit the base.
 
 use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::edit::tree::{CardPath, Node, Tree, Volume};

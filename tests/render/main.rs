@@ -7,6 +7,9 @@
     reason = "helpers of tests may fail as tests do"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod bases;
 mod check;
 mod contents;

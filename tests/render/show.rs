@@ -1,4 +1,4 @@
-//! What `plan` prints: nothing secret, addresses where they can be known, records that a name server takes.
+//! What `plan` prints: nothing secret, addresses if they can be known, records that a name server takes.
 
 use palmfarm::base::BaseFacts;
 use palmfarm::plan::{html, show};

@@ -10,6 +10,7 @@ use palmfarm::base::BaseFacts;
 use palmfarm::edit::tree::{Node, Tree};
 
 use crate::bases;
+use crate::common::skipped;
 use crate::farms::rendered;
 
 /// How Ubuntu orders cloud-init: the network stage waits for the network and comes before sysinit.target, the last one
@@ -36,7 +37,7 @@ const CLOUD_INIT: [(&str, &str); 5] = [
 ];
 
 /// What `systemd-analyze verify` says of the boot of `tree`, with `more` added to the unit that it names; `None`
-/// where there is no such program.
+/// if there is no such program.
 fn verify(tree: &Tree, more: Option<(&str, &str)>) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
@@ -89,7 +90,7 @@ fn verify(tree: &Tree, more: Option<(&str, &str)>) -> Option<String> {
         .env("LC_ALL", "C")
         .output();
     let Ok(output) = output else {
-        eprintln!("skipped: there is no systemd-analyze here");
+        skipped("there is no systemd-analyze here");
         return None;
     };
     // The agent is on the card and not on this machine.

@@ -1,4 +1,4 @@
-//! Addresses stay where they are, whatever is edited.
+//! Addresses stay the same, whatever is edited.
 
 use palmfarm::farm::addresses;
 

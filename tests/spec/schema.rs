@@ -78,7 +78,7 @@ fn keys(pointer: &str) -> Vec<String> {
     keys
 }
 
-/// A farm with `lines`, one of whose keys is `unheard_of`, is told which keys there are; the schema has the same.
+/// The error about a farm with `lines`, one of whose keys is `unheard_of`, lists the keys; the schema has the same.
 #[track_caller]
 fn same_keys(lines: &str, pointer: &str) {
     let text = completed(lines).replace("ANY_KEY", KEY);

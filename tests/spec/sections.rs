@@ -246,7 +246,7 @@ containers:
         4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
     "#]],
     );
-    // Bad items keep their places, and a name that is none is told once.
+    // Bad items keep their index, and an invalid name is reported once.
     check(
         "{a: {containers: [~, web, we_b, \"$6$abc\", wbe]}, b: }",
         &expect![[r#"

@@ -1,11 +1,11 @@
-//! YAML itself: what a farm may be written in, and how it is refused where it may not.
+//! YAML itself: what a farm may be written in, and how anything else is refused.
 
 use expect_test::expect;
 
 use super::{check, good, read, said, whole};
 
 #[test]
-fn what_is_no_yaml_is_refused_where_it_stops() {
+fn invalid_yaml_is_refused_at_the_place_where_it_stops() {
     whole(
         "farm: 1\n\tbase: mini\n",
         &expect![[r#"
@@ -156,7 +156,7 @@ fn line_ends_and_marks_of_other_systems_are_read() {
 }
 
 #[test]
-fn what_is_no_utf_8_is_refused_where_it_stops() {
+fn invalid_utf_8_is_refused_at_the_place_where_it_stops() {
     let result = palmfarm::farm::parse(
         "farm.yaml",
         b"farm: 1\nhostname: p\xe4lm\n".to_vec(),
@@ -226,7 +226,7 @@ fn scalars_are_those_of_yaml_1_2() {
 }
 
 #[test]
-fn nothing_is_an_empty_list_or_mapping_but_no_value() {
+fn null_is_an_empty_list_or_mapping_but_not_a_value() {
     good("containers:\npackages:\nlxd:\nfiles: ~\nnetwork: null\n");
     check(
         "timezone:\nlocale: ~\n",
