@@ -14,7 +14,7 @@ use crate::router::{Service, PREFIX};
 use crate::sh;
 
 /// The example's farm after [`HEAD`]; its image and what the first container serves are carried.
-const FARM: &str = r#"lxd:
+const FARM: &str = r"lxd:
   storage: {name: default, driver: btrfs, size: 15GB}
 images:
   debian: {file: debian.tar.gz}
@@ -29,7 +29,7 @@ containers:
     run: [{script: web.sh, timeout: 2m}, {script: docker-setup.sh, retries: 2, timeout: 20m}]
     publish: docker_image
   docker2: {image: docker_image, nesting: true}
-"#;
+";
 
 /// On a pool of btrfs, Debian 12's Docker keeps its layers in subvolumes, which become plain directories in a published
 /// image: what runs starts again from it, but no container can be made from such a layer any more.
