@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` draws the whole; each module says at its top what it owns and what it must never do.
 
-// `println!` and its kin panic where the reader has gone away; `cli::say` does not.
+// `println!` and its kin panic where the reader has gone away; `cli::ui` does not.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 // What could open a device; clippy.toml says who may.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]

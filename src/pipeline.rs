@@ -1,5 +1,5 @@
-//! From a loaded farm to edits that can be written: the one place that knows every layer, in the order in which a
-//! mistake is cheapest to find. It opens the base and reads what the farm names; it writes nothing.
+//! From a loaded farm to edits that can be written: the one place that knows every room, in the order in which mistakes
+//! are cheapest to find. It reads the base and what the farm names; it writes nothing.
 
 mod check;
 
@@ -12,15 +12,13 @@ use crate::base::layout::{Layout, LayoutError, Partition, Table};
 use crate::base::source::{BaseImage, Sha256Sum, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
-use crate::edit::block::ReadAt;
-use crate::edit::block::{Edited, Edits, Extents, Span};
+use crate::edit::block::{Edited, Edits, Extents, ReadAt, Span};
 use crate::edit::tree::{Node, Privacy, Tree};
 use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
 use crate::farm::passwords::SecretError;
-use crate::farm::LoadedFarm;
-use crate::farm::ResolvedCard;
+use crate::farm::{LoadedFarm, ResolvedCard};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
 use crate::write::flash::{Job, PlannedFiles};
@@ -29,55 +27,62 @@ use crate::write::root_space::Room;
 
 pub use check::{check, judge};
 
-/// Values that would otherwise come from the host. Filled in once, by the command line.
+/// Values that come from the host. The command line fills them in once; nothing below it asks the host.
 #[derive(Clone, Copy)]
-pub struct Ambient<'a> {
-    /// Environment variables that a farm names for passwords.
+pub struct HostInputs<'a> {
+    /// The environment variables that a farm may name for passwords.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub epoch: Option<u32>,
 }
 
-/// A base that was looked at: every card of a fleet is made from one.
-pub struct Surveyed {
+/// Everything but the base that cards of a farm are made from.
+pub struct FarmInputs<'a> {
+    /// The farm.
+    pub loaded: LoadedFarm,
+    assets: Gathered,
+    host: HostInputs<'a>,
+}
+
+/// An opened base: every card of a fleet is made from one.
+pub struct BaseImageInfo {
     /// Its bytes.
     pub image: Arc<Verified<BaseImage>>,
     /// Its partitions.
     pub layout: Layout,
-    /// What rendering must know of it.
+    /// What rendering must know about it.
     pub facts: BaseFacts,
     /// Bytes of the root filesystem's inode tables: it gets more of them when it grows.
     pub inode_tables: u64,
 }
 
 /// One card, ready to be written.
-pub struct Prepared {
+pub struct PreparedCard {
     /// What was decided.
     pub plan: CardPlan,
-    /// What the card holds beyond its base.
-    pub tree: Tree,
     /// The blocks in which it differs from its base.
     pub edits: Edits,
-    /// For the manifest.
+    /// For the manifest of an image.
     pub files: Vec<ListedFile>,
+    tree: Tree,
 }
 
 /// Why a card cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The base has no layout of Ubuntu's for the Pi.
+    /// The base does not have the layout of Ubuntu's images for the Pi.
     #[error("reading the partitions of the base")]
     Layout(#[from] LayoutError),
-    /// The base is not an Ubuntu, or is damaged.
-    #[error("looking at the base")]
+    /// The base is not Ubuntu, or is damaged.
+    #[error("examining the base")]
     Survey(#[from] SurveyError),
-    /// The base is a card of palmfarm's.
-    #[error("the base is no stock image: palmfarm has put a farm on it already")]
+    /// The base is an image that palmfarm made.
+    #[error("the base is not a stock image: palmfarm has put a farm on it already")]
     Customized,
     /// A file or overlay that the farm names cannot be read, or cannot go onto a card.
-    #[error("reading what the farm names")]
+    #[error("reading the files that the farm names")]
     Gather(#[from] GatherError),
-    /// A password cannot be had.
+    /// A password cannot be read or hashed.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The farm cannot be planned.
@@ -86,7 +91,7 @@ pub enum BuildError {
     /// The plan cannot be rendered for this base.
     #[error("rendering the card")]
     Render(#[from] RenderError),
-    /// There is no agent.
+    /// There is no agent for the base.
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// The base cannot take what is planned.
@@ -99,7 +104,6 @@ pub enum BuildError {
 
 impl BuildError {
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Layout(error) => Some(error.hint().into()),
@@ -109,25 +113,24 @@ impl BuildError {
             Self::Agent(error) => error.hint(),
             Self::Edit(error) => error.hint().map(Into::into),
             Self::Customized => Some(
-                "take the image as Ubuntu publishes it: users and keys of the farm that is there would stay"
+                "use the image as Ubuntu publishes it: users and keys of the farm on this one would stay"
                     .into(),
             ),
-            Self::Allocation(_) => Some("the image is damaged: get it again and compare its SHA-256".into()),
+            Self::Allocation(_) => {
+                Some("the image is damaged: download it again and compare its SHA-256".into())
+            }
             _ => None,
         }
     }
 }
 
-/// Look at an opened base.
-///
-/// # Errors
-/// It is no image of Ubuntu's for the Raspberry Pi.
-pub fn survey(image: Verified<BaseImage>) -> Result<Surveyed, BuildError> {
+/// Read from an opened base what its cards depend on.
+pub fn survey(image: Verified<BaseImage>) -> Result<BaseImageInfo, BuildError> {
     let layout = Layout::read(&image)?;
     let image = Arc::new(image);
     let facts = survey::survey(&image, &layout)?;
     let inode_tables = survey::inode_tables(&image, &layout)?;
-    Ok(Surveyed {
+    Ok(BaseImageInfo {
         image,
         layout,
         facts,
@@ -135,74 +138,55 @@ pub fn survey(image: Verified<BaseImage>) -> Result<Surveyed, BuildError> {
     })
 }
 
-/// Hash passwords and plan `card`.
-///
-/// # Errors
-/// [`BuildError`].
-pub fn plan(
-    farm: &LoadedFarm,
-    gathered: &Gathered,
-    card: ResolvedCard,
-    prefixes: &[Prefix],
-    ambient: Ambient<'_>,
-) -> Result<CardPlan, BuildError> {
-    let hashes = assets::hashes(farm, &card.name, ambient.environment)?;
-    let mut plan = plan::card(&farm.farm, card, &gathered.sources, &hashes, prefixes)?;
-    for file in plan.files.iter_mut().chain(&mut plan.payload) {
-        file.private = gathered.private.contains(&file.source);
+impl<'a> FarmInputs<'a> {
+    /// Read the files that the farm names.
+    pub fn read(loaded: LoadedFarm, host: HostInputs<'a>) -> Result<Self, BuildError> {
+        let assets = assets::gather(&loaded)?;
+        Ok(Self { loaded, assets, host })
     }
-    plan.epoch = ambient.epoch;
-    Ok(plan)
-}
 
-/// Render a planned card for its base.
-///
-/// # Errors
-/// [`BuildError`].
-pub fn render(
-    farm: &LoadedFarm,
-    gathered: &Gathered,
-    plan: &CardPlan,
-    base: &Surveyed,
-) -> Result<Tree, BuildError> {
-    if base.facts.customized {
-        return Err(BuildError::Customized);
+    /// Hash passwords and plan `card`.
+    pub fn plan(&self, card: ResolvedCard, prefixes: &[Prefix]) -> Result<CardPlan, BuildError> {
+        let hashes = assets::hashes(&self.loaded, &card.name, self.host.environment)?;
+        let mut plan = plan::card(&self.loaded.farm, card, &self.assets.sources, &hashes, prefixes)?;
+        for file in plan.files.iter_mut().chain(&mut plan.payload) {
+            file.private = self.assets.private.contains(&file.source);
+        }
+        plan.epoch = self.host.epoch;
+        Ok(plan)
     }
-    let agent = agents::agent(base.facts.arch)?;
-    let inputs = Inputs {
-        agent: agent.into_owned().into(),
-        base_name: farm.farm.base.clone(),
-        base_sha256: Some(base.image.provenance().sha256.to_string()),
-        overlays: gathered.overlays.clone(),
-    };
-    Ok(render::render(plan, &base.facts, &inputs)?)
+
+    /// Render a planned card for `base`.
+    pub fn render(&self, plan: &CardPlan, base: &BaseImageInfo) -> Result<Tree, BuildError> {
+        if base.facts.customized {
+            return Err(BuildError::Customized);
+        }
+        let agent = agents::agent(base.facts.arch)?;
+        let inputs = Inputs {
+            agent: agent.into_owned().into(),
+            base_name: self.loaded.farm.base.clone(),
+            base_sha256: Some(base.image.provenance().sha256.to_string()),
+            overlays: self.assets.overlays.clone(),
+        };
+        Ok(render::render(plan, &base.facts, &inputs)?)
+    }
+
+    /// The whole way from `card` to edits of `base`.
+    pub fn prepare(&self, card: ResolvedCard, base: &BaseImageInfo) -> Result<PreparedCard, BuildError> {
+        let plan = self.plan(card, &[])?;
+        let tree = self.render(&plan, base)?;
+        let time = self.host.epoch.unwrap_or(base.facts.newest);
+        let edits = edit::edit(&base.image, base.layout.spans(), &tree, time)?;
+        Ok(PreparedCard {
+            plan,
+            edits,
+            files: listed_files(&tree),
+            tree,
+        })
+    }
 }
 
-/// Turn a rendered card into edits of its base.
-///
-/// # Errors
-/// [`BuildError`].
-pub fn edit(
-    plan: CardPlan,
-    tree: Tree,
-    base: &Surveyed,
-    ambient: Ambient<'_>,
-) -> Result<Prepared, BuildError> {
-    let time = ambient.epoch.unwrap_or(base.facts.newest);
-    let edits = edit::edit(&base.image, base.layout.spans(), &tree, time)?;
-    let files = listed(&tree);
-    Ok(Prepared {
-        plan,
-        tree,
-        edits,
-        files,
-    })
-}
-
-/// What goes onto a card that is to hold `image` as it is, whoever made it: any disk image with a partition table.
-///
-/// # Errors
-/// It is no disk image, or its maps of free space cannot be read.
+/// What goes onto a card that will hold `image` as it is: any disk image with a partition table.
 pub fn image_job(image: Verified<BaseImage>) -> Result<Job, BuildError> {
     let table = Table::read(&image)?;
     let edits = Edits::new(image.size());
@@ -211,10 +195,7 @@ pub fn image_job(image: Verified<BaseImage>) -> Result<Job, BuildError> {
 }
 
 /// What goes onto a card of a farm.
-///
-/// # Errors
-/// The base's maps of free space cannot be read.
-pub fn card_job(base: &Surveyed, prepared: Prepared) -> Result<Job, BuildError> {
+pub fn card_job(base: &BaseImageInfo, prepared: PreparedCard) -> Result<Job, BuildError> {
     let allocated = allocated(&base.image, &base.layout.partitions, &prepared.edits)?;
     let root = base.layout.root.span;
     let used = allocated
@@ -238,17 +219,14 @@ pub fn card_job(base: &Surveyed, prepared: Prepared) -> Result<Job, BuildError> 
     ))
 }
 
-/// The bytes of `image` that matter once `edits` are laid over it: all but what its filesystems call free.
-///
-/// # Errors
-/// [`BuildError::Allocation`].
+/// The bytes of `image` that matter once `edits` are laid over it: all but what its filesystems mark as free.
 pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> Result<Extents, BuildError> {
     let spans: Vec<Span> = partitions.iter().map(|partition| partition.span).collect();
     fs::allocated(&Edited::new(image, edits), &spans).map_err(BuildError::Allocation)
 }
 
-/// What the manifest says of each node.
-fn listed(tree: &Tree) -> Vec<ListedFile> {
+/// What the manifest of an image says about each node.
+fn listed_files(tree: &Tree) -> Vec<ListedFile> {
     let entry = |(volume, path, planned): (_, &crate::edit::tree::CardPath, &crate::edit::tree::Planned)| {
         let sha256 = match (&planned.node, planned.privacy) {
             (Node::File { content, .. }, Privacy::Public) => Some(Sha256Sum::of(content)),

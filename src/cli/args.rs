@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What every command ends with.
+/// Printed at the end of every help text.
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 refused, nothing was touched; 2 usage; 3 failed, the card or the output's name \
 is untouched; 4 the card is spoiled: write it again; 130 interrupted.";
@@ -16,7 +16,7 @@ pub struct Palmfarm {
     /// Print JSON lines on standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print errors only
+    /// Print only errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// What to do
@@ -31,15 +31,15 @@ pub enum Command {
     Init(Init),
     /// List every problem of a farm
     Check(Check),
-    /// Show what a card would hold, and the addresses it will have
+    /// Show what a card would hold, and the addresses that it will have
     Plan(Plan),
     /// Make a card image
     Build(Build),
-    /// Write a card, and prove that it was written
+    /// Write a card, and verify what was written
     Flash(Flash),
     /// Show what is on an image or a card
     Inspect(Inspect),
-    /// List every block device and why it may not be written
+    /// List every block device, and why it may not be written
     Devices,
     /// List, download and verify base images
     #[command(subcommand)]
@@ -57,20 +57,20 @@ pub enum Command {
 pub enum Base {
     /// List the images that a farm can name
     List,
-    /// Download an image, or go on where a download stopped
+    /// Download an image, or resume a download
     Fetch(Fetch),
     /// Compare an image with what Ubuntu published
     Verify(Verify),
-    /// Say which image suits a board
+    /// Show which image suits a board
     Suggest(Suggest),
-    /// Make room: take away what can be made again
+    /// Remove from the cache what can be unpacked again
     Clean(Clean),
 }
 
 /// `palmfarm base clean`
 #[derive(Debug, Args)]
 pub struct Clean {
-    /// Downloads, too
+    /// Also remove downloads
     #[arg(long)]
     pub all: bool,
 }
@@ -80,7 +80,7 @@ pub struct Clean {
 pub struct Fetch {
     /// A name that `palmfarm base list` lists, or a URL
     pub base: String,
-    /// SHA-256 of the file behind a URL; for a name it is known
+    /// SHA-256 of the file at a URL; for a name it is known
     #[arg(long, value_name = "DIGEST")]
     pub sha256: Option<crate::base::source::Sha256Sum>,
     /// A mirror of cdimage.ubuntu.com/releases
@@ -93,10 +93,10 @@ pub struct Fetch {
 pub struct Verify {
     /// The image as downloaded
     pub file: PathBuf,
-    /// Compare with this list in place of what palmfarm knows
+    /// Compare with this list instead of the digests that palmfarm knows
     #[arg(long, value_name = "SHA256SUMS")]
     pub sums: Option<PathBuf>,
-    /// The list's detached signature by Ubuntu's key for images
+    /// The detached signature of the list, made with Ubuntu's key for images
     #[arg(long, value_name = "SHA256SUMS.gpg", requires = "sums")]
     pub signature: Option<PathBuf>,
 }
@@ -120,7 +120,7 @@ pub struct Completions {
 /// `palmfarm man`
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The folder; it is made where it does not exist
+    /// The folder; it is created if it does not exist
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -148,7 +148,7 @@ pub struct Plan {
     /// One card of the fleet
     #[arg(long)]
     pub card: Option<String>,
-    /// A /64 of the home network, to predict addresses in; may be given more than once
+    /// A /64 of the home network in which to predict addresses; may be given more than once
     #[arg(long, value_name = "PREFIX/64")]
     pub prefix: Vec<String>,
     /// How to print it
@@ -179,14 +179,14 @@ pub struct Build {
     /// One card of the fleet
     #[arg(long)]
     pub card: Option<String>,
-    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet; .tar: no image, but what
-    /// `palmfarm-agent apply` takes on a card that is running
+    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet; with .tar, not an image but an update
+    /// for `palmfarm-agent apply` on a running card
     #[arg(long, short)]
     pub output: PathBuf,
     /// Decoding threads; the output does not depend on it
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// Do not download a base that is not here
+    /// Do not download the base
     #[arg(long)]
     pub offline: bool,
 }
@@ -196,7 +196,7 @@ pub struct Build {
 pub struct Flash {
     /// A farm file (.yaml, .yml), or an image, compressed or not
     pub source: PathBuf,
-    /// The card, such as /dev/sdb; without it, one is picked from those that may be written
+    /// The card, such as /dev/sdb; if it is not given, you pick one from a list
     pub device: Option<PathBuf>,
     /// One card of the fleet
     #[arg(long)]
@@ -204,19 +204,19 @@ pub struct Flash {
     /// Do not ask before overwriting DEVICE
     #[arg(long, short, requires = "device")]
     pub yes: bool,
-    /// Take one of the reasons against a disk upon yourself; may be given more than once
+    /// Override one of the reasons against a disk; may be given more than once
     #[arg(long, value_name = "REASON", value_parser = ["internal", "large", "loop"])]
     pub allow: Vec<String>,
-    /// Write the blocks that the filesystems call free, too
+    /// Also write the blocks that are free in the filesystems
     #[arg(long)]
     pub full: bool,
-    /// What the file of an image must hash to
+    /// The SHA-256 that the file of an image must have
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<String>,
     /// Decoding threads; what is written does not depend on it
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
-    /// Do not download a base that is not here
+    /// Do not download the base
     #[arg(long)]
     pub offline: bool,
 }
@@ -224,8 +224,8 @@ pub struct Flash {
 /// `palmfarm inspect`
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// An image (compressed or not) or a card
+    /// An image, compressed or not, or a card
     pub image: PathBuf,
-    /// Print this file, or the names in this folder, instead: `boot:PATH` or `root:PATH`
+    /// Print this file, or the names in this folder: `boot:PATH` or `root:PATH`
     pub path: Option<String>,
 }

@@ -1,53 +1,32 @@
-//! Asking the person at the terminal. A question can be interrupted like any other work; nothing is read where
-//! nobody sits.
+//! Asking the person at the terminal. A question can be interrupted like any other work.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::Duration;
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use super::session::Session;
+use super::{Failure, Outcome, OutcomeExt};
+use crate::host::terminal;
 
-use super::say::prompt;
-use super::{Failure, OrFail, Outcome, Voice};
-use crate::progress::Cancel;
+/// How often a question checks whether it was interrupted.
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a question looks whether it was interrupted.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// Whether somebody is there to be asked: both what they read and what they type on must be a terminal.
-pub(super) fn is_anybody_there(voice: Voice) -> bool {
-    voice == Voice::People && io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// What the person answers to `question`, without the white space around it; empty where they close the input.
-///
-/// # Errors
-/// Interrupted; failed, where the terminal is gone.
-pub(super) fn ask(question: &str, cancel: &Cancel) -> Result<String, Failure> {
-    prompt(question);
-    wait(cancel)?;
-    let mut answer = String::new();
-    // A terminal gives whole lines, so that this does not wait any more.
-    io::stdin().read_line(&mut answer).or_fail(Outcome::Failed)?;
-    if !answer.ends_with('\n') {
-        prompt("\n");
-    }
-    Ok(answer.trim().to_owned())
-}
-
-/// Return when there is something to read.
-fn wait(cancel: &Cancel) -> Result<(), Failure> {
-    let stdin = io::stdin();
-    let timeout = Timespec::try_from(LOOK).or_fail(Outcome::Failed)?;
+/// What the person answers to `question`, without the white space around it; empty if they close the input.
+pub(super) fn ask(question: &str, session: &Session) -> Result<String, Failure> {
+    session.ui.prompt(question);
     loop {
-        if cancel.is_cancelled() {
-            prompt("\n");
+        if session.is_cancelled() {
+            session.ui.prompt("\n");
             return Err(Failure::printed(Outcome::Interrupted));
         }
-        let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
-        match poll(&mut watched, Some(&timeout)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(io::Error::from(error)).or_fail(Outcome::Failed),
+        if terminal::has_input(INTERVAL).or_fail(Outcome::Failed)? {
+            break;
         }
     }
+    let mut answer = String::new();
+    // A terminal hands over whole lines, so this does not block.
+    io::stdin().read_line(&mut answer).or_fail(Outcome::Failed)?;
+    if !answer.ends_with('\n') {
+        session.ui.prompt("\n");
+    }
+    Ok(answer.trim().to_owned())
 }

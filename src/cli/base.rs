@@ -1,131 +1,127 @@
-//! `palmfarm base`: which images there are, downloading one, comparing one with what Ubuntu published, which one suits a
-//! board, and making room again.
+//! `palmfarm base`: lists the images, downloads one, compares one with what Ubuntu published, suggests one for a board, and
+//! cleans the cache.
 
 use std::path::{Path, PathBuf};
 
-use crate::base::locate::{self, BaseRef};
 use anyhow::{anyhow, Context};
 use serde_json::json;
 
 use super::args::{Base, Clean, Fetch, Suggest, Verify};
-use super::progress::{Audience, Shown};
-use super::say::{answer, complaint_line, event, note_line};
-use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::env::{client, drop_privileges};
+use super::session::Session;
+use super::ui::Ui;
+use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::download::boards::{self, Suggestion};
 use crate::base::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::base::download::{
     self, cached_name, DownloadError, Sums, TrustedKey, Url, MOST_SIGNATURE, MOST_SUMS,
 };
-use crate::base::source::{file_digest, Sha256Sum};
+use crate::base::locate::{self, BaseRef};
+use crate::base::source::{file_digest, CacheDir, Sha256Sum};
 use crate::host::bounded_read;
-use crate::progress::Watch;
 use crate::text::{printable, size_text};
 
-/// Run one of the commands.
-///
-/// # Errors
-/// Refused, where something is not what it should be; failed, where it cannot be had.
-pub fn run(args: &Base, voice: Voice, audience: Audience) -> Ended {
-    surroundings::as_invoker()?;
+pub(super) fn run(args: &Base, ui: Ui) -> CliResult {
+    let cache = drop_privileges()?;
     match args {
-        Base::List => list(voice),
-        Base::Fetch(args) => fetch(args, voice, audience),
-        Base::Verify(args) => verify(args, voice, audience),
-        Base::Suggest(args) => suggest(args, voice),
-        Base::Clean(args) => clean(args, voice),
+        Base::List => list(ui, &cache),
+        Base::Fetch(args) => fetch(args, &Session::start(ui), &cache),
+        Base::Verify(args) => verify(args, &Session::start(ui), &cache),
+        Base::Suggest(args) => suggest(args, ui),
+        Base::Clean(args) => clean(args, ui, &cache),
     }
 }
 
-fn clean(args: &Clean, voice: Voice) -> Ended {
+fn clean(args: &Clean, ui: Ui, cache: &CacheDir) -> CliResult {
     let what = if args.all {
         download::CleanScope::All
     } else {
         download::CleanScope::Unpacked
     };
-    let cleaned = download::clean(&surroundings::as_invoker()?, what)
-        .context("making room in the cache")
+    let cleaned = download::clean(cache, what)
+        .context("cleaning the cache")
         .or_fail(Outcome::Failed)?;
+    let files: Vec<_> = cleaned.iter().map(|one| &one.path).collect();
     let total: u64 = cleaned.iter().map(|one| one.size).sum();
-    match voice {
-        Voice::People => note_line!("took away {} files with {}", cleaned.len(), size_text(total)),
-        Voice::Json => {
-            let files: Vec<_> = cleaned.iter().map(|one| &one.path).collect();
-            event(&json!({"event": "cleaned", "files": files, "size": total}));
-        }
-    }
+    ui.report(
+        &json!({"event": "cleaned", "files": files, "size": total}),
+        format_args!("removed {} files, {} in all", files.len(), size_text(total)),
+    );
     Ok(())
 }
 
-fn keys() -> Result<Vec<TrustedKey>, Failure> {
+fn ubuntu_keys() -> Result<Vec<TrustedKey>, Failure> {
     download::ubuntu_keys()
         .context("reading Ubuntu's key")
         .or_fail(Outcome::Failed)
 }
 
-fn list(voice: Voice) -> Ended {
-    let keys = keys()?;
-    let bases = locate::bases(&surroundings::as_invoker()?).ok();
-    let mut out = match voice {
-        Voice::People => "NAME                HERE  DIGEST  FOR\nmini                yes   own     trying palmfarm; it boots nowhere\n".to_owned(),
-        Voice::Json => format!(
-            "{}\n",
-            json!({"event": "base", "name": "mini", "file": null, "url": null, "sha256": null, "here": true})
-        ),
+/// The digest of an image of the catalogue: built in, or from a list that was downloaded with it.
+fn known_digest(known: &Known, keys: &[TrustedKey], bases: Option<&Path>) -> Option<Sha256Sum> {
+    let built_in = known.sha256.and_then(|sum| sum.parse().ok());
+    built_in.or_else(|| download::remembered(known, keys, bases?))
+}
+
+fn list(ui: Ui, cache: &CacheDir) -> CliResult {
+    let keys = ubuntu_keys()?;
+    let bases = locate::bases(cache).ok();
+    let mut out = if ui.json {
+        let mini =
+            json!({"event": "base", "name": "mini", "file": null, "url": null, "sha256": null, "here": true});
+        format!("{mini}\n")
+    } else {
+        "NAME                HERE  DIGEST  FOR\nmini                yes   own     trying palmfarm out; no Pi boots it\n".to_owned()
     };
     for known in KNOWN {
         let here = bases
             .as_ref()
             .is_some_and(|bases| bases.join(known.file).is_file());
-        let listed = || download::remembered(known, &keys, bases.as_deref()?).map(|sum| sum.to_string());
-        let digest = known.sha256.map(str::to_owned).or_else(listed);
-        match voice {
-            Voice::People => out.push_str(&format!(
+        let digest = known_digest(known, &keys, bases.as_deref()).map(|sum| sum.to_string());
+        if ui.json {
+            let line = json!({
+                "event": "base", "name": known.name, "file": known.file, "url": known.url(RELEASES),
+                "sha256": digest, "here": here,
+            });
+            out.push_str(&format!("{line}\n"));
+        } else {
+            out.push_str(&format!(
                 "{:<19} {:<5} {:<7} {}\n",
                 known.name,
                 if here { "yes" } else { "no" },
                 if digest.is_some() { "known" } else { "signed" },
                 known.note
-            )),
-            Voice::Json => out.push_str(&format!(
-                "{}\n",
-                json!({
-                    "event": "base", "name": known.name, "file": known.file, "url": known.url(RELEASES),
-                    "sha256": digest, "here": here,
-                })
-            )),
+            ));
         }
     }
-    if voice == Voice::People {
-        out.push_str("signed: the list of digests comes with the image, under Ubuntu's signature\n");
+    if !ui.json {
+        out.push_str("signed: the digest is downloaded with the image, in a list that Ubuntu signed\n");
     }
-    written(out.as_bytes())
+    ui.output(out.as_bytes())
 }
 
-fn fetch(args: &Fetch, voice: Voice, audience: Audience) -> Ended {
-    let shown = Shown::new(audience);
-    let cancel = surroundings::interruptible();
-    let watch = Watch {
-        progress: &shown,
-        cancel: &cancel,
-    };
-    let done = match BaseRef::new(&args.base) {
-        BaseRef::Name(name) => fetch_known(name, args, watch),
-        BaseRef::Url(url) => fetch_url(url, args, watch),
+fn fetch(args: &Fetch, session: &Session, cache: &CacheDir) -> CliResult {
+    let (path, digest) = match BaseRef::new(&args.base) {
+        BaseRef::Name(name) => fetch_known(name, args, session, cache),
+        BaseRef::Url(url) => fetch_url(url, args, session, cache),
         BaseRef::Path(path) => Err(Failure::new(
             Outcome::Usage,
             anyhow!("{path:?} is a path, so there is nothing to download"),
         )),
-    };
-    shown.clear();
-    let (path, digest) = done?;
-    match voice {
-        Voice::People => note_line!("{}\nsha256 {digest}", path.display()),
-        Voice::Json => event(&json!({"event": "fetched", "file": path, "sha256": digest.to_string()})),
-    }
+    }?;
+    session.progress.clear();
+    session.ui.report(
+        &json!({"event": "fetched", "file": path, "sha256": digest.to_string()}),
+        format_args!("{}\nsha256 {digest}", path.display()),
+    );
     Ok(())
 }
 
-fn fetch_known(name: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha256Sum), Failure> {
+fn fetch_known(
+    name: &str,
+    args: &Fetch,
+    session: &Session,
+    cache: &CacheDir,
+) -> Result<(PathBuf, Sha256Sum), Failure> {
     if name == "mini" {
         return Err(Failure::new(
             Outcome::Usage,
@@ -134,7 +130,7 @@ fn fetch_known(name: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, S
     }
     let known = catalogue::find(name).ok_or_else(|| {
         Failure::new(Outcome::Refused, anyhow!("there is no base called {name:?}"))
-            .hint("`palmfarm base list` lists them; anything else is fetched by its URL")
+            .hint("`palmfarm base list` lists them; to download another image, give its URL")
     })?;
     if args.sha256.is_some() {
         return Err(Failure::new(
@@ -142,51 +138,54 @@ fn fetch_known(name: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, S
             anyhow!("--sha256 is for URLs; for a name the digest is known"),
         ));
     }
-    let bases = locate::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
-    let keys = keys()?;
-    let client = surroundings::client()?;
+    let failed = |error| not_downloaded(error, session);
+    let bases = locate::bases(cache).map_err(failed)?;
+    let keys = ubuntu_keys()?;
     let mirror = args.mirror.as_deref().unwrap_or(RELEASES);
-    let path = bases.join(known.file);
-    let digest = download::fetch(&client, known, mirror, &keys, &bases, watch)
-        .map_err(|error| broken(error, watch))?;
-    Ok((path, digest))
+    let digest =
+        download::fetch(&client()?, known, mirror, &keys, &bases, session.watch()).map_err(failed)?;
+    Ok((bases.join(known.file), digest))
 }
 
-fn fetch_url(url: &str, args: &Fetch, watch: Watch<'_>) -> Result<(PathBuf, Sha256Sum), Failure> {
+fn fetch_url(
+    url: &str,
+    args: &Fetch,
+    session: &Session,
+    cache: &CacheDir,
+) -> Result<(PathBuf, Sha256Sum), Failure> {
     if args.mirror.is_some() {
         return Err(Failure::new(
             Outcome::Usage,
-            anyhow!("--mirror is for names; a URL says where it leads"),
+            anyhow!("--mirror is for names; a URL names its server itself"),
         ));
     }
-    let url = Url::parse(url).map_err(|error| broken(error, watch))?;
+    let failed = |error| not_downloaded(error, session);
+    let url = Url::parse(url).map_err(failed)?;
     if !url.is_https() && args.sha256.is_none() {
-        let error = anyhow!("whoever is on the way can change what comes over http");
+        let error = anyhow!("http downloads are not authenticated");
         return Err(
             Failure::new(Outcome::Refused, error).hint("give its digest with --sha256, or an https:// URL")
         );
     }
-    let bases = locate::bases(&surroundings::as_invoker()?).map_err(|error| broken(error, watch))?;
+    let bases = locate::bases(cache).map_err(failed)?;
     let path = bases.join(cached_name(&url));
-    // Without a digest nothing tells whether the server has another one by now.
+    // Without a digest, nothing shows whether the server has a newer file.
     if let Some(digest) = args.sha256 {
-        if download::is_there(&path, &digest, watch).map_err(|error| broken(error, watch))? {
+        if download::is_there(&path, &digest, session.watch()).map_err(failed)? {
             return Ok((path, digest));
         }
     }
-    let digest = surroundings::client()?
-        .download(&url, &path, args.sha256, watch)
-        .map_err(|error| broken(error, watch))?;
+    let digest = client()?
+        .download(&url, &path, args.sha256, session.watch())
+        .map_err(failed)?;
     Ok((path, digest))
 }
 
-/// A download that did not come about.
-fn broken(error: DownloadError, watch: Watch<'_>) -> Failure {
-    if watch.cancel.is_cancelled() || matches!(error, DownloadError::Cancelled) {
-        complaint_line!(
-            "interrupted; the same command goes on where this one stopped, unless the server knows no way to"
+fn not_downloaded(error: DownloadError, session: &Session) -> Failure {
+    if session.is_cancelled() || matches!(error, DownloadError::Cancelled) {
+        return session.interrupted(
+            "interrupted; the same command resumes the download, unless the server cannot send a part of a file",
         );
-        return Failure::printed(Outcome::Interrupted);
     }
     let outcome = if error.is_refusal() {
         Outcome::Refused
@@ -197,38 +196,32 @@ fn broken(error: DownloadError, watch: Watch<'_>) -> Failure {
     Failure::new(outcome, error).maybe_hint(hint)
 }
 
-fn verify(args: &Verify, voice: Voice, audience: Audience) -> Ended {
+fn verify(args: &Verify, session: &Session, cache: &CacheDir) -> CliResult {
     let given = args
         .sums
         .as_deref()
         .map(|sums| given_sums(sums, args.signature.as_deref()))
         .transpose()?;
-    let shown = Shown::new(audience);
-    let cancel = surroundings::interruptible();
-    let watch = Watch {
-        progress: &shown,
-        cancel: &cancel,
-    };
-    let found = file_digest(&args.file, watch).map_err(|error| {
-        let hint = error.hint();
-        from_farm::not_opened(error, hint, watch)
-    })?;
-    shown.clear();
+    let found = file_digest(&args.file, session.watch()).map_err(|error| session.not_read(error))?;
+    session.progress.clear();
     let name = args
         .file
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
     let is = match &given {
-        Some(sums) => of_list(sums, name, &found, &args.file)?,
-        None => of_catalogue(name, &found, &args.file)?,
+        Some(sums) => name_in_list(sums, name, &found, &args.file)?,
+        None => name_in_catalogue(name, &found, &args.file, cache)?,
     };
-    match voice {
-        Voice::People => answer(format_args!("ok: {} is {}", args.file.display(), printable(&is))),
-        Voice::Json => event(
+    if session.ui.json {
+        session.ui.event(
             &json!({"event": "verified", "file": args.file, "is": is, "sha256": found.to_string(),
                    "signed": given.is_none() || args.signature.is_some()}),
-        ),
+        );
+    } else {
+        session
+            .ui
+            .result_line(format_args!("ok: {} is {}", args.file.display(), printable(&is)));
     }
     Ok(())
 }
@@ -243,14 +236,14 @@ fn given_sums(sums: &Path, signature: Option<&Path>) -> Result<Sums, Failure> {
     let Some(signature) = signature else {
         return Ok(Sums::parse(&String::from_utf8_lossy(&list)));
     };
-    download::signed_sums(&list, &read(signature, MOST_SIGNATURE)?, &keys()?)
+    download::signed_sums(&list, &read(signature, MOST_SIGNATURE)?, &ubuntu_keys()?)
         .with_context(|| format!("checking the signature {}", signature.display()))
         .or_fail(Outcome::Refused)
-        .map_err(|failure| failure.hint("the list is not what Ubuntu published"))
+        .map_err(|failure| failure.hint("this list is not the one that Ubuntu published"))
 }
 
-/// What the file is by a list: it must be named there, and have that digest.
-fn of_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Failure> {
+/// The name of the file in a list, which must have its digest.
+fn name_in_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Failure> {
     match sums.find(name) {
         Some(listed) if listed == *found => Ok(name.into()),
         Some(listed) => Err(differs(file, found, &listed)),
@@ -259,25 +252,27 @@ fn of_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Result<St
                 Outcome::Refused,
                 anyhow!("the list names neither {name:?} nor any file with SHA-256 {found}"),
             )
-            .hint("a list is for the files that lie beside it on the server")
+            .hint("take the list from the folder that the file was downloaded from")
         }),
     }
 }
 
-/// What the file is by the catalogue.
-fn of_catalogue(name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Failure> {
-    let keys = keys()?;
-    let bases = locate::bases(&surroundings::as_invoker()?).ok();
-    let digest = |known: &Known| {
-        let pinned = known.sha256.and_then(|sum| sum.parse::<Sha256Sum>().ok());
-        pinned.or_else(|| download::remembered(known, &keys, bases.as_deref()?))
-    };
+/// The name of the file in the catalogue.
+fn name_in_catalogue(
+    name: &str,
+    found: &Sha256Sum,
+    file: &Path,
+    cache: &CacheDir,
+) -> Result<String, Failure> {
+    let keys = ubuntu_keys()?;
+    let bases = locate::bases(cache).ok();
+    let digest = |known: &Known| known_digest(known, &keys, bases.as_deref());
     if let Some(known) = KNOWN.iter().find(|known| digest(known) == Some(*found)) {
         return Ok(format!("{} ({})", known.name, known.file));
     }
     let Some(known) = KNOWN.iter().find(|known| known.file == name) else {
         let error = anyhow!(
-            "{} has SHA-256 {found}, which is no image of the catalogue",
+            "{} has SHA-256 {found}, which is not the digest of any image in the catalogue",
             file.display()
         );
         return Err(Failure::new(Outcome::Refused, error)
@@ -287,10 +282,10 @@ fn of_catalogue(name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Fa
         Some(listed) => differs(file, found, &listed),
         None => Failure::new(
             Outcome::Refused,
-            anyhow!("nothing says yet what {} must be", known.file),
+            anyhow!("the digest of {} is not known yet", known.file),
         )
         .hint(format!(
-            "`palmfarm base fetch {}` brings the signed list",
+            "`palmfarm base fetch {}` downloads the signed list",
             known.name
         )),
     })
@@ -298,10 +293,10 @@ fn of_catalogue(name: &str, found: &Sha256Sum, file: &Path) -> Result<String, Fa
 
 fn differs(file: &Path, found: &Sha256Sum, listed: &Sha256Sum) -> Failure {
     let error = anyhow!("{} has SHA-256 {found}, expected {listed}", file.display());
-    Failure::new(Outcome::Refused, error).hint("it is damaged or not what it says: fetch it again")
+    Failure::new(Outcome::Refused, error).hint("the file is damaged or a different one: download it again")
 }
 
-fn suggest(args: &Suggest, voice: Voice) -> Ended {
+fn suggest(args: &Suggest, ui: Ui) -> CliResult {
     let asked = args.board.join(" ");
     let found = if asked.is_empty() {
         boards::BOARDS.iter().collect()
@@ -310,31 +305,28 @@ fn suggest(args: &Suggest, voice: Voice) -> Ended {
             Suggestion::Boards(found) => found,
             Suggestion::Unsupported => {
                 let error = anyhow!("Ubuntu has no image for {asked:?}: its processor is too old");
-                return Err(
-                    Failure::new(Outcome::Refused, error).hint("a Pi 2 is the oldest one that it runs on")
-                );
+                let hint = "the Pi 2 is the oldest board that Ubuntu supports";
+                return Err(Failure::new(Outcome::Refused, error).hint(hint));
             }
             Suggestion::Unknown => {
-                let error = anyhow!("{asked:?} is no board that palmfarm knows");
-                let hint = "2, 3, 4, 5 and zero2w are, and what /proc/device-tree/model says on the Pi";
+                let error = anyhow!("palmfarm does not know a board called {asked:?}");
+                let hint = "give 2, 3, 4, 5 or zero2w, or what /proc/device-tree/model says on the Pi";
                 return Err(Failure::new(Outcome::Refused, error).hint(hint));
             }
         }
     };
-    let mut out = String::new();
-    for board in found {
-        match voice {
-            Voice::People => out.push_str(&format!(
-                "{}: {}\n    {}\n",
-                board.name,
-                board.bases.join(", else "),
-                board.why
-            )),
-            Voice::Json => out.push_str(&format!(
-                "{}\n",
-                json!({"event": "board", "name": board.name, "bases": board.bases, "why": board.why})
-            )),
+    let line = |board: &boards::Board| {
+        if ui.json {
+            let board = json!({"event": "board", "name": board.name, "bases": board.bases, "why": board.why});
+            return format!("{board}\n");
         }
-    }
-    written(out.as_bytes())
+        format!(
+            "{}: {}\n    {}\n",
+            board.name,
+            board.bases.join(", else "),
+            board.why
+        )
+    };
+    let out: String = found.into_iter().map(line).collect();
+    ui.output(out.as_bytes())
 }

@@ -1,36 +1,31 @@
-//! `palmfarm check`: every problem of a farm, or one line of what it would make.
+//! `palmfarm check`: every problem of a farm, or one line about what would be made from it.
 
 use super::args::Check;
-use super::say::{answer, event};
-use super::{from_farm, surroundings, Ended, Voice};
+use super::env::drop_privileges;
+use super::ui::Ui;
+use super::{from_farm, CliResult};
+use crate::farm::addresses;
 
-/// Print the problems.
-///
-/// # Errors
-/// Refused, where there is at least one error.
-pub fn run(args: &Check, voice: Voice) -> Ended {
-    surroundings::as_invoker()?;
-    let loaded = from_farm::check(&args.farm, voice)?;
+pub(super) fn run(args: &Check, ui: Ui) -> CliResult {
+    drop_privileges()?;
+    let loaded = from_farm::check(&args.farm, ui)?;
     let cards = loaded.farm.resolved_cards();
     let counts: Vec<usize> = cards
         .iter()
-        .map(|card| crate::farm::addresses::containers(&loaded.farm, card).len())
+        .map(|card| addresses::containers(&loaded.farm, card).len())
         .collect();
-    match voice {
-        Voice::Json => {
-            let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
-            // Of the card that has the most.
-            let containers = counts.iter().max();
-            event(&serde_json::json!({"event": "ok", "cards": names, "containers": containers}));
-        }
-        Voice::People => {
-            answer(format_args!(
-                "ok: {} with {}, on {}",
-                counted(cards.len(), "card"),
-                each(&counts),
-                loaded.farm.base
-            ));
-        }
+    if ui.json {
+        let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
+        // Of the card that has the most.
+        let containers = counts.iter().max();
+        ui.event(&serde_json::json!({"event": "ok", "cards": names, "containers": containers}));
+    } else {
+        ui.result_line(format_args!(
+            "ok: {} with {}, on {}",
+            counted(cards.len(), "card"),
+            each(&counts),
+            loaded.farm.base
+        ));
     }
     Ok(())
 }

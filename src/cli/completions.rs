@@ -3,14 +3,11 @@
 use clap::CommandFactory;
 
 use super::args::{Completions, Palmfarm};
-use super::{written, Ended};
+use super::ui::Ui;
+use super::CliResult;
 
-/// Print them.
-///
-/// # Errors
-/// Failed, where standard output cannot be written.
-pub fn run(args: &Completions) -> Ended {
+pub(super) fn run(args: &Completions, ui: Ui) -> CliResult {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Palmfarm::command(), "palmfarm", &mut script);
-    written(&script)
+    ui.output(&script)
 }

@@ -1,13 +1,35 @@
-//! `palmfarm devices`, and how a card is shown before it is overwritten. Formats facts; reads nothing.
+//! `palmfarm devices`, and how a card is described before it is overwritten. Decides nothing about a device.
+
+use std::env;
+use std::path::Path;
 
 use serde_json::{json, Value};
 
-use crate::card::facts::{Device, DeviceKind, Facts};
-use crate::card::{candidates, explain, refusals, target_of, Allowed, Refusal};
+use super::ui::Ui;
+use super::{CliResult, Outcome, OutcomeExt};
+use crate::card::facts::{read_system, Device, DeviceKind, Facts};
+use crate::card::{candidates, explain, refusals, target_of, Allowed, FileRole, Refusal};
 use crate::text::{printable, size_text};
 
-/// Every block device as a table: each disk with its partitions below it, and every reason why it would not be
-/// written.
+pub(super) fn run(ui: Ui) -> CliResult {
+    let program = env::current_exe().ok();
+    let files: Vec<_> = program
+        .as_deref()
+        .map(|program| (FileRole::Program, program))
+        .into_iter()
+        .collect();
+    let snapshot = read_system(Path::new("/"), &files).or_fail(Outcome::Failed)?;
+    let facts = Facts::parse(&snapshot).or_fail(Outcome::Failed)?;
+    if ui.json {
+        for value in values(&facts, &Allowed::default()) {
+            ui.event(&value);
+        }
+        return Ok(());
+    }
+    ui.output(table(&facts, &Allowed::default()).as_bytes())
+}
+
+/// Every block device as a table: each disk followed by its partitions, with every reason not to write it.
 #[must_use]
 pub fn table(facts: &Facts, allowed: &Allowed) -> String {
     let mut rows = vec![["DEVICE", "SIZE", "BUS", "MODEL", "CONTENT"].map(str::to_owned)];
@@ -41,7 +63,7 @@ pub fn table(facts: &Facts, allowed: &Allowed) -> String {
         out.push_str(if facts.wsl {
             "hint: Windows keeps card readers to itself; run palmfarm on Linux, or build a .img and write it from Windows\n"
         } else {
-            "hint: plug the reader out and in again with the card in it\n"
+            "hint: unplug the reader and plug it in again with the card in it\n"
         });
     }
     out
@@ -81,8 +103,7 @@ pub fn values(facts: &Facts, allowed: &Allowed) -> Vec<Value> {
 }
 
 /// Reasons as JSON.
-#[must_use]
-pub fn reasons(refusals: &[Refusal]) -> Vec<Value> {
+pub(super) fn reasons(refusals: &[Refusal]) -> Vec<Value> {
     explain(refusals)
         .into_iter()
         .zip(refusals)
@@ -97,22 +118,22 @@ pub fn reasons(refusals: &[Refusal]) -> Vec<Value> {
         .collect()
 }
 
-/// What is to be overwritten, for a prompt or a picker: the disk on the first line, what is on it below.
+/// A device that may be overwritten, for the person who is asked: the disk on the first line, what is on it below.
 #[must_use]
 pub fn card_text(facts: &Facts, device: &Device) -> String {
-    let mut said = vec![
+    let mut words = vec![
         printable(&device.node()),
         size_text(device.size),
         device.bus.word().to_owned(),
     ];
-    said.extend(Some(printable(&device.title())).filter(|title| !title.is_empty()));
-    said.extend(
+    words.extend(Some(printable(&device.title())).filter(|title| !title.is_empty()));
+    words.extend(
         device
             .serial
             .as_deref()
             .map(|serial| format!("serial {}", printable(serial))),
     );
-    let mut out = said.join(", ");
+    let mut out = words.join(", ");
     let partitions = facts.partitions(device.dev);
     if partitions.is_empty() {
         let on_it = Some(content(device)).filter(|content| !content.is_empty());
@@ -133,7 +154,7 @@ pub fn card_text(facts: &Facts, device: &Device) -> String {
     out
 }
 
-/// What one may look for first.
+/// Sorts what people most likely look for first.
 fn rank(device: &Device) -> u8 {
     match device.kind {
         DeviceKind::Card | DeviceKind::Disk | DeviceKind::Emmc => 0,
@@ -174,7 +195,7 @@ fn verdict(facts: &Facts, device: &Device, allowed: &Allowed) -> Vec<String> {
     explain(&reasons)
         .into_iter()
         .zip(&reasons)
-        // Under its disk, a partition need not be told what was said there.
+        // A partition comes below its disk, which has these reasons too.
         .filter(|(_, reason)| {
             !is_partition(device) || !matches!(reason, Refusal::NotWholeDisk { .. } | Refusal::System { .. })
         })

@@ -1,4 +1,4 @@
-//! `palmfarm init`: the commented example as a start.
+//! `palmfarm init`: writes the commented example, never over a file.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,24 +6,20 @@ use std::io::Write;
 use anyhow::Context;
 
 use super::args::Init;
-use super::say::note_line;
-use super::{Ended, Failure, OrFail, Outcome};
+use super::ui::Ui;
+use super::{CliResult, Failure, Outcome, OutcomeExt};
 
-/// The example, whole: what people read is what the tests build.
+/// The whole example: what people read is what the tests build.
 const EXAMPLE: &str = include_str!("../../examples/farm.yaml");
 
-/// The key in it: whoever declares no other cannot log in.
+/// The key in the example. A user who has no other cannot log in: nobody has its private half.
 pub(super) const NOBODYS_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV";
 
-/// Write it; never over a file that is there.
-///
-/// # Errors
-/// Refused, where the file exists; failed, where it cannot be written.
-pub fn run(args: &Init) -> Ended {
+pub(super) fn run(args: &Init, ui: Ui) -> CliResult {
     let file = args.file.display();
     let mut out = File::create_new(&args.file).map_err(|error| {
         let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-        let hint = exists.then_some("it is there already, and stays; name another: palmfarm init FILE");
+        let hint = exists.then_some("the file exists and is not replaced; name another: palmfarm init FILE");
         let error = anyhow::Error::new(error).context(format!("creating {file}"));
         Failure::new(Outcome::Refused, error).maybe_hint(hint)
     })?;
@@ -31,7 +27,9 @@ pub fn run(args: &Init) -> Ended {
     written
         .with_context(|| format!("writing {file}"))
         .or_fail(Outcome::Failed)?;
-    note_line!("wrote {file}; edit it, then run: palmfarm check {file}");
+    ui.info_line(format_args!(
+        "wrote {file}; edit it, then run: palmfarm check {file}"
+    ));
     Ok(())
 }
 

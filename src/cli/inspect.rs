@@ -1,18 +1,22 @@
-//! `palmfarm inspect`: what is on an image or a card, or one file of it.
+//! `palmfarm inspect`: what is on an image or a card, or one file of it. Writes nothing.
 
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use palmfarm_protocol::card_manifest::Manifest;
 use palmfarm_protocol::paths::MANIFEST;
 use palmfarm_protocol::report::Report;
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::args::Inspect;
-use super::progress::{Audience, Shown};
-use super::say::{event, note_line};
-use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::env::drop_privileges;
+use super::session::Session;
+use super::ui::Ui;
+use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::layout::{Layout, LayoutError};
-use crate::base::source::{BaseImage, Expect, Sha256Sum};
+use crate::base::source::{Expect, Sha256Sum};
 use crate::base::survey::{self, Volumes};
 use crate::base::BaseFacts;
 use crate::card::ReadableCard;
@@ -20,28 +24,20 @@ use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
 use crate::edit::fs::{FileKind, VolumeReader, MOST_NAMES, READ_LIMIT};
 use crate::edit::tree::{CardPath, Volume};
-use crate::progress::Watch;
+use crate::pipeline::BuildError;
 use crate::text::{printable, size_text};
 
-/// Where a card's agent says how it went.
+/// Where the agent reports its first boot.
 const REPORT: &str = "/palmfarm-report.json";
 
-/// Inspect.
-///
-/// # Errors
-/// Refused, where it cannot be read or has no such file.
-pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
-    let shown = Shown::new(audience);
-    let cancel = surroundings::interruptible();
-    let watch = Watch {
-        progress: &shown,
-        cancel: &cancel,
-    };
-    let image = open(args, watch)?;
+pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
+    let session = Session::start(ui);
+    let image = open(args, &session)?;
+    session.progress.clear();
     let layout = Layout::read(&image.bytes).map_err(|error| {
         let hint = match &error {
             LayoutError::NotAnImage { .. } if image.sha256.is_none() => {
-                "an interrupted `palmfarm flash` leaves a card without a table: write it again"
+                "an interrupted `palmfarm flash` leaves a card without a partition table: write it again"
             }
             other => other.hint(),
         };
@@ -49,41 +45,43 @@ pub fn run(args: &Inspect, voice: Voice, audience: Audience) -> Ended {
         Failure::new(Outcome::Refused, anyhow::Error::new(error).context(context)).hint(hint)
     })?;
     if let Some(path) = args.path.as_deref().and_then(|path| path.strip_prefix("boot:")) {
-        shown.clear();
         let boot = survey::boot(&image.bytes, &layout).or_fail(Outcome::Refused)?;
-        return print_file(&boot, Volume::Boot, path);
+        return print_file(&boot, Volume::Boot, path, ui);
     }
-    let facts = survey::survey(&image.bytes, &layout).map_err(|error| from_farm::refused(error.into()))?;
-    let base = Inspected {
-        layout,
-        facts,
-        sha256: image.sha256,
-    };
-    shown.clear();
-    let volumes = Volumes::open(&image.bytes, &base.layout).or_fail(Outcome::Refused)?;
+    let facts = survey::survey(&image.bytes, &layout).map_err(BuildError::from)?;
+    let volumes = Volumes::open(&image.bytes, &layout).or_fail(Outcome::Refused)?;
     if volumes.journal() == Journal::PassedOver {
-        match voice {
-            Voice::People => note_line!(
-                "the root filesystem was not unmounted, and its journal cannot be read here: what was written last may be \
-                 missing or half there. `e2fsck -p` on the partition replays it"
-            ),
-            Voice::Json if args.path.is_none() => event(&json!({"event": "journal", "state": "passed_over"})),
-            Voice::Json => {}
+        if !ui.json {
+            ui.info_line(
+                "the root filesystem was not unmounted, and palmfarm does not read its journal: the latest changes may be \
+                 missing or incomplete. `e2fsck -p` on the partition replays the journal",
+            );
+        } else if args.path.is_none() {
+            ui.event(&json!({"event": "journal", "state": "passed_over"}));
         }
     }
     let Some(path) = &args.path else {
-        return summary(&base, &volumes, voice);
+        let base = Inspected {
+            layout,
+            facts,
+            sha256: image.sha256,
+            manifest: read_json(&volumes, Volume::Root, MANIFEST)?,
+            report: read_json(&volumes, Volume::Boot, REPORT)?,
+        };
+        if ui.json {
+            ui.event(&as_json(&base));
+            return Ok(());
+        }
+        return ui.output(as_text(&base).as_bytes());
     };
     let Some(("root", path)) = path.split_once(':') else {
-        let error = anyhow!("{path:?} does not say on which partition it lies");
+        let error = anyhow!("{path:?} does not name a partition");
         return Err(Failure::new(Outcome::Usage, error).hint("begin it with boot: or root:"));
     };
-    print_file(volumes.reader(Volume::Root), Volume::Root, path)
+    print_file(volumes.reader(Volume::Root), Volume::Root, path, ui)
 }
 
-type Opened = Volumes<Arc<dyn ReadAt>>;
-
-/// Bytes to look at.
+/// Bytes to inspect.
 struct Image {
     bytes: Arc<dyn ReadAt>,
     /// Of the file; a card has none.
@@ -95,79 +93,76 @@ struct Inspected {
     layout: Layout,
     facts: BaseFacts,
     sha256: Option<Sha256Sum>,
+    manifest: Option<Manifest>,
+    /// As it is: the agent on a card may be newer than this program.
+    report: Option<Value>,
 }
 
-/// Open an image, or a card; with a card, root is given up before anything on it is looked into.
-fn open(args: &Inspect, watch: Watch<'_>) -> Result<Image, Failure> {
+/// Open an image or a card. Only root may open a card; root is given up before anything on it is parsed.
+fn open(args: &Inspect, session: &Session) -> Result<Image, Failure> {
     let card = ReadableCard::open(&args.image).map_err(|error| {
         let hint = error.hint();
         Failure::new(Outcome::Refused, error).maybe_hint(hint)
     })?;
+    let cache = drop_privileges()?;
     if let Some(card) = card {
-        surroundings::as_invoker()?;
         return Ok(Image {
             bytes: Arc::new(card),
             sha256: None,
         });
     }
-    let cache = surroundings::as_invoker()?;
-    let image = BaseImage::open(&args.image, Expect::Anything, &cache, watch).map_err(|error| {
-        let hint = error.hint();
-        from_farm::not_opened(error, hint, watch)
-    })?;
+    let image = session.open_image(&args.image, Expect::Anything, &cache)?;
     Ok(Image {
         sha256: Some(image.provenance().sha256),
         bytes: Arc::new(image),
     })
 }
 
-/// A file as it is, or the names in a folder.
-fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str) -> Ended {
+/// Print a file as it is, or the names in a folder.
+fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str, ui: Ui) -> CliResult {
     let names = |path: Option<&CardPath>| {
         let names = reader.names(path).or_fail(Outcome::Refused)?;
         if names.len() >= MOST_NAMES {
-            note_line!("there may be more: {MOST_NAMES} names are read of a folder");
+            ui.info_line(format_args!(
+                "only the first {MOST_NAMES} names of the folder are listed"
+            ));
         }
         let lines: String = names
             .iter()
             .map(|name| format!("{}\n", printable(name)))
             .collect();
-        written(lines.as_bytes())
+        ui.output(lines.as_bytes())
     };
     if path.trim_matches('/').is_empty() {
         return names(None);
     }
     let path = CardPath::new(path).or_fail(Outcome::Usage)?;
     if let Some(content) = reader.read(&path, READ_LIMIT).or_fail(Outcome::Refused)? {
-        return written(&content);
+        return ui.output(&content);
     }
     let error = match reader.stat_through(&path).or_fail(Outcome::Refused)? {
         Some(stat) if stat.kind == FileKind::Dir => return names(Some(&path)),
-        Some(_) => anyhow!("{volume}:{path} is no regular file"),
+        Some(_) => anyhow!("{volume}:{path} is not a regular file"),
         None => anyhow!("there is no file {volume}:{path}"),
     };
     Err(Failure::new(Outcome::Refused, error))
 }
 
-fn summary(base: &Inspected, volumes: &Opened, voice: Voice) -> Ended {
-    let json_of = |volume, path: &str| -> Result<Option<Value>, Failure> {
-        let path = CardPath::new(path).or_fail(Outcome::Failed)?;
-        let bytes = volumes
-            .reader(volume)
-            .read(&path, READ_LIMIT)
-            .or_fail(Outcome::Refused)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-    };
-    let manifest = json_of(Volume::Root, MANIFEST)?;
-    let report = json_of(Volume::Boot, REPORT)?;
-    match voice {
-        Voice::Json => event(&as_json(base, manifest.as_ref(), report.as_ref())),
-        Voice::People => return written(as_text(base, manifest.as_ref(), report).as_bytes()),
-    }
-    Ok(())
+/// What a JSON file says; `None` if it is missing or says something else.
+fn read_json<T: DeserializeOwned>(
+    volumes: &Volumes<Arc<dyn ReadAt>>,
+    volume: Volume,
+    path: &str,
+) -> Result<Option<T>, Failure> {
+    let path = CardPath::new(path).or_fail(Outcome::Failed)?;
+    let bytes = volumes
+        .reader(volume)
+        .read(&path, READ_LIMIT)
+        .or_fail(Outcome::Refused)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-fn as_json(base: &Inspected, manifest: Option<&Value>, report: Option<&Value>) -> Value {
+fn as_json(base: &Inspected) -> Value {
     let partitions = base.layout.partitions.iter().map(|partition| {
         json!({
             "number": partition.number, "start": partition.span.start(), "size": partition.span.size(),
@@ -179,11 +174,11 @@ fn as_json(base: &Inspected, manifest: Option<&Value>, report: Option<&Value>) -
         "partitions": partitions.collect::<Vec<_>>(), "boot": base.layout.boot.number,
         "root": base.layout.root.number, "release": base.facts.release, "architecture": base.facts.arch.debian(),
         "systemd": base.facts.systemd, "sha256": base.sha256.map(|sum| sum.to_string()),
-        "manifest": manifest, "report": report,
+        "manifest": base.manifest, "report": base.report,
     })
 }
 
-fn as_text(base: &Inspected, manifest: Option<&Value>, report: Option<Value>) -> String {
+fn as_text(base: &Inspected) -> String {
     let facts = &base.facts;
     let mut out = format!("{}, {}", printable(&facts.release), facts.arch);
     if let Some(systemd) = facts.systemd {
@@ -208,39 +203,27 @@ fn as_text(base: &Inspected, manifest: Option<&Value>, report: Option<Value>) ->
             printable(&partition.contents.to_string()),
         ));
     }
-    match manifest
-        .and_then(|manifest| manifest.get("files"))
-        .and_then(Value::as_array)
-    {
+    match &base.manifest {
+        None if facts.customized => out.push_str("palmfarm made it, but its manifest cannot be read\n"),
         None => out.push_str("palmfarm put nothing on it\n"),
-        Some(files) => {
-            let card = manifest
-                .and_then(|manifest| manifest.get("card"))
-                .and_then(Value::as_str)
-                .unwrap_or("a card");
+        Some(manifest) => {
             out.push_str(&format!(
-                "palmfarm made it {}, with {} files:\n",
-                printable(card),
-                files.len()
+                "palmfarm made it the card {}, with {} files:\n",
+                printable(&manifest.card),
+                manifest.files.len()
             ));
-            for file in files {
-                let text = |key: &str| {
-                    file.get(key)
-                        .and_then(Value::as_str)
-                        .map(printable)
-                        .unwrap_or_default()
-                };
-                out.push_str(&format!("  {}  {}\n", text("mode"), text("path")));
+            for file in &manifest.files {
+                let mode = file.mode.as_deref().unwrap_or_default();
+                out.push_str(&format!("  {}  {}\n", printable(mode), printable(&file.path)));
             }
         }
     }
-    match report.and_then(|report| serde_json::from_value::<Report>(report).ok()) {
-        None => out.push_str("its first boot has left no report yet\n"),
-        Some(report) => {
-            out.push_str(
-                &format!("first boot: {:?}, {} steps\n", report.state, report.steps.len()).to_lowercase(),
-            );
+    match base.report.as_ref().map(Report::deserialize) {
+        Some(Ok(report)) => {
+            let line = format!("first boot: {:?}, {} steps\n", report.state, report.steps.len());
+            out.push_str(&line.to_lowercase());
         }
+        _ => out.push_str("there is no report of its first boot yet\n"),
     }
     out
 }

@@ -1,5 +1,5 @@
-//! `palmfarm man DIR`: a man page for the tool and one for each of its commands, from the same declarations that
-//! `--help` prints.
+//! `palmfarm man DIR`: a man page for the tool and one for each of its commands, from the declarations that `--help`
+//! prints.
 
 use std::fs;
 use std::path::Path;
@@ -9,29 +9,25 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use super::args::{self, Palmfarm};
-use super::say::{event, note_line};
-use super::{Ended, Failure, OrFail, Outcome, Voice};
+use super::ui::Ui;
+use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 
-/// Write them.
-///
-/// # Errors
-/// Failed, where the folder cannot be written.
-pub fn run(args: &args::Man, voice: Voice) -> Ended {
+pub(super) fn run(args: &args::Man, ui: Ui) -> CliResult {
     fs::create_dir_all(&args.dir)
-        .with_context(|| format!("making the folder {}", args.dir.display()))
+        .with_context(|| format!("creating the folder {}", args.dir.display()))
         .or_fail(Outcome::Failed)?;
     let mut tool = Palmfarm::command().disable_help_subcommand(true);
     tool.build();
     let pages = pages(&tool, &args.dir)?;
-    match voice {
-        Voice::People => note_line!("{pages} man pages in {}", args.dir.display()),
-        Voice::Json => event(&serde_json::json!({"event": "man", "pages": pages, "dir": args.dir})),
-    }
+    ui.report(
+        &serde_json::json!({"event": "man", "pages": pages, "dir": args.dir}),
+        format_args!("wrote {pages} man pages to {}", args.dir.display()),
+    );
     Ok(())
 }
 
-/// The page of `command` and of everything below it; how many those are.
+/// Write the pages of `command` and of everything below it, and count them.
 fn pages(command: &clap::Command, dir: &Path) -> Result<usize, Failure> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = dir.join(format!("{name}.1"));

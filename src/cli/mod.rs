@@ -1,41 +1,90 @@
-//! The command line: arguments, commands, and what people and scripts see of them. Decisions are made in the
-//! library; here they are asked for and printed.
+//! The command line: arguments, commands, and what people and scripts see of them. Decisions are made in the library;
+//! here they are asked for and printed.
 
 pub mod args;
 mod ask;
-pub mod base;
-pub mod build;
-pub mod check;
-pub mod completions;
+mod base;
+mod build;
+mod check;
+mod completions;
 pub mod devices;
-pub mod flash;
+mod env;
+mod flash;
 mod from_farm;
-pub mod init;
-pub mod inspect;
-pub mod list;
-pub mod man;
+mod init;
+mod inspect;
+mod man;
 mod outcome;
-pub mod plan;
-pub mod progress;
-pub mod say;
-pub mod schema;
-pub mod surroundings;
+mod plan;
+mod progress;
+mod schema;
+mod session;
+mod ui;
 
-use std::io::Write;
+use std::panic::{catch_unwind, set_hook, PanicHookInfo};
+use std::process::ExitCode;
 
-pub use outcome::{Ended, Failure, OrFail, Outcome, Voice};
+use clap::Parser;
 
-/// Print `text`, which is all that a command has to say.
-///
-/// # Errors
-/// Failed, where standard output cannot be written; a reader that has read enough, as head(1) does, is no failure.
-fn written(text: &[u8]) -> Ended {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Outcome::Failed,
-            anyhow::Error::new(error).context("printing it"),
-        )),
-        _ => Ok(()),
+use args::{Command, Palmfarm};
+use outcome::{CliResult, Failure, Outcome, OutcomeExt};
+use ui::Ui;
+
+/// Parse the arguments, run the command, and return its exit code.
+pub fn main() -> ExitCode {
+    set_hook(Box::new(report_panic));
+    let args = match Palmfarm::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // `--help` and `--version` come this way too, and are printed on standard output.
+            let outcome = if error.use_stderr() {
+                Outcome::Usage
+            } else {
+                Outcome::Done
+            };
+            drop(error.print());
+            return outcome.into();
+        }
+    };
+    let ui = Ui {
+        json: args.json,
+        quiet: args.quiet,
+    };
+    match catch_unwind(|| run(&args.command, ui)) {
+        Ok(Ok(())) => Outcome::Done.into(),
+        Ok(Err(failure)) => failure.report(ui),
+        Err(_) => Outcome::Failed.into(),
     }
+}
+
+fn run(command: &Command, ui: Ui) -> CliResult {
+    match command {
+        Command::Init(args) => init::run(args, ui),
+        Command::Check(args) => check::run(args, ui),
+        Command::Devices => devices::run(ui),
+        Command::Plan(args) => plan::run(args, ui),
+        Command::Build(args) => build::run(args, ui),
+        Command::Flash(args) => flash::run(args, ui),
+        Command::Inspect(args) => inspect::run(args, ui),
+        Command::Base(args) => base::run(args, ui),
+        Command::Schema => schema::run(ui),
+        Command::Completions(args) => completions::run(args, ui),
+        Command::Man(args) => man::run(args, ui),
+    }
+}
+
+/// People get a sentence and a place, never a backtrace.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map(|at| format!(" at {}:{}", at.file(), at.line()))
+        .unwrap_or_default();
+    // A panic may come before the arguments are known, and is reported in any case.
+    let ui = Ui {
+        json: false,
+        quiet: false,
+    };
+    ui.error_line(format_args!(
+        "palmfarm: this is a bug in palmfarm{place}; please report it with the command you ran"
+    ));
 }

@@ -2,29 +2,27 @@
 
 use std::process::ExitCode;
 
-use super::say::{complaint_line, event};
+use super::ui::Ui;
+use crate::pipeline::BuildError;
 
 /// What the exit code says. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// 0: done.
+pub(super) enum Outcome {
     Done,
-    /// 1: refused; nothing was touched.
+    /// Nothing was touched.
     Refused,
-    /// 2: the command line is wrong.
+    /// The command line is wrong.
     Usage,
-    /// 3: failed; the card or the name of the output is untouched.
+    /// The card or the name of the output is untouched.
     Failed,
-    /// 4: the card is spoiled and must be written again.
+    /// The card is spoiled and must be written again.
     Spoiled,
-    /// 130: interrupted, as shells say for SIGINT.
+    /// As shells report SIGINT.
     Interrupted,
 }
 
 impl Outcome {
-    /// The number that the shell sees.
-    #[must_use]
-    pub const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Refused => 1,
@@ -42,24 +40,21 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Why a command did not end well.
+/// Why a command did not succeed.
 #[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub outcome: Outcome,
-    /// What happened; `None` where it has been printed in a form of its own, as the problems of a farm are.
-    pub error: Option<anyhow::Error>,
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    /// `None` if it has been printed in a form of its own, as the problems of a farm are.
+    pub(super) error: Option<anyhow::Error>,
     /// What the person can do.
-    pub hint: Option<String>,
+    pub(super) hint: Option<String>,
 }
 
-/// What every command returns.
-pub type Ended = Result<(), Failure>;
+pub(super) type CliResult = Result<(), Failure>;
 
 impl Failure {
     /// A failure whose message has been printed.
-    #[must_use]
-    pub fn printed(outcome: Outcome) -> Self {
+    pub(super) fn printed(outcome: Outcome) -> Self {
         Self {
             outcome,
             error: None,
@@ -67,8 +62,7 @@ impl Failure {
         }
     }
 
-    /// A failure with a message.
-    pub fn new(outcome: Outcome, error: impl Into<anyhow::Error>) -> Self {
+    pub(super) fn new(outcome: Outcome, error: impl Into<anyhow::Error>) -> Self {
         Self {
             outcome,
             error: Some(error.into()),
@@ -76,36 +70,26 @@ impl Failure {
         }
     }
 
-    /// The same failure, with what the person can do.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        self.maybe_hint(Some(hint))
     }
 
-    /// The same failure, with what the person can do where anything can be done.
-    #[must_use]
-    pub fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+    pub(super) fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
     }
 
-    /// Print it, to people or as a line of JSON, and give its exit code.
-    #[must_use]
-    pub fn report(&self, voice: Voice) -> ExitCode {
+    /// Print it and return its exit code.
+    pub(super) fn report(&self, ui: Ui) -> ExitCode {
         if let Some(error) = &self.error {
             let message = format!("{error:#}");
-            match voice {
-                Voice::People => {
-                    complaint_line!("palmfarm: {}", message);
-                    if let Some(hint) = &self.hint {
-                        complaint_line!("hint: {}", hint);
-                    }
-                }
-                Voice::Json => {
-                    let code = self.outcome.code();
-                    let line = serde_json::json!({"event": "error", "exit": code, "message": message, "hint": self.hint});
-                    event(&line);
+            if ui.json {
+                let code = self.outcome.code();
+                ui.event(&serde_json::json!({"event": "error", "exit": code, "message": message, "hint": self.hint}));
+            } else {
+                ui.error_line(format_args!("palmfarm: {message}"));
+                if let Some(hint) = &self.hint {
+                    ui.error_line(format_args!("hint: {hint}"));
                 }
             }
         }
@@ -113,25 +97,20 @@ impl Failure {
     }
 }
 
-/// Whom a command speaks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
-    /// Text; progress on a terminal.
-    People,
-    /// JSON lines on standard output.
-    Json,
+/// Whatever prevents that a card is made is found before anything is written.
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let hint = error.hint();
+        Self::new(Outcome::Refused, error).maybe_hint(hint)
+    }
 }
 
-/// Turn any error into a [`Failure`] with a given exit code.
-pub trait OrFail<T> {
-    /// The value, or a failure with `outcome`.
-    ///
-    /// # Errors
-    /// The error there was.
+/// Turns any error into a [`Failure`] with a given exit code.
+pub(super) trait OutcomeExt<T> {
     fn or_fail(self, outcome: Outcome) -> Result<T, Failure>;
 }
 
-impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
+impl<T, E: Into<anyhow::Error>> OutcomeExt<T> for Result<T, E> {
     fn or_fail(self, outcome: Outcome) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(outcome, error))
     }

@@ -3,63 +3,48 @@
 use anyhow::anyhow;
 
 use super::args::{Plan, PlanFormat};
-use super::progress::{Audience, Shown};
-use super::say::harmless;
-use super::{from_farm, surroundings, written, Ended, Failure, OrFail, Outcome, Voice};
+use super::env::{drop_privileges, host_inputs};
+use super::session::{Downloads, Session};
+use super::ui::{harmless, Ui};
+use super::{from_farm, CliResult, Failure, Outcome, OutcomeExt};
 use crate::farm::addresses::Prefix;
+use crate::farm::problem::ProblemLine;
 use crate::farm::LoadedFarm;
-use crate::pipeline;
+use crate::pipeline::FarmInputs;
 use crate::plan::{html, show};
-use crate::progress::Watch;
 
-/// Plan.
-///
-/// # Errors
-/// Refused, where farm or base will not do.
-pub fn run(args: &Plan, voice: Voice, audience: Audience) -> Ended {
+pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
     let prefixes: Result<Vec<Prefix>, _> = args.prefix.iter().map(|prefix| prefix.parse()).collect();
     let prefixes = prefixes.or_fail(Outcome::Usage)?;
-    let cache = surroundings::as_invoker()?;
-    let farm = from_farm::load(&args.farm, voice)?;
+    let cache = drop_privileges()?;
+    let farm = from_farm::load(&args.farm, ui)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
-    let gathered = from_farm::read(&farm)?;
-    let plan = pipeline::plan(&farm, &gathered, card, &prefixes, surroundings::ambient()?)
-        .map_err(from_farm::refused)?;
-    let format = if voice == Voice::Json {
-        PlanFormat::Json
-    } else {
-        args.format
+    let inputs = FarmInputs::read(farm, host_inputs()?)?;
+    let plan = inputs.plan(card, &prefixes)?;
+    let render = || {
+        let session = Session::start(ui);
+        // Nobody who looks at a plan expects a download of a gigabyte.
+        let base = session.open_base(&inputs.loaded, &cache, Downloads::Off)?;
+        Ok::<_, Failure>(inputs.render(&plan, &base)?)
     };
+    let format = if ui.json { PlanFormat::Json } else { args.format };
     let text = match format {
         PlanFormat::Zone => listed(show::zone(&plan))?,
         PlanFormat::Hosts => listed(show::hosts(&plan))?,
-        PlanFormat::Text | PlanFormat::Json | PlanFormat::Html => {
-            let shown = Shown::new(audience);
-            let cancel = surroundings::interruptible();
-            let base = from_farm::open(
-                &farm,
-                &cache,
-                // A plan is looked at; nobody expects a gigabyte of it.
-                None,
-                Watch {
-                    progress: &shown,
-                    cancel: &cancel,
-                },
-            )?;
-            let tree = pipeline::render(&farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
-            shown.clear();
-            match format {
-                PlanFormat::Json => format!("{}\n", show::json(&plan, &tree)),
-                PlanFormat::Html => html::page(&plan, &tree, &farm.farm.base, &warnings(&farm)),
-                // What lies in files may be anybody's.
-                _ => harmless(&show::text(&plan, &tree)),
-            }
-        }
+        PlanFormat::Json => format!("{}\n", show::json(&plan, &render()?)),
+        PlanFormat::Html => html::page(
+            &plan,
+            &render()?,
+            &inputs.loaded.farm.base,
+            &warnings(&inputs.loaded),
+        ),
+        // Files may hold anything.
+        PlanFormat::Text => harmless(&show::text(&plan, &render()?)),
     };
-    written(text.as_bytes())
+    ui.output(text.as_bytes())
 }
 
-/// Addresses, where there is one: an empty zone would take every name away.
+/// Addresses, if there are any: an empty zone would delete every name.
 fn listed(text: String) -> Result<String, Failure> {
     if text.is_empty() {
         let error = anyhow!("there is no address to list");
@@ -68,9 +53,9 @@ fn listed(text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// What `check` warns of, a sentence each.
+/// The warnings of `check`, one sentence each.
 fn warnings(farm: &LoadedFarm) -> Vec<String> {
-    let sentence = |line: crate::farm::problem::ProblemLine<'_>| match line.hint {
+    let sentence = |line: ProblemLine<'_>| match line.hint {
         Some(hint) => format!("{}; {hint}", line.message),
         None => line.message.to_string(),
     };

@@ -1,4 +1,4 @@
-//! What people see while bytes move: one line on a terminal, a plain line now and then elsewhere, JSON events with
+//! How progress is shown: one line that is redrawn on a terminal, a plain line now and then elsewhere, JSON events with
 //! `--json`, nothing with `--quiet`.
 
 use std::io::IsTerminal;
@@ -8,73 +8,57 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::say::{event, note_line};
+use super::ui::Ui;
 use crate::progress::{Phase, Progress};
 use crate::text::size_text;
 
-/// How often a line or an event is printed where nothing can be drawn over.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often a line is printed if none can be redrawn.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often an event is printed for a program.
-const EVENT_EVERY: Duration = Duration::from_millis(500);
+/// How often an event is printed.
+const EVENT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Who watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// A person at a terminal, or a log.
-    People,
-    /// A program that reads JSON lines.
-    Program,
-    /// Nobody.
-    Nobody,
-}
-
-/// Progress as the command line shows it.
-pub struct Shown {
-    audience: Audience,
+pub(super) struct ProgressLine {
+    ui: Ui,
     state: Mutex<State>,
 }
 
 struct State {
     phase: Option<Phase>,
     bar: ProgressBar,
-    begun: Instant,
-    said: Option<Instant>,
-    /// Whether the news before was that all is done.
+    started: Instant,
+    printed: Option<Instant>,
+    /// Whether the last call said that everything is done.
     at_end: bool,
     ended: Vec<(Phase, Duration)>,
 }
 
-impl Shown {
-    /// For `audience`.
-    #[must_use]
-    pub fn new(audience: Audience) -> Self {
-        let bar = ProgressBar::hidden();
+impl ProgressLine {
+    pub(super) fn new(ui: Ui) -> Self {
         Self {
-            audience,
+            ui,
             state: Mutex::new(State {
                 phase: None,
-                bar,
-                begun: Instant::now(),
-                said: None,
+                bar: ProgressBar::hidden(),
+                started: Instant::now(),
+                printed: None,
                 at_end: false,
                 ended: Vec::new(),
             }),
         }
     }
 
-    /// Take the line away, so that what is printed next begins on a line of its own.
-    pub fn clear(&self) {
+    /// Remove the line, so that the next text begins on a line of its own.
+    pub(super) fn clear(&self) {
         if let Ok(mut state) = self.state.lock() {
             state.bar.finish_and_clear();
             state.end_phase();
         }
     }
 
-    /// How long each phase took that is over, in order. A phase ends where the next one begins, or at
+    /// How long each phase took that has ended, in order. A phase ends when the next one begins, or at
     /// [`clear`](Self::clear).
-    #[must_use]
-    pub fn durations(&self) -> Vec<(Phase, Duration)> {
+    pub(super) fn durations(&self) -> Vec<(Phase, Duration)> {
         self.state
             .lock()
             .map(|state| state.ended.clone())
@@ -85,69 +69,62 @@ impl Shown {
 impl State {
     fn end_phase(&mut self) {
         if let Some(phase) = self.phase.take() {
-            self.ended.push((phase, self.begun.elapsed()));
+            self.ended.push((phase, self.started.elapsed()));
         }
     }
 }
 
-impl Progress for Shown {
+impl Progress for ProgressLine {
     fn advance(&self, phase: Phase, done: u64, total: u64) {
-        // Whoever finds the lock taken leaves its news to the next call: progress must never slow the work.
+        // A caller that finds the lock taken leaves its news to the next call: progress must never slow the work.
         let Ok(mut state) = self.state.try_lock() else {
             return;
         };
+        let Ui { json, quiet } = self.ui;
         let fresh = state.phase != Some(phase);
         if fresh {
             state.bar.finish_and_clear();
-            state.bar = if self.audience == Audience::People && std::io::stderr().is_terminal() {
+            state.bar = if !json && !quiet && std::io::stderr().is_terminal() {
                 bar(phase, total)
             } else {
                 ProgressBar::hidden()
             };
             state.end_phase();
             state.phase = Some(phase);
-            state.begun = Instant::now();
-            state.said = None;
+            state.started = Instant::now();
+            state.printed = None;
             state.at_end = false;
         }
-        if self.audience == Audience::Nobody {
+        if quiet {
             return;
         }
         state.bar.set_position(done);
-        let every = if self.audience == Audience::Program {
-            EVENT_EVERY
-        } else {
-            EVERY
-        };
-        // What is not known beforehand is at its end all the time.
+        let interval = if json { EVENT_INTERVAL } else { LINE_INTERVAL };
+        // A phase whose total is not known is at its end all the time.
         let ended = done == total && !std::mem::replace(&mut state.at_end, done == total);
-        let due = state.said.is_none_or(|said| said.elapsed() >= every) || ended;
+        let due = state.printed.is_none_or(|printed| printed.elapsed() >= interval) || ended;
         if !due || !state.bar.is_hidden() {
             return;
         }
-        state.said = Some(Instant::now());
-        let rate = rate(done, state.begun.elapsed());
-        match self.audience {
-            Audience::Program => {
-                let line = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
-                event(&line);
-            }
-            // A phase that is over at once, or that counts nothing, is no news in a log.
-            Audience::People if !fresh && total > 1 => {
-                let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
-                let rate = if moves_bytes(phase) {
-                    format!(" of {}, {} MB/s", size_text(total), rate / 1_000_000)
-                } else {
-                    String::new()
-                };
-                note_line!("{phase}: {percent} %{rate}");
-            }
-            _ => {}
+        state.printed = Some(Instant::now());
+        let rate = rate(done, state.started.elapsed());
+        if json {
+            let line = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
+            self.ui.event(&line);
+        } else if !fresh && total > 1 {
+            // A phase that is over at once, or that counts nothing, is not worth a line in a log.
+            let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
+            let rate = if moves_bytes(phase) {
+                format!(" of {}, {} MB/s", size_text(total), rate / 1_000_000)
+            } else {
+                String::new()
+            };
+            self.ui.info_line(format_args!("{phase}: {percent} %{rate}"));
         }
     }
 }
 
-/// Whether what is counted is bytes that move: a probe looks at a few places over the whole card.
+/// Whether what is counted is bytes that move: the probe only touches a few places all over the card.
 fn moves_bytes(phase: Phase) -> bool {
     phase != Phase::Probe
 }

@@ -1,12 +1,9 @@
 //! `palmfarm schema`: the JSON Schema of farm.yaml.
 
-use super::{written, Ended};
+use super::ui::Ui;
+use super::CliResult;
 use crate::farm::SCHEMA;
 
-/// Print it.
-///
-/// # Errors
-/// Failed, where standard output cannot be written.
-pub fn run() -> Ended {
-    written(SCHEMA.as_bytes())
+pub(super) fn run(ui: Ui) -> CliResult {
+    ui.output(SCHEMA.as_bytes())
 }

@@ -141,7 +141,7 @@ fn an_interrupted_download_says_that_it_can_go_on() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(130), "{}", told(&out));
     assert!(
-        told(&out).contains("goes on where this one stopped"),
+        told(&out).contains("the same command resumes the download"),
         "{}",
         told(&out)
     );
@@ -156,7 +156,7 @@ fn exit_codes_say_what_happened() {
     let other = Sha256Sum::of(b"other").to_string();
     let gone = Server::start().url("/x.img");
     for (args, code, says) in [
-        (&["fetch", &server.url("/x.img")][..], 1, "anybody on the way"),
+        (&["fetch", &server.url("/x.img")][..], 1, "not authenticated"),
         (
             &["fetch", &server.url("/x.img"), "--sha256", &other],
             1,

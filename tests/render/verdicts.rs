@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 
 use palmfarm::base::source::BaseImage;
 use palmfarm::farm::{assets, parse_judged};
-use palmfarm::pipeline::{self, Ambient, Surveyed};
+use palmfarm::pipeline::{self, BaseImageInfo};
 use palmfarm::progress::{Cancel, Silent, Watch};
-use palmfarm::{plan, render};
+use palmfarm::{edit, plan, render};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -21,7 +21,7 @@ use crate::farms::{inputs, secret};
 use crate::images::{tar, ARM64, ARMHF, META};
 
 /// The built-in base.
-static MINI: LazyLock<Surveyed> = LazyLock::new(|| {
+static MINI: LazyLock<BaseImageInfo> = LazyLock::new(|| {
     let cancel = Cancel::new();
     let watch = Watch {
         progress: &Silent,
@@ -273,10 +273,6 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
     };
     let failed = |error: anyhow::Error| TestCaseError::fail(format!("check says ok, and then: {error:#}"));
     let gathered = assets::gather(&loaded).map_err(|error| failed(error.into()))?;
-    let ambient = Ambient {
-        environment: &secret,
-        epoch: None,
-    };
     for card in loaded.farm.resolved_cards() {
         let hashes = assets::hashes(&loaded, &card.name, &secret).map_err(|error| failed(error.into()))?;
         let plan = plan::card(&loaded.farm, card, &gathered.sources, &hashes, &[]);
@@ -284,7 +280,8 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
         let mut inputs = inputs(&MINI.facts);
         inputs.overlays.clone_from(&gathered.overlays);
         let tree = render::render(&plan, &MINI.facts, &inputs).map_err(|error| failed(error.into()))?;
-        pipeline::edit(plan, tree, &MINI, ambient).map_err(|error| failed(error.into()))?;
+        edit::edit(&MINI.image, MINI.layout.spans(), &tree, MINI.facts.newest)
+            .map_err(|error| failed(error.into()))?;
     }
     Ok(true)
 }

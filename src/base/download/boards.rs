@@ -59,39 +59,27 @@ pub const BOARDS: &[Board] = &[
 
 /// What suits the board called `text`: `3`, `pi4`, `zero2w`, `Raspberry Pi 2 Model B Rev 1.1`, `CM4`.
 pub fn suggest(text: &str) -> Suggestion {
-    let text: String = text.to_lowercase().chars().filter(|c| !c.is_control()).collect();
-    let words: String = ["raspberry", "rpi", "pi", "model"]
+    let words = ["raspberry", "rpi", "pi", "compute", "module", "model", "cm"];
+    let text = words
         .iter()
-        .fold(text, |text, word| text.replace(word, " "));
-    let squeezed: String = words
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .fold(text.to_lowercase(), |text, word| text.replace(word, " "));
+    let text: String = text
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
         .collect();
+    // Only a revision has a `v`: `2brev1.1`, `2v1.2`.
+    let (board, revision) = text.split_once('v').unwrap_or((&text, ""));
     let pick =
         |numbers: &[usize]| Suggestion::Boards(numbers.iter().filter_map(|at| BOARDS.get(*at)).collect());
-    // The revision comes last: 2brev1.1.
-    let (board, revision) = squeezed
-        .split_once("rev")
-        .or_else(|| {
-            squeezed
-                .split_once("v1.")
-                .map(|(board, _)| (board, squeezed.trim_start_matches(board).trim_start_matches('v')))
-        })
-        .unwrap_or((&squeezed, ""));
-    // CM4S is a CM4.
-    let module = board
-        .strip_prefix("computemodule")
-        .or_else(|| board.strip_prefix("cm"))
-        .map(|board| board.trim_end_matches('s'));
-    let board = module.unwrap_or(board);
-    match board {
+    match board.trim_end_matches("re") {
         "2" | "2b" if revision.starts_with("1.2") => pick(&[1]),
         "2" | "2b" if revision.is_empty() => pick(&[0, 1]),
         "2" | "2b" => pick(&[0]),
         "zero2" | "zero2w" | "02w" => pick(&[2]),
-        "3" | "3b" | "3a" | "3b+" | "3bplus" | "3aplus" => pick(&[3]),
-        "4" | "4b" | "400" => pick(&[4]),
-        "5" | "5b" | "500" | "500+" | "500plus" => pick(&[5]),
-        "1" | "1a" | "1b" | "a" | "b" | "bplus" | "aplus" | "zero" | "zerow" | "0" | "0w" | "pico" => {
+        "3" | "3b" | "3a" | "3bplus" | "3aplus" => pick(&[3]),
+        "4" | "4b" | "4s" | "400" => pick(&[4]),
+        "5" | "5b" | "500" | "500plus" => pick(&[5]),
+        "1" | "1a" | "1b" | "a" | "b" | "bplus" | "aplus" | "zero" | "zerow" | "0" | "0w" => {
             Suggestion::Unsupported
         }
         _ => Suggestion::Unknown,

@@ -1,61 +1,32 @@
 //! `palmfarm build FARM -o OUT.tar`: the first-boot document of one card and the files that it names, at their paths on
-//! the card, for `palmfarm-agent apply` where that card is running already. It may hold what is secret to containers, so
-//! only its owner can read it.
+//! the card, for `palmfarm-agent apply` on that card when it is running. It may hold secrets of containers, so only its
+//! owner can read it.
 
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
-use crate::farm::ResolvedCard;
-use anyhow::{anyhow, Context};
+use anyhow::Context;
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::validate;
 
-use crate::base::source::CacheDir;
-use crate::cli::args::Build;
-use crate::cli::progress::{Audience, Shown};
-use crate::cli::say::{event, note_line};
-use crate::cli::{from_farm, surroundings, Ended, Failure, OrFail, Outcome, Voice};
+use crate::cli::session::Session;
+use crate::cli::{CliResult, Outcome, OutcomeExt};
 use crate::edit::tree::{CardPath, Node, Tree, Volume};
-use crate::farm::LoadedFarm;
+use crate::farm::ResolvedCard;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
-use crate::pipeline;
-use crate::progress::Watch;
+use crate::pipeline::{BaseImageInfo, FarmInputs};
 
-/// Write the bundle of the one card in `cards`.
-///
-/// # Errors
-/// Refused, where farm or base will not do, or there are several cards; failed, where the output cannot be written.
-pub(super) fn run(
-    args: &Build,
-    farm: &LoadedFarm,
-    cards: &[ResolvedCard],
-    cache: &CacheDir,
-    voice: Voice,
-    audience: Audience,
-) -> Ended {
-    let path = &args.output;
-    let [card] = cards else {
-        let error = anyhow!(
-            "{} is for one card, but the farm has {} cards",
-            path.display(),
-            cards.len()
-        );
-        return Err(Failure::new(Outcome::Refused, error).hint("name one of them with --card"));
-    };
-    let shown = Shown::new(audience);
-    let cancel = surroundings::interruptible();
-    let watch = Watch {
-        progress: &shown,
-        cancel: &cancel,
-    };
-    let gathered = from_farm::read(farm)?;
-    let client = (!args.offline).then(surroundings::client).transpose()?;
-    let base = from_farm::open(farm, cache, client.as_ref(), watch)?;
-    from_farm::spare_inputs(&args.farm, farm, &base.image, std::slice::from_ref(path))?;
-    let plan = pipeline::plan(farm, &gathered, card.clone(), &[], surroundings::ambient()?)
-        .map_err(from_farm::refused)?;
-    let tree = pipeline::render(farm, &gathered, &plan, &base).map_err(from_farm::refused)?;
-    shown.clear();
+pub(super) fn write(
+    path: &Path,
+    card: ResolvedCard,
+    inputs: &FarmInputs<'_>,
+    base: &BaseImageInfo,
+    session: &Session,
+) -> CliResult {
+    let plan = inputs.plan(card, &[])?;
+    let tree = inputs.render(&plan, base)?;
+    session.progress.clear();
     AtomicFile::create(path, Readers::Owner)
         .and_then(|new| {
             let time = plan.epoch.unwrap_or(base.facts.newest);
@@ -64,19 +35,20 @@ pub(super) fn run(
         })
         .with_context(|| format!("writing {}", path.display()))
         .or_fail(Outcome::Failed)?;
-    match voice {
-        Voice::Json => event(&serde_json::json!({"event": "built", "card": card.name, "bundle": path})),
-        Voice::People => {
-            note_line!("built {}, for the card {} as it runs", path.display(), card.name);
-            note_line!("hint: copy it there, then: sudo palmfarm-agent apply FILE");
-        }
-    }
+    let name = &plan.card.name;
+    session.ui.report(
+        &serde_json::json!({"event": "built", "card": name, "bundle": path}),
+        format_args!(
+            "built {}, for the running card {name}\nhint: copy it there, then run: sudo palmfarm-agent apply FILE",
+            path.display()
+        ),
+    );
     Ok(())
 }
 
-/// The document of `tree`, and after it the files that it names, into `out`.
+/// Write the document of `tree` into `out`, and after it the files that it names.
 fn pack(tree: &Tree, time: u32, out: impl Write) -> io::Result<()> {
-    let missing = |path: &str| io::Error::other(format!("an overlay of the farm takes {path} away"));
+    let missing = |path: &str| io::Error::other(format!("an overlay of the farm removes {path}"));
     let content = |path: &str| {
         let path = CardPath::new(path).ok()?;
         match &tree.get(Volume::Root, &path)?.node {

@@ -1,0 +1,65 @@
+//! What the command line takes from its environment – variables, processors, who started it – so that nothing below it
+//! has to.
+
+use std::env;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::{Failure, Outcome, OutcomeExt};
+use crate::base::download::{Client, Limits};
+use crate::base::source::CacheDir;
+use crate::host::bounded_read;
+use crate::host::privileges::{self, Dropped};
+use crate::pipeline::HostInputs;
+
+/// The largest file of certificates, in bytes; Debian's has 220 KiB.
+const MOST_CERTIFICATES: u64 = 8 << 20;
+
+/// If root was asked by somebody else to run this, become that user; then find the user's cache. Called once, before
+/// the program reads anything that others made: a stranger's farm must not read what only root may.
+pub(super) fn drop_privileges() -> Result<CacheDir, Failure> {
+    Ok(match privileges::drop_privileges().or_fail(Outcome::Failed)? {
+        // The environment is root's.
+        Dropped::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
+        Dropped::Unchanged => CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
+    })
+}
+
+/// A client for downloads. `SSL_CERT_FILE` names certificates to trust instead of the built-in ones, for example if a
+/// company's proxy inspects TLS.
+pub(super) fn client() -> Result<Client, Failure> {
+    let certificates = match env::var_os("SSL_CERT_FILE") {
+        None => None,
+        Some(path) => Some(
+            bounded_read::read(Path::new(&path), MOST_CERTIFICATES)
+                .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
+                .or_fail(Outcome::Refused)?,
+        ),
+    };
+    Ok(Client::new(Limits::default(), certificates.as_deref()))
+}
+
+/// How many threads decode unless the command line says otherwise.
+pub(super) fn threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The values of this computer that a card may depend on, and no others.
+pub(super) fn host_inputs() -> Result<HostInputs<'static>, Failure> {
+    let epoch = match env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => None,
+        Ok(text) => Some(
+            text.parse()
+                .with_context(|| {
+                    format!("SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds since 1970")
+                })
+                .or_fail(Outcome::Refused)?,
+        ),
+    };
+    Ok(HostInputs {
+        environment: &|name| env::var_os(name),
+        epoch,
+    })
+}

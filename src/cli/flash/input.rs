@@ -1,0 +1,93 @@
+//! What `palmfarm flash` puts onto a card: a farm, prepared, or an image. Knows no device, and writes nothing.
+
+use anyhow::anyhow;
+
+use super::target::is_farm;
+use crate::base::source::{CacheDir, Expect, Sha256Sum};
+use crate::cli::args::Flash;
+use crate::cli::env::host_inputs;
+use crate::cli::init::NOBODYS_KEY;
+use crate::cli::session::{Downloads, Session};
+use crate::cli::{from_farm, Failure, Outcome, OutcomeExt};
+use crate::farm::{Farm, StorageDriver, User};
+use crate::pipeline::{self, FarmInputs};
+use crate::write::flash::Job;
+
+pub(super) struct FlashInput {
+    pub(super) job: Job,
+    /// What to call it in messages.
+    pub(super) title: String,
+    /// The size of the storage pool that the farm declares, in bytes.
+    pub(super) pool: Option<u64>,
+}
+
+pub(super) fn read(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
+    if is_farm(&args.source) {
+        from_farm_file(args, cache, session)
+    } else {
+        from_image(args, cache, session)
+    }
+}
+
+fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
+    if args.sha256.is_some() {
+        let error = anyhow!("--sha256 is for images; a farm has the key `sha256:`");
+        return Err(Failure::new(Outcome::Usage, error));
+    }
+    let farm = from_farm::load(&args.source, session.ui)?;
+    let card = from_farm::card(&farm, args.card.as_deref())?;
+    if !session.ui.json {
+        for remark in remarks(&farm.farm) {
+            session.ui.info_line(format_args!("note: {remark}"));
+        }
+    }
+    let title = format!("{} of {}", card.name, args.source.display());
+    let inputs = FarmInputs::read(farm, host_inputs()?)?;
+    let base = session.open_base(&inputs.loaded, cache, Downloads::unless(args.offline))?;
+    let prepared = inputs.prepare(card, &base)?;
+    let storage = inputs.loaded.farm.lxd.map(|lxd| lxd.storage);
+    Ok(FlashInput {
+        job: pipeline::card_job(&base, prepared)?,
+        title,
+        pool: storage
+            .filter(|storage| storage.driver == StorageDriver::Btrfs)
+            .and_then(|storage| storage.size),
+    })
+}
+
+/// What is fine for trying palmfarm out, and not what anybody wants on a real card.
+fn remarks(farm: &Farm) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if farm.base == "mini" {
+        remarks.push("`mini` is for trying palmfarm out; no Pi boots it".to_owned());
+    }
+    let has_only_nobodys_key = |user: &&User| {
+        user.password.is_none()
+            && !user.ssh_keys.is_empty()
+            && user.ssh_keys.iter().all(|key| key.contains(NOBODYS_KEY))
+    };
+    for user in farm.users.iter().filter(has_only_nobodys_key) {
+        remarks.push(format!(
+            "{} has only the key of the example, and nobody has its private half: put your own key into the farm",
+            user.name
+        ));
+    }
+    remarks
+}
+
+fn from_image(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
+    if args.card.is_some() {
+        let error = anyhow!("--card is for farms, but {} is an image", args.source.display());
+        return Err(Failure::new(Outcome::Usage, error).hint("the name of a farm file ends in .yaml"));
+    }
+    let expect = match &args.sha256 {
+        Some(text) => Expect::Sha256(text.parse::<Sha256Sum>().or_fail(Outcome::Usage)?),
+        None => Expect::Anything,
+    };
+    let image = session.open_image(&args.source, expect, cache)?;
+    Ok(FlashInput {
+        job: pipeline::image_job(image)?,
+        title: args.source.display().to_string(),
+        pool: None,
+    })
+}

@@ -1,0 +1,111 @@
+//! What a command that takes a while works with: what it prints, how far it is, and whether it was asked to stop; and how
+//! such a command opens an image. Writes nothing.
+
+use std::path::Path;
+
+use super::progress::ProgressLine;
+use super::ui::Ui;
+use super::{env, Failure, Outcome};
+use crate::base::locate::{self, BaseError};
+use crate::base::source::{BaseImage, CacheDir, Expect, SourceError, Verified};
+use crate::farm::LoadedFarm;
+use crate::host::interruption;
+use crate::pipeline::{self, BaseImageInfo};
+use crate::progress::{Cancel, Watch};
+
+pub(super) struct Session {
+    pub(super) ui: Ui,
+    pub(super) progress: ProgressLine,
+    cancel: Cancel,
+}
+
+/// Whether a base that is not in the cache is downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Downloads {
+    Allowed,
+    Off,
+}
+
+impl Downloads {
+    pub(super) fn unless(offline: bool) -> Self {
+        if offline {
+            Self::Off
+        } else {
+            Self::Allowed
+        }
+    }
+}
+
+impl Session {
+    /// From now on Ctrl-C asks the command to stop, and ends the program the second time.
+    pub(super) fn start(ui: Ui) -> Self {
+        Self {
+            ui,
+            progress: ProgressLine::new(ui),
+            cancel: interruption::cancel_on_signal(),
+        }
+    }
+
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch {
+            progress: &self.progress,
+            cancel: &self.cancel,
+        }
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// The command was interrupted; say what it left behind.
+    pub(super) fn interrupted(&self, message: &str) -> Failure {
+        self.progress.clear();
+        self.ui.error_line(message);
+        Failure::printed(Outcome::Interrupted)
+    }
+
+    pub(super) fn open_image(
+        &self,
+        path: &Path,
+        expect: Expect,
+        cache: &CacheDir,
+    ) -> Result<Verified<BaseImage>, Failure> {
+        BaseImage::open(path, expect, cache, self.watch()).map_err(|error| self.not_read(error))
+    }
+
+    /// Open and survey the farm's base, or download it first.
+    pub(super) fn open_base(
+        &self,
+        farm: &LoadedFarm,
+        cache: &CacheDir,
+        downloads: Downloads,
+    ) -> Result<BaseImageInfo, Failure> {
+        let client = match downloads {
+            Downloads::Allowed => Some(env::client()?),
+            Downloads::Off => None,
+        };
+        let image =
+            locate::open_base(&farm.base(), cache, client.as_ref(), self.watch()).map_err(|error| {
+                let outcome = match &error {
+                    BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
+                    _ => Outcome::Refused,
+                };
+                let hint = error.hint();
+                self.unless_cancelled(Failure::new(outcome, error).maybe_hint(hint))
+            })?;
+        Ok(pipeline::survey(image)?)
+    }
+
+    /// An image was not read to its end.
+    pub(super) fn not_read(&self, error: SourceError) -> Failure {
+        let hint = error.hint();
+        self.unless_cancelled(Failure::new(Outcome::Refused, error).maybe_hint(hint))
+    }
+
+    fn unless_cancelled(&self, failure: Failure) -> Failure {
+        if self.is_cancelled() {
+            return Failure::printed(Outcome::Interrupted);
+        }
+        failure
+    }
+}
