@@ -174,7 +174,7 @@ fn what_containers_run_fits_into_the_document() {
         dir,
         &format!("containers: {{a: {{image: \"images:a\"}}, b: {{image: \"images:a\", replicas: 1..999, run: [{scripts}]}}}}\n"),
         &expect![[r#"
-            1:38 error: what runs in the containers up to b has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
+            1:38 error: what the containers up to b run and are configured with has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
         "#]],
     );
     // However many replicas share it, a line is there once.
@@ -193,7 +193,7 @@ fn what_containers_run_fits_into_the_document() {
             scripts.join(", ")
         ),
         &expect![[r#"
-            1:14 error: what runs in the containers up to a has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
+            1:14 error: what the containers up to a run and are configured with has more than 16777216 bytes, and the agent reads no more (push what is long with `files` and run it from there, or put it into an image)
         "#]],
     );
 }
