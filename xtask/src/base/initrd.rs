@@ -14,8 +14,9 @@ use xshell::cmd;
 
 use crate::sh;
 
-/// Modules by name, without their dependencies. ext4 asks for crc32c at run time only, so depmod does not list it.
-/// sdhci-iproc and bcm2835 are the SD controllers of the Pi itself: one of them has the card, as its device tree says.
+/// Modules by name, without their dependencies. ext4 asks for crc32c at run time only, and not every kernel's package
+/// says so. sdhci-iproc and bcm2835 are the SD controllers of the Pi itself: one of them has the card, as its device
+/// tree says.
 const MODULES: &str = "virtio_mmio virtio_pci virtio_blk virtio_net crc32c_generic ext4 sdhci-iproc bcm2835";
 
 /// The archive: newc format (kernel Documentation/driver-api/early-userspace/buffer-format.rst), not compressed.
@@ -39,8 +40,8 @@ pub(crate) fn build(root: &Path, kernel_release: &str, busybox: &[u8]) -> Result
     Ok(newc::trailer(archive.bytes)?)
 }
 
-/// Paths of [`MODULES`] and all they depend on, in the order in which insmod takes them. What is built in is not
-/// needed.
+/// Paths of [`MODULES`] and all that modprobe would load with them, in the order in which insmod takes them: what they
+/// depend on, and what the kernel's package asks for beside them. What is built in is not needed.
 fn load_order(root: &Path, release: &str) -> Result<Vec<String>> {
     let sh = sh::shell()?;
     let modules = MODULES.split(' ');
