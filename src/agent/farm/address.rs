@@ -144,7 +144,7 @@ mod tests {
         let check = |own: serde_json::Value, expect: Option<&str>| {
             let container = serde_json::json!({
                 "name": "web", "image": {"local": "x"}, "profiles": ["default"], "mac": "00:16:3e:94:7e:64",
-                "predicted": [], "config": {}, "devices": own, "files": [], "run": [], "publish": null, "digest": "",
+                "predicted": [], "config": {}, "devices": own, "digest": "",
             });
             let container: Container = serde_json::from_value(container).unwrap();
             assert_eq!(eth0(&lxd, &container).is_some(), expect.is_some());
