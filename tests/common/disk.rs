@@ -27,6 +27,14 @@ pub fn can_loop() -> bool {
     false
 }
 
+/// Attach a free loop device with losetup(8), and return its node. One losetup at a time, in whatever test program: a
+/// second one that was given the same free number opens it for writing for a moment, after the first has attached it.
+fn attach(arguments: &[&str]) -> String {
+    let lock = File::create(std::env::temp_dir().join("palmfarm-losetup.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    run("losetup", arguments)
+}
+
 /// A loop device over a sparse file of its own, and what is on it.
 pub struct Disk {
     folder: TempDir,
@@ -48,7 +56,7 @@ impl Disk {
         let file = folder.path().join("disk");
         File::create(&file).unwrap().set_len(size).unwrap();
         let arguments = [options, &["-f", "--show", file.to_str().unwrap()]].concat();
-        let node = run("losetup", &arguments);
+        let node = attach(&arguments);
         // A test that was killed leaves its partition to the next test that gets the number.
         if Path::new(&format!("{node}p1")).exists() {
             patiently("delpart", &[&node, "1"]);
@@ -113,7 +121,7 @@ impl Disk {
 
     /// Another loop device over this one.
     pub fn loop_over(&mut self) -> String {
-        let node = run("losetup", &["-f", "--show", &self.node]);
+        let node = attach(&["-f", "--show", &self.node]);
         self.undo.push(("losetup -d", node.clone()));
         node
     }
@@ -217,7 +225,7 @@ impl Mounted {
         args.push(image.to_str().unwrap());
         let mut mounted = Self {
             at: dir.path().to_owned(),
-            device: run("losetup", &args),
+            device: attach(&args),
             is_up: false,
             _dir: dir,
         };
