@@ -92,9 +92,10 @@ impl BaseError {
             Self::Unknown { .. } => {
                 Some("name the file of an image, with a slash or ending in .img.xz".into())
             }
-            Self::NotHere { name, .. } => Some(format!("`palmfarm base fetch {name}` downloads it")),
+            Self::NotHere { name, .. } | Self::Unlisted { name, .. } => {
+                Some(format!("`palmfarm base fetch {name}` downloads it"))
+            }
             Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
-            Self::Unlisted { name, .. } => Some(format!("`palmfarm base fetch {name}` downloads it")),
             Self::Download(error) => error.hint(),
             Self::Digest(_) | Self::Key(_) => None,
             Self::Source(error) => error.hint(),

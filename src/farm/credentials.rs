@@ -205,7 +205,7 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Base64 of RFC 4648, section 4, with its padding and nothing else.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').as_bytes();
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -10,19 +10,19 @@ mod file;
 pub mod flash;
 pub mod image_manifest;
 mod merge;
+mod one_pass;
 mod options;
 mod output;
 mod packed;
 pub mod root_space;
-mod write;
 
 pub use card::{write_card, CardFailure, CardOptions};
 pub use error::SinkError;
 pub use file::FileSink;
+pub use one_pass::{write_image, write_images};
 pub use options::{FreeSpace, ImageDigest, Mapped, WriteOptions, WriteTarget, Written};
 pub use output::{companions, write_fleet, write_output, FleetCard, Output, Packing};
 pub use packed::{XzSink, ZstdSink};
-pub use write::{write_image, write_images};
 
 use crate::progress::Watch;
 

@@ -56,9 +56,9 @@ fn boot_has_one_set_of_rules() {
     check(
         &format!("boot: {{cmdline: [{}]}}", words.join(", ")),
         &[],
-        &expect![[r#"
+        &expect![[r"
         4:8 these words have 510 bytes, and the kernel has room for 448 beside the base's own
-    "#]],
+    "]],
     );
 }
 
@@ -104,51 +104,51 @@ fn the_shape_of_an_image_is_judged() {
     check_image(
         b"hsqs",
         None,
-        &expect![[r#"
+        &expect![[r"
         4:20 the image a: its `file` is the squashfs of a split image (give the other part too: {file: rootfs.squashfs, metadata: META.tar.xz})
-    "#]],
+    "]],
     );
     check_image(
         &meta,
         None,
-        &expect![[r#"
+        &expect![[r"
         4:20 the image a: its `file` is the metadata of a split image ({file: ROOTFS, metadata: META.tar.xz})
-    "#]],
+    "]],
     );
     check_image(
         &unified,
         Some(&meta),
-        &expect![[r#"
+        &expect![[r"
         4:37 the image a: its `file` has metadata already (leave `metadata` out)
-    "#]],
+    "]],
     );
     check_image(
         &rootfs,
         Some(&unified),
-        &expect![[r#"
+        &expect![[r"
         4:37 the image a: its `metadata` is no tarball of metadata.yaml and templates
-    "#]],
+    "]],
     );
     check_image(
         &tar(&[("etc/hostname", b"x")]),
         None,
-        &expect![[r#"
+        &expect![[r"
         4:20 the image a (a.tar) is a root filesystem without any program in bin, sbin or lib (give it with metadata of its own: {file: ROOTFS, metadata: META.tar.xz})
-    "#]],
+    "]],
     );
     check_image(
         &tar(&[("bin/sh", ARM64)]),
         None,
-        &expect![[r#"
+        &expect![[r"
         4:20 the image a (a.tar) is for arm64, and the base is armhf (take the armhf build of the image)
-    "#]],
+    "]],
     );
     check_image(
         &tar(&[META, ("rootfs/bin/sh", ARM64)]),
         None,
-        &expect![[r#"
+        &expect![[r"
         4:20 the metadata of the image a (a.tar) says armv7l, but the programs in it are for arm64
-    "#]],
+    "]],
     );
 }
 
@@ -167,24 +167,24 @@ fn what_the_base_is_for_is_known_by_its_name_alone() {
         (
             "ubuntu-22.04-armhf",
             &arm64,
-            expect![[r#"
+            expect![[r"
             4:20 the image a (a.tar) is for arm64, and the base is armhf (take the armhf build of the image)
-        "#]],
+        "]],
         ),
         ("./b.img", &arm64, expect![[""]]),
         (
             "./b.img",
             &alien,
-            expect![[r#"
+            expect![[r"
             4:20 the image a (a.tar) is for riscv64, and no card is (take the armhf or arm64 build of the image)
-        "#]],
+        "]],
         ),
         (
             "./b.img",
             &torn,
-            expect![[r#"
+            expect![[r"
             4:20 the metadata of the image a (a.tar) says armv7l, but the programs in it are for arm64
-        "#]],
+        "]],
         ),
     ] {
         expect.assert_eq(&farm(base, file));
@@ -197,9 +197,9 @@ fn what_cannot_be_read_has_its_place() {
     check(
         "overlays: [o]",
         &[("o/root/x1", &big), ("o/root/x2", &big), ("o/root/x3", &big)],
-        &expect![[r#"
+        &expect![[r"
             4:12 overlay o has more than 134217728 bytes (put large things into a package or a container image)
-        "#]],
+        "]],
     );
     check(
         "files: {/etc/a: motd.txt}\noverlays: [o]",
@@ -209,17 +209,17 @@ fn what_cannot_be_read_has_its_place() {
             ("o/boot/X", b"x"),
             ("o/boot/a:b", b""),
         ],
-        &expect![[r#"
+        &expect![[r"
             5:12 overlay o: boot/a:b: a part of it has a character that FAT does not allow
-        "#]],
+        "]],
     );
     check(
         "files: {/etc/a: motd.txt}\noverlays: [o]",
         &[("o/root/etc/a/b", b"x"), ("o/boot/x", b"x"), ("o/boot/X", b"x")],
-        &expect![[r#"
+        &expect![[r"
             5:12 boot:/x and boot:/X are one name on FAT (leave one of the two out)
             5:12 root:/etc/a/b cannot be: /etc/a is a file in what the farm names (leave one of the two out)
-        "#]],
+        "]],
     );
     check(
         "overlays: [o]\nunheard_of: 1",

@@ -1,5 +1,5 @@
 //! Every rendered file read again: units and network files by a reader that takes nothing systemd would skip, YAML by
-//! serde_yaml, and both say what the farm declares.
+//! `serde_yaml`, and both say what the farm declares.
 
 use palmfarm::base::BaseFacts;
 use palmfarm::edit::tree::{Node, Tree, Volume};
@@ -59,7 +59,7 @@ fn every_file_is_read_again() {
                 let (path, text) = (path.as_str(), String::from_utf8_lossy(content));
                 let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
                 let is_ini = ends(&[".network", ".netdev", ".service"])
-                    || (path.starts_with("/etc/systemd/") && path.ends_with(".conf"));
+                    || (path.starts_with("/etc/systemd/") && path.strip_suffix(".conf").is_some());
                 if is_ini {
                     ini::parse(path, &text).unwrap_or_else(|why| panic!("{path}: {why}\n{text}"));
                     read += 1;
