@@ -204,11 +204,11 @@ fn as_text(base: &Inspected) -> String {
         ));
     }
     match &base.manifest {
-        None if facts.customized => out.push_str("palmfarm made it, but its manifest cannot be read\n"),
+        None if facts.customized => out.push_str("made by palmfarm, but its manifest cannot be read\n"),
         None => out.push_str("palmfarm put nothing on it\n"),
         Some(manifest) => {
             out.push_str(&format!(
-                "palmfarm made it the card {}, with {} files:\n",
+                "made by palmfarm for the card {}, with {} files:\n",
                 printable(&manifest.card),
                 manifest.files.len()
             ));
