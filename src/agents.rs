@@ -1,7 +1,5 @@
-//! The agents that cards carry: the ones inside this program, or the ones that lie beside it.
-//!
-//! Nothing is returned that is not a program for the architecture that was asked for: a wrong one would make a card
-//! that boots and then does nothing.
+//! The agents that cards carry: built into this program, or in a folder beside it. It never returns a program for another
+//! architecture than the one that was asked for: such a card would boot and then do nothing.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,33 +11,33 @@ use crate::farm::lxd_image::Machine;
 /// What `cargo xtask dist` puts into the program: Debian's name of the architecture and the agent's bytes.
 const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 
-/// The variable that names a folder of agents, for programs that have none inside.
+/// The variable that names a folder of agents, for a palmfarm that has none built in.
 const FOLDER: &str = "PALMFARM_AGENT_DIR";
 
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// There is none.
+    /// It is neither built in nor in a folder.
     #[error(
-        "no agent for {arch}: this palmfarm has none inside, and there is no {}",
+        "no agent for {arch}: this palmfarm has none built in, and there is no {}",
         list(looked)
     )]
     Missing {
         /// What it was wanted for.
         arch: Arch,
-        /// Where one was looked for.
+        /// Every path that was tried.
         looked: Vec<PathBuf>,
     },
-    /// There is one that cannot be read.
+    /// The file cannot be read.
     #[error("reading the agent {}", path.display())]
     Read {
-        /// Where it lies.
+        /// The file.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// There is a file that is no agent for this architecture.
-    #[error("{origin} is no program for {arch}")]
+    /// The file is not an agent for this architecture.
+    #[error("{origin} is not a program for {arch}")]
     WrongMachine {
         /// What it was wanted for.
         arch: Arch,
@@ -54,10 +52,10 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Missing { .. } => Some(format!(
-                "`cargo xtask dist` makes target/dist/palmfarm with the agents inside; {FOLDER} may name a folder that \
+                "`cargo xtask dist` builds target/dist/palmfarm with the agents inside; or let {FOLDER} name a folder that \
                  has them"
             )),
-            Self::WrongMachine { .. } => Some("`cargo xtask dist` makes it anew".into()),
+            Self::WrongMachine { .. } => Some("`cargo xtask dist` rebuilds it".into()),
             Self::Read { .. } => None,
         }
     }
@@ -140,7 +138,7 @@ mod tests {
         assert_eq!(beside(Arch::Armhf, folders()).unwrap(), right);
         let wrong = beside(Arch::Arm64, folders()).unwrap_err().to_string();
         assert!(
-            wrong.contains("palmfarm-agent-arm64 is no program for arm64"),
+            wrong.contains("palmfarm-agent-arm64 is not a program for arm64"),
             "{wrong}"
         );
         std::fs::remove_dir_all(&scratch).unwrap();
