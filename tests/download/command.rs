@@ -182,7 +182,7 @@ fn exit_codes_say_what_happened() {
             3,
             "SHA256SUMS",
         ),
-        (&["suggest", "orange"], 1, "no board"),
+        (&["suggest", "orange"], 1, "does not know a board"),
         (&["suggest", "zero"], 1, "too old"),
         (&["verify", "nothing"], 1, "opening"),
     ] {

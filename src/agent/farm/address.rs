@@ -143,7 +143,7 @@ mod tests {
         let lxd: Lxd = serde_json::from_value(lxd).unwrap();
         let check = |own: serde_json::Value, expect: Option<&str>| {
             let container = serde_json::json!({
-                "name": "web", "image": {"local": "x"}, "profiles": ["default"], "mac": "00:16:3e:94:7e:64",
+                "name": "web", "profiles": ["default"], "mac": "00:16:3e:94:7e:64",
                 "predicted": [], "config": {}, "devices": own, "digest": "",
             });
             let container: Container = serde_json::from_value(container).unwrap();
