@@ -86,6 +86,12 @@ fn persist(daemon: &Daemon, step: &mut dyn FnMut() -> StepResult, lost: &mut boo
 }
 
 fn with_cure(mut error: StepError) -> StepError {
+    if error.daemon != DaemonState::Away {
+        // It was ending when the step failed.
+        error
+            .message
+            .push_str("; since then the container daemon does not answer");
+    }
     error.message.push_str(&format!(
         "; it has not come back within {} s: see why (systemctl status lxd, or snap services lxd), start it, then run \
          palmfarm-agent run",
