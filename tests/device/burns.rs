@@ -125,7 +125,7 @@ fn burn(fault: Fault) -> (Liar, Result<Vec<u64>, BurnError>, bool) {
     // What the card held before: another image, and old data everywhere.
     card.put(0, &image().bytes[..1 << 20]);
     card.put(FREE.start, &vec![0x77; 64 << 10]);
-    card.put(CARD - MIB - 8192, &vec![0x77; (1 << 20) + 8192]);
+    card.put(CARD - 8 * MIB - 8192, &vec![0x77; (8 << 20) + 8192]);
     let touched = Touched::default();
     let result = image().burn(&card, &touched);
     (card, result, touched.is_touched())
@@ -163,9 +163,9 @@ fn a_good_card_holds_the_image() {
         // What is free keeps what the card held.
         assert!(card.bytes(FREE.start, 64 << 10).iter().all(|byte| *byte == 0x77));
         // Nothing of the probe is left behind the image.
-        assert!(card.bytes(CARD - MIB, 1 << 20).iter().all(|byte| *byte == 0));
+        assert!(card.bytes(CARD - 8 * MIB, 8 << 20).iter().all(|byte| *byte == 0));
         assert!(card
-            .bytes(CARD - MIB - 8192, 4096)
+            .bytes(CARD - 8 * MIB - 8192, 4096)
             .iter()
             .all(|byte| *byte == 0x77));
         assert!(card.bytes(17 * MIB, 4096).iter().all(|byte| *byte == 0));
@@ -215,9 +215,9 @@ fn what_stays_wrong_spoils_the_card() {
 
 #[test]
 fn a_card_that_forgets_all_is_given_up_soon() {
-    let image = Image::new(8 << 20, 0..0);
-    // Its cache is just large enough for the stamps of the probe.
-    let card = Liar::new(CARD, Fault::DropsBehindCache(2 * MIB, 40 * 8));
+    let image = Image::new(24 << 20, 0..0);
+    // Its cache is just large enough for the stamps of the probe: 8 MiB and a few.
+    let card = Liar::new(CARD, Fault::DropsBehindCache(2 * MIB, 17_000));
     let go_on = |_: u64, _: u64| ControlFlow::Continue(());
     let result = image.burn_pieces(&card, &Touched::default(), &go_on, &image.needed_by(MIB / 16));
     assert!(

@@ -1,6 +1,6 @@
 //! A medium in memory that does what bad cards do, and holds every transfer to its alignment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Mutex;
 
@@ -44,7 +44,9 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 struct State {
     sectors: BTreeMap<u64, [u8; SECTOR]>,
-    cache: Vec<(u64, [u8; SECTOR])>,
+    /// Sectors by number, and their numbers in the order in which they were written.
+    cache: BTreeMap<u64, [u8; SECTOR]>,
+    order: VecDeque<u64>,
     writes: Vec<(u64, usize)>,
     rewrites: BTreeMap<u64, usize>,
     flushes: usize,
@@ -141,16 +143,16 @@ impl Medium for Liar {
             match self.fault {
                 Fault::DropsFrom(end) if at >= end => {}
                 Fault::Forgets(bad) if at == bad => {}
-                Fault::DropsBehindCache(end, slots) if at >= end => {
-                    state.cache.push((at / 512, sector));
-                    let excess = state.cache.len().saturating_sub(slots);
-                    state.cache.drain(..excess);
-                }
-                Fault::DropsBehindCache(_, slots) => {
-                    state.cache.push((at / 512, sector));
-                    let excess = state.cache.len().saturating_sub(slots);
-                    state.cache.drain(..excess);
-                    state.sectors.insert(at / 512, sector);
+                Fault::DropsBehindCache(end, slots) => {
+                    state.cache.insert(at / 512, sector);
+                    state.order.push_back(at / 512);
+                    if state.order.len() > slots {
+                        let oldest = state.order.pop_front();
+                        state.cache.remove(&oldest.unwrap());
+                    }
+                    if at < end {
+                        state.sectors.insert(at / 512, sector);
+                    }
                 }
                 Fault::Wraps(size) => {
                     state.sectors.insert(at % size / 512, sector);
@@ -178,9 +180,8 @@ impl Medium for Liar {
                 Fault::Wraps(size) => at % size,
                 _ => at,
             };
-            let cached = state.cache.iter().rev().find(|(sector, _)| *sector == at / 512);
             let stored = state.sectors.get(&(real / 512)).copied().unwrap_or([0; SECTOR]);
-            chunk.copy_from_slice(&cached.map_or(stored, |(_, sector)| *sector));
+            chunk.copy_from_slice(state.cache.get(&(at / 512)).unwrap_or(&stored));
             let written = state.rewrites.get(&(at / 512)).copied().unwrap_or(0);
             match self.fault {
                 Fault::ReadError(bad) if bad == at => return Err(io::Error::from_raw_os_error(libc::EIO)),

@@ -418,7 +418,7 @@ fn an_honest_device_passes_the_probe() {
         let card = CardIo::new(disk.approved().open().unwrap());
         let started = Instant::now();
         let probed = probe(&card, [1; 16]).unwrap();
-        let stamps = probed.offsets().len();
+        let stamps = probed.ranges().len();
         println!(
             "probe of a 32 GiB loop device: {stamps} stamps, {:?}",
             started.elapsed()
