@@ -1,17 +1,17 @@
 //! The agent for the Pi and for the machines on which farms are tried: one static program per architecture, in
 //! `target/agents`.
 //!
-//! The same bytes come out wherever the checkout and the home directory lie; another compiler makes other bytes.
+//! The bytes depend on the compiler, and not on where the checkout and the home directory are.
 //! Nothing of the host's own cargo configuration (`RUSTFLAGS`, wrappers) reaches the build.
 
 mod debian;
 mod toolchain;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
 
 use crate::{sh, target_dir, workspace_dir};
 use toolchain::Toolchain;
@@ -60,11 +60,11 @@ pub(crate) fn run(archs: &[Arch]) -> Result<()> {
     Ok(())
 }
 
-/// Build the agents for `archs` and return the directory in which they are, as `palmfarm-agent-ARCH`. Quick where
-/// nothing changed: cargo and, where it has to help out, the cache see to that.
+/// Build the agents for `archs` and return the directory in which they are, as `palmfarm-agent-ARCH`. Quick if nothing
+/// has changed, since cargo and the cache keep what they made.
 pub(crate) fn build_agents(archs: &[Arch]) -> Result<PathBuf> {
     let dir = target_dir().join("agents");
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    fs::create_dir_all(&dir)?;
     for &arch in archs {
         let built = build(arch, &dir).with_context(|| format!("building the agent for {}", arch.debian()))?;
         let agent = dir.join(format!("palmfarm-agent-{}", arch.debian()));
@@ -81,7 +81,7 @@ pub(crate) fn build_agents(archs: &[Arch]) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// A `cargo build` whose output does not tell where it was made.
+/// A `cargo build` whose output does not depend on where it is built.
 pub(crate) fn cargo_build(flags: &[String]) -> Command {
     let mut command = sh::cargo();
     command.args(["build", "--locked", "--quiet"]);
@@ -101,7 +101,7 @@ pub(crate) fn cargo_build(flags: &[String]) -> Command {
     command
 }
 
-/// What rustc writes in place of directories of this machine; of several that fit, it takes the last.
+/// The names that rustc writes instead of directories of this machine. If several fit, it takes the last.
 fn remaps() -> Vec<String> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cargo = std::env::var_os("CARGO_HOME")
@@ -119,7 +119,7 @@ fn remaps() -> Vec<String> {
 
 fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     let tools = dir.join("tools");
-    fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
+    fs::create_dir_all(&tools)?;
     let Toolchain { rustc, linker } = toolchain::find(arch, &tools)?;
     let out = dir.join("build");
     let features = match arch {
@@ -132,7 +132,7 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
         "-Crelocation-model=static",
         // A Pi's kernel has pages of 4 or 16 KiB, not 64.
         "-Clink-arg=-Wl,-z,max-page-size=16384",
-        // The same linker whatever the compiler would choose.
+        // The same linker whichever one the compiler prefers.
         "-Clink-arg=-fuse-ld=bfd",
         // The index of the unwind tables: nothing unwinds (`panic = "abort"`).
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
@@ -150,15 +150,14 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     Ok(out.join(arch.triple()).join("agent/palmfarm-agent"))
 }
 
-/// Put `built` at `agent` and return its size in bytes. Equal content stays untouched: what embeds it is not built
-/// again.
+/// Put `built` at `agent` and return its size in bytes. If `agent` has that content already it stays untouched, so that
+/// cargo does not rebuild the tool that embeds it.
 fn place(built: &Path, agent: &Path) -> Result<u64> {
-    let bytes = fs::read(built).with_context(|| format!("reading {}", built.display()))?;
-    if fs::read(agent).is_ok_and(|old| old == bytes) {
-        return Ok(u64::try_from(bytes.len())?);
+    let bytes = fs::read(built)?;
+    if !fs::read(agent).is_ok_and(|old| old == bytes) {
+        let half = agent.with_extension(format!("{}.part", std::process::id()));
+        fs::copy(built, &half)?;
+        fs::rename(&half, agent)?;
     }
-    let half = agent.with_extension(format!("{}.part", std::process::id()));
-    fs::copy(built, &half)
-        .and_then(|size| fs::rename(&half, agent).map(|()| size))
-        .with_context(|| format!("writing {}", agent.display()))
+    Ok(u64::try_from(bytes.len())?)
 }

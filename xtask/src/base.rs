@@ -1,7 +1,7 @@
 //! `cargo xtask base LAYOUT`: a real Debian system for the Pi in the layout of one of Ubuntu's images.
 //!
-//! Ubuntu's own images cannot be had where this is built and tested; a card made from one of these boots the same
-//! way through the same programs. Leaves target/base/LAYOUT.img.xz and, for QEMU, target/base/boot/{vmlinuz,initrd}.
+//! Ubuntu's own images cannot be downloaded where this is built and tested. A card made from one of these boots in the
+//! same way through the same programs. Leaves target/base/LAYOUT.img.xz and, for QEMU, target/base/boot/{vmlinuz,initrd}.
 //! Never changes what this machine itself boots or has installed, beyond the tools that it needs.
 
 mod bootstrap;
@@ -14,12 +14,12 @@ mod ubuntu;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 use fs_err as fs;
 use xshell::cmd;
 
 use crate::cache::{self, Key};
-use crate::deps::{self, Privilege, Ready};
+use crate::deps::{self, Privilege};
 use crate::sh;
 use layout::Layout;
 
@@ -40,7 +40,7 @@ pub(crate) struct Base {
     pub(crate) image: PathBuf,
     /// The emulator that boots it, and its board.
     pub(crate) machine: &'static [&'static str],
-    /// For QEMU, which cannot take it from the image.
+    /// For QEMU, which cannot read it from the image.
     pub(crate) kernel: PathBuf,
     /// With QEMU's disk driver.
     pub(crate) initrd: PathBuf,
@@ -49,36 +49,29 @@ pub(crate) struct Base {
 }
 
 /// `base LAYOUT`.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let names = || layout::ALL.map(|layout| layout.name).join(", ");
-    let [name] = args else {
-        bail!("usage: cargo xtask base LAYOUT, one of {}", names())
-    };
-    if layout::find(name).is_none() {
-        bail!("there is no layout {name}; there are {}", names());
-    }
-    if deps::rerun_as_root(&["base", name])? == deps::Rerun::Done {
+pub(crate) fn run(name: &str) -> Result<()> {
+    layout::find(name)?;
+    if deps::rerun_as_root(&["base", name])? {
         return Ok(());
     }
     let started = Instant::now();
-    ready().require()?;
+    ready()?;
     let base = build(name)?;
     println!("{} ({} s)", base.image.display(), started.elapsed().as_secs());
     Ok(())
 }
 
-/// Whether a base can be made here, as root or through sudo.
-pub(crate) fn ready() -> Ready {
+/// Whether a base can be made here, as root or through sudo; an error says why not.
+pub(crate) fn ready() -> Result<()> {
     if deps::privilege() == Privilege::None {
-        let why = "making a base needs root: it runs the new system's own installation scripts";
-        return Ready::Skip(why.into());
+        bail!("making a base needs root: it runs the new system's own installation scripts");
     }
     deps::ensure(&[bootstrap::NEEDS, disk::NEEDS].concat())
 }
 
-/// The base called `name`, from the cache or new; needs root, and [`ready`] must have said yes.
+/// The base called `name`, from the cache or new. Needs root; call [`ready`] first.
 pub(crate) fn build(name: &str) -> Result<Base> {
-    let layout = layout::find(name).with_context(|| format!("there is no layout {name}"))?;
+    let layout = layout::find(name)?;
     let rootfs = bootstrap::rootfs(layout.arch)?;
     let key = Key::default().with(rootfs.id()).with(name);
     let key = RECIPE.iter().fold(key, Key::with);
@@ -126,13 +119,12 @@ fn make(layout: &Layout, rootfs: &bootstrap::Rootfs, dir: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(&boot)?)
 }
 
-/// Put a copy of `from` at `to` in one step, unless it is there already.
+/// Put a copy of `from` at `to` in one step, unless `to` is that copy already.
 fn publish(from: &Path, to: &Path) -> Result<()> {
     let wanted = fs::metadata(from)?;
-    let same = |there: std::fs::Metadata| {
-        there.len() == wanted.len() && there.modified().ok() == wanted.modified().ok()
-    };
-    if fs::metadata(to).is_ok_and(same) {
+    if fs::metadata(to)
+        .is_ok_and(|old| old.len() == wanted.len() && old.modified().ok() == wanted.modified().ok())
+    {
         return Ok(());
     }
     let half = to.with_extension(format!("half-{}", std::process::id()));

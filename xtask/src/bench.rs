@@ -18,7 +18,7 @@ use fs_err as fs;
 use serde_json::json;
 use timed::NEEDS;
 
-use crate::deps::{self, Ready};
+use crate::deps;
 use crate::{base, dist, target_dir};
 
 /// What can be measured.
@@ -53,17 +53,17 @@ pub(crate) fn run(options: Options) -> Result<()> {
     if parts.is_empty() {
         parts = vec![Part::Build];
         match card::ready() {
-            Ready::Yes => parts.extend([Part::Flash, Part::Slow, Part::SlowWrites]),
-            Ready::Skip(why) => println!("skipped: flashing: {why}"),
+            Ok(()) => parts.extend([Part::Flash, Part::Slow, Part::SlowWrites]),
+            Err(why) => println!("skipped: flashing: {why:#}"),
         }
     }
     let image = match &given {
         Some(image) => fs::canonicalize(image)?,
         None => target_dir().join("base/jammy.img.xz"),
     };
-    deps::ensure(&[NEEDS, card::NEEDS, peers::NEEDS].concat()).require()?;
+    deps::ensure(&[NEEDS, card::NEEDS, peers::NEEDS].concat())?;
     if !image.exists() {
-        base::run(&["jammy"])?;
+        base::run("jammy")?;
     }
     dist::run()?;
     let dir = target_dir().join("bench");

@@ -22,20 +22,20 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use anyhow::Result;
+use anyhow::{bail, Result};
 use checks::Checks;
 use lab::Lab;
 use qemu::Board;
 use xshell::cmd;
 
 use crate::base;
-use crate::deps::{self, Privilege, Ready};
+use crate::deps::{self, Privilege};
 use crate::sh;
 
 /// The card's name and host name in every farm that is booted.
 const HOST: &str = "palm";
 
-/// Set in a process whose mounts no other process sees, and which go when it ends.
+/// Set in a process with a mount namespace of its own: no other process sees its mounts, and they end with it.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 
 /// What to boot.
@@ -124,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let tool = match (&options.tool, trial) {
         (Some(tool), _) => tool.clone(),
         (None, Trial::Stock) => PathBuf::new(),
-        // As the user who asked, before anything runs as root.
+        // Built as the user who started this, before anything runs as root.
         (None, _) => tool_with_agents()?,
     };
     let passed = as_root(trial, hardware, &tool)?;
@@ -132,25 +132,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The base of [`each`], made by another process while this one does something else.
+/// Another process, which makes the base of [`each`] while this one does something else.
 #[derive(Debug)]
 pub(crate) struct Ahead(Option<Child>);
 
 impl Ahead {
-    /// Begin.
     pub(crate) fn start() -> Self {
         let begin = || -> Result<Child> {
             let (sh, program) = (sh::shell()?, std::env::current_exe()?);
             let layout = Hardware::USUAL.layout;
-            // It must not outlive us.
+            // It must not outlive this process.
             let base = cmd!(sh, "setpriv --pdeathsig TERM {program} base {layout}");
             sh::start_logged(base, &crate::target_dir().join("base-ahead.log"))
         };
-        // What goes wrong here goes wrong again, and is reported, when the base is wanted.
+        // A failure is ignored here: it happens again, and is reported, when the base is used.
         Self(begin().ok())
     }
 
-    /// Wait until it is made. One that failed is made again, and says why, when it is wanted.
+    /// Wait until it is made or has failed.
     pub(crate) fn wait(self) {
         if let Some(mut child) = self.0 {
             let _ = child.wait();
@@ -175,8 +174,8 @@ impl Hardware<'static> {
     };
 }
 
-/// Cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. [`ready`] must
-/// have said yes.
+/// Boot cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. Call [`ready`]
+/// first.
 pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
@@ -186,7 +185,7 @@ pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     Ok(passed)
 }
 
-/// Make the trial here or, where this is not root, in a child that is; a child counts as one check.
+/// Run the trial here or, if this is not root, in a child that is; a child counts as one check.
 fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
     let tool_word = tool.display().to_string();
     let board = hardware.board.name();
@@ -199,37 +198,30 @@ fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
         Trial::PowerCuts => args.push("--power-cuts"),
         Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
     }
-    match deps::rerun_as_root(&args)? {
-        deps::Rerun::Done => Ok(1),
-        deps::Rerun::NotNeeded => {
-            ready().require()?;
-            if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
-                deps::ensure(cuts::NEEDS).require()?;
-                let (sh, program) = (sh::shell()?, std::env::current_exe()?);
-                let unshare = cmd!(sh, "unshare --mount --propagation private {program} {args...}");
-                unshare.env(OWN_MOUNTS, "1").run()?;
-                return Ok(1);
-            }
-            boot(trial, hardware, tool)
-        }
+    if deps::rerun_as_root(&args)? {
+        return Ok(1);
     }
+    ready()?;
+    if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
+        deps::ensure(cuts::NEEDS)?;
+        let (sh, program) = (sh::shell()?, std::env::current_exe()?);
+        let unshare = cmd!(sh, "unshare --mount --propagation private {program} {args...}");
+        unshare.env(OWN_MOUNTS, "1").run()?;
+        return Ok(1);
+    }
+    boot(trial, hardware, tool)
 }
 
-/// Whether a card can be booted here.
-pub(crate) fn ready() -> Ready {
+/// Whether a card can be booted here; an error says why not.
+pub(crate) fn ready() -> Result<()> {
     if deps::privilege() != Privilege::Root {
-        let why = "booting a card needs root: the router has a network namespace of its own";
-        return Ready::Skip(why.into());
+        bail!("booting a card needs root: the router has a network namespace of its own");
     }
-    match base::ready() {
-        Ready::Yes => {
-            deps::ensure(&[router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS, lxd::NEEDS].concat())
-        }
-        skip @ Ready::Skip(_) => skip,
-    }
+    base::ready()?;
+    deps::ensure(&[router::NEEDS, qemu::NEEDS, guest::NEEDS, farm::NEEDS, lxd::NEEDS].concat())
 }
 
-/// Make the trial with `tool` as the palmfarm to use; the number of checks that passed.
+/// Run the trial with the palmfarm `tool`; the number of checks that passed.
 fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
     let base = base::build(hardware.layout)?;
     let mut checks = Checks::new();
@@ -257,7 +249,7 @@ fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
     })
 }
 
-/// The tool as it is handed out, with the agents inside.
+/// The tool as users get it, with the agents inside.
 fn tool_with_agents() -> Result<PathBuf> {
     crate::dist::run()?;
     Ok(crate::target_dir().join("dist/palmfarm"))

@@ -1,18 +1,16 @@
 //! `cargo xtask demo`: the first command on a fresh machine. It builds agent and tool, turns `examples/farm.yaml`
 //! into a card image on the built-in base, and shows what is on it.
 
-use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::{dist, sh, target_dir, workspace_dir};
 
-/// Build the demo.
 pub(crate) fn run() -> Result<()> {
     dist::run()?;
-    let out = target_dir().join("demo");
-    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    fs::create_dir_all(target_dir().join("demo"))?;
     let farm = "examples/farm.yaml";
     let card = "target/demo/palm.img";
     let network = "root:/etc/systemd/network/05-palmfarm-br0.network";
@@ -24,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
         &["inspect", card, network],
         &["plan", farm, "--prefix", prefix, "--format", "hosts"],
     ] {
-        // As its user types it, in the workspace.
+        // As a user types it, in the workspace.
         let mut palmfarm = Command::new(target_dir().join("dist/palmfarm"));
         sh::run_shown(palmfarm.args(words).current_dir(workspace_dir()))?;
     }

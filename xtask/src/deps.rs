@@ -1,8 +1,8 @@
 //! What the chores need from the distribution, installed on demand.
 //!
-//! Asks only for what is missing, and only on Debian and Ubuntu with root at hand; elsewhere it says what is
-//! missing, so that the caller can skip visibly. It never upgrades or removes an installed package without saying so,
-//! and never adds a package source.
+//! Installs only what is missing, and only on Debian and Ubuntu with root at hand. Elsewhere an error says what is
+//! missing, and the caller prints what it skips. It never upgrades or removes an installed package without saying so, and
+//! never adds a package source.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,107 +11,51 @@ use anyhow::{bail, Context, Result};
 
 use crate::sh;
 
-/// A package and what shows that it is there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Package {
-    /// As `apt-get install` takes it.
-    pub(crate) name: &'static str,
-    /// How to see that it is installed.
-    pub(crate) probe: Probe,
-}
+/// A package as `apt-get install` takes it, and what shows that it is installed: a program, or the absolute path of a file
+/// or directory.
+pub(crate) type Package = (&'static str, &'static str);
 
-/// How to see that a package is installed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Probe {
-    /// This program is found.
-    Command(&'static str),
-    /// This path exists.
-    Path(&'static str),
-}
-
-/// A package that brings the program `command`.
-pub(crate) const fn command(name: &'static str, command: &'static str) -> Package {
-    Package {
-        name,
-        probe: Probe::Command(command),
+pub(crate) fn is_installed((_, proof): Package) -> bool {
+    if proof.starts_with('/') {
+        Path::new(proof).exists()
+    } else {
+        sh::find(proof).is_some()
     }
 }
 
-/// A package that brings the file or directory `path`.
-pub(crate) const fn path(name: &'static str, path: &'static str) -> Package {
-    Package {
-        name,
-        probe: Probe::Path(path),
-    }
-}
-
-impl Package {
-    /// Whether it is not there.
-    #[cfg(test)]
-    pub(crate) fn is_missing(self) -> bool {
-        !self.present()
-    }
-
-    fn present(self) -> bool {
-        match self.probe {
-            Probe::Command(name) => sh::find(name).is_some(),
-            Probe::Path(path) => Path::new(path).exists(),
-        }
-    }
-}
-
-/// Whether a chore can go on.
-#[must_use]
-#[derive(Debug)]
-pub(crate) enum Ready {
-    /// Everything is there.
-    Yes,
-    /// Something is not; the text says what and why it could not be had.
-    Skip(String),
-}
-
-impl Ready {
-    /// For a chore that cannot do without: the skip becomes an error.
-    pub(crate) fn require(self) -> Result<()> {
-        match self {
-            Self::Yes => Ok(()),
-            Self::Skip(reason) => bail!(reason),
-        }
-    }
-}
-
-/// Install those of `packages` that are missing, if that is possible without a question.
-pub(crate) fn ensure(packages: &[Package]) -> Ready {
-    let missing = || -> Vec<&Package> { packages.iter().filter(|package| !package.present()).collect() };
-    let list = |packages: Vec<&Package>| {
-        let shown = packages.iter().map(|package| {
-            let (Probe::Command(probe) | Probe::Path(probe)) = package.probe;
-            format!("{probe} (package {})", package.name)
-        });
+/// Install those of `packages` that are missing, if that is possible without a question. An error says what is missing
+/// and why it could not be installed.
+pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
+    let missing = || -> Vec<Package> {
+        let missing = packages.iter().copied();
+        missing.filter(|package| !is_installed(*package)).collect()
+    };
+    let list = |packages: Vec<Package>| {
+        let shown = packages
+            .iter()
+            .map(|(name, proof)| format!("{proof} (package {name})"));
         shown.collect::<Vec<_>>().join(", ")
     };
-    let names: Vec<&str> = missing().iter().map(|package| package.name).collect();
+    let names: Vec<&str> = missing().iter().map(|(name, _)| *name).collect();
     if names.is_empty() {
-        return Ready::Yes;
+        return Ok(());
     }
     let Some(apt) = Apt::here() else {
-        return Ready::Skip(format!(
+        bail!(
             "missing {}; this is neither Debian nor Ubuntu with root (or a password-less sudo), so install it yourself",
             list(missing())
-        ));
+        );
     };
     eprintln!("installing {}", names.join(" "));
-    let installed = apt.install(&names);
-    match (missing().is_empty(), installed) {
-        (true, Ok(())) => Ready::Yes,
-        (_, Err(error)) => Ready::Skip(format!(
+    if let Err(error) = apt.install(&names) {
+        bail!(
             "missing {}; apt-get could not install it: {error:#}",
             list(missing())
-        )),
-        (false, Ok(())) => Ready::Skip(format!(
-            "apt-get succeeded, but this is still missing: {}",
-            list(missing())
-        )),
+        );
+    }
+    match missing() {
+        none if none.is_empty() => Ok(()),
+        some => bail!("apt-get succeeded, but this is still missing: {}", list(some)),
     }
 }
 
@@ -130,18 +74,17 @@ pub(crate) fn install_exactly(packages: &[String]) -> Result<()> {
     apt.try_install(&names, KEEP_OTHERS)
 }
 
-/// Who runs this, as far as installing packages and making namespaces goes.
+/// How this process can become root, which installing packages and making namespaces needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Privilege {
-    /// Root already.
+    /// It is root.
     Root,
-    /// An ordinary user whose sudo asks no password.
+    /// Through a sudo that asks no password.
     Sudo,
-    /// An ordinary user.
+    /// It cannot.
     None,
 }
 
-/// Who runs this.
 pub(crate) fn privilege() -> Privilege {
     if sh::output(&mut sh::cmd("id", ["-u"])).is_ok_and(|uid| uid.trim() == "0") {
         Privilege::Root
@@ -152,7 +95,7 @@ pub(crate) fn privilege() -> Privilege {
     }
 }
 
-/// `program` as root: directly, or through a sudo that asks nothing.
+/// `program` as root: directly, or through a sudo that asks no password.
 pub(crate) fn as_root(who: Privilege, program: &str) -> Command {
     match who {
         Privilege::Sudo => sh::cmd("sudo", ["-n", program]),
@@ -160,30 +103,21 @@ pub(crate) fn as_root(who: Privilege, program: &str) -> Command {
     }
 }
 
-/// What became of a call of [`rerun_as_root`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rerun {
-    /// This process is the one to do the work.
-    NotNeeded,
-    /// A child that ran as root has done the work.
-    Done,
-}
-
-/// Run this program with `args` once more through sudo, if that is possible and needed. The child sees the same
-/// home, caches and tools, and gives what it makes back to the user.
-pub(crate) fn rerun_as_root(args: &[&str]) -> Result<Rerun> {
+/// Run this program with `args` once more through sudo, if that is possible and needed; whether it was. The child sees the
+/// same home, caches and tools, and gives what it makes back to the user.
+pub(crate) fn rerun_as_root(args: &[&str]) -> Result<bool> {
     if privilege() != Privilege::Sudo {
-        return Ok(Rerun::NotNeeded);
+        return Ok(false);
     }
     let kept = "HOME PATH XDG_CACHE_HOME http_proxy https_proxy no_proxy".split(' ');
     let mut command = as_root(Privilege::Sudo, "env");
     command.args(kept.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?))));
     let program = std::env::current_exe().context("finding this program")?;
     sh::run_shown(command.arg(program).args(args))?;
-    Ok(Rerun::Done)
+    Ok(true)
 }
 
-/// Make the user who called sudo the owner of what root made under `paths`.
+/// Make the user who called sudo the owner of what root made below `paths`.
 pub(crate) fn give_back(paths: &[&Path]) {
     let id = |name| {
         let id = std::env::var(name).ok();
@@ -282,9 +216,6 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_asked_for() {
-        assert!(matches!(
-            ensure(&[command("coreutils", "ls"), path("base-files", "/etc")]),
-            Ready::Yes
-        ));
+        ensure(&[("coreutils", "ls"), ("base-files", "/etc")]).unwrap();
     }
 }

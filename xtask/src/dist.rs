@@ -1,13 +1,11 @@
 //! `cargo xtask dist`: `target/dist/palmfarm` with the agents inside, and the agents beside it.
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use crate::agents::{build_agents, cargo_build, Arch};
 use crate::{sh, target_dir};
 
-/// Run it.
 pub(crate) fn run() -> Result<()> {
     let agents = build_agents(&Arch::ALL)?;
     eprintln!("building palmfarm with the agents inside");
@@ -16,18 +14,17 @@ pub(crate) fn run() -> Result<()> {
     cargo.arg("--target-dir").arg(target_dir());
     sh::run(cargo.env("PALMFARM_AGENT_DIR", &agents))?;
     let dist = target_dir().join("dist");
-    fs::create_dir_all(&dist).with_context(|| format!("creating {}", dist.display()))?;
+    fs::create_dir_all(&dist)?;
     let names = Arch::ALL.map(|arch| format!("palmfarm-agent-{}", arch.debian()));
     let from_to = names
         .iter()
         .map(|name| (agents.join(name), dist.join(name)))
         .chain([(target_dir().join("release/palmfarm"), dist.join("palmfarm"))]);
     for (from, to) in from_to {
-        // A rename, because a program that is running cannot be written.
+        // Renamed, because nobody can write to a program that is running.
         let half = to.with_extension("part");
-        fs::copy(&from, &half)
-            .and_then(|_| fs::rename(&half, &to))
-            .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+        fs::copy(&from, &half)?;
+        fs::rename(&half, &to)?;
         eprintln!("{}", to.display());
     }
     Ok(())

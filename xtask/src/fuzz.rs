@@ -1,17 +1,17 @@
 //! `cargo xtask fuzz`: every entry point for untrusted bytes under libFuzzer and the address sanitizer, for some time
 //! each, and how many inputs that were.
 //!
-//! Wants nightly Rust and cargo-fuzz, which it does not install: both are the developer's to choose. What libFuzzer finds
-//! worth keeping stays in fuzz/corpus, what broke something in fuzz/artifacts; neither is committed.
+//! Needs nightly Rust and cargo-fuzz, and does not install them: the developer chooses their versions. libFuzzer keeps
+//! inputs that reach new code in fuzz/corpus and those that broke something in fuzz/artifacts; neither is committed.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 
 use crate::sh;
 
-/// Seconds after which one input counts as a hang, and MiB of memory after which it counts as too much.
+/// One input hangs if it takes more seconds than this, and takes too much memory if it takes more MiB.
 const LIMITS: [&str; 2] = ["-timeout=25", "-rss_limit_mb=1024"];
 
 /// What to fuzz, and for how long.
@@ -54,18 +54,18 @@ pub(crate) fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// Fuzz one entry point; the number of inputs that it was given.
+/// Fuzz one entry point, and return the number of its inputs.
 fn one(entry: &str, minutes: u64) -> Result<u64> {
-    let log = crate::target_dir().join("fuzz");
-    std::fs::create_dir_all(&log).with_context(|| format!("creating {}", log.display()))?;
-    let log = log.join(format!("{entry}.log"));
+    let dir = crate::target_dir().join("fuzz");
+    fs::create_dir_all(&dir)?;
+    let log = dir.join(format!("{entry}.log"));
     let mut fuzz = nightly();
-    // If libFuzzer is given a time, it ends with 0 when that is over.
+    // libFuzzer exits with 0 at the end of the time.
     let time = format!("-max_total_time={}", minutes.saturating_mul(60));
     fuzz.args(["fuzz", "run", entry, "--", "-print_final_stats=1", &time])
         .args(LIMITS);
     sh::run_logged(&mut fuzz, &log).with_context(|| format!("fuzzing {entry}"))?;
-    let text = std::fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+    let text = fs::read(&log)?;
     executed(&String::from_utf8_lossy(&text))
         .with_context(|| format!("{} does not say how many inputs were tried", log.display()))
 }
@@ -80,10 +80,10 @@ fn executed(log: &str) -> Option<u64> {
 
 /// rustup's cargo of the nightly toolchain, in the fuzzer's own workspace.
 fn nightly() -> Command {
-    // The cargo that runs this is one toolchain's; only rustup's takes `+nightly`, and only without that one's variables.
+    // The cargo that runs this belongs to one toolchain and sets variables for it. Only rustup's cargo takes `+nightly`, and
+    // only without those variables.
     let mut command = sh::cmd("cargo", ["+nightly"]);
-    let dir: PathBuf = crate::workspace_dir().join("fuzz");
-    command.current_dir(dir);
+    command.current_dir(crate::workspace_dir().join("fuzz"));
     for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(variable);
     }

@@ -1,51 +1,52 @@
-//! The farm on Debian's real LXD, as part of the tests: what it needs is installed; if that cannot be had, the part is
-//! skipped visibly.
+//! The farm on Debian's real LXD, as part of the tests. What it needs is installed; if that fails, the part is skipped and
+//! the tally says so.
 //!
-//! The tests make network namespaces, so their program runs as root, if need be through a sudo that asks nothing;
-//! cargo itself and everything it makes stay the user's.
+//! The tests make network namespaces, so their program runs as root, if need be through a sudo that asks no password.
+//! cargo must not: everything that it makes stays the user's.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::deps::{self, command, path, Package, Privilege, Ready};
+use anyhow::{bail, Result};
+
+use crate::deps::{self, Package, Privilege};
 use crate::sh::{self, cargo, search_path};
 
 /// What a lab needs from the distribution.
 const LAB: &[Package] = &[
-    command("lxd", "lxd"),
-    command("lxd-client", "lxc"),
-    command("btrfs-progs", "mkfs.btrfs"),
-    command("dnsmasq-base", "dnsmasq"),
+    ("lxd", "lxd"),
+    ("lxd-client", "lxc"),
+    ("btrfs-progs", "mkfs.btrfs"),
+    ("dnsmasq-base", "dnsmasq"),
     // The images are made from it.
-    path("busybox-static", "/bin/busybox"),
-    command("mmdebstrap", "mmdebstrap"),
-    command("curl", "curl"),
-    command("iproute2", "ip"),
-    command("util-linux", "unshare"),
-    command("procps", "sysctl"),
+    ("busybox-static", "/bin/busybox"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("curl", "curl"),
+    ("iproute2", "ip"),
+    ("util-linux", "unshare"),
+    ("procps", "sysctl"),
     // LXD's own bridge has NAT, and the daemon looks for these when it starts.
-    command("nftables", "nft"),
-    command("acl", "setfacl"),
-    command("attr", "setfattr"),
-    command("uidmap", "newuidmap"),
+    ("nftables", "nft"),
+    ("acl", "setfacl"),
+    ("attr", "setfattr"),
+    ("uidmap", "newuidmap"),
 ];
 
-/// How many labs are up at once. Most of a lab's time is waiting for addresses and timeouts, so this is more than
-/// there are processors.
+/// How many labs run at once: more than there are processors, since a lab mostly waits for addresses and timeouts.
 const AT_ONCE: &str = "6";
 
-/// Whether the tests can run here.
-pub(crate) fn ready() -> Ready {
+/// Whether the tests can run here; an error says why not.
+pub(crate) fn ready() -> Result<()> {
     if deps::privilege() == Privilege::None {
-        return Ready::Skip("it needs root, or a sudo that asks no password, for namespaces".into());
+        bail!("it needs root, or a sudo that asks no password, for namespaces");
     }
     if sh::find("lxd").is_none() && !is_debian() {
-        return Ready::Skip("it needs Debian's lxd; Ubuntu's package of that name installs the snap".into());
+        bail!("it needs Debian's lxd; Ubuntu's package of that name installs the snap");
     }
     deps::ensure(LAB)
 }
 
-/// os-release(5); what is only like Debian has packages of its own.
+/// From os-release(5). Derivatives of Debian have packages of their own.
 fn is_debian() -> bool {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     release.lines().any(|line| line == "ID=debian")
@@ -65,14 +66,14 @@ pub(crate) fn tests(agents: &Path) -> Command {
     tests
 }
 
-/// cargo's variables for the program that starts a test program, here sudo with the variables that the tests read.
+/// cargo's variables that name the program which starts a test program: sudo, with the variables that the tests read.
 fn runners(agents: &Path) -> Vec<(String, String)> {
     let kept = ["HOME", "PATH", "XDG_CACHE_HOME"];
     let kept = kept
         .iter()
         .filter_map(|name| Some((*name, std::env::var(name).ok()?)));
     let agents = ("PALMFARM_AGENT_DIR", agents.display().to_string());
-    // cargo splits the line at blanks, so a value that has one stays behind.
+    // cargo splits the line at blanks, so a value that has one is left out.
     let words = kept
         .chain([agents])
         .filter(|(_, value)| !value.contains(char::is_whitespace))

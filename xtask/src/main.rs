@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Chore::Ci => return verdict(ci::run()),
         Chore::Dist => dist::run(),
         Chore::Agents { archs } => agents::run(&archs),
-        Chore::Base { layout } => base::run(&[&layout]),
+        Chore::Base { layout } => base::run(&layout),
         Chore::Mini => base::mini::run(),
         Chore::Boot(options) => boot::run(&options),
         Chore::Bench(options) => bench::run(options),

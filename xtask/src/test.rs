@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test of the project on the real thing, with a count at the end.
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::agents::{build_agents, Arch};
 use crate::boot::Renderer;
-use crate::deps::{self, command, Package, Ready};
+use crate::deps::{self, Package};
 use crate::sh::{cargo, search_path};
 
 /// What ran and what did not.
@@ -17,10 +18,10 @@ pub(crate) struct Tally {
     failed: u64,
     /// Whole tests and parts of the run.
     skipped: Vec<String>,
-    /// Parts of tests of which the rest did run.
+    /// Tests that ran without some of their parts.
     in_part: Vec<String>,
     broken: Vec<String>,
-    /// Tests of the program that is running that were skipped: to libtest they are passed.
+    /// Skipped tests of the test program that is running: libtest counts them as passed.
     returned: u64,
 }
 
@@ -39,11 +40,11 @@ impl Tally {
     }
 
     /// Note that a part of the run is skipped, and why.
-    pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.skipped.push(format!("{name}: {why}"));
+    pub(crate) fn skip(&mut self, name: &str, why: impl Display) {
+        self.skipped.push(format!("{name}: {why:#}"));
     }
 
-    /// Run `command`, which is a `cargo test`, and count what its test programs say.
+    /// Run `command`, which is a `cargo test`, and count the results that its test programs print.
     fn cargo_test(&mut self, command: &mut Command) -> Result<()> {
         let before = self.failed;
         let mut child = command
@@ -68,7 +69,7 @@ impl Tally {
     }
 
     fn line(&mut self, line: &str) {
-        // A test says that it is skipped while libtest may be in the middle of a line about another one.
+        // A test may print that it is skipped while libtest is in the middle of a line about another one.
         let said = |what: &str| {
             line.split_once(what)
                 .filter(|(before, _)| before.is_empty() || before.ends_with(" ... "))
@@ -109,39 +110,35 @@ impl Tally {
             self.failed,
             self.skipped.len()
         );
-        self.is_good()
-    }
-
-    fn is_good(&self) -> bool {
         self.failed == 0 && self.passed > 0
     }
 }
 
-/// What tests compare with: other people's readers of what palmfarm writes.
+/// Other people's readers of what palmfarm writes, which tests compare with.
 const ORACLES: &[Package] = &[
-    command("e2fsprogs", "e2fsck"),
-    command("dosfstools", "fsck.vfat"),
-    command("mtools", "mcopy"),
-    command("fdisk", "sfdisk"),
-    command("gdisk", "sgdisk"),
-    command("xz-utils", "xz"),
-    command("zstd", "zstd"),
-    command("strace", "strace"),
-    command("systemd", "systemd-analyze"),
-    command("mount", "losetup"),
-    command("iproute2", "ip"),
-    command("bmap-tools", "bmaptool"),
-    command("btrfs-progs", "mkfs.btrfs"),
-    command("gnupg", "gpg"),
-    command("openssl", "openssl"),
+    ("e2fsprogs", "e2fsck"),
+    ("dosfstools", "fsck.vfat"),
+    ("mtools", "mcopy"),
+    ("fdisk", "sfdisk"),
+    ("gdisk", "sgdisk"),
+    ("xz-utils", "xz"),
+    ("zstd", "zstd"),
+    ("strace", "strace"),
+    ("systemd", "systemd-analyze"),
+    ("mount", "losetup"),
+    ("iproute2", "ip"),
+    ("bmap-tools", "bmaptool"),
+    ("btrfs-progs", "mkfs.btrfs"),
+    ("gnupg", "gpg"),
+    ("openssl", "openssl"),
 ];
 
-/// How much to run.
+/// How many of the tests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// All of it.
     Full,
-    /// With one booted Pi of the two: the other renderer's takes as long again.
+    /// With one booted Pi instead of two: each renderer's takes as long again.
     Ci,
     /// Without the booted Pi and the real LXD.
     Quick,
@@ -149,11 +146,11 @@ pub(crate) enum Extent {
 
 /// Run the tests into `tally`.
 pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
-    if let Ready::Skip(why) = deps::ensure(ORACLES) {
+    if let Err(why) = deps::ensure(ORACLES) {
         // Each test that needs what is missing says so, too.
-        tally.skip("some oracles", &why);
+        tally.skip("some oracles", why);
     }
-    // Ten minutes of one core if it is not cached, and nothing before the boot waits for it.
+    // Without the cache this takes one core ten minutes, and only the boot waits for it.
     let base = (extent != Extent::Quick).then(crate::boot::Ahead::start);
     let agents = build_agents(&Arch::ALL)?;
     // What tests measured is worth reading even if they pass.
@@ -164,33 +161,30 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         .env("PALMFARM_AGENT_DIR", &agents)
         .env("PATH", search_path());
     tally.cargo_test(&mut tests)?;
-    if extent == Extent::Quick {
-        tally.skip("the farm on the real LXD", "left out of the quick form");
-    } else {
-        eprintln!("== the farm on the real LXD");
-        match crate::lxd::ready() {
-            Ready::Yes => tally.cargo_test(&mut crate::lxd::tests(&agents))?,
-            Ready::Skip(why) => tally.skip("the farm on the real LXD", &why),
+    let Some(base) = base else {
+        for part in ["the farm on the real LXD", "the booted Pi"] {
+            tally.skip(part, "left out of the quick form");
         }
+        return Ok(());
+    };
+    eprintln!("== the farm on the real LXD");
+    match crate::lxd::ready() {
+        Ok(()) => tally.cargo_test(&mut crate::lxd::tests(&agents))?,
+        Err(why) => tally.skip("the farm on the real LXD", why),
     }
-    match base {
-        None => tally.skip("the booted Pi", "left out of the quick form"),
-        Some(base) => {
-            base.wait();
-            let renderers: &[Renderer] = if extent == Extent::Full {
-                &[Renderer::Networkd, Renderer::Ifupdown]
-            } else {
-                tally.skip(
-                    "the booted Pi with ifupdown",
-                    "left out of CI; `cargo xtask test` boots one",
-                );
-                &[Renderer::Networkd]
-            };
-            match crate::boot::ready() {
-                Ready::Yes => tally.part("boot", || crate::boot::each(renderers)),
-                Ready::Skip(why) => tally.skip("boot", &why),
-            }
-        }
+    base.wait();
+    let renderers: &[Renderer] = if extent == Extent::Full {
+        &[Renderer::Networkd, Renderer::Ifupdown]
+    } else {
+        tally.skip(
+            "the booted Pi with ifupdown",
+            "left out of CI; `cargo xtask test` boots one",
+        );
+        &[Renderer::Networkd]
+    };
+    match crate::boot::ready() {
+        Ok(()) => tally.part("boot", || crate::boot::each(renderers)),
+        Err(why) => tally.skip("boot", why),
     }
     Ok(())
 }
@@ -212,6 +206,6 @@ mod tests {
         tally.line("test result: FAILED. 3 passed; 2 failed; 0 ignored");
         assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (13, 2, 2));
         assert_eq!((tally.in_part.len(), tally.returned), (1, 0));
-        assert!(!tally.is_good());
+        assert!(!tally.close());
     }
 }

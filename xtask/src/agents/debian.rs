@@ -1,25 +1,26 @@
 //! Debian's own compiler and its standard libraries for the Pi.
 //!
-//! The compiler is an ordinary package of this machine. The foreign standard libraries are not installable beside it
-//! (they ask for a whole foreign LLVM), so they are downloaded through a private configuration of apt and unpacked
-//! into the cache: neither dpkg's architectures nor apt's lists of this machine change.
+//! The compiler is an ordinary package of this machine. The foreign standard libraries cannot be installed beside it
+//! (they depend on a whole foreign LLVM), so they are downloaded through a private configuration of apt and unpacked
+//! into the cache. Never changes this machine's dpkg architectures or apt lists.
 
-use std::fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
+use fs_err as fs;
 
 use super::Arch;
 use crate::cache::{self, Key};
 use crate::{deps, sh};
 
-/// What the agent's crates ask for.
+/// The oldest Rust that the agent's crates take.
 const OLDEST: (u32, u32) = (1, 85);
 
-/// The compiler in its package, and its standard library. Debian 12 keeps its first `rustc` (1.63) for its own
-/// packages and has the one that its browsers are built with beside it.
+/// The package of the compiler and that of its standard library. Debian 12 keeps its first `rustc` (1.63) for its own
+/// packages; `rustc-web` builds its browsers and is newer.
 const PACKAGES: [(&str, &str); 2] = [("rustc-web", "libstd-rust-web-dev"), ("rustc", "libstd-rust-dev")];
 
 /// A script that runs Debian's compiler with the standard library for `arch`.
@@ -28,11 +29,13 @@ pub(super) fn rustc(arch: Arch, tools: &Path) -> Result<PathBuf> {
         bail!("this is neither Debian nor Ubuntu");
     }
     let sysroot = match installed() {
-        Some((std, version)) => sysroot(arch, std, &version)?,
+        Some((std, version)) => cached(arch, std, &version, |dir| {
+            Archive::open(arch)?.unpack(std, &version, dir)
+        })?,
         None => install(arch)?,
     };
     let file = tools.join(format!("rustc-{}", arch.debian()));
-    // Build scripts and macros are this machine's and take its own standard library: cargo gives them no --target.
+    // Build scripts and macros run on this machine and use its own standard library: cargo gives them no --target.
     let text = format!(
         "#!/bin/sh\nfor word in \"$@\"; do\n    if [ \"$word\" = --target ]; then\n        \
          exec /usr/bin/rustc --sysroot {} \"$@\"\n    fi\ndone\nexec /usr/bin/rustc \"$@\"\n",
@@ -49,10 +52,9 @@ fn script(file: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     let half = file.with_extension(std::process::id().to_string());
-    fs::write(&half, text)
-        .and_then(|()| fs::set_permissions(&half, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| fs::rename(&half, file))
-        .with_context(|| format!("writing {}", file.display()))
+    fs::write(&half, text)?;
+    fs::set_permissions(&half, Permissions::from_mode(0o755))?;
+    Ok(fs::rename(&half, file)?)
 }
 
 /// The standard library's package that fits the compiler that is installed, and the version of both.
@@ -68,8 +70,8 @@ fn installed() -> Option<(&'static str, String)> {
     })
 }
 
-/// Install the newest compiler for which the archive has the standard library of `arch`, and get that library first:
-/// without it the compiler is of no use.
+/// Install the newest compiler for which the archive has the standard library of `arch`. That library comes first: the
+/// compiler is useless without it.
 fn install(arch: Arch) -> Result<PathBuf> {
     let archive = Archive::open(arch)?;
     for (compiler, std) in PACKAGES {
@@ -81,7 +83,7 @@ fn install(arch: Arch) -> Result<PathBuf> {
         else {
             continue;
         };
-        let sysroot = archive.sysroot(std, version)?;
+        let sysroot = cached(arch, std, version, |dir| archive.unpack(std, version, dir))?;
         deps::install_exactly(&[format!("{compiler}={version}"), format!("{std}={version}")])?;
         return Ok(sysroot);
     }
@@ -93,13 +95,7 @@ fn install(arch: Arch) -> Result<PathBuf> {
     )
 }
 
-/// The directory that rustc takes as `--sysroot`, from the cache or from the archive.
-fn sysroot(arch: Arch, std: &str, version: &str) -> Result<PathBuf> {
-    cached(arch, std, version, |dir| {
-        Archive::open(arch)?.unpack(std, version, dir)
-    })
-}
-
+/// The directory that rustc takes as `--sysroot`, from the cache or by `make`.
 fn cached(arch: Arch, std: &str, version: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let key = Key::default().with(std).with(version);
     let dir = cache::entry(&format!("rust-std-{}", arch.debian()), &key, make)?;
@@ -114,7 +110,7 @@ struct Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        // Only lists and downloads; what is left of them harms nobody.
+        // Only lists and downloads: whatever stays behind does no harm.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -124,8 +120,7 @@ impl Archive {
         let dir = std::env::temp_dir().join(format!("palmfarm-apt-{}-{}", arch.debian(), std::process::id()));
         let archive = Self { arch, dir };
         let dir = &archive.dir;
-        fs::create_dir_all(dir.join("lists/partial"))
-            .with_context(|| format!("creating {}", dir.display()))?;
+        fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("cache/archives/partial"))?;
         let format = "$(REPO_URI) $(RELEASE) $(CODENAME) $(COMPONENT)";
         let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
@@ -159,10 +154,6 @@ impl Archive {
         )?))
     }
 
-    fn sysroot(&self, std: &str, version: &str) -> Result<PathBuf> {
-        cached(self.arch, std, version, |dir| self.unpack(std, version, dir))
-    }
-
     fn unpack(&self, std: &str, version: &str, dir: &Path) -> Result<()> {
         let name = format!("{std}:{}={version}", self.arch.debian());
         eprintln!("fetching {name}");
@@ -172,8 +163,7 @@ impl Archive {
                 .args(["--quiet", "download", &name])
                 .current_dir(&self.dir),
         )?;
-        let entries = fs::read_dir(&self.dir).with_context(|| format!("reading {}", self.dir.display()))?;
-        let deb = entries
+        let deb = fs::read_dir(&self.dir)?
             .flatten()
             .map(|entry| entry.path())
             .find(|path| path.extension().is_some_and(|end| end == "deb"))
@@ -188,8 +178,8 @@ impl Archive {
     }
 }
 
-/// One line for each archive of a release itself. Its security sibling is left out: a mirror often has the lists of
-/// its lesser architectures half synchronised.
+/// One line of sources.list for each archive of a release itself. Its security archive is left out: mirrors often have
+/// only some of its lists for the less common architectures.
 fn sources(index_targets: &str, arch: Arch) -> Vec<String> {
     const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let signed = if Path::new(KEYS).exists() {
@@ -214,11 +204,8 @@ fn sources(index_targets: &str, arch: Arch) -> Vec<String> {
 
 /// The middle column of `apt-cache madison`, newest first.
 fn versions(madison: &str) -> Vec<String> {
-    madison
-        .lines()
-        .filter_map(|line| line.split('|').nth(1))
-        .map(|version| version.trim().to_owned())
-        .collect()
+    let versions = madison.lines().filter_map(|line| line.split('|').nth(1));
+    versions.map(|version| version.trim().to_owned()).collect()
 }
 
 /// Whether a package's version, such as `1.85.0+dfsg3-1~deb12u3`, is new enough.

@@ -1,7 +1,7 @@
 //! Which compiler and which linker build the agent for an architecture.
 //!
-//! In the order of preference: a standard library that the compiler at hand has already; one that rustup adds;
-//! the one of Debian's own compiler. `PALMFARM_AGENT_RUST=debian` takes the last straight away.
+//! In the order of preference: a standard library that the compiler at hand has already; one that rustup adds; the one of
+//! Debian's own compiler. With `PALMFARM_AGENT_RUST=debian` only the last is tried. Builds nothing by itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,35 +9,32 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{debian, Arch};
-use crate::deps::{self, command, path, Package};
+use crate::deps::{self, Package};
 use crate::sh;
 
 /// How the agent for one architecture is built.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
-    /// The compiler; `None`: the one that cargo takes by itself.
+    /// The compiler, if it is not the one that cargo takes by itself.
     pub(crate) rustc: Option<PathBuf>,
     /// The C compiler that links.
     pub(crate) linker: &'static str,
 }
 
-/// Seconds that rustup may take to fetch a standard library (about 25 MB); past that Debian's mirror is the better try.
+/// Seconds that rustup may take to download a standard library (about 25 MB). After that, Debian's mirror is tried.
 const RUSTUP_SECONDS: &str = "120";
 
-/// Find or install what builds for `arch`. A script that replaces the compiler goes into `tools`.
+/// Find or install what builds for `arch`. If a script replaces the compiler, it is written into `tools`.
 pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
     let linker = linker(arch)?;
-    if native(arch) {
-        return Ok(Toolchain { rustc: None, linker });
-    }
     let forced = std::env::var_os("PALMFARM_AGENT_RUST").is_some_and(|choice| choice == "debian");
-    if !forced && (has_std(arch) || rustup_adds(arch)) {
+    if native(arch) || (!forced && (has_std(arch) || rustup_adds(arch))) {
         return Ok(Toolchain { rustc: None, linker });
     }
     let rustc = debian::rustc(arch, tools).with_context(|| {
         format!(
-            "the Rust at hand has no standard library for {0}, `rustup target add {0}` gave none, and Debian's could \
-             not be had either",
+            "the Rust at hand has no standard library for {0}, `rustup target add {0}` did not add one, and Debian's \
+             cannot be used either",
             arch.triple()
         )
     })?;
@@ -59,26 +56,24 @@ fn native(arch: Arch) -> bool {
 
 /// The C compiler that links for `arch` and the static C library beside it.
 fn linker(arch: Arch) -> Result<&'static str> {
-    const ARMHF: [Package; 2] = [
-        command("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
-        path("libc6-dev-armhf-cross", "/usr/arm-linux-gnueabihf/lib/libc.a"),
-    ];
-    const ARM64: [Package; 2] = [
-        command("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
-        path("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
-    ];
-    const AMD64: [Package; 2] = [
-        command("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc"),
-        path("libc6-dev-amd64-cross", "/usr/x86_64-linux-gnu/lib/libc.a"),
-    ];
-    let (program, packages): (_, &[Package]) = match arch {
-        _ if native(arch) => ("gcc", &[command("gcc", "gcc")]),
-        Arch::Armhf => ("arm-linux-gnueabihf-gcc", &ARMHF),
-        Arch::Arm64 => ("aarch64-linux-gnu-gcc", &ARM64),
-        Arch::Amd64 => ("x86_64-linux-gnu-gcc", &AMD64),
+    let (compiler, library): (Package, Option<Package>) = match arch {
+        _ if native(arch) => (("gcc", "gcc"), None),
+        Arch::Armhf => (
+            ("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
+            Some(("libc6-dev-armhf-cross", "/usr/arm-linux-gnueabihf/lib/libc.a")),
+        ),
+        Arch::Arm64 => (
+            ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+            Some(("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a")),
+        ),
+        Arch::Amd64 => (
+            ("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc"),
+            Some(("libc6-dev-amd64-cross", "/usr/x86_64-linux-gnu/lib/libc.a")),
+        ),
     };
-    deps::ensure(packages).require()?;
-    Ok(program)
+    let packages: Vec<Package> = std::iter::once(compiler).chain(library).collect();
+    deps::ensure(&packages)?;
+    Ok(compiler.1)
 }
 
 /// Whether the compiler that cargo takes has the standard library for `arch`.

@@ -11,16 +11,16 @@ use xshell::cmd;
 
 use super::layout::Arch;
 use crate::cache::{self, Key};
-use crate::deps::{command, path, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What building it needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
-    command("mmdebstrap", "mmdebstrap"),
-    command("arch-test", "arch-test"),
-    command("zstd", "zstd"),
-    path("qemu-user-static", "/usr/bin/qemu-arm-static"),
-    path(
+    ("mmdebstrap", "mmdebstrap"),
+    ("arch-test", "arch-test"),
+    ("zstd", "zstd"),
+    ("qemu-user-static", "/usr/bin/qemu-arm-static"),
+    (
         "debian-archive-keyring",
         "/usr/share/keyrings/debian-archive-keyring.gpg",
     ),

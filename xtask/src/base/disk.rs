@@ -8,28 +8,28 @@ use anyhow::{ensure, Context, Result};
 use fs_err as fs;
 use xshell::{cmd, Shell};
 
-use super::layout::{Active, BootFiles, End, Layout, Root, Seed};
+use super::layout::{End, Layout, Root, Seed};
 use super::ubuntu::{META_DATA, NETWORK_CONFIG};
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What making the image needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
-    command("dosfstools", "mkfs.vfat"),
-    command("mtools", "mcopy"),
-    command("fdisk", "sfdisk"),
-    command("e2fsprogs", "mke2fs"),
-    command("xz-utils", "xz"),
-    command("kmod", "depmod"),
+    ("dosfstools", "mkfs.vfat"),
+    ("mtools", "mcopy"),
+    ("fdisk", "sfdisk"),
+    ("e2fsprogs", "mke2fs"),
+    ("xz-utils", "xz"),
+    ("kmod", "depmod"),
 ];
 
-/// 2022-04-21 00:00:00 UTC: the time of everything that would otherwise have the time of the build.
+/// 2022-04-21 00:00:00 UTC: every file gets this time instead of that of the build.
 const EPOCH: &str = "1650499200";
 /// The serial number of the FAT file system.
 const FAT_SERIAL: &str = "70616c6d";
 pub(super) const SECTOR: u64 = 512;
 
-/// A shell in which every tool that makes a file system takes the time to be [`EPOCH`].
+/// A shell in which [`EPOCH`] is the time for every tool that makes a file system.
 pub(super) fn shell() -> Result<Shell> {
     let sh = sh::shell()?;
     sh.set_var("SOURCE_DATE_EPOCH", EPOCH);
@@ -73,14 +73,11 @@ pub(crate) fn boot_files(
     trees: &Path,
 ) -> Result<()> {
     let sh = shell()?;
-    let system = match layout.boot.files {
-        BootFiles::Root => boot.to_owned(),
-        BootFiles::Current => boot.join("current"),
-    };
+    let system = boot.join(if layout.boot.in_current { "current" } else { "" });
     sh.write_file(system.join("overlays/README"), "device tree overlays go here\n")?;
     sh.write_file(system.join("cmdline.txt"), layout.boot.cmdline)?;
     sh.write_file(boot.join("config.txt"), layout.boot.config)?;
-    if layout.boot.files == BootFiles::Current {
+    if layout.boot.in_current {
         sh.write_file(system.join("state"), "good\n")?;
         sh.write_file(boot.join("autoboot.txt"), "[all]\ntryboot_a_b=0\n")?;
     }
@@ -97,7 +94,7 @@ pub(crate) fn boot_files(
     Ok(())
 }
 
-/// The device trees of all Pis. 64-bit kernels have theirs sorted by maker.
+/// The device trees of all Pis. 64-bit kernels sort theirs by maker.
 fn device_trees(dir: &Path) -> Result<Vec<PathBuf>> {
     let maker = dir.join("broadcom");
     let dir = if maker.is_dir() { &maker } else { dir };
@@ -116,7 +113,7 @@ fn sizes(layout: &Layout, used_kib: u64, root_start: u64) -> (u64, u64) {
         End::Total(total) => (total.saturating_sub(root_start) / 1024, total),
         End::Tail(tail) => {
             let kib = used_kib.saturating_mul(3).div_ceil(2).saturating_add(8 * 1024);
-            // In most of Ubuntu's images the last block is not a whole one, so it must not be here.
+            // In most of Ubuntu's images the last block is not a whole one, so here it is not, either.
             let kib = kib.saturating_add(if kib.is_multiple_of(4) { 2 } else { 0 });
             let root_end = root_start.saturating_add(kib.saturating_mul(1024));
             (kib, root_end.saturating_add(tail))
@@ -143,7 +140,7 @@ pub(super) fn fat(layout: &Layout, boot: &Path, dir: &Path) -> Result<PathBuf> {
         sh,
         "mkfs.vfat {mkfs...} -i {FAT_SERIAL} -n system-boot {image}"
     ))?;
-    // mcopy takes the names in the order given: sorted here, since a directory's own order is the host's.
+    // mcopy copies in the order of its arguments. `read_dir` sorts them; a directory's own order depends on the host.
     let names = sh.read_dir(boot)?;
     sh::run(cmd!(sh, "mcopy -s -Q -i {image} {names...} ::/"))?;
     Ok(image)
@@ -151,13 +148,10 @@ pub(super) fn fat(layout: &Layout, boot: &Path, dir: &Path) -> Result<PathBuf> {
 
 pub(super) fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Result<()> {
     let (start, sectors, end) = (layout.boot.start, layout.boot.sectors, layout.boot.end());
-    let active = match layout.boot.active {
-        Active::Yes => ", bootable",
-        Active::No => "",
-    };
+    let bootable = if layout.boot.bootable { ", bootable" } else { "" };
     let script = format!(
         "label: dos\nlabel-id: {:#010x}\nunit: sectors\n\n\
-         start={start}, size={sectors}, type=c{active}\nstart={end}, size={}, type=83\n",
+         start={start}, size={sectors}, type=c{bootable}\nstart={end}, size={}, type=83\n",
         layout.disk_id,
         root_kib.saturating_mul(2),
     );
@@ -166,7 +160,7 @@ pub(super) fn partition_table(layout: &Layout, disk: &Path, root_kib: u64) -> Re
     sh::run(cmd!(sh, "sh -c {sfdisk} {script} {disk}"))
 }
 
-/// Copy `from` to byte `at` of `to`, leaving holes where there is nothing but zeros.
+/// Copy `from` to byte `at` of `to`, leaving holes for blocks of zeros.
 pub(super) fn copy_sparse(from: &Path, to: &Path, at: u64) -> Result<()> {
     let (sh, at) = (shell()?, at.to_string());
     sh::run(cmd!(

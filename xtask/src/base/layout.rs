@@ -1,7 +1,9 @@
 //! What the generations of Ubuntu's Raspberry Pi images look like on disk, as data.
 //!
-//! Partition starts, types, labels, mkfs options, seeds and boot files are those of the release named; where each
-//! comes from is said beside it. Nothing here touches a disk.
+//! Partition starts, types, labels, mkfs options, seeds and boot files are those of the release that is named. A comment
+//! beside each says where it comes from. Nothing here touches a disk.
+
+use anyhow::{Context, Result};
 
 /// A processor architecture, as Debian and QEMU call it.
 #[derive(Debug)]
@@ -51,8 +53,9 @@ pub(crate) struct Layout {
     pub(crate) fstab: &'static str,
     /// Where cloud-init finds its seed.
     pub(crate) seed: Seed,
-    /// How the NIC of a Pi comes to be called `eth0`.
-    pub(crate) nic: Nic,
+    /// Whether a .link file of ubuntu-raspi-settings names the NIC of a Pi `eth0`; in the others `net.ifnames=0` on the
+    /// kernel's command line does.
+    pub(crate) has_link_file: bool,
     /// Arguments of xz.
     pub(crate) xz: &'static [&'static str],
 }
@@ -66,10 +69,11 @@ pub(crate) struct Boot {
     pub(crate) sectors: u64,
     /// Arguments of mkfs.vfat, without the label.
     pub(crate) mkfs: &'static [&'static str],
-    /// The `bootable` byte of the partition entry.
-    pub(crate) active: Active,
-    /// Where kernel, initrd and command line lie.
-    pub(crate) files: BootFiles,
+    /// Whether the `bootable` byte of the partition entry is 0x80.
+    pub(crate) bootable: bool,
+    /// Whether kernel, initrd and command line are in `current/`, with the A/B scheme's state file (25.10 on), and not in
+    /// the root.
+    pub(crate) in_current: bool,
     /// Contents of cmdline.txt.
     pub(crate) cmdline: &'static str,
     /// Contents of config.txt.
@@ -81,24 +85,6 @@ impl Boot {
     pub(crate) const fn end(&self) -> u64 {
         self.start.saturating_add(self.sectors)
     }
-}
-
-/// The `bootable` byte of an MBR entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Active {
-    /// 0x80.
-    Yes,
-    /// 0x00.
-    No,
-}
-
-/// Where kernel, initrd and command line lie on the FAT partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BootFiles {
-    /// In its root.
-    Root,
-    /// In `current/`, with the A/B scheme's state file (25.10 on).
-    Current,
 }
 
 /// The ext4 partition.
@@ -131,22 +117,17 @@ pub(crate) enum Seed {
     Fat(&'static str),
 }
 
-/// How the NIC of a Pi comes to be called `eth0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nic {
-    /// `net.ifnames=0` on the kernel's command line.
-    CommandLine,
-    /// A .link file of ubuntu-raspi-settings.
-    LinkFile,
-}
-
 /// The layout called `name`.
-pub(crate) fn find(name: &str) -> Option<&'static Layout> {
-    ALL.iter().copied().find(|layout| layout.name == name)
+pub(crate) fn find(name: &str) -> Result<&'static Layout> {
+    let found = ALL.into_iter().find(|layout| layout.name == name);
+    found.with_context(|| {
+        let names = ALL.map(|layout| layout.name).join(", ");
+        format!("there is no layout {name}; there are {names}")
+    })
 }
 
 /// All layouts, oldest first.
-pub(crate) static ALL: [&Layout; 6] = [&BIONIC, &JAMMY, &JAMMY_ARM64, &NOBLE, &NOBLE_ARM64, &RESOLUTE];
+static ALL: [&Layout; 6] = [&BIONIC, &JAMMY, &JAMMY_ARM64, &NOBLE, &NOBLE_ARM64, &RESOLUTE];
 
 /// Sectors in a MiB.
 const MIB: u64 = 2048;
@@ -195,8 +176,8 @@ static BIONIC: Layout = Layout {
         start: 8192,
         sectors: 261_340,
         mkfs: &[],
-        active: Active::Yes,
-        files: BootFiles::Root,
+        bootable: true,
+        in_current: false,
         cmdline: "net.ifnames=0 dwc_otg.lpm_enable=0 console=ttyAMA0,115200 console=tty1 root=/dev/mmcblk0p2 \
                   rootfstype=ext4 elevator=deadline rootwait\n",
         config: "kernel=uboot.bin\ndevice_tree_address=0x02000000\n",
@@ -209,7 +190,7 @@ static BIONIC: Layout = Layout {
     end: End::Total(4_000_000_000),
     fstab: "LABEL=cloudimg-rootfs\t/\text4\tdefaults\t0 1\nLABEL=system-boot\t/boot/firmware\tvfat\tdefaults\t0 1\n",
     seed: Seed::Root,
-    nic: Nic::CommandLine,
+    has_link_file: false,
     xz: &["-6", "-T4"],
 };
 
@@ -226,8 +207,8 @@ const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
             start: MIB,
             sectors: 512 * MIB,
             mkfs: FAT32,
-            active: Active::No,
-            files: BootFiles::Root,
+            bootable: false,
+            in_current: false,
             cmdline: CMDLINE_22_04,
             config: CONFIG_22_04,
         },
@@ -240,7 +221,7 @@ const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
         end: End::Tail(17 * 1024),
         fstab: FSTAB_20_04,
         seed: Seed::Fat(USER_DATA_22_04),
-        nic: Nic::LinkFile,
+        has_link_file: true,
         xz: &["-0", "-T4"],
     }
 }
@@ -264,7 +245,7 @@ static NOBLE_ARM64: Layout = noble("noble-arm64", &ARM64);
 const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
     let mut noble = jammy(name, arch);
     noble.disk_id = 0x7061_2404;
-    noble.boot.active = Active::Yes;
+    noble.boot.bootable = true;
     noble.boot.cmdline = CMDLINE_24_04;
     noble.root.uuid = "70616c6d-0000-4000-8000-000000002404";
     noble.root.mkfs = &[];
@@ -278,7 +259,7 @@ const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
 static RESOLUTE: Layout = {
     let mut resolute = noble("resolute", &ARMHF);
     resolute.disk_id = 0x7061_2604;
-    resolute.boot.files = BootFiles::Current;
+    resolute.boot.in_current = true;
     resolute.boot.cmdline = CMDLINE_26_04;
     resolute.boot.config = CONFIG_26_04;
     resolute.root.uuid = "70616c6d-0000-4000-8000-000000002604";

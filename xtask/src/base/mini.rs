@@ -1,5 +1,5 @@
 //! `cargo xtask mini`: the base that is built into the tool – Ubuntu's layout with hardly anything in it, so that a
-//! first try, a test or a look around needs no download. It boots nowhere.
+//! first try or a test needs no download. It boots nowhere.
 //!
 //! Everything in it is made here, with fixed times, owners and identifiers: the same tools give the same bytes.
 
@@ -14,7 +14,7 @@ use super::layout::{End, Root, Seed, MINI};
 use super::ubuntu::{FAKE_CLOUD_FAT, META_DATA, NETWORK_CONFIG, RASPI_ETH0};
 use crate::{deps, sh};
 
-/// Directories, each after the one it lies in.
+/// Directories, each after its parent.
 const DIRECTORIES: &str = "\
     boot boot/firmware dev etc etc/cloud etc/cloud/cloud.cfg.d etc/default etc/netplan etc/network \
     etc/systemd etc/systemd/network etc/systemd/system etc/systemd/system/multi-user.target.wants home \
@@ -65,16 +65,16 @@ const SYSTEMD: &str = "stands for the library of systemd 249\n";
 const OS_RELEASE: &str = "PRETTY_NAME=\"palmfarm mini (in the layout of Ubuntu 22.04)\"\nNAME=\"Ubuntu\"\n\
                           VERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\nID=ubuntu\nID_LIKE=debian\n";
 
-/// Make it again where the tool takes it from.
+/// Make the image and store it where the tool's build takes it from.
 pub(crate) fn run() -> Result<()> {
-    deps::ensure(disk::NEEDS).require()?;
+    deps::ensure(disk::NEEDS)?;
     let dir = disk::shell()?.create_temp_dir()?;
     let size = fs::copy(make(dir.path())?, stored())?;
     println!("{} has {size} bytes", stored().display());
     Ok(())
 }
 
-/// Where the tool takes it from.
+/// Where the build of the tool takes the image from.
 fn stored() -> PathBuf {
     crate::workspace_dir().join("src/base/mini/mini.img.xz")
 }
@@ -140,7 +140,7 @@ fn root(dir: &Path, kib: u64) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// What debugfs is told; the files that it copies are put into `content`.
+/// The script for debugfs. The files that it copies are put into `content`.
 fn commands(content: &Path) -> Result<String> {
     fs::create_dir_all(content)?;
     let mut script = String::new();
@@ -186,7 +186,7 @@ mod tests {
         let version = version
             .map(|out| String::from_utf8_lossy(&out.stderr).into_owned())
             .unwrap_or_default();
-        if !version.contains("1.47.0") || disk::NEEDS.iter().any(|need| need.is_missing()) {
+        if !version.contains("1.47.0") || disk::NEEDS.iter().any(|need| !deps::is_installed(*need)) {
             println!("skipped: the built-in base is made with e2fsprogs 1.47.0, dosfstools and mtools; here is {version:?}");
             return;
         }

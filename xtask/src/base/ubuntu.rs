@@ -12,7 +12,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
 use xshell::cmd;
 
-use super::layout::{Layout, Nic, Seed};
+use super::layout::{Layout, Seed};
 use crate::sh;
 
 /// cloud-init takes its seed from the FAT partition's label (livecd-rootfs since 2019).
@@ -30,7 +30,7 @@ const GETTY_WAIT: &str = "[Unit]\nBefore=getty.target\n";
 pub(super) const RASPI_ETH0: &str =
     "[Match]\nDriver=bcmgenet smsc95xx lan78xx\nOriginalName=en*\n\n[Link]\nName=eth0\n";
 
-/// Ubuntu's locale-gen(8) takes names of locales, and cloud-init counts on it; Debian's knows only its file.
+/// Ubuntu's locale-gen(8) takes names of locales, and cloud-init relies on it; Debian's reads only its file.
 const LOCALE_GEN: &str = "#!/bin/sh\n\
     for locale; do\n    echo \"$locale ${locale#*.}\" >> /etc/locale.gen\ndone\n\
     exec /usr/sbin/locale-gen\n";
@@ -51,12 +51,12 @@ pub(crate) fn apply(root: &Path, layout: &Layout) -> Result<()> {
     put_mode(root, "usr/local/sbin/locale-gen", LOCALE_GEN, 0o755)?;
     fs::create_dir_all(root.join("boot/firmware"))?;
     cloud_init(root, layout)?;
-    if layout.nic == Nic::LinkFile {
+    if layout.has_link_file {
         put(root, "usr/lib/systemd/network/10-raspi-eth0.link", RASPI_ETH0)?;
     }
     link(root, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")?;
     forget_machine(root)?;
-    // A base on which networkd starts by itself would hide the very thing that a card must see to.
+    // If networkd started by itself, no test would notice that a card fails to start it.
     let wants = root.join("etc/systemd/system/multi-user.target.wants/systemd-networkd.service");
     ensure!(
         wants.symlink_metadata().is_err(),
@@ -121,7 +121,7 @@ fn cloud_init(root: &Path, layout: &Layout) -> Result<()> {
     }
 }
 
-/// What must differ between two machines that start from one image.
+/// Remove whatever must differ between two machines that start from one image.
 fn forget_machine(root: &Path) -> Result<()> {
     put_mode(root, "etc/machine-id", "", 0o444)?;
     link(root, "var/lib/dbus/machine-id", "/etc/machine-id")?;

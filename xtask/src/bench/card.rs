@@ -8,11 +8,11 @@ use anyhow::{bail, Context, Result};
 use fs_err as fs;
 use xshell::cmd;
 
-use crate::deps::{self, command, Package, Privilege, Ready};
+use crate::deps::{self, Package, Privilege};
 use crate::sh;
 
 /// What it needs from the distribution.
-pub(crate) const NEEDS: &[Package] = &[command("mount", "losetup"), command("util-linux", "fallocate")];
+pub(crate) const NEEDS: &[Package] = &[("mount", "losetup"), ("util-linux", "fallocate")];
 
 /// Bytes per second that are written to a throttled card at most: what a good SD card of today does.
 pub(crate) const WRITE: u64 = 40_000_000;
@@ -38,10 +38,10 @@ impl Speed {
     }
 }
 
-/// Whether there can be one here.
-pub(crate) fn ready() -> Ready {
+/// Whether there can be one here; an error says why not.
+pub(crate) fn ready() -> Result<()> {
     if deps::privilege() != Privilege::Root {
-        return Ready::Skip("loop devices need root".into());
+        bail!("loop devices need root");
     }
     deps::ensure(NEEDS)
 }
@@ -57,7 +57,7 @@ pub(crate) struct Card {
 impl Card {
     /// One of `size` bytes, whose file in `dir` has all its blocks.
     pub(crate) fn new(dir: &Path, size: u64, speed: Speed) -> Result<Self> {
-        ready().require()?;
+        ready()?;
         let (sh, file, size) = (sh::shell()?, dir.join("card"), size.to_string());
         sh::run(cmd!(sh, "fallocate -l {size} {file}"))?;
         let node = sh::output(cmd!(sh, "losetup --find --show --direct-io=on {file}"))?;

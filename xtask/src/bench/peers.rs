@@ -6,11 +6,11 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::{cache, sh};
 
 /// What the peers need from the distribution.
-pub(crate) const NEEDS: &[Package] = &[command("bmap-tools", "bmaptool")];
+pub(crate) const NEEDS: &[Package] = &[("bmap-tools", "bmaptool")];
 
 /// Peers that are crates, and the versions they are measured in.
 const CRATES: [(&str, &str); 2] = [("bmap-rs", "0.2.3"), ("caligula", "0.5.0")];

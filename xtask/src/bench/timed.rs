@@ -8,11 +8,11 @@ use anyhow::{bail, Context, Result};
 use fs_err as fs;
 use xshell::cmd;
 
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What measuring needs from the distribution.
-pub(crate) const NEEDS: &[Package] = &[command("xz-utils", "xz")];
+pub(crate) const NEEDS: &[Package] = &[("xz-utils", "xz")];
 
 /// How often a running program's memory is looked at.
 const LOOK: Duration = Duration::from_millis(5);

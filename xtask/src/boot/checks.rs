@@ -1,7 +1,7 @@
 //! Named assertions that print as they are made and are counted at the end.
 //!
-//! A failed one does not stop the others: one boot should tell everything that is wrong with a card. Nothing here looks
-//! at a card.
+//! A failed one does not stop the others: one boot should show everything that is wrong with a card. Nothing here reads a
+//! card.
 
 use std::time::Instant;
 
@@ -16,7 +16,6 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    /// None yet.
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -25,12 +24,12 @@ impl Checks {
         }
     }
 
-    /// Assert `name`: what was seen, or why it does not hold. Returns whether it holds.
+    /// Assert `name`, given what was seen or why it does not hold. Returns whether it holds.
     pub(crate) fn check(&mut self, name: &str, seen: Result<String>) -> bool {
         let at = self.started.elapsed().as_secs();
         match seen {
             Ok(seen) => {
-                // Whole files are compared, too; a person wants to see that something was seen, and not all of it.
+                // The first line is enough for a person; some assertions compare whole files.
                 let seen = seen.trim().lines().next().unwrap_or_default();
                 let colon = if seen.is_empty() { "" } else { ": " };
                 println!("{at:4} s  ok    {name}{colon}{seen}");
@@ -55,17 +54,17 @@ impl Checks {
         self.check(name, found.and_then(|found| nothing(&found)))
     }
 
-    /// Assert that something was done, of which there is nothing to be seen.
+    /// Assert that something succeeded that has nothing to show.
     pub(crate) fn done<T>(&mut self, name: &str, result: Result<T>) -> bool {
         self.check(name, result.map(|_| String::new()))
     }
 
-    /// Say what goes on between two assertions.
+    /// Print what happens between two assertions.
     pub(crate) fn note(&self, text: &str) {
         println!("{:4} s  ..    {text}", self.started.elapsed().as_secs());
     }
 
-    /// Say something of several lines, as they are.
+    /// Print several lines as they are.
     pub(crate) fn show(&self, name: &str, text: &str) {
         self.note(name);
         for line in text.lines() {
@@ -73,7 +72,7 @@ impl Checks {
         }
     }
 
-    /// How many held, or which did not.
+    /// How many held; an error that names those which did not.
     pub(crate) fn finish(self) -> Result<u64> {
         if self.failed.is_empty() {
             return Ok(self.passed);

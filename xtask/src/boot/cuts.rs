@@ -1,60 +1,52 @@
 //! Power cuts at the Pi: one first boot is recorded with every write and flush of its disk, the power is cut again and
-//! again in the replay, and the card that each cut leaves behind is looked at.
+//! again in the replay, and the card that each cut leaves behind is checked.
 //!
-//! A cut leaves what was flushed and any part of what was not. The cards of a few cuts, one from each stage of the first
-//! boot, are booted to the end and must come to what the undisturbed boot came to.
+//! A cut leaves what was flushed and any part of what was not. A few of these cards, one from each stage of the first boot,
+//! are booted to the end and must have the outcome of an undisturbed boot. Never cuts the power of anything real.
 
 mod point;
 mod writes;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Result};
+use fs_err as fs;
+use fs_err::File;
 
 use super::checks::{equal, Checks};
-use super::farm::{card, powered};
+use super::farm::Farm;
 use super::lab::Lab;
 use super::qemu::Disk;
 use super::Renderer;
 use crate::base::Base;
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 use point::{Journal, Left, Stage};
 use writes::{Chance, Log};
 
-/// What looking at so many cards needs from the distribution.
+/// What these checks need from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
-    command("xfsprogs", "mkfs.xfs"),
-    command("mount", "mount"),
-    command("mount", "umount"),
-    command("util-linux", "unshare"),
+    ("xfsprogs", "mkfs.xfs"),
+    ("mount", "mount"),
+    ("mount", "umount"),
+    ("util-linux", "unshare"),
 ];
 
-/// Bytes of the file system that the copies lie on; it takes only what they differ by.
+/// Bytes of the file system that holds the copies. It takes less space, since they share their blocks.
 const SCRATCH: u64 = 64 << 30;
 
-/// With it the same parts of writes are kept in every run.
+/// A fixed seed, so that every run keeps the same parts of writes.
 const SEED: u64 = 20_190_101;
 
-/// Record, cut, look, boot. Mounts file systems, and so must run in a mount namespace of its own.
+/// Record, cut, check, boot. It mounts file systems, so run it in a mount namespace of its own.
 pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
-    let renderer = Renderer::Ifupdown;
-    let predicted = card(lab, base, tool, renderer)?;
+    let farm = Farm::on_card(lab, base, tool, Renderer::Ifupdown)?;
     let scratch = Scratch::new(&lab.dir)?;
     let blank = scratch.dir.join("blank.img");
     copy(&lab.card(), &blank)?;
     let log = lab.dir.join("writes.log");
-    let undisturbed = powered(
-        lab,
-        base,
-        predicted,
-        renderer,
-        Disk::Recorded(&log),
-        checks,
-        |card, _| card.outcome(),
-    )?;
+    let undisturbed = farm.boot(lab, Disk::Recorded(&log), checks, |card, _| card.outcome())?;
 
     let log = Log::open(&log)?;
     let writes: usize = log.epochs.iter().map(Vec::len).sum();
@@ -67,7 +59,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
         blank: &blank,
         scratch: &scratch,
     };
-    let stages = cuts.look(checks)?;
+    let stages = cuts.check_all(checks)?;
     let mut survived = 0_u32;
     for (stage, cut) in stages {
         checks.note(&format!(
@@ -75,11 +67,9 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
             stage.name()
         ));
         cuts.card_after(cut, &lab.card())?;
-        let come_to = powered(lab, base, predicted, renderer, Disk::Plain, checks, |card, _| {
-            card.outcome()
-        })?;
+        let outcome = farm.boot(lab, Disk::Plain, checks, |card, _| card.outcome())?;
         let mut same = true;
-        for ((what, expect), (_, seen)) in undisturbed.iter().zip(&come_to) {
+        for ((what, expect), (_, seen)) in undisturbed.iter().zip(&outcome) {
             same &= checks.check(
                 &format!("{what} as after an undisturbed boot"),
                 equal(seen, expect.trim()),
@@ -87,29 +77,27 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
         }
         survived = survived.saturating_add(u32::from(same));
     }
-    let enough = if survived < 5 {
-        bail!("only {survived} cut cards came to the end, of five at least")
-    } else {
-        Ok(format!("{survived} boots"))
-    };
-    checks.check("cards whose power was cut come to the same end", enough);
+    ensure!(
+        survived >= 5,
+        "only {survived} cut cards came to the same end, and not at least five"
+    );
+    let seen = Ok(format!("{survived} boots"));
+    checks.check("cards whose power was cut come to the same end", seen);
     Ok(())
 }
 
-/// A file system whose files share what they have in common, gone with this process's mount namespace.
+/// A file system whose files can share blocks. It disappears with this process's mount namespace.
 struct Scratch {
     dir: PathBuf,
 }
 
 impl Scratch {
     fn new(lab: &Path) -> Result<Self> {
-        // The name says that it goes with the trial, whatever becomes of this process.
+        // The router's namespace removes files of this name at its end, whatever happens to this process.
         let image = lab.join("scratch.img");
         let dir = lab.join("scratch");
-        std::fs::create_dir(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        File::create(&image)
-            .and_then(|file| file.set_len(SCRATCH))
-            .with_context(|| format!("creating {}", image.display()))?;
+        fs::create_dir(&dir)?;
+        File::create(&image)?.set_len(SCRATCH)?;
         sh::run(sh::cmd("mkfs.xfs", ["-q", "-m", "reflink=1"]).arg(&image))?;
         sh::run(sh::cmd("mount", ["-o", "loop,noatime"]).arg(&image).arg(&dir))?;
         Ok(Self { dir })
@@ -122,7 +110,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A recorded boot, and where its cards are made again.
+/// A recorded boot, and where its cards are rebuilt.
 struct Cuts<'a> {
     log: &'a Log,
     blank: &'a Path,
@@ -130,17 +118,15 @@ struct Cuts<'a> {
 }
 
 impl Cuts<'_> {
-    /// Cut the power at every flush and once after it, and look at what is left; for each stage the cut in its middle.
-    fn look(&self, checks: &mut Checks) -> Result<BTreeMap<Stage, usize>> {
+    /// Cut the power at every flush and once before it, and check what is left. Returns for each stage the cut in its
+    /// middle.
+    fn check_all(&self, checks: &mut Checks) -> Result<BTreeMap<Stage, usize>> {
         let state = self.scratch.dir.join("state.img");
         let cut = self.scratch.dir.join("cut.img");
         let mount = self.scratch.dir.join("mount");
-        std::fs::create_dir(&mount).with_context(|| format!("creating {}", mount.display()))?;
+        fs::create_dir(&mount)?;
         copy(self.blank, &state)?;
-        let disk = File::options()
-            .write(true)
-            .open(&state)
-            .with_context(|| format!("opening {}", state.display()))?;
+        let disk = writable(&state)?;
         let mut chance = Chance::new(SEED);
         let (mut points, mut broken) = (0_u32, Vec::new());
         let mut stages: BTreeMap<Stage, Vec<usize>> = BTreeMap::new();
@@ -148,14 +134,11 @@ impl Cuts<'_> {
         for (number, epoch) in self.log.epochs.iter().enumerate() {
             // A cut before the flush leaves any part of the epoch, a cut at the flush all of it.
             copy(&state, &cut)?;
-            let part = File::options()
-                .write(true)
-                .open(&cut)
-                .context("opening the cut card")?;
+            let card = writable(&cut)?;
             for write in epoch {
-                self.log.apply(&part, *write, chance.kept(write.sectors))?;
+                self.log.apply(&card, *write, chance.kept(write.sectors))?;
             }
-            drop(part);
+            drop(card);
             let part = point::left(&cut, &mount);
             for write in epoch {
                 self.log.apply(&disk, *write, write.sectors)?;
@@ -182,19 +165,16 @@ impl Cuts<'_> {
                 Err(error) => broken.push(format!("at flush {number}: {error:#}")),
             }
             if number % 100 == 99 {
-                checks.note(&format!("{points} cuts looked at, {} of them bad", broken.len()));
+                checks.note(&format!("{points} cuts checked, {} of them bad", broken.len()));
             }
         }
-        let sound = if broken.is_empty() {
-            Ok(format!("{points} cuts"))
-        } else {
-            bail!(
-                "{} of {points} cuts left a bad card:\n{}",
-                broken.len(),
-                broken.join("\n")
-            )
-        };
-        checks.check("no cut leaves a bad card", sound);
+        ensure!(
+            broken.is_empty(),
+            "{} of {points} cuts left a bad card:\n{}",
+            broken.len(),
+            broken.join("\n")
+        );
+        checks.check("no cut leaves a bad card", Ok(format!("{points} cuts")));
         let middle = |cuts: &Vec<usize>| cuts.get(cuts.len() / 2).copied();
         Ok(stages
             .iter()
@@ -202,13 +182,10 @@ impl Cuts<'_> {
             .collect())
     }
 
-    /// Make `card` the card that a cut after flush `last` leaves, with some of what came next.
+    /// Make `card` the card that a cut after flush `last` leaves, with some of the writes that follow.
     fn card_after(&self, last: usize, card: &Path) -> Result<()> {
         copy(self.blank, card)?;
-        let disk = File::options()
-            .write(true)
-            .open(card)
-            .with_context(|| format!("opening {}", card.display()))?;
+        let disk = writable(card)?;
         for write in self.log.epochs.iter().take(last.saturating_add(1)).flatten() {
             self.log.apply(&disk, *write, write.sectors)?;
         }
@@ -220,7 +197,11 @@ impl Cuts<'_> {
     }
 }
 
-/// A copy that shares what it can with `from`.
+fn writable(image: &Path) -> Result<File> {
+    Ok(fs::OpenOptions::new().write(true).open(image)?)
+}
+
+/// A copy that shares its blocks with `from`, if the file system can do that.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     sh::run(
         sh::cmd("cp", ["--reflink=auto", "--sparse=always"])

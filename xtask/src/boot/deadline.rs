@@ -1,9 +1,9 @@
-//! How long a wait may take. Emulation on a busy machine is slow, so these are generous; nothing is measured by them.
+//! How long a wait may take. Emulation on a busy machine is slow, so the limits are generous; nothing is measured by them.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A point in time after which waiting is pointless.
+/// The end of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
 

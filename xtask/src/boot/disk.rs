@@ -1,4 +1,4 @@
-//! A card's image as another person's tools read it: mtools for the FAT partition, debugfs for the root file system.
+//! A card's image as other people's tools read it: mtools for the FAT partition, debugfs for the root file system.
 //!
 //! Read only, without mounting and without the tool under test.
 
@@ -27,13 +27,13 @@ pub(crate) fn fat_partition(image: &Path) -> Result<String> {
     Ok(format!("{}@@{}", image.display(), partition_start(image, 0)?))
 }
 
-/// A copy in `dir` of the whole FAT partition, for programs that take no offset.
+/// A copy in `dir` of the whole FAT partition, for programs that cannot start at an offset.
 pub(crate) fn fat_image(image: &Path, dir: &Path) -> Result<PathBuf> {
     let (start, end) = (partition_start(image, 0)?, partition_start(image, 1)?);
     let copy = dir.join("fat.img");
     let mut from = fs::File::open(image)?;
     from.seek(SeekFrom::Start(start))?;
-    // Nothing lies between the two partitions.
+    // The second partition follows the first without a gap.
     std::io::copy(
         &mut from.take(end.saturating_sub(start)),
         &mut fs::File::create(&copy)?,
@@ -68,7 +68,7 @@ pub(crate) fn ext4_file(image: &Path, path: &str) -> Result<String> {
     let (sh, partition) = (sh::shell()?, ext4_partition(image)?);
     let request = format!("cat {path}");
     let text = sh::output(cmd!(sh, "debugfs -R {request} {partition}"))?;
-    // debugfs ends with 0 whether it found the file or not.
+    // debugfs exits with 0 even if the file is missing.
     ensure!(
         !text.is_empty(),
         "{path} on the root file system of {partition} is empty or missing"

@@ -1,5 +1,5 @@
-//! A farm on the base: made by the tool as a user would, booted twice, and compared with what `plan` had said. Never makes
-//! a card in another way than by the tool's own commands.
+//! A farm on the base: made by the tool as a user would, booted twice, and compared with what `plan` predicted. Only the
+//! tool's own commands make a card.
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use super::qemu::Disk;
 use super::router::{ADDRESS, PREFIX};
 use super::{off, Renderer};
 use crate::base::Base;
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What making the card needs from the distribution, beside a base.
-pub(crate) const NEEDS: &[Package] = &[command("apt-utils", "apt-ftparchive")];
+pub(crate) const NEEDS: &[Package] = &[("apt-utils", "apt-ftparchive")];
 
 /// The person in the farm.
 pub(crate) const USER: &str = "craig";
 
-/// How long the network has on an emulated Pi, which takes minutes where a real one takes seconds.
+/// How long the network may take on an emulated Pi, which needs minutes for what takes a real one seconds.
 pub(crate) const LONG_ROLLBACK: &str = "rollback: 600s";
 
-/// Build the card, boot it twice, and look.
+/// Build the card, boot it twice, and check it.
 pub(crate) fn trial(
     lab: &mut Lab,
     base: &Base,
@@ -36,24 +36,14 @@ pub(crate) fn trial(
     renderer: Renderer,
     checks: &mut Checks,
 ) -> Result<()> {
-    let predicted = card(lab, base, tool, renderer)?;
-    checks.note(&format!("plan predicts {predicted}"));
+    let farm = Farm::on_card(lab, base, tool, renderer)?;
+    checks.note(&format!("plan predicts {}", farm.predicted));
 
-    let first = powered(
-        lab,
-        base,
-        predicted,
-        renderer,
-        Disk::Plain,
-        checks,
-        |card, checks| {
-            card.outlasts_three_lifetimes(checks);
-            card.identity()
-        },
-    )?;
-    let second = powered(lab, base, predicted, renderer, Disk::Plain, checks, |card, _| {
+    let first = farm.boot(lab, Disk::Plain, checks, |card, checks| {
+        card.outlasts_three_lifetimes(checks);
         card.identity()
     })?;
+    let second = farm.boot(lab, Disk::Plain, checks, |card, _| card.identity())?;
     let idle = off::latest_run(lab).and_then(|report| off::changed_nothing(&report));
     checks.check("the agent's second run found nothing to do", idle);
     for ((what, first), (_, second)) in first.iter().zip(&second) {
@@ -65,47 +55,61 @@ pub(crate) fn trial(
     Ok(())
 }
 
-/// The card of a farm whose network is the usual one, and the address that `plan` predicts for the host.
-pub(crate) fn card(lab: &mut Lab, base: &Base, tool: &Path, renderer: Renderer) -> Result<Ipv6Addr> {
-    let repository = repository(lab, base)?;
-    lab.router.serve(&repository)?;
-    let named = format!("renderer: {}", renderer.name());
-    let declared = Declared {
-        network: &["uplink: eth0", &named, LONG_ROLLBACK],
-        mac: Mac::Named,
-        more: "",
-    };
-    host(&build(lab, base, tool, declared)?)
-}
-
-/// Power on, see that everything is as declared, do what `more` does, power off, and look at the card again.
-pub(crate) fn powered<T>(
-    lab: &mut Lab,
-    base: &Base,
+/// A farm whose network is the usual one, on the card of a lab.
+pub(crate) struct Farm<'a> {
+    base: &'a Base,
+    /// The address that `plan` predicts for the host.
     predicted: Ipv6Addr,
     renderer: Renderer,
-    disk: Disk<'_>,
-    checks: &mut Checks,
-    more: impl FnOnce(&Card<'_>, &mut Checks) -> Result<T>,
-) -> Result<T> {
-    let machine = lab.power_on(base, disk)?;
-    checks.note(&format!("boot {}", lab.boots()));
-    let mut card = Card::new(lab, machine, predicted, renderer);
-    card.answers(checks)?;
-    card.settles(checks);
-    card.is_as_declared(checks);
-    card.has_its_network(checks);
-    let kept = more(&card, checks)?;
-    let restarts = card.machine.restarts().map(|count| match count {
-        0 => String::new(),
-        count => format!("it restarted {count} time(s)"),
-    });
-    lab.power_off(&card.guest, card.machine, checks);
-    checks.check("the kernel did not give up", restarts);
-    off::file_systems(lab, checks);
-    let report = off::report(lab).and_then(|report| off::agrees(&report, lab.board.mac(), predicted));
-    checks.check("the report on the FAT partition says the same", report);
-    Ok(kept)
+}
+
+impl<'a> Farm<'a> {
+    /// Make the card.
+    pub(crate) fn on_card(lab: &mut Lab, base: &'a Base, tool: &Path, renderer: Renderer) -> Result<Self> {
+        let repository = repository(lab, base)?;
+        lab.router.serve(&repository)?;
+        let named = format!("renderer: {}", renderer.name());
+        let declared = Declared {
+            network: &["uplink: eth0", &named, LONG_ROLLBACK],
+            names_mac: true,
+            more: "",
+        };
+        let predicted = host(&build(lab, base, tool, declared)?)?;
+        Ok(Self {
+            base,
+            predicted,
+            renderer,
+        })
+    }
+
+    /// Power on, check that everything is as declared, run `more`, power off, and check the card again.
+    pub(crate) fn boot<T>(
+        &self,
+        lab: &mut Lab,
+        disk: Disk<'_>,
+        checks: &mut Checks,
+        more: impl FnOnce(&Card<'_>, &mut Checks) -> Result<T>,
+    ) -> Result<T> {
+        let machine = lab.power_on(self.base, disk)?;
+        checks.note(&format!("boot {}", lab.boots));
+        let mut card = Card::new(lab, machine, self.predicted, self.renderer);
+        card.answers(checks)?;
+        card.settles(checks);
+        card.is_as_declared(checks);
+        card.has_its_network(checks);
+        let kept = more(&card, checks)?;
+        let restarts = card.machine.restarts().map(|count| match count {
+            0 => String::new(),
+            count => format!("it restarted {count} time(s)"),
+        });
+        lab.power_off(&card.guest, card.machine, checks);
+        checks.check("the kernel did not give up", restarts);
+        off::file_systems(lab, checks);
+        let report = off::report(lab);
+        let report = report.and_then(|report| off::agrees(&report, lab.board.mac(), self.predicted));
+        checks.check("the report on the FAT partition says the same", report);
+        Ok(kept)
+    }
 }
 
 /// What a farm says beyond `farm.yaml` in this directory.
@@ -113,27 +117,19 @@ pub(crate) fn powered<T>(
 pub(crate) struct Declared<'a> {
     /// Keys of `network`, one a line.
     pub(crate) network: &'a [&'a str],
-    /// Whether the farm names the Pi's hardware address; without it the agent finds it when the card boots.
-    pub(crate) mac: Mac,
-    /// Whole sections, as they stand in a farm file.
+    /// Whether the farm names the Pi's hardware address. If it does not, the agent finds it when the card boots.
+    pub(crate) names_mac: bool,
+    /// Whole sections, as in a farm file.
     pub(crate) more: &'a str,
 }
 
-/// Whether a farm names the Pi's hardware address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mac {
-    /// It does.
-    Named,
-    /// It does not.
-    FoundOnThePi,
-}
-
-/// Write the farm, and let the tool make the card; what the tool had said before that the card would be.
+/// Write the farm, and let the tool plan and make the card; returns the plan.
 pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Value> {
     let (farm, image) = (lab.dir.join("farm.yaml"), lab.card());
-    let card = match declared.mac {
-        Mac::Named => format!("mac: {:?}", lab.board.mac()),
-        Mac::FoundOnThePi => String::new(),
+    let card = if declared.names_mac {
+        format!("mac: {:?}", lab.board.mac())
+    } else {
+        String::new()
     };
     let text = include_str!("farm.yaml")
         .replace("@BASE@", &format!("{:?}", base.image.display().to_string()))
@@ -142,7 +138,7 @@ pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>)
         .replace("@CARD@", &card)
         .replace("@MORE@", declared.more);
     fs::write(&farm, text)?;
-    // Debian's archive is out of reach in there, and apt would wait for it.
+    // The card cannot reach Debian's archive, and apt would wait for it.
     let sources = format!("deb [trusted=yes] http://{ADDRESS}/ ./\n");
     fs::write(lab.dir.join("sources.list"), sources)?;
 

@@ -1,4 +1,4 @@
-//! Talking to the booted card from the router, over ssh with the key that the farm declares. Judges nothing.
+//! Runs commands on the booted card from the router, over ssh with the key that the farm declares. Judges nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,17 @@ use fs_err as fs;
 use xshell::cmd;
 
 use super::router::Router;
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
-/// What talking to it needs from the distribution.
-pub(crate) const NEEDS: &[Package] = &[
-    command("openssh-client", "ssh"),
-    command("openssh-client", "ssh-keygen"),
-];
+/// What this needs from the distribution.
+pub(crate) const NEEDS: &[Package] = &[("openssh-client", "ssh"), ("openssh-client", "ssh-keygen")];
 
 /// A key pair made for one run.
 #[derive(Debug)]
 pub(crate) struct KeyPair {
     private: PathBuf,
-    /// As it stands in `authorized_keys`.
+    /// As in `authorized_keys`.
     pub(crate) public: String,
 }
 
@@ -42,12 +39,12 @@ impl KeyPair {
 /// A user's shell on the card.
 #[derive(Debug)]
 pub(crate) struct Guest<'a> {
-    /// Where ssh starts from.
+    /// ssh runs there.
     pub(crate) router: &'a Router,
-    /// Whose public half is on the card.
+    /// The card has its public half.
     pub(crate) key: &'a KeyPair,
     pub(crate) user: &'a str,
-    /// Where the card is expected.
+    /// Of the card.
     pub(crate) address: String,
 }
 
@@ -61,7 +58,7 @@ impl Guest<'_> {
             address,
         } = self;
         let key = &key.private;
-        // `-F none`: the settings of whoever runs this must not matter.
+        // `-F none`: the user's own settings must not matter.
         let ssh = cmd!(
             router,
             "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout=60

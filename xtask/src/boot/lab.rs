@@ -1,7 +1,7 @@
 //! One trial's folder, router and power switch.
 //!
-//! The card's image is a gigabyte, so it goes when the trial is over; what stays after a failure is what one reads:
-//! the serial lines, the router's log and the farm. Never removes the folder of a trial that is running.
+//! The card's image has a gigabyte, so it is removed at the end of the trial. After a failure the serial lines, the
+//! router's log and the farm stay. Never removes the folder of a trial that is running.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ const KEPT: usize = 4;
 /// One trial's folder and router.
 #[derive(Debug)]
 pub(crate) struct Lab {
-    /// Where everything of this trial lies.
+    /// The folder for everything of this trial.
     pub(crate) dir: PathBuf,
     pub(crate) router: Router,
     /// Who may log in.
@@ -36,11 +36,12 @@ pub(crate) struct Lab {
     pub(crate) deadline: Deadline,
     /// What the card is put into.
     pub(crate) board: Board,
-    boots: u32,
+    /// How often the power came on.
+    pub(crate) boots: u32,
 }
 
 impl Lab {
-    /// Make a trial called `name`, of at most so many seconds.
+    /// Run a trial called `name`, of at most so many seconds.
     pub(crate) fn with<T>(name: &str, seconds: u64, trial: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let mut lab = Self::new(name, seconds)?;
         let done = trial(&mut lab);
@@ -50,7 +51,7 @@ impl Lab {
     /// A new folder under target/boot, and a router that logs there.
     fn new(name: &str, seconds: u64) -> Result<Self> {
         let all = crate::target_dir().join("boot");
-        // Those of trials that have ended; whoever still reads their logs finds the newest.
+        // Only folders of trials that have ended. The newest stay, so that their logs can be read.
         cache::remove_oldest(&all, KEPT, |name| cache::has_ended(name, '-'));
         let dir = all.join(format!("{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
@@ -72,7 +73,7 @@ impl Lab {
         self.dir.join("card.img")
     }
 
-    /// Give the image the size of a card; what is added takes no space.
+    /// Grow the image to the size of a card; the new part is a hole.
     pub(crate) fn pad(&self) -> Result<()> {
         Ok(fs::OpenOptions::new()
             .write(true)
@@ -80,7 +81,7 @@ impl Lab {
             .set_len(CARD)?)
     }
 
-    /// Power on with the command line that is on the card.
+    /// Power on, with the kernel's command line from the card.
     pub(crate) fn power_on(&mut self, base: &Base, disk: Disk<'_>) -> Result<Machine> {
         self.boots = self.boots.saturating_add(1);
         let card = self.card();
@@ -104,9 +105,9 @@ impl Lab {
         Machine::start(&self.router, &parts)
     }
 
-    /// Turn the card off, and see that it goes off.
+    /// Shut the card down, and check that the power goes off.
     pub(crate) fn power_off(&self, guest: &Guest<'_>, machine: Machine, checks: &mut Checks) {
-        // The connection may break before it says so.
+        // The connection may break before ssh reports success.
         let _ = guest.root("systemctl poweroff");
         checks.done("it powers off", machine.wait_off(self.deadline.at_most(600)));
     }
@@ -132,7 +133,7 @@ impl Lab {
         Ok(lease)
     }
 
-    /// The agent's report at `path` once its run has ended.
+    /// The agent's report at `path`, read when its run has ended.
     pub(crate) fn report(&self, guest: &Guest<'_>, machine: &mut Machine, path: &str) -> Result<Value> {
         self.deadline.at_most(2400).retry(|| {
             machine.still_on()?;
@@ -145,12 +146,7 @@ impl Lab {
         })
     }
 
-    /// How often the power came on.
-    pub(crate) fn boots(&self) -> u32 {
-        self.boots
-    }
-
-    /// The serial line of the boot that is running, or that was the last.
+    /// The serial line of the latest boot.
     pub(crate) fn serial(&self) -> PathBuf {
         self.dir.join(format!("serial-{}.log", self.boots))
     }

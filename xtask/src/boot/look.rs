@@ -1,4 +1,4 @@
-//! Looking at a running card, from the router's side of the cable wherever that is possible. Changes nothing on it.
+//! Checks of a running card, from the router's side of the cable if that is possible. They change nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::thread;
@@ -18,7 +18,7 @@ use super::table::{table, Row};
 use super::Renderer;
 use super::HOST;
 
-/// Every file of everybody who could configure an interface.
+/// Every file that could configure an interface.
 const NETWORK_FILES: &str =
     "find /etc/systemd /etc/netplan /etc/network -type f -exec sha256sum {} + | sort -k 2";
 
@@ -37,7 +37,7 @@ pub(crate) struct Card<'a> {
 }
 
 impl<'a> Card<'a> {
-    /// The one in `machine`.
+    /// The card in `machine`.
     pub(crate) fn new(lab: &'a Lab, machine: Machine, predicted: Ipv6Addr, renderer: Renderer) -> Self {
         let guest = lab.guest(USER, &predicted.to_string());
         Self {
@@ -49,7 +49,7 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// It answers at the predicted address and takes the key; without that, there is nothing more to see.
+    /// Check that it answers at the predicted address and accepts the key. An error if not: nothing else can be checked.
     pub(crate) fn answers(&mut self, checks: &mut Checks) -> Result<()> {
         let Self {
             lab,
@@ -69,7 +69,7 @@ impl<'a> Card<'a> {
             let mac = lab
                 .router
                 .neighbour(*predicted)
-                .context("nothing is known of who answered")?;
+                .context("the router does not know who answered")?;
             equal(&mac, lab.board.mac())?;
             Ok(format!("{predicted} at {mac}"))
         });
@@ -82,14 +82,14 @@ impl<'a> Card<'a> {
         Ok(())
     }
 
-    /// cloud-init and the agent are through. Short questions only: the network may change hands meanwhile.
+    /// Wait until cloud-init and the agent are done, by short connections only: the network may change meanwhile.
     pub(crate) fn settles(&mut self, checks: &mut Checks) {
         let guest = &self.guest;
         let cloud_init = self.lab.deadline.at_most(2400).retry(|| {
-            // It exits with 1 on errors, and with 2 on those that it got over.
+            // It exits with 1 on errors, and with 2 on those that it recovered from.
             let status = guest.sh("cloud-init status || true")?;
             let running = ["status: not run", "status: not started", "status: running"];
-            ensure!(!running.contains(&status.trim()), "cloud-init is not through");
+            ensure!(!running.contains(&status.trim()), "cloud-init is still running");
             Ok(status)
         });
         checks.equal("cloud-init is done", cloud_init, "status: done");
@@ -105,7 +105,7 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// Host name, user, root file system, units.
+    /// Check host name, user, root file system and units.
     pub(crate) fn is_as_declared(&self, checks: &mut Checks) {
         let guest = &self.guest;
         checks.equal("the host name is as declared", guest.sh("hostname"), HOST);
@@ -135,17 +135,17 @@ impl<'a> Card<'a> {
         checks.nothing("no ordering cycle", guest.root(cycles));
     }
 
-    /// Addresses where they should be and nowhere else.
+    /// Check that the addresses are where they should be and nowhere else.
     pub(crate) fn has_its_network(&self, checks: &mut Checks) {
         let guest = &self.guest;
         let uplink = addresses(guest, "eth0").map(|found| found.join("\n"));
-        checks.nothing("eth0 carries no address", uplink);
+        checks.nothing("eth0 has no address", uplink);
         checks.show("predicted and observed", &table(&self.side_by_side()));
         let bridge = addresses(guest, "br0").and_then(|found| {
             let all = found.join(" ");
             let global = global(&found);
             let v6 = global.iter().filter(|address| address.contains(':')).count();
-            // IPv4, the predicted one, and the one that DHCPv6 gave.
+            // One IPv4 address, the predicted one, and one from DHCPv6.
             let one_of_each = global.len() == 3 && v6 == 2 && found.contains(&guest.address);
             ensure!(one_of_each, "br0 has {all}");
             // The same MAC forms the second half of both.
@@ -158,8 +158,8 @@ impl<'a> Card<'a> {
             );
             Ok(all)
         });
-        checks.check("br0 carries one address of each kind", bridge);
-        checks.done("the card reaches what lies behind the router", beyond(guest));
+        checks.check("br0 has one address of each kind", bridge);
+        checks.done("the card reaches hosts behind the router", beyond(guest));
         if self.renderer == Renderer::Ifupdown {
             checks.equal("ifupdown holds br0", guest.root("ifquery --state br0"), "br0=br0");
             let clients = guest
@@ -176,7 +176,7 @@ impl<'a> Card<'a> {
         }
     }
 
-    /// What the router sees beside what `plan` had said.
+    /// What `plan` predicted, and what the router observes.
     fn side_by_side(&self) -> Vec<Row> {
         let router = &self.lab.router;
         let found = addresses(&self.guest, "br0").unwrap_or_default();
@@ -200,29 +200,32 @@ impl<'a> Card<'a> {
         rows
     }
 
-    /// The article's failure: after some minutes the IPv6 default route was gone.
+    /// Check for a failure that was once seen: after some minutes the IPv6 default route was gone.
     pub(crate) fn outlasts_three_lifetimes(&self, checks: &mut Checks) {
         checks.note("waiting for three router lifetimes");
         thread::sleep(LIFETIME.saturating_mul(3).saturating_add(Duration::from_secs(5)));
         let guest = &self.guest;
         let route = guest.sh("ip -6 route show default").and_then(|text| {
             let mut routes = text.lines();
-            let stands = routes.any(|line| line.starts_with("default via fe80:") && line.contains("dev br0"));
-            ensure!(stands, "the default routes are {text:?}");
+            let kept = routes.any(|line| line.starts_with("default via fe80:") && line.contains("dev br0"));
+            ensure!(kept, "the default routes are {text:?}");
             Ok(text)
         });
-        checks.check("after three router lifetimes the default route stands", route);
+        checks.check(
+            "after three router lifetimes the default route is still there",
+            route,
+        );
         checks.done(
-            "after three router lifetimes the card reaches what lies behind the router",
+            "after three router lifetimes the card reaches hosts behind the router",
             beyond(guest),
         );
         let address = guest.address.clone();
         let seen = guest.router.pings(&address).then_some(address);
         let seen = seen.with_context(|| format!("no answer from {}", guest.address));
-        checks.check("after three router lifetimes the address stands", seen);
+        checks.check("after three router lifetimes the address still answers", seen);
     }
 
-    /// What a first boot must come to, however often the power was cut on the way.
+    /// The outcome of a first boot, which must be the same however often the power was cut on the way.
     pub(crate) fn outcome(&self) -> Result<Vec<(&'static str, String)>> {
         let packages = "dpkg-query -W -f '${Status} ${Package} ${Version}\n'; dpkg --audit";
         let keys = "ls /etc/ssh; for key in /etc/ssh/ssh_host_*_key; do \
@@ -240,7 +243,7 @@ impl<'a> Card<'a> {
             ("the network's files are", NETWORK_FILES),
             ("the units are", "find /etc/systemd/system | sort"),
             (
-                "nothing in /etc is empty that is not",
+                "the empty files in /etc are",
                 "find /etc -xdev -type f -empty | sort",
             ),
         ];
@@ -267,7 +270,7 @@ impl<'a> Card<'a> {
     }
 }
 
-/// The router has two more addresses that are on no link, so only a default route leads to them.
+/// Whether the card reaches the two addresses of the router that only a default route leads to.
 fn beyond(guest: &Guest<'_>) -> Result<()> {
     for (option, address) in [("-4", IpAddr::V4(FAR4)), ("-6", IpAddr::V6(FAR6))] {
         let ping = guest.sh(&format!("ping -n -q -c 2 -W 5 {option} {address}"));

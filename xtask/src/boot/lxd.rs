@@ -15,7 +15,7 @@ use serde_json::Value;
 use xshell::cmd;
 
 use super::checks::{equal, Checks};
-use super::farm::{self, Declared, Mac, LONG_ROLLBACK};
+use super::farm::{self, Declared, LONG_ROLLBACK};
 use super::guest::Guest;
 use super::lab::Lab;
 use super::look::Card;
@@ -23,13 +23,13 @@ use super::off::{self, text};
 use super::qemu::Disk;
 use super::Renderer;
 use crate::base::Base;
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
-/// What asking the container needs from the distribution.
-pub(crate) const NEEDS: &[Package] = &[command("curl", "curl")];
+/// What a request to the container needs from the distribution.
+pub(crate) const NEEDS: &[Package] = &[("curl", "curl")];
 
-/// What the farm says beyond the network. The image is a plain root file system, whose metadata the tool makes.
+/// The farm without its network. The image is a plain root file system, for which the tool makes the metadata.
 const FARM: &str = "\
 lxd:
   storage: {driver: btrfs, size: 2GB}
@@ -45,7 +45,7 @@ containers:
 /// What the container's web server answers.
 const PAGE: &str = "a container on an armhf Pi\n";
 
-/// Applets that the container's files name.
+/// The applets of busybox that the container needs.
 const APPLETS: &str = "sh ip udhcpc httpd test uname cat sleep";
 
 /// Build the card, boot it, and ask its container from the router.
@@ -54,7 +54,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
     fs::write(lab.dir.join("index.html"), PAGE)?;
     let declared = Declared {
         network: &["uplink: eth0", LONG_ROLLBACK],
-        mac: Mac::Named,
+        names_mac: true,
         more: FARM,
     };
     let plan = farm::build(lab, base, tool, declared)?;
@@ -112,7 +112,7 @@ fn asked(guest: &Guest<'_>, path: &str) -> Result<Value> {
     serde_json::from_str(&answer).with_context(|| format!("reading what LXD said of {path}"))
 }
 
-/// The root file system is grown by a stage of cloud-init that has ended before the agent is started.
+/// Whether the stage of cloud-init that grows the root file system ended before the agent started.
 fn grown_first(guest: &Guest<'_>) -> Result<String> {
     let moment = |unit: &str, property: &str| -> Result<u64> {
         let text = guest.sh(&format!("systemctl show --value --property={property} {unit}"))?;

@@ -1,4 +1,4 @@
-//! Looking at a card after the power is off, as a person with a card reader would. Changes nothing on it.
+//! Checks of a card whose power is off, as a person with a card reader would make them. They change nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -20,7 +20,7 @@ pub(crate) fn report(lab: &Lab) -> Result<Value> {
     serde_json::from_str(&json).context("reading palmfarm-report.json")
 }
 
-/// What the agent's latest run found and did. The FAT partition keeps the report of the run that last changed something.
+/// The report of the agent's latest run. The one on the FAT partition is that of the latest run that changed something.
 pub(crate) fn latest_run(lab: &Lab) -> Result<Value> {
     let json = disk::ext4_file(&lab.card(), "/var/lib/palmfarm/report.json")?;
     serde_json::from_str(&json).context("reading /var/lib/palmfarm/report.json")
@@ -34,7 +34,7 @@ pub(crate) fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or("missing")
 }
 
-/// Whether the report tells what was seen from outside.
+/// Whether the report agrees with what was seen from outside.
 pub(crate) fn agrees(report: &Value, mac: &str, predicted: Ipv6Addr) -> Result<String> {
     for (pointer, expect) in [
         ("/state", "done"),
@@ -58,7 +58,7 @@ pub(crate) fn agrees(report: &Value, mac: &str, predicted: Ipv6Addr) -> Result<S
     Ok(format!("{} addresses, {predicted} among them", addresses.len()))
 }
 
-/// Whether `report` is of the agent's second run, and that found everything as declared.
+/// Whether `report` is that of the agent's second run, and that run changed nothing.
 pub(crate) fn changed_nothing(report: &Value) -> Result<String> {
     let run = report.get("run").and_then(Value::as_u64);
     ensure!(
@@ -79,7 +79,7 @@ fn actions(report: &Value) -> String {
     acted.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether both file systems were left clean; nothing is repaired.
+/// Check that both file systems were left clean, without a repair.
 pub(crate) fn file_systems(lab: &Lab, checks: &mut Checks) {
     let ext4 = || {
         let (sh, partition) = (sh::shell()?, disk::ext4_partition(&lab.card())?);

@@ -1,7 +1,7 @@
 //! The Pi's stand-in: one of QEMU's boards with a card in it and a cable to the router.
 //!
-//! The card is opened for writing, so the caller hands over a copy. The machine runs in the router's namespaces and
-//! is gone when they are.
+//! The card is opened for writing, so the caller passes a copy. The machine runs in the router's namespaces and ends with
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
@@ -14,28 +14,28 @@ use xshell::cmd;
 
 use super::deadline::Deadline;
 use super::router::{Router, TAP};
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What the machine needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
-    command("qemu-system-arm", "qemu-system-arm"),
-    command("qemu-system-arm", "qemu-system-aarch64"),
+    ("qemu-system-arm", "qemu-system-arm"),
+    ("qemu-system-arm", "qemu-system-aarch64"),
 ];
 
-/// What becomes of the card's writes.
+/// Where the card's writes are stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Disk<'a> {
-    /// They go to the image.
+    /// In the image.
     Plain,
-    /// They go to the image, and with every flush into a log at this path as well.
+    /// In the image, and together with every flush in a log at this path.
     Recorded(&'a Path),
 }
 
 /// A board that QEMU emulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Board {
-    /// No real one: disk and NIC are virtio's. The quickest.
+    /// Not a real board: disk and NIC are virtio's. The quickest.
     Virt,
     /// The Raspberry Pi 2 B, with its own SD controller and its NIC on USB.
     Raspi2b,
@@ -71,23 +71,21 @@ impl Board {
 /// What a power-on needs.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
-    /// What is powered on.
     pub(crate) board: Board,
     /// The emulator of the base's architecture, and its `virt` board.
     pub(crate) machine: &'a [&'a str],
-    /// A raw image, written to.
+    /// A raw image, which is written to.
     pub(crate) card: &'a Path,
-    /// What else becomes of the writes.
     pub(crate) disk: Disk<'a>,
-    /// The Pi's firmware would load it from the card; QEMU's board needs it by name.
+    /// The Pi's firmware would load it from the card; QEMU needs a file.
     pub(crate) kernel: &'a Path,
-    /// With the driver of QEMU's disk.
+    /// It has the driver of QEMU's disk.
     pub(crate) initrd: &'a Path,
-    /// Where the board does not bring its own.
+    /// For a board for which QEMU does not make one.
     pub(crate) device_tree: Option<&'a Path>,
     /// From [`command_line`].
     pub(crate) command_line: &'a str,
-    /// Where everything goes that the kernel and systemd print.
+    /// The file for everything that the kernel and systemd print.
     pub(crate) serial: &'a Path,
 }
 
@@ -114,7 +112,7 @@ impl Machine {
                 );
                 (virt, devices)
             }
-            // Four cores and a GiB are what it has.
+            // It always has four cores and a GiB.
             Board::Raspi2b => (
                 &["-M", "raspi2b"][..],
                 format!("-device usb-net,netdev=lan,mac={mac}"),
@@ -149,7 +147,7 @@ impl Machine {
         })
     }
 
-    /// Wait until the serial line has shown `text`.
+    /// Wait until `text` appears on the serial line.
     pub(crate) fn wait_for(&mut self, text: &str, deadline: Deadline) -> Result<()> {
         loop {
             if self.printed().contains(text) {
@@ -177,7 +175,7 @@ impl Machine {
         }
     }
 
-    /// Wait until the machine has gone off by itself.
+    /// Wait until the machine has powered itself off.
     pub(crate) fn wait_off(mut self, deadline: Deadline) -> Result<()> {
         loop {
             match self.ended()? {
@@ -192,12 +190,12 @@ impl Machine {
         }
     }
 
-    /// Everything the serial line has shown so far.
+    /// Everything that was printed on the serial line so far.
     pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.serial).unwrap_or_default()).into_owned()
     }
 
-    /// How often the system has restarted by itself; an error where its kernel gave up.
+    /// How often the system has restarted by itself; an error if its kernel panicked.
     pub(crate) fn restarts(&self) -> Result<usize> {
         let printed = self.printed();
         match printed.lines().find(|line| line.contains("Kernel panic")) {
@@ -207,12 +205,12 @@ impl Machine {
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.qemu.try_wait().context("looking after QEMU")
+        self.qemu.try_wait().context("asking whether QEMU is running")
     }
 }
 
-/// The arguments that make the card a drive: `card`, or the board's own. What the host makes of a flush does not matter:
-/// it stays on.
+/// The arguments that make the card a drive: `card`, or the board's own. The host need not flush anything, since it stays
+/// on.
 fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
     let card = card.display();
     let slot = match board {
@@ -224,7 +222,9 @@ fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
             "-drive".into(),
             format!("{slot},format=raw,cache=unsafe,file={card}"),
         ],
-        Disk::Recorded(_) if board != Board::Virt => bail!("what {} writes cannot be recorded", board.name()),
+        Disk::Recorded(_) if board != Board::Virt => {
+            bail!("the writes of {} cannot be recorded", board.name())
+        }
         Disk::Recorded(log) => {
             fs::File::create(log)?;
             let (option, log) = ("-blockdev".to_owned(), log.display());
@@ -236,8 +236,8 @@ fn drive(board: Board, card: &Path, disk: Disk<'_>) -> Result<Vec<String>> {
     })
 }
 
-/// The card's own command line for QEMU's board, which has other consoles and no screen, and may have other names for the
-/// disk and the NIC.
+/// The card's own command line, changed for QEMU's board: it has other consoles and no screen, and may have other names for
+/// the disk and the NIC.
 pub(crate) fn command_line(card: &str, board: Board) -> String {
     let keep = |word: &&str| !word.starts_with("console=") && *word != "quiet" && *word != "splash";
     let mut words: Vec<String> = card

@@ -1,7 +1,7 @@
-//! Farms that would cut the Pi off, and a router that is gone: the card stays within reach, and says why.
+//! Farms that would cut the Pi off, and a router that is off: the card stays reachable, and reports why.
 //!
-//! Each mistake is booted twice. The first boot must end on plain DHCP; the second must try the declared network again,
-//! and keep it where the LAN has become what the farm says. Touches the card's network only through the router.
+//! Each mistake is booted twice. The first boot must end on plain DHCP. The second must try the declared network again,
+//! and keep it if the LAN now matches the farm. Touches the card's network only through the router.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
 use super::checks::{equal, Checks};
-use super::farm::{build, Declared, Mac, USER};
+use super::farm::{build, Declared, USER};
 use super::guest::Guest;
 use super::lab::Lab;
 use super::look::{addresses, global};
@@ -21,7 +21,7 @@ use super::qemu::{Disk, Machine};
 use super::router::Network;
 use crate::base::Base;
 
-/// What the farms give the network before it is given up. Under emulation the services around it take that long to start.
+/// How long the network may take before the agent gives it up. Under emulation the services take that long to start.
 const LIMIT: &str = "rollback: 60s";
 
 /// How long the router stays away from a card that has been confirmed.
@@ -33,7 +33,7 @@ const LINK_LOCAL: &str = "fe80::ba27:ebff:fe12:3456%lan0";
 /// A farm that fits the LAN.
 const SOUND: Declared<'_> = Declared {
     network: &["uplink: eth0", LIMIT],
-    mac: Mac::FoundOnThePi,
+    names_mac: false,
     more: "",
 };
 
@@ -41,9 +41,9 @@ const SOUND: Declared<'_> = Declared {
 struct Mistake {
     name: &'static str,
     network: &'static [&'static str],
-    /// What the report and the console must say, beside others.
+    /// What the report and the console must contain.
     why: &'static str,
-    /// What the LAN becomes before the second boot, and where the card is reached then.
+    /// How the LAN changes before the second boot, and the address of the card after that.
     mended: Option<(Network, &'static str)>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn trials(base: &Base, tool: &Path, checks: &mut Checks) -> Result<()
 fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mut Checks) -> Result<()> {
     let declared = Declared {
         network: mistake.network,
-        mac: Mac::FoundOnThePi,
+        names_mac: false,
         more: "",
     };
     build(lab, base, tool, declared)?;
@@ -103,13 +103,13 @@ fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mu
         let joined = lab.router.join(*network);
         if let Err(error) = &joined {
             checks.note(&format!(
-                "skipped: the LAN cannot become what the farm says: {error:#}"
+                "skipped: the LAN cannot be changed to match the farm: {error:#}"
             ));
         }
         joined.is_ok()
     });
     if let Some((_, address)) = mended {
-        checks.note("the LAN has become what the farm says");
+        checks.note("the LAN now matches the farm");
         let mut machine = lab.power_on(base, Disk::Plain)?;
         let guest = at(lab, address);
         let kept = settled(&guest, &mut machine, lab).and_then(|report| {
@@ -130,7 +130,7 @@ fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mu
     Ok(())
 }
 
-/// Boot a card whose network must be given up, and look; the boot's identifier.
+/// Boot a card whose network must be given up, and check it; returns the boot's identifier.
 fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Checks) -> Result<String> {
     let mut machine = lab.power_on(base, Disk::Plain)?;
     let lease = lab.deadline.at_most(1800).retry(|| {
@@ -162,7 +162,7 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
         let line = printed
             .lines()
             .find(|line| line.contains("did not reach a router"));
-        let line = line.context("the console says nothing of it")?;
+        let line = line.context("the console does not say it")?;
         ensure!(
             line.contains(mistake.why),
             "it says {line:?}, not {:?}",
@@ -177,8 +177,8 @@ fn rolled_back(lab: &mut Lab, base: &Base, mistake: &Mistake, checks: &mut Check
     Ok(boot)
 }
 
-/// A router that comes after the time for the network is over, while a switch keeps the cable alive: the network that was
-/// declared is taken up again, and the farm with it.
+/// A router that starts only after the network's time limit, while a switch keeps the link up: the agent tries the declared
+/// network again, and then applies the farm.
 fn late(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
     checks.note("a new card, and a router that comes late");
     build(lab, base, tool, SOUND)?;

@@ -1,8 +1,8 @@
 //! A stand-in for the home router: one network of its own with DHCPv4, router advertisements and stateful DHCPv6.
 //!
-//! Everything runs in a nameless network and process namespace that ends with this process, however that ends: the
-//! first process in it reads from a pipe that only we hold open. So nothing is left behind, nothing of the host's
-//! network is touched, and any number of runs can go on at once.
+//! Everything runs in a nameless network and process namespace that ends with this process, however that ends: the first
+//! process in it reads from a pipe that only this process holds open. So nothing is left behind, the host's network is not
+//! touched, and several runs can work at the same time.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,26 +15,26 @@ use anyhow::{bail, Context, Result};
 use fs_err as fs;
 use xshell::{cmd, Cmd, Shell};
 
-use crate::deps::{command, Package};
+use crate::deps::Package;
 use crate::sh;
 
 /// What the router needs from the distribution.
 pub(crate) const NEEDS: &[Package] = &[
-    command("util-linux", "unshare"),
-    command("iproute2", "ip"),
-    command("dnsmasq-base", "dnsmasq"),
-    command("iputils-ping", "ping"),
-    command("busybox-static", "busybox"),
+    ("util-linux", "unshare"),
+    ("iproute2", "ip"),
+    ("dnsmasq-base", "dnsmasq"),
+    ("iputils-ping", "ping"),
+    ("busybox-static", "busybox"),
 ];
 
 /// The prefix on the home network, from the documentation range (RFC 3849).
 pub(crate) const PREFIX: &str = "2001:db8:ebbd:2080::/64";
 /// The router itself (RFC 5737).
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// How long a router advertisement makes this the default router. Home routers say 1800 s; with less, the failure
-/// that takes five minutes there shows here after half a minute.
+/// How long a router advertisement makes this the default router. Home routers announce 1800 s. With less, a failure that
+/// takes five minutes there takes half a minute here.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
-/// The network card that QEMU is given.
+/// The network interface for QEMU.
 pub(crate) const TAP: &str = "tap0";
 
 /// Addresses of the router that are on no link: only a default route leads there.
@@ -45,10 +45,10 @@ pub(crate) const FAR6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xfa, 0, 0, 0, 0,
 const BRIDGE: &str = "lan0";
 const ADDRESS6: &str = "2001:db8:ebbd:2080::1/64";
 
-/// Another network that a farm may mean, with the router's address in it.
+/// Another network that a farm may declare, and the router's address in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Network {
-    /// On the cable as it is; nobody gives addresses there.
+    /// On the cable without a VLAN, and without DHCP.
     Untagged(Ipv4Addr),
     /// In the VLAN of this number, with DHCP.
     Vlan(u16, Ipv4Addr),
@@ -63,14 +63,14 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    /// Set up the network; logs and leases go to `dir`, and images in it go when the router does.
+    /// Set up the network. Logs and leases are written to `dir`, and the images in it are removed at the router's end.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
         let mut router = Self {
             namespace: Namespace::new(dir)?,
             dir: dir.to_owned(),
             helpers: Vec::new(),
         };
-        // Else it answers neighbour solicitations as a host, and the card rightly drops its default route (RFC 4861, 7.2.5).
+        // Otherwise it answers neighbour solicitations as a host, and the card drops its default route (RFC 4861, 7.2.5).
         let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
         sh::run(cmd!(router, "sh -c {forward}")).context("making the router a router")?;
         router.ip(&format!(
@@ -104,7 +104,7 @@ impl Router {
         lease(&fs::read_to_string(self.dir.join("dnsmasq.leases")).ok()?, mac)
     }
 
-    /// The link-layer address at which `address` was last heard.
+    /// The link-layer address of `address`, as the router last saw it.
     pub(crate) fn neighbour(&self, address: Ipv6Addr) -> Option<String> {
         let address = address.to_string();
         let text = sh::output(cmd!(self, "ip -6 neighbour show {address}")).ok()?;
@@ -120,17 +120,16 @@ impl Router {
         })
     }
 
-    /// Fall silent: no advertisements and no DHCP, as a router that is still off. The cable stays in.
+    /// Stop advertisements and DHCP, as if the router were still off. The cable stays in.
     pub(crate) fn fall_silent(&mut self) -> Result<()> {
         let pid = fs::read_to_string(self.dir.join("dnsmasq.pid"))?;
         let pid = pid.trim();
-        // Its number counts in the namespace, so it is ended from there.
-        // By the shell's own `kill`, which every system has.
+        // The process number counts in the namespace, so it is ended from there, by the `kill` that every shell has.
         let kill = "kill \"$0\"";
         sh::run(cmd!(self, "sh -c {kill} {pid}")).context("ending dnsmasq")
     }
 
-    /// Come back as it was.
+    /// Start advertisements and DHCP, at first or again.
     pub(crate) fn speak(&mut self) -> Result<()> {
         let slaac = "2001:db8:ebbd:2080::1000,2001:db8:ebbd:2080::1fff,slaac,64";
         let ranges = ["192.0.2.100,192.0.2.199,255.255.255.0", slaac];
@@ -155,13 +154,13 @@ impl Router {
         }
     }
 
-    /// Do what `commands`, one a line, say to ip(8).
+    /// Run `commands` of ip(8), one a line.
     fn ip(&self, commands: &str) -> Result<()> {
         let ip = cmd!(self, "ip -batch -").stdin(commands);
         ip.quiet().run().context("setting up the router's network")
     }
 
-    /// Give addresses of `ranges` on `interface`, and advertise what is IPv6 among them.
+    /// Serve addresses of `ranges` on `interface`, and advertise those that are IPv6.
     fn dnsmasq(&mut self, name: &str, interface: &str, ranges: &[&str]) -> Result<()> {
         let file = self.dir.join(name).display().to_string();
         let ranges = ranges.iter().map(|range| format!("--dhcp-range={range},2m"));
@@ -177,7 +176,7 @@ impl Router {
         })
     }
 
-    /// Start a helper; one that ends at once had a reason.
+    /// Start a helper. If it ends at once, it has failed.
     fn keep(&mut self, name: &str, command: impl FnOnce(&Self) -> Cmd<'_>) -> Result<()> {
         let log = self.dir.join(format!("{name}.out"));
         let mut child = sh::start_logged(command(self), &log)?;
@@ -193,29 +192,30 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        self.namespace.end();
-        for helper in &mut self.helpers {
-            // It was killed with its namespace; this only takes its exit code.
-            let _ = helper.wait();
+        drop(self.namespace.holder.stdin.take());
+        // All of them were killed with their namespace; this only reads their exit codes.
+        for process in std::iter::once(&mut self.namespace.holder).chain(&mut self.helpers) {
+            let _ = process.wait();
         }
     }
 }
 
-/// A network and a process namespace, alive as long as this is.
+/// A network and a process namespace. They end when the standard input of `holder` is closed.
 #[derive(Debug)]
 struct Namespace {
     holder: Child,
-    /// The first process in it, as the host counts.
+    /// The host's number of the first process in it.
     pid: String,
     shell: Shell,
 }
 
 impl Namespace {
-    /// With it go the images in `scratch`: they are large, and an interrupt ends this process before its destructors.
+    /// At its end the images in `scratch` are removed: they are large, and an interrupt ends this process before its
+    /// destructors run.
     fn new(scratch: &Path) -> Result<Self> {
         let shell = sh::shell()?;
-        // Through the host's /proc a process sees its number on the host. Nothing is ever written to the pipe: its
-        // end is the end of everything in the namespace.
+        // Through the host's /proc a process sees its number on the host. Nothing is written to the pipe: when it closes,
+        // everything in the namespace ends.
         let script =
             "read -r pid rest < /proc/self/stat; echo \"$pid\"; cat > /dev/null; rm -f \"$0\"/*.img*";
         let unshare = cmd!(
@@ -238,17 +238,6 @@ impl Namespace {
             bail!("unshare made no network namespace (it needs root)");
         }
         Ok(Self { holder, pid, shell })
-    }
-
-    fn end(&mut self) {
-        drop(self.holder.stdin.take());
-        let _ = self.holder.wait();
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The base as it is, booted with nothing but an SSH key and a cable in its own seed.
 //!
-//! If this fails, the base is broken or the harness is, and no card made from it can tell anything. Never runs the tool
-//! under test.
+//! If this fails, the base or the harness is broken, and a test of a card made from it would prove nothing. Never runs the
+//! tool under test.
 
 use anyhow::{bail, Context, Result};
 use fs_err as fs;
@@ -14,10 +14,10 @@ use super::qemu::Disk;
 use crate::base::Base;
 use crate::sh;
 
-/// The base's own has `optional: true`, with which systemd 252 waits two minutes for a link that counts.
+/// The base's own has `optional: true`; with that, systemd 252 waits two minutes for another link.
 const NETWORK_CONFIG: &str = "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n";
 
-/// Boot it once and look.
+/// Boot it once and check it.
 pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<()> {
     prepare(lab, base)?;
     let mut machine = lab.power_on(base, Disk::Plain)?;

@@ -1,8 +1,6 @@
-//! Predicted and observed addresses side by side, as a person wants to compare them. Judges nothing but whether the two
-//! are the same.
+//! Predicted and observed addresses side by side. Judges only whether the two are the same.
 
-/// What it is, what `palmfarm plan` had said of it before the card was written (empty: nothing) and what was seen
-/// (empty: nothing).
+/// The name of an address, what `palmfarm plan` predicted and what was observed; the last two may be empty.
 pub(crate) type Row = [String; 3];
 
 /// The rows in columns, with a heading.

@@ -1,10 +1,11 @@
-//! What one power cut left on a card: whether it is sound, and how far the first boot had come.
+//! The card that one power cut leaves: whether it is sound, and how far the first boot had come. Never repairs it.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context, Result};
+use fs_err as fs;
 use serde_json::{Map, Value};
+use xshell::cmd;
 
 use crate::boot::disk;
 use crate::sh;
@@ -54,7 +55,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     pub(crate) journal: Journal,
-    /// Reports that can be read, with where they are.
+    /// The reports that can be read, and where they are.
     reports: Vec<(&'static str, Value)>,
     /// Whether cloud-init has begun.
     cloud_init: bool,
@@ -64,23 +65,17 @@ pub(crate) struct Left {
     ifupdown: bool,
 }
 
-/// Look at the card `image`; its root file system is mounted at `mount`, as the next boot would, and checked then.
+/// Examine the card `image`. Its root file system is mounted at `mount`, as the next boot would do, and then checked.
 pub(crate) fn left(image: &Path, mount: &Path) -> Result<Left> {
     let start = disk::partition_start(image, 1)?;
     let options = format!("loop,offset={start},noatime");
-    sh::run(
-        sh::cmd("mount", ["-t", "ext4", "-o", &options])
-            .arg(image)
-            .arg(mount),
-    )
-    .context("mounting it, with the journal's replay")?;
+    let shell = sh::shell()?;
+    sh::run(cmd!(shell, "mount -t ext4 -o {options} {image} {mount}"))
+        .context("mounting it, with the journal's replay")?;
     let found = look(image, mount);
-    sh::run(&mut sh::cmd("umount", [mount]))?;
-    sh::output(&mut sh::cmd(
-        "e2fsck",
-        ["-f", "-n", &disk::ext4_partition(image)?],
-    ))
-    .context("after the journal's replay")?;
+    sh::run(cmd!(shell, "umount {mount}"))?;
+    let partition = disk::ext4_partition(image)?;
+    sh::run(cmd!(shell, "e2fsck -f -n {partition}")).context("after the journal's replay")?;
     found
 }
 
@@ -101,7 +96,7 @@ fn look(image: &Path, mount: &Path) -> Result<Left> {
                 .map(String::into_bytes),
         ),
     ] {
-        // FAT has no journal: what a cut leaves of a report there may be no report at all.
+        // FAT has no journal, so a cut may leave a report there that cannot be read.
         reports.extend(bytes.and_then(|bytes| Some((place, serde_json::from_slice(&bytes).ok()?))));
     }
     Ok(Left {
@@ -119,8 +114,7 @@ fn look(image: &Path, mount: &Path) -> Result<Left> {
 }
 
 impl Left {
-    /// Whether nothing is lost and nothing is false. `before` and `after` are the journal as the flushes around the cut
-    /// left it.
+    /// An error if something is lost or false. `before` and `after` are the journal at the flushes around the cut.
     pub(crate) fn is_sound(&self, before: &Journal, after: &Journal) -> Result<()> {
         self.journal.is_one_of(before, after)?;
         self.journal.follows(before)?;
@@ -144,7 +138,6 @@ impl Left {
         Ok(())
     }
 
-    /// How far the first boot had come.
     pub(crate) fn stage(&self) -> Stage {
         if self.journal.has("finished") {
             Stage::Done
@@ -165,13 +158,13 @@ impl Left {
 }
 
 impl Journal {
-    /// Whether a state file says something about `key`.
+    /// Whether a state file has `key`.
     fn has(&self, key: &str) -> bool {
         let says = |text: &String| object(text).is_some_and(|state| state.contains_key(key));
         [&self.network, &self.run].into_iter().any(says)
     }
 
-    /// Whether each file is whole, as it was before or as it was after.
+    /// An error unless each file is as it was before or as it was after.
     fn is_one_of(&self, before: &Self, after: &Self) -> Result<()> {
         for (found, before, after) in [
             (&self.network, &before.network, &after.network),
@@ -185,7 +178,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether each file is JSON and says something about everything that it did `before`.
+    /// An error unless each file is JSON and has every key that it had `before`.
     fn follows(&self, before: &Self) -> Result<()> {
         for (now, before) in [(&self.network, &before.network), (&self.run, &before.run)] {
             if now == before {

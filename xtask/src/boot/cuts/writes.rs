@@ -1,14 +1,15 @@
-//! What a disk was told, in order, read from the log that QEMU's `blklogwrites` driver keeps, and told again to a copy.
+//! The requests to a disk, in order, read from the log of QEMU's `blklogwrites` driver, and repeated on a copy. Writes to
+//! nothing but that copy.
 //!
 //! The format is that of the kernel's dm-log-writes target (Documentation/admin-guide/device-mapper/log-writes.rst):
 //! sectors of 512 bytes here; a superblock, then for each request a sector of `sector, count, flags, data length` (64
 //! bits each, little-endian), followed by the data.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, ensure, Result};
+use fs_err::os::unix::fs::FileExt;
+use fs_err::File;
 
 /// Bytes of a sector; what a card writes whole or not at all.
 pub(crate) const SECTOR: u64 = 512;
@@ -16,11 +17,11 @@ pub(crate) const SECTOR: u64 = 512;
 /// `WRITE_LOG_MAGIC`, the letters `rhswfsj`.
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 
-/// `LOG_FLUSH_FLAG`: everything before this is on the medium.
+/// `LOG_FLUSH_FLAG`: everything before it is on the medium.
 const FLUSH: u64 = 1;
-/// `LOG_FUA_FLAG`: this is on the medium when it is done.
+/// `LOG_FUA_FLAG`: it is on the medium when the request ends.
 const FUA: u64 = 2;
-/// `LOG_DISCARD_FLAG`: no data follows, and a card may forget those sectors or not.
+/// `LOG_DISCARD_FLAG`: no data follows, and a card may or may not forget those sectors.
 const DISCARD: u64 = 4;
 
 /// One write.
@@ -30,30 +31,26 @@ pub(crate) struct Write {
     pub(crate) sector: u64,
     /// How many.
     pub(crate) sectors: u64,
-    /// Where its data lies in the log, in bytes.
+    /// The offset of its data in the log, in bytes.
     at: u64,
 }
 
-/// Everything a disk was told.
+/// Every write to a disk.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,
-    /// Writes between two flushes; after each of these but the last there was one.
+    /// The writes between two flushes. A flush follows each of these groups but the last.
     pub(crate) epochs: Vec<Vec<Write>>,
 }
 
 impl Log {
     /// Read the log at `path`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let end = file
-            .metadata()
-            .with_context(|| format!("asking for the size of {}", path.display()))?
-            .len();
+        let file = File::open(path)?;
+        let end = file.metadata()?.len();
         let read = |at: u64| -> Result<[u64; 4]> {
             let mut bytes = [0; 32];
-            file.read_exact_at(&mut bytes, at)
-                .with_context(|| format!("reading {} at {at}", path.display()))?;
+            file.read_exact_at(&mut bytes, at)?;
             let mut words = [0; 4];
             for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
                 *word = u64::from_le_bytes(bytes.try_into()?);
@@ -63,11 +60,11 @@ impl Log {
         let [magic, version, _, sector] = read(0)?;
         ensure!(
             (magic, version, sector & 0xffff_ffff) == (MAGIC, 1, SECTOR),
-            "{} is no log of writes in sectors of {SECTOR} bytes",
+            "{} is not a log of writes in sectors of {SECTOR} bytes",
             path.display()
         );
         let mut epochs = vec![Vec::new()];
-        // The superblock's count may be older than the end: a machine that is cut off does not write it again.
+        // The superblock's count may be too small: a machine that is cut off does not update it.
         let mut at = SECTOR;
         while at.saturating_add(SECTOR) <= end {
             let [sector, sectors, flags, _] = read(at)?;
@@ -93,24 +90,21 @@ impl Log {
             }
             at = next;
         }
-        // A flush with nothing before it is no new point in time.
+        // A flush with nothing before it is not a new point in time.
         epochs.retain(|epoch| !epoch.is_empty());
         Ok(Self { file, epochs })
     }
 
-    /// Tell `disk` the first `sectors` of `write`.
+    /// Repeat the first `sectors` of `write` on `disk`.
     pub(crate) fn apply(&self, disk: &File, write: Write, sectors: u64) -> Result<()> {
         let bytes = write.sectors.min(sectors).saturating_mul(SECTOR);
         let mut data = vec![0; usize::try_from(bytes)?];
-        self.file
-            .read_exact_at(&mut data, write.at)
-            .context("reading the log of writes")?;
-        disk.write_all_at(&data, write.sector.saturating_mul(SECTOR))
-            .context("writing to the copy of the card")
+        self.file.read_exact_at(&mut data, write.at)?;
+        Ok(disk.write_all_at(&data, write.sector.saturating_mul(SECTOR))?)
     }
 }
 
-/// Numbers that are the same in each run: xorshift64 (Marsaglia, 2003).
+/// Random numbers that are the same in each run: xorshift64 (Marsaglia, 2003).
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
 
