@@ -18,8 +18,8 @@ use super::readback::{self, ProgressFn, WrongRange};
 use crate::edit::block::{length, ReadAt};
 use crate::numbers::{at_most, usize_from_u64};
 
-/// What is written last, in bytes: the partition table and whatever boot code stands beside it. No partition of
-/// Ubuntu's images starts before it.
+/// How much of an image is written last, in bytes. It holds the partition table and any boot code beside it. In Ubuntu's
+/// images every partition starts behind it.
 pub const FIRST_MIB: u64 = 1 << 20;
 
 /// [`FIRST_MIB`] as a length in memory.
@@ -30,7 +30,7 @@ pub(super) const FIRST_MIB_LEN: usize = 1 << 20;
 pub struct Touched(Arc<AtomicBool>);
 
 impl Touched {
-    /// Whether what the card held before is lost.
+    /// Whether the card has lost its old content.
     pub fn is_touched(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -51,7 +51,7 @@ pub struct CardWriter<M> {
     probe: Duration,
 }
 
-/// Everything but the first MiB is on the card, as far as the card says.
+/// A card to which everything but the first MiB was written, not yet read back.
 #[derive(Debug)]
 pub struct Unverified<M> {
     writer: CardWriter<M>,
@@ -60,7 +60,7 @@ pub struct Unverified<M> {
 /// A card that holds the whole image, as reading it back proved.
 #[derive(Debug)]
 pub struct CardReport<M> {
-    /// The card: it can still be read, and must then be released.
+    /// The card, which can still be read. The caller must release it.
     pub card: CardIo<M>,
     /// Bytes of the image.
     pub size: u64,
@@ -107,7 +107,7 @@ impl<M: Medium> CardWriter<M> {
         })
     }
 
-    /// `bytes` stand at `offset`, a multiple of the card's sector. What is left out keeps what the card held.
+    /// Write `bytes` at `offset`, a multiple of the card's sector. Ranges that are never written keep their old content.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
         let below = at_most(FIRST_MIB.saturating_sub(offset), bytes.len());
         let (first, rest) = bytes.split_at(below);
@@ -122,7 +122,7 @@ impl<M: Medium> CardWriter<M> {
         self.io.write_padded(offset.max(FIRST_MIB), rest)
     }
 
-    /// Everything was given: wait until it is on the card.
+    /// Wait until everything that was written is on the card.
     pub fn finish(self) -> Result<Unverified<M>, TransferError> {
         self.io.flush()?;
         Ok(Unverified { writer: self })
@@ -157,14 +157,16 @@ impl<M: Medium> Unverified<M> {
         let (in_head, beyond) = expect.split_at(first);
         let wrong = readback::compare(&io, beyond, total, step)?;
         if let Some(first) = wrong.first().filter(|_| wrong.len() > readback::MOST_WRONG) {
+            let start = first.range.start;
             return Err(BurnError::DiffersWidely {
-                offset: Repair::of(first, image)?.look(&io).unwrap_or(first.range.start),
+                offset: difference(&io, start, &read_again(first, image)?).unwrap_or(start),
                 pieces: wrong.len(),
             });
         }
         let mut repaired = Vec::new();
         for wrong in wrong {
-            repaired.push(Repair::of(&wrong, image)?.write_again(&io)?);
+            let right = read_again(&wrong, image)?;
+            repaired.push(repair(&io, wrong.range.start, &right)?);
         }
         let covers = |offset: u64| {
             let next = expect.partition_point(|(range, _)| range.end <= offset);
@@ -176,7 +178,7 @@ impl<M: Medium> Unverified<M> {
             return Err(BurnError::Cancelled);
         }
 
-        // The last bytes: from here on it is a card with an image.
+        // After these last bytes it is a card with an image.
         check_head(&head, in_head)?;
         io.verify_identity()?;
         if let Some(offset) = write_head(&io, &head)? {
@@ -195,7 +197,7 @@ impl<M: Medium> Unverified<M> {
     }
 }
 
-/// The head is in memory until the end: whether memory still holds what came.
+/// Check that memory still holds the head as it came, since the head stays in memory until the end.
 fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), BurnError> {
     for (range, sha256) in expect {
         let place = usize_from_u64(range.start)..usize_from_u64(range.end);
@@ -207,9 +209,9 @@ fn check_head(head: &[u8], expect: &[(Range<u64>, [u8; 32])]) -> Result<(), Burn
     Ok(())
 }
 
-/// Write the first MiB and read it back; where it was wrong at first, if it was. Sector 0, without which nothing
-/// behind it is a partition table, comes last and by itself: a card writes one sector whole or not at all, and so a power
-/// cut leaves no table with half its entries. A card on which something stays wrong is left without one.
+/// Write the first MiB and read it back. Returns where it differed at first, if it did. Sector 0 comes last and by itself:
+/// without it there is no partition table, and a card writes one sector whole or not at all. So a power cut never leaves a
+/// table with half its entries. If something stays wrong, the card is left without a table.
 fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, BurnError> {
     let sector = io.medium().sector();
     let (table, rest) = head.split_at(at_most(sector.into(), head.len()));
@@ -223,22 +225,16 @@ fn write_head<M: Medium>(io: &CardIo<M>, head: &[u8]) -> Result<Option<u64>, Bur
     done
 }
 
-/// Write `bytes` at `offset` and read them back, twice if need be; where they were wrong at first, if they were.
+/// Write `bytes` at `offset` and read them back; if they differ, do it once more. Returns where they differed at first.
 fn write_part<M: Medium>(io: &CardIo<M>, offset: u64, bytes: &[u8]) -> Result<Option<u64>, BurnError> {
-    let mut seen = AlignedBuf::new(bytes.len());
     let mut first_wrong = None;
     for _ in 0..2 {
         io.write_all(offset, bytes)?;
         io.flush()?;
-        let wrong = match io.read_exact(offset, &mut seen) {
-            Ok(()) => match readback::first_difference(bytes, &seen) {
-                None => return Ok(first_wrong),
-                Some(wrong) => wrong,
-            },
-            // What cannot be read is as wrong as can be.
-            Err(_) => 0,
+        let Some(wrong) = difference(io, offset, bytes) else {
+            return Ok(first_wrong);
         };
-        first_wrong = Some(offset.saturating_add(wrong));
+        first_wrong = Some(wrong);
     }
     Err(BurnError::Differs {
         offset: first_wrong.unwrap_or(offset),
@@ -251,49 +247,37 @@ pub fn wipe_partition_table<M: Medium>(io: &CardIo<M>) {
     let _ = io.write_all(0, &AlignedBuf::new(len)).and_then(|()| io.flush());
 }
 
-/// A wrong piece, and what it should be.
-struct Repair {
-    start: u64,
-    right: Vec<u8>,
+/// Read from the image again what should be on the card. It must be what was written.
+fn read_again(wrong: &WrongRange, image: &dyn ReadAt) -> Result<Vec<u8>, BurnError> {
+    let offset = wrong.range.start;
+    let mut right = vec![0; usize_from_u64(wrong.range.end.saturating_sub(offset))];
+    image
+        .read_exact_at(offset, &mut right)
+        .map_err(|source| BurnError::Again { offset, source })?;
+    if Sha256::digest(&right)[..] != wrong.sha256[..] {
+        return Err(BurnError::Changed { offset });
+    }
+    Ok(right)
 }
 
-impl Repair {
-    /// Read the piece from the image again; it must be what was written.
-    fn of(wrong: &WrongRange, image: &dyn ReadAt) -> Result<Self, BurnError> {
-        let start = wrong.range.start;
-        let len = usize_from_u64(wrong.range.end.saturating_sub(start));
-        let mut right = vec![0; len];
-        image
-            .read_exact_at(start, &mut right)
-            .map_err(|source| BurnError::Again {
-                offset: start,
-                source,
-            })?;
-        if Sha256::digest(&right)[..] != wrong.sha256[..] {
-            return Err(BurnError::Changed { offset: start });
-        }
-        Ok(Self { start, right })
+/// Write `right` at `start` once more and read it back. Returns where the card differed before.
+fn repair<M: Medium>(io: &CardIo<M>, start: u64, right: &[u8]) -> Result<u64, BurnError> {
+    let before = difference(io, start, right).unwrap_or(start);
+    io.write_padded(start, right)?;
+    io.flush()?;
+    match difference(io, start, right) {
+        None => Ok(before),
+        Some(offset) => Err(BurnError::Differs { offset }),
     }
+}
 
-    /// Where the card differs now, in bytes.
-    fn look<M: Medium>(&self, io: &CardIo<M>) -> Option<u64> {
-        let mut seen = vec![0; self.right.len()];
-        let at = match io.read_exact_at(self.start, &mut seen) {
-            Ok(()) => readback::first_difference(&self.right, &seen)?,
-            // What cannot be read is as wrong as can be.
-            Err(_) => 0,
-        };
-        Some(self.start.saturating_add(at))
-    }
-
-    /// Write the piece and read it back; where it was wrong before.
-    fn write_again<M: Medium>(&self, io: &CardIo<M>) -> Result<u64, BurnError> {
-        let at = self.look(io).unwrap_or(self.start);
-        io.write_padded(self.start, &self.right)?;
-        io.flush()?;
-        match self.look(io) {
-            None => Ok(at),
-            Some(offset) => Err(BurnError::Differs { offset }),
-        }
-    }
+/// The first offset at which the card differs from `right`, which should be at `start`.
+fn difference<M: Medium>(io: &CardIo<M>, start: u64, right: &[u8]) -> Option<u64> {
+    let mut seen = vec![0; right.len()];
+    let at = match io.read_exact_at(start, &mut seen) {
+        Ok(()) => readback::first_difference(right, &seen)?,
+        // A piece that cannot be read is wrong from its first byte.
+        Err(_) => 0,
+    };
+    Some(start.saturating_add(at))
 }

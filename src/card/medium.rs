@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::edit::block::ReadAt;
+use crate::edit::block::{check_within, ReadAt};
 use crate::numbers::{u64_from_usize, usize_from_u32, usize_from_u64};
 
 pub use crate::edit::block::{AlignedBuf, ALIGN, ALIGN_BYTES};
@@ -12,7 +12,7 @@ pub use crate::edit::block::{AlignedBuf, ALIGN, ALIGN_BYTES};
 /// MMC. Parts of an [`AlignedBuf`] that start at a sector fulfil it.
 const ALIGNED_ENOUGH: usize = 512;
 
-/// Something with sectors. Every transfer's offset, length and address is a multiple of [`Medium::sector`].
+/// A medium that is read and written in whole sectors. Every transfer's offset, length and address is a multiple of [`Medium::sector`].
 pub trait Medium: Send + Sync {
     /// In bytes, a multiple of the sector.
     fn size(&self) -> u64;
@@ -32,32 +32,6 @@ pub trait Medium: Send + Sync {
 
     /// Whether it is still the medium that was approved.
     fn verify_identity(&self) -> Result<(), Replaced>;
-}
-
-impl<M: Medium + ?Sized> Medium for &M {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-
-    fn sector(&self) -> u32 {
-        (**self).sector()
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        (**self).write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        (**self).read_at(offset, buf)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        (**self).flush()
-    }
-
-    fn verify_identity(&self) -> Result<(), Replaced> {
-        (**self).verify_identity()
-    }
 }
 
 /// The device, or the medium in it, is not the one that was approved.
@@ -127,45 +101,42 @@ impl<M: Medium> CardIo<M> {
 
     /// Write all of `bytes` at `offset`, both multiples of the sector, from aligned memory.
     pub fn write_all(&self, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
-        let failed = |at: u64, source: io::Error| TransferError::Write {
-            offset: at,
+        self.transfer(offset, bytes.len(), bytes.as_ptr(), |at, done| {
+            self.medium.write_at(at, &bytes[done..])
+        })
+        .map_err(|(offset, source)| TransferError::Write {
+            offset,
             len: bytes.len(),
             source,
-        };
-        self.check(offset, bytes.len(), bytes.as_ptr())
-            .map_err(|source| failed(offset, source))?;
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let result = self.medium.write_at(at, rest);
-            let done = self
-                .whole(result, rest.len())
-                .map_err(|source| failed(at, source))?;
-            rest = rest.get(done..).unwrap_or_default();
-            at = at.saturating_add(u64_from_usize(done));
-        }
-        Ok(())
+        })
     }
 
     /// Fill `buf` from `offset`, both multiples of the sector, into aligned memory.
     pub fn read_exact(&self, offset: u64, buf: &mut [u8]) -> Result<(), TransferError> {
         let len = buf.len();
-        let failed = |at: u64, source: io::Error| TransferError::Read {
-            offset: at,
-            len,
-            source,
-        };
-        self.check(offset, len, buf.as_ptr())
-            .map_err(|source| failed(offset, source))?;
-        let mut at = offset;
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let result = self.medium.read_at(at, rest);
-            let done = self
-                .whole(result, rest.len())
-                .map_err(|source| failed(at, source))?;
-            rest = rest.get_mut(done..).unwrap_or_default();
-            at = at.saturating_add(u64_from_usize(done));
+        self.transfer(offset, len, buf.as_ptr(), |at, done| {
+            self.medium.read_at(at, &mut buf[done..])
+        })
+        .map_err(|(offset, source)| TransferError::Read { offset, len, source })
+    }
+
+    /// Call `step` with an offset on the medium and one in memory until `len` bytes are transferred. An error comes
+    /// with its offset on the medium.
+    fn transfer(
+        &self,
+        offset: u64,
+        len: usize,
+        address: *const u8,
+        mut step: impl FnMut(u64, usize) -> io::Result<usize>,
+    ) -> Result<(), (u64, io::Error)> {
+        self.check(offset, len, address)
+            .map_err(|error| (offset, error))?;
+        let mut done = 0;
+        while done < len {
+            let at = offset.saturating_add(u64_from_usize(done));
+            done += self
+                .whole(step(at, done), len - done)
+                .map_err(|error| (at, error))?;
         }
         Ok(())
     }
@@ -193,9 +164,7 @@ impl<M: Medium> CardIo<M> {
             return self.write_all(offset, bytes);
         }
         let mut whole = AlignedBuf::new(bytes.len().next_multiple_of(sector));
-        for (to, from) in whole.iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        whole[..bytes.len()].copy_from_slice(bytes);
         self.write_all(offset, &whole)
     }
 
@@ -222,15 +191,7 @@ impl<M: Medium> CardIo<M> {
     fn check(&self, offset: u64, len: usize, address: *const u8) -> io::Result<()> {
         let sector = u64::from(self.medium.sector()).max(1);
         let length = u64_from_usize(len);
-        let end = offset.checked_add(length);
-        if end.is_none_or(|end| end > self.medium.size()) {
-            return Err(crate::edit::block::beyond(
-                io::ErrorKind::UnexpectedEof,
-                offset,
-                len,
-                self.medium.size(),
-            ));
-        }
+        check_within(io::ErrorKind::UnexpectedEof, offset, len, self.medium.size())?;
         let whole = offset.is_multiple_of(sector) && length.is_multiple_of(sector);
         if !whole || address.align_offset(ALIGNED_ENOUGH) != 0 {
             return Err(io::Error::new(
@@ -258,9 +219,7 @@ impl<M: Medium> ReadAt for CardIo<M> {
             TransferError::Read { source, .. } => source,
             other => io::Error::other(other),
         })?;
-        for (to, from) in buf.iter_mut().zip(whole.iter().skip(skip)) {
-            *to = *from;
-        }
+        buf.copy_from_slice(&whole[skip..skip + buf.len()]);
         Ok(())
     }
 }

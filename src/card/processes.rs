@@ -12,16 +12,13 @@ use super::rules::{refusals, target_of};
 use super::Allow;
 use crate::text::printable;
 
-/// The most that are named.
+/// The most uses that are named.
 const NAMED: usize = 8;
 
 /// Everything that uses the disk `dev` or a part of it: what the rules find now, then processes that
 /// have a node open, then mounts in other namespaces.
 pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
-    let Ok(facts) = read_system(root, &[])
-        .map_err(drop)
-        .and_then(|read| Facts::parse(&read).map_err(drop))
-    else {
+    let Some(facts) = facts(root) else {
         return Vec::new();
     };
     let mut found = Vec::new();
@@ -30,14 +27,8 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
         let reasons = refusals(&facts, &target_of(device), None, &all);
         found.extend(reasons.iter().map(|reason| format!("it {reason}")));
     }
-    let devices: BTreeSet<DevNo> = facts
-        .partitions(dev)
-        .into_iter()
-        .map(|part| part.dev)
-        .chain([dev])
-        .collect();
     if found.is_empty() {
-        found.extend(processes(root, &devices));
+        found.extend(processes(root, &with_partitions(Some(&facts), dev)));
     }
     found.truncate(NAMED);
     found
@@ -46,21 +37,23 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
 /// The processes that have the disk `dev` or a partition of it open for writing: an exclusive open does not keep
 /// them out. Only root sees those of other users; readers, such as udev, do no harm.
 pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
-    let partitions = read_system(root, &[]).map_err(drop).and_then(|read| {
-        let facts = Facts::parse(&read).map_err(drop)?;
-        Ok(facts
-            .partitions(dev)
-            .into_iter()
-            .map(|part| part.dev)
-            .collect::<Vec<_>>())
-    });
-    let devices: BTreeSet<DevNo> = partitions.unwrap_or_default().into_iter().chain([dev]).collect();
+    let devices = with_partitions(facts(root).as_ref(), dev);
     let mut found: Vec<String> = others(root)
         .filter(|dir| open_nodes(dir, &devices).any(|descriptor| is_writable(dir, &descriptor)))
         .map(|dir| format!("{} is writing to it", describe(&dir)))
         .collect();
     found.truncate(NAMED);
     found
+}
+
+fn facts(root: &Path) -> Option<Facts> {
+    Facts::parse(&read_system(root, &[]).ok()?).ok()
+}
+
+/// The disk `dev` and its partitions, as far as they are known.
+fn with_partitions(facts: Option<&Facts>, dev: DevNo) -> BTreeSet<DevNo> {
+    let partitions = facts.map(|facts| facts.partitions(dev)).unwrap_or_default();
+    partitions.iter().map(|part| part.dev).chain([dev]).collect()
 }
 
 /// The directories below /proc of all processes but this one, by number.

@@ -2,15 +2,15 @@
 //! bounded by a few pieces of 1 MiB whatever the size of the image. Writes nothing.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{sync_channel, Receiver};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 
 use sha2::{Digest, Sha256};
 
 use super::error::BurnError;
 use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
-use crate::numbers::usize_from_u64;
+use crate::numbers::{u64_from_usize, usize_from_u64};
 
-/// What is read at once at most, in bytes; no range crosses a multiple of it.
+/// The most that is read at once, in bytes. No range crosses a multiple of it.
 const PIECE: u64 = 1 << 20;
 
 /// [`PIECE`] as a length in memory.
@@ -23,10 +23,10 @@ const GAP: u64 = 128 << 10;
 /// Pieces that are read before they are hashed.
 const AHEAD: usize = 3;
 
-/// With more wrong pieces than that, a card is not worth a second attempt.
+/// With more wrong pieces than this, a card is not worth a second attempt.
 pub(super) const MOST_WRONG: usize = 64;
 
-/// Is called with the bytes done and the total before each piece; its answer can end the work.
+/// A function that is called before each piece with the bytes done and the total. Its answer can end the work.
 pub type ProgressFn<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// A range that does not have its digest.
@@ -34,7 +34,7 @@ pub type ProgressFn<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 pub(super) struct WrongRange {
     /// In bytes.
     pub(super) range: Range<u64>,
-    /// What it should have.
+    /// The digest that it should have.
     pub(super) sha256: [u8; 32],
 }
 
@@ -56,13 +56,7 @@ pub(super) fn compare<M: Medium>(
     std::thread::scope(|scope| {
         let (pieces, to_hash) = sync_channel(AHEAD);
         let (used, unused) = sync_channel(AHEAD + 2);
-        let hasher = scope.spawn(move || {
-            let mut wrong = Vec::new();
-            hash(&to_hash, &mut wrong, &|bytes| {
-                let _full = used.try_send(bytes);
-            });
-            wrong
-        });
+        let hasher = scope.spawn(move || hash(&to_hash, &used));
         let mut done = total.saturating_sub(expect.iter().map(|(range, _)| span(range)).sum());
         let mut result = Ok(());
         for ranges in grouped(expect) {
@@ -70,7 +64,10 @@ pub(super) fn compare<M: Medium>(
                 result = Err(BurnError::Cancelled);
                 break;
             }
-            let (start, end) = bounds(ranges);
+            let (Some((first, _)), Some((last, _))) = (ranges.first(), ranges.last()) else {
+                continue;
+            };
+            let (start, end) = (first.start, last.end);
             let buf = unused.try_recv().unwrap_or_else(|_| AlignedBuf::new(PIECE_LEN));
             let bytes = match read(io, start, end, buf) {
                 Ok(bytes) => Some(bytes),
@@ -96,10 +93,10 @@ pub(super) fn compare<M: Medium>(
 /// The first place where `seen` differs from `right`, in bytes from their start.
 pub(super) fn first_difference(right: &[u8], seen: &[u8]) -> Option<u64> {
     let at = right.iter().zip(seen).position(|(right, seen)| right != seen)?;
-    u64::try_from(at).ok()
+    Some(u64_from_usize(at))
 }
 
-/// A device that is there but fails at one place: when that is written again, the drive may replace it.
+/// Whether the device works but fails at one place. If that place is written again, the drive may replace it.
 fn is_bad_place(error: &TransferError) -> bool {
     let TransferError::Read { source, .. } = error else {
         return false;
@@ -110,7 +107,9 @@ fn is_bad_place(error: &TransferError) -> bool {
     )
 }
 
-fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<WrongRange>, used: &dyn Fn(AlignedBuf)) {
+/// The ranges of `pieces` that do not have their digests. Buffers that are no longer needed go to `used`.
+fn hash(pieces: &Receiver<Piece<'_>>, used: &SyncSender<AlignedBuf>) -> Vec<WrongRange> {
+    let mut wrong = Vec::new();
     for piece in pieces {
         for (range, sha256) in piece.ranges {
             let place = |at: u64| usize_from_u64(at.saturating_sub(piece.start));
@@ -126,12 +125,13 @@ fn hash(pieces: &Receiver<Piece<'_>>, wrong: &mut Vec<WrongRange>, used: &dyn Fn
             }
         }
         if wrong.len() > MOST_WRONG {
-            return;
+            break;
         }
         if let Some(bytes) = piece.bytes {
-            used(bytes);
+            let _full = used.try_send(bytes);
         }
     }
+    wrong
 }
 
 fn read<M: Medium>(
@@ -156,12 +156,6 @@ fn grouped(expect: &[(Range<u64>, [u8; 32])]) -> impl Iterator<Item = &[(Range<u
     expect.chunk_by(|(one, _), (next, _)| {
         one.start / PIECE == next.start / PIECE && next.start.saturating_sub(one.end) <= GAP
     })
-}
-
-fn bounds(ranges: &[(Range<u64>, [u8; 32])]) -> (u64, u64) {
-    let start = ranges.first().map_or(0, |(range, _)| range.start);
-    let end = ranges.last().map_or(start, |(range, _)| range.end);
-    (start, end)
 }
 
 fn span(range: &Range<u64>) -> u64 {

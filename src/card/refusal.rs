@@ -296,19 +296,19 @@ impl fmt::Display for Refusal {
             Self::System { holds } => {
                 write!(f, "holds {} of the running system", printable(&holds.join(", ")))
             }
-            Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), Suffix(via)),
-            Self::Swap { path, via } => write!(f, "is used for swap: {}{}", printable(path), Suffix(via)),
-            Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), Suffix(via)),
+            Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), suffix(via)),
+            Self::Swap { path, via } => write!(f, "is used for swap: {}{}", printable(path), suffix(via)),
+            Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), suffix(via)),
             Self::Volume { fstype, uuid, via } => {
                 write!(
                     f,
                     "is part of the {fstype} filesystem {}, which is in use{}",
                     printable(uuid),
-                    Suffix(via)
+                    suffix(via)
                 )
             }
             Self::Pool { name, via } => {
-                write!(f, "is part of the ZFS pool {}{}", printable(name), Suffix(via))
+                write!(f, "is part of the ZFS pool {}{}", printable(name), suffix(via))
             }
             Self::Contains { role, path, via } => {
                 write!(
@@ -316,7 +316,7 @@ impl fmt::Display for Refusal {
                     "holds the {}, {}{}",
                     role.word(),
                     printable(path),
-                    Suffix(via)
+                    suffix(via)
                 )
             }
             Self::ReadOnly => write!(f, "is read-only"),
@@ -343,15 +343,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-struct Suffix<'a>(&'a Through);
-
-impl fmt::Display for Suffix<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(via) => write!(f, " (through {})", printable(via)),
-            None => Ok(()),
-        }
-    }
+fn suffix(via: &Through) -> String {
+    via.as_ref()
+        .map(|via| format!(" (through {})", printable(via)))
+        .unwrap_or_default()
 }
 
 /// Whether the running system needs what is mounted at `target`, so that unmounting it is not a fix.

@@ -112,6 +112,33 @@ impl Liar {
     }
 }
 
+/// A card that the test keeps, to look at it afterwards.
+impl Medium for &Liar {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn sector(&self) -> u32 {
+        (**self).sector()
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn verify_identity(&self) -> Result<(), Replaced> {
+        (**self).verify_identity()
+    }
+}
+
 impl Medium for Liar {
     fn size(&self) -> u64 {
         self.size

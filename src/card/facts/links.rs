@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::{mount_line, swap_line};
-use super::path_resolution::{Mounted, MultiDisk, Names, PathResolver};
+use super::path_resolution::{Mounted, Names, PathResolver};
 use super::{BadFacts, DevNo, Device, DeviceKind, FileRole, Snapshot};
 
 /// Something in use, and the devices that it is on directly.
@@ -54,9 +54,9 @@ pub(super) fn link(
     let names = Names::new(snapshot, devices);
     let mounts = mounts(snapshot)?;
     let swaps = swaps(snapshot)?;
-    let volumes = volumes(snapshot, &names);
-    let pools = pools(snapshot, devices);
-    let paths = PathResolver::new(&mounts, &names, &volumes, &pools);
+    let mut shared = volumes(snapshot, &names);
+    shared.extend(pools(snapshot, devices));
+    let paths = PathResolver::new(&mounts, &names, &shared);
 
     let mut below: Vec<(DevNo, DevNo)> = Vec::new();
     for (name, dev) in &names.by_name {
@@ -108,17 +108,7 @@ pub(super) fn link(
         on: paths.of_path(&path),
         what: UsageKind::Swap(path),
     }));
-    uses.extend(volumes.into_iter().map(|volume| Usage {
-        what: UsageKind::Volume {
-            fstype: volume.fstype,
-            uuid: volume.uuid,
-        },
-        on: volume.members,
-    }));
-    uses.extend(pools.into_iter().map(|(pool, on)| Usage {
-        what: UsageKind::Pool(pool),
-        on,
-    }));
+    uses.extend(shared);
     uses.extend(
         FileRole::ALL
             .into_iter()
@@ -135,13 +125,13 @@ fn mounts(snapshot: &Snapshot) -> Result<Vec<Mounted>, BadFacts> {
     const FIRST: &str = "/proc/1/mountinfo";
     let ours = snapshot.text(OURS).ok_or(BadFacts::Missing(OURS))?;
     let first = snapshot.text(FIRST).unwrap_or_default();
-    let lines = |path, text| lines(path, text, 0, mount_line);
     let mut found = Vec::new();
-    for line in lines(OURS, ours)? {
-        found.push(Mounted { line, ours: true });
-    }
-    for line in lines(FIRST, first)? {
-        found.push(Mounted { line, ours: false });
+    for (path, text) in [(OURS, ours), (FIRST, first)] {
+        let lines = lines(path, text, 0, mount_line)?.into_iter();
+        found.extend(lines.map(|line| Mounted {
+            line,
+            ours: path == OURS,
+        }));
     }
     Ok(found)
 }
@@ -150,10 +140,7 @@ fn swaps(snapshot: &Snapshot) -> Result<Vec<String>, BadFacts> {
     const SWAPS: &str = "/proc/swaps";
     // A kernel that cannot swap has no such file.
     let text = snapshot.text(SWAPS).unwrap_or_default();
-    Ok(lines(SWAPS, text, 1, swap_line)?
-        .into_iter()
-        .map(|swap| swap.path)
-        .collect())
+    lines(SWAPS, text, 1, swap_line)
 }
 
 /// Every line after `heading` lines, parsed; one that cannot be parsed is an error, since it may be the one that matters.
@@ -178,15 +165,19 @@ fn lines<T>(
 }
 
 /// The disks of btrfs and bcachefs filesystems as the kernel lists them: mountinfo shows one disk of several.
-fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<MultiDisk> {
+fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<Usage> {
+    let volume = |fstype, uuid: &str, on| Usage {
+        what: UsageKind::Volume {
+            fstype,
+            uuid: uuid.to_owned(),
+        },
+        on,
+    };
     let mut found = Vec::new();
     for uuid in snapshot.names("/sys/fs/btrfs") {
         let devices = snapshot.names(&format!("/sys/fs/btrfs/{uuid}/devices"));
-        found.push(MultiDisk {
-            fstype: "btrfs",
-            uuid: uuid.to_owned(),
-            members: devices.iter().filter_map(|name| names.of_name(name)).collect(),
-        });
+        let members = devices.iter().filter_map(|name| names.of_name(name)).collect();
+        found.push(volume("btrfs", uuid, members));
     }
     for uuid in snapshot.names("/sys/fs/bcachefs") {
         let dir = format!("/sys/fs/bcachefs/{uuid}");
@@ -194,19 +185,16 @@ fn volumes(snapshot: &Snapshot, names: &Names<'_>) -> Vec<MultiDisk> {
             let target = snapshot.link(&format!("{dir}/{name}/block"))?;
             names.of_name(target.rsplit('/').next()?)
         };
-        found.push(MultiDisk {
-            fstype: "bcachefs",
-            uuid: uuid.to_owned(),
-            members: snapshot.names(&dir).iter().filter_map(member).collect(),
-        });
+        let members = snapshot.names(&dir).iter().filter_map(member).collect();
+        found.push(volume("bcachefs", uuid, members));
     }
-    found.retain(|volume| !volume.members.is_empty());
+    found.retain(|volume| !volume.on.is_empty());
     found
 }
 
 /// ZFS does not show its members: a device with its signature belongs to the pool that the label names, or if the label
 /// names none, to any of the imported pools.
-fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<(String, BTreeSet<DevNo>)> {
+fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<Usage> {
     // One directory for each imported pool, beside a few plain files.
     const KSTAT: &str = "/proc/spl/kstat/zfs";
     let imported: Vec<&str> = snapshot
@@ -219,22 +207,22 @@ fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<(String,
         let Some(content) = device.content.as_ref() else {
             continue;
         };
-        if content.format != "zfs_member" || imported.is_empty() {
+        if content.format != "zfs_member" {
             continue;
         }
-        match content.label.as_deref() {
-            Some(label) if !imported.contains(&label) => {}
-            Some(label) => {
-                found.entry(label.to_owned()).or_default().insert(device.dev);
-            }
-            None => {
-                for pool in &imported {
-                    found.entry((*pool).to_owned()).or_default().insert(device.dev);
-                }
-            }
+        let label = content.label.as_deref();
+        for pool in imported
+            .iter()
+            .filter(|pool| label.is_none_or(|label| label == **pool))
+        {
+            found.entry((*pool).to_owned()).or_default().insert(device.dev);
         }
     }
-    found.into_iter().collect()
+    let usage = |(pool, on)| Usage {
+        what: UsageKind::Pool(pool),
+        on,
+    };
+    found.into_iter().map(usage).collect()
 }
 
 /// The entry `@ROLE` of the snapshot: `path:`, `mnt_id:` and `rdev:` lines in the form of /proc/PID/fdinfo.

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 pub use device::{Bus, Content, Device, DeviceKind};
 pub use links::{Usage, UsageKind};
-pub use mountinfo::{mount_line, swap_line, unescape, MountLine, SwapLine};
+pub use mountinfo::{mount_line, swap_line, unescape, MountLine};
 pub use snapshot::{normalize, NotASnapshot, Snapshot, SnapshotEntry};
 pub use system::{identify, read_system, stat_target, ReadSystemError};
 

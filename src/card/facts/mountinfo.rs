@@ -21,13 +21,6 @@ pub struct MountLine {
     pub options: String,
 }
 
-/// One swap area.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SwapLine {
-    /// A block device's path, or a file's.
-    pub path: String,
-}
-
 /// A line of `/proc/self/mountinfo`: any number of optional fields, which end at a lone `-`.
 pub fn mount_line(line: &str) -> Option<MountLine> {
     let mut fields = line.split(' ');
@@ -52,12 +45,12 @@ pub fn mount_line(line: &str) -> Option<MountLine> {
     })
 }
 
-/// A line of `/proc/swaps` below its heading.
-pub fn swap_line(line: &str) -> Option<SwapLine> {
+/// The path of a block device or a file, from a line of `/proc/swaps` below its heading.
+pub fn swap_line(line: &str) -> Option<String> {
     let path = unescape(line.split_whitespace().next()?);
     // A swap file that was unlinked while in use is still on its disk (`seq_file_path` in the kernel).
     let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
-    path.starts_with('/').then_some(SwapLine { path })
+    path.starts_with('/').then_some(path)
 }
 
 /// `\ooo` means the byte with this octal number: so the kernel writes space, tab, newline, backslash and `#`
@@ -153,7 +146,7 @@ mod tests {
             ("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority", None),
             ("", None),
         ] {
-            assert_eq!(swap_line(line).map(|swap| swap.path).as_deref(), expect, "{line}");
+            assert_eq!(swap_line(line).as_deref(), expect, "{line}");
         }
     }
 

@@ -4,19 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mountinfo::MountLine;
-use super::{DevNo, Device, DeviceKind, Snapshot};
+use super::{DevNo, Device, DeviceKind, Snapshot, Usage, UsageKind};
 
 /// A mount, and whether it is of our own mount namespace, in which mount numbers are ours.
 pub(super) struct Mounted {
     pub(super) line: MountLine,
     pub(super) ours: bool,
-}
-
-/// A filesystem over several disks.
-pub(super) struct MultiDisk {
-    pub(super) fstype: &'static str,
-    pub(super) uuid: String,
-    pub(super) members: BTreeSet<DevNo>,
 }
 
 /// How a path below /dev leads to a device.
@@ -65,15 +58,10 @@ pub(super) struct PathResolver<'a> {
 }
 
 impl<'a> PathResolver<'a> {
-    pub(super) fn new(
-        mounts: &'a [Mounted],
-        names: &'a Names<'a>,
-        filesystems: &[MultiDisk],
-        pools: &[(String, BTreeSet<DevNo>)],
-    ) -> Self {
+    pub(super) fn new(mounts: &'a [Mounted], names: &'a Names<'a>, shared: &[Usage]) -> Self {
         let mut on: Vec<BTreeSet<DevNo>> = mounts
             .iter()
-            .map(|mount| mounted_devices(&mount.line, names, filesystems, pools))
+            .map(|mount| mounted_devices(&mount.line, names, shared))
             .collect();
         // An overlay is on the devices of its layers, and a layer may be in another overlay: repeat until nothing is added.
         loop {
@@ -111,13 +99,8 @@ impl<'a> PathResolver<'a> {
     }
 }
 
-/// The devices that a mount names, and the other disks of the filesystem or pool that they belong to.
-fn mounted_devices(
-    line: &MountLine,
-    names: &Names<'_>,
-    filesystems: &[MultiDisk],
-    pools: &[(String, BTreeSet<DevNo>)],
-) -> BTreeSet<DevNo> {
+/// The devices that a mount names, and the other disks of the filesystem or pool in `shared` that they belong to.
+fn mounted_devices(line: &MountLine, names: &Names<'_>, shared: &[Usage]) -> BTreeSet<DevNo> {
     let mut on: BTreeSet<DevNo> = Some(line.dev).filter(|dev| dev.is_real()).into_iter().collect();
     // bcachefs joins its devices with colons; XFS names those of its log and its realtime part as options.
     let options = line
@@ -126,20 +109,21 @@ fn mounted_devices(
         .filter_map(|option| option.split_once('='));
     let paths = line.source.split(':').chain(options.map(|(_, value)| value));
     on.extend(paths.filter_map(|path| names.of_path(path)));
-    for filesystem in filesystems {
-        if !on.is_disjoint(&filesystem.members) {
-            on.extend(&filesystem.members);
+    for usage in shared {
+        let is_on = match &usage.what {
+            UsageKind::Pool(name) => {
+                line.fstype == "zfs" && line.source.split('/').next() == Some(name.as_str())
+            }
+            _ => !on.is_disjoint(&usage.on),
+        };
+        if is_on {
+            on.extend(&usage.on);
         }
-    }
-    if line.fstype == "zfs" {
-        let pool = line.source.split('/').next().unwrap_or_default();
-        let members = pools.iter().filter(|(name, _)| name == pool);
-        on.extend(members.flat_map(|(_, members)| members));
     }
     on
 }
 
-/// Of `on`, which has the devices of each of `mounts`, those of the mount that the file at `path` is in.
+/// The devices of the mount that the file at `path` is in; `on` has those of each of `mounts`.
 fn holding<'a>(mounts: &[Mounted], on: &'a [BTreeSet<DevNo>], path: &str) -> Option<&'a BTreeSet<DevNo>> {
     mounts
         .iter()

@@ -49,16 +49,12 @@ const ATTRIBUTES: [&str; 22] = [
 /// What is read of the USB device above a disk.
 const USB_ATTRIBUTES: [&str; 5] = ["idProduct", "idVendor", "manufacturer", "product", "serial"];
 
-/// The machine could not be read.
+/// A file or directory could not be read without which no disk is known to be free.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadSystemError {
-    /// A file or directory without which nothing is known to be free.
-    #[error("reading {path}", path = path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+#[error("reading {path}", path = path.display())]
+pub struct ReadSystemError {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` are.
@@ -69,15 +65,14 @@ pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot,
         root,
         snapshot: Snapshot::default(),
     };
-    reader.required("/proc/self/mountinfo")?;
+    let mountinfo = "/proc/self/mountinfo";
+    let text = reader.read(mountinfo).map_err(reader.failed(mountinfo))?;
+    reader.snapshot.add_text(mountinfo, &text);
     for path in ["/proc/1/mountinfo", "/proc/swaps", "/proc/version"] {
         reader.text(path);
     }
     let class = "/sys/class/block";
-    for name in reader.list(class).map_err(|source| ReadSystemError::Read {
-        path: reader.at(class),
-        source,
-    })? {
+    for name in reader.list(class).map_err(reader.failed(class))? {
         reader.device(&name);
         reader.content(&name);
     }
@@ -145,19 +140,18 @@ impl Reader<'_> {
         // In a hostile copy the path may be a device node or a pipe: never wait for one.
         let file = fs::File::options()
             .read(true)
-            .custom_flags(nonblock())
+            .custom_flags(libc::O_NONBLOCK)
             .open(self.at(path))?;
         file.take(LONGEST).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn required(&mut self, path: &str) -> Result<(), ReadSystemError> {
-        let text = self.read(path).map_err(|source| ReadSystemError::Read {
-            path: self.at(path),
+    fn failed(&self, path: &str) -> impl Fn(io::Error) -> ReadSystemError {
+        let path = self.at(path);
+        move |source| ReadSystemError {
+            path: path.clone(),
             source,
-        })?;
-        self.snapshot.add_text(path, &text);
-        Ok(())
+        }
     }
 
     /// A file that may be missing, or that its driver may refuse to show.
@@ -276,20 +270,11 @@ impl Reader<'_> {
             .lines()
             .chain(text("/proc/1/mountinfo").lines())
         {
-            let source = mount_line(line).map(|mount| mount.source);
-            paths.extend(
-                source
-                    .iter()
-                    .flat_map(|source| source.split(':'))
-                    .map(str::to_owned),
-            );
+            if let Some(mount) = mount_line(line) {
+                paths.extend(mount.source.split(':').map(str::to_owned));
+            }
         }
-        paths.extend(
-            text("/proc/swaps")
-                .lines()
-                .filter_map(swap_line)
-                .map(|swap| swap.path),
-        );
+        paths.extend(text("/proc/swaps").lines().filter_map(swap_line));
         for name in self.snapshot.names("/sys/class/block") {
             let dir = self.snapshot.resolved(&format!("/sys/class/block/{name}"));
             for attribute in ["loop/backing_file", "backing_dev"] {
@@ -311,7 +296,12 @@ impl Reader<'_> {
 
     /// Where a file is, by the number of its mount: mountinfo does not have the `st_dev` of a file on btrfs.
     fn file(&mut self, role: FileRole, path: &Path) {
-        let Ok(file) = fs::File::options().read(true).custom_flags(o_path()).open(path) else {
+        // This names the file without opening it, which needs no permission to read and starts no device.
+        let named = fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(path);
+        let Ok(file) = named else {
             return;
         };
         let Ok(meta) = file.metadata() else { return };
@@ -325,13 +315,4 @@ impl Reader<'_> {
         said.extend(info.lines().filter(|line| line.starts_with("mnt_id:")));
         self.snapshot.add_text(&format!("@{}", role.word()), &said);
     }
-}
-
-fn nonblock() -> i32 {
-    libc::O_NONBLOCK
-}
-
-/// Names a file without opening it, which needs no permission to read and starts no device.
-fn o_path() -> i32 {
-    libc::O_PATH
 }
