@@ -16,7 +16,7 @@ use super::medium::{AlignedBuf, CardIo, Medium, TransferError};
 use super::probe::{probe, Probed};
 use super::readback::{self, ProgressFn, WrongRange};
 use crate::edit::block::{length, ReadAt};
-use crate::numbers::{at_most, usize_from_u64};
+use crate::numbers::{at_most, usize_from_u32, usize_from_u64};
 
 /// How much of an image is written last, in bytes. It holds the partition table and any boot code beside it. In Ubuntu's
 /// images every partition starts behind it.
@@ -93,9 +93,15 @@ impl<M: Medium> CardWriter<M> {
         io.verify_identity()?;
         touched.touch();
         let head = AlignedBuf::new(at_most(io.size(), FIRST_MIB_LEN));
-        io.write_all(0, &head)?;
-        // Before anything else changes: a card torn out in the middle must not look like its old self.
-        io.flush()?;
+        // Sector 0 by itself and before anything else: it cannot be torn, and without it a card that is pulled out in
+        // the middle does not look like its old self.
+        let sector = usize_from_u32(io.medium().sector());
+        let (first, rest) = head.split_at(sector.min(head.len()));
+        io.write_all(0, first)?;
+        let flushed = io.flush();
+        // Even if that failed, the rest goes: a GPT begins in sector 1.
+        io.write_all(length(first), rest)?;
+        flushed.and_then(|()| io.flush())?;
         let probed = probe(&io, salt)?;
         Ok(Self {
             io,

@@ -177,9 +177,9 @@ fn the_first_mib_is_destroyed_first_and_written_last() {
     let (card, _, _) = burn(Fault::None);
     let writes = card.writes();
     let touching: Vec<usize> = (0..writes.len()).filter(|nth| writes[*nth].0 < MIB).collect();
-    assert_eq!(touching, [0, writes.len() - 2, writes.len() - 1]);
-    assert_eq!(writes[0], (0, 1 << 20));
+    assert_eq!(touching, [0, 1, writes.len() - 2, writes.len() - 1]);
     // Sector 0 by itself: it cannot be torn, and without it nothing behind it is a table.
+    assert_eq!(writes[..2], [(0, 512), (512, (1 << 20) - 512)]);
     assert_eq!(writes[writes.len() - 2..], [(512, (1 << 20) - 512), (0, 512)]);
 }
 
@@ -240,11 +240,12 @@ fn a_failing_device_is_named_with_its_place() {
     let transfer = |error: &BurnError| matches!(error, BurnError::Transfer(_));
     check(Fault::WriteError(BAD), Some(BAD), transfer);
     check(Fault::WriteError(6 * MIB), Some(6 * MIB), transfer);
-    // The first flush comes after the first MiB was destroyed, the third after the image.
-    check(Fault::FlushError(1), None, transfer);
-    check(Fault::FlushError(3), None, transfer);
+    // The first two flushes come after sector 0 and after the first MiB were destroyed, the fourth after the image.
+    for flush in [1, 2, 4] {
+        check(Fault::FlushError(flush), None, transfer);
+    }
     // The last two come after the first MiB without its table, and after the table.
-    for flush in [5, 6] {
+    for flush in [6, 7] {
         check(Fault::FlushError(flush), None, transfer);
     }
     let all = burn(Fault::None).0.writes().len();
