@@ -129,8 +129,10 @@ fn fetch_known(
         ));
     }
     let known = catalogue::find(name).ok_or_else(|| {
-        Failure::new(Outcome::Refused, anyhow!("there is no base called {name:?}"))
-            .hint("`palmfarm base list` lists them; to download another image, give its URL")
+        Failure::refused(
+            anyhow!("there is no base called {name:?}"),
+            "`palmfarm base list` lists them; to download another image, give its URL",
+        )
     })?;
     if args.sha256.is_some() {
         return Err(Failure::new(
@@ -192,8 +194,7 @@ fn not_downloaded(error: DownloadError, session: &Session) -> Failure {
     } else {
         Outcome::Failed
     };
-    let hint = error.hint();
-    Failure::new(outcome, error).maybe_hint(hint)
+    Failure::with_hint(outcome, error, DownloadError::hint)
 }
 
 fn verify(args: &Verify, session: &Session, cache: &CacheDir) -> CliResult {
@@ -248,11 +249,10 @@ fn name_in_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Resu
         Some(listed) if listed == *found => Ok(name.into()),
         Some(listed) => Err(differs(file, found, &listed)),
         None => sums.name_of(found).map(str::to_owned).ok_or_else(|| {
-            Failure::new(
-                Outcome::Refused,
+            Failure::refused(
                 anyhow!("the list names neither {name:?} nor any file with SHA-256 {found}"),
+                "take the list from the folder that the file was downloaded from",
             )
-            .hint("take the list from the folder that the file was downloaded from")
         }),
     }
 }
@@ -275,25 +275,21 @@ fn name_in_catalogue(
             "{} has SHA-256 {found}, which is not the digest of any image in the catalogue",
             file.display()
         );
-        return Err(Failure::new(Outcome::Refused, error)
-            .hint("compare it with the publisher's list: --sums SHA256SUMS"));
+        let hint = "compare it with the publisher's list: --sums SHA256SUMS";
+        return Err(Failure::refused(error, hint));
     };
     Err(match digest(known) {
         Some(listed) => differs(file, found, &listed),
-        None => Failure::new(
-            Outcome::Refused,
+        None => Failure::refused(
             anyhow!("the digest of {} is not known yet", known.file),
-        )
-        .hint(format!(
-            "`palmfarm base fetch {}` downloads the signed list",
-            known.name
-        )),
+            format!("`palmfarm base fetch {}` downloads the signed list", known.name),
+        ),
     })
 }
 
 fn differs(file: &Path, found: &Sha256Sum, listed: &Sha256Sum) -> Failure {
     let error = anyhow!("{} has SHA-256 {found}, expected {listed}", file.display());
-    Failure::new(Outcome::Refused, error).hint("the file is damaged or a different one: download it again")
+    Failure::refused(error, "the file is damaged or a different one: download it again")
 }
 
 fn suggest(args: &Suggest, ui: Ui) -> CliResult {
@@ -306,12 +302,12 @@ fn suggest(args: &Suggest, ui: Ui) -> CliResult {
             Suggestion::Unsupported => {
                 let error = anyhow!("Ubuntu has no image for {asked:?}: its processor is too old");
                 let hint = "the Pi 2 is the oldest board that Ubuntu supports";
-                return Err(Failure::new(Outcome::Refused, error).hint(hint));
+                return Err(Failure::refused(error, hint));
             }
             Suggestion::Unknown => {
                 let error = anyhow!("palmfarm does not know a board called {asked:?}");
                 let hint = "give 2, 3, 4, 5 or zero2w, or what /proc/device-tree/model says on the Pi";
-                return Err(Failure::new(Outcome::Refused, error).hint(hint));
+                return Err(Failure::refused(error, hint));
             }
         }
     };

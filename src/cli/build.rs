@@ -9,7 +9,7 @@ use anyhow::{anyhow, Context};
 
 use super::args::Build;
 use super::env::{drop_privileges, host_inputs, threads};
-use super::session::{Downloads, Session};
+use super::session::Session;
 use super::ui::Ui;
 use super::{from_farm, CliResult, Failure, Outcome, OutcomeExt};
 use crate::farm::ResolvedCard;
@@ -30,14 +30,14 @@ pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
     let outputs = outputs(&args.output, &cards)?;
     let session = Session::start(ui);
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
-    let base = session.open_base(&inputs.loaded, &cache, Downloads::unless(args.offline))?;
+    let base = session.open_base(&inputs.loaded, &cache, args.offline)?;
     from_farm::protect_inputs(&args.farm, &inputs.loaded, &base.image, &outputs)?;
     if is_bundle(&args.output) {
         return cards
             .into_iter()
             .try_for_each(|card| bundle::write(&args.output, card, &inputs, &base, &session));
     }
-    // Every card is prepared before the first is written: a fleet is made whole or not at all.
+    // Every card is prepared before the first is written, so an error in one leaves no part of a fleet behind.
     let prepared = cards
         .into_iter()
         .map(|card| inputs.prepare(card, &base))
@@ -92,8 +92,7 @@ fn write(
         if error.is_cancelled() {
             return session.interrupted("interrupted; nothing was left behind");
         }
-        let hint = error.hint();
-        Failure::new(Outcome::Failed, error).maybe_hint(hint)
+        Failure::with_hint(Outcome::Failed, error, SinkError::hint)
     })
 }
 
@@ -113,7 +112,7 @@ fn report(card: &PreparedCard, written: &Written<PathBuf>, ui: Ui) {
         card.edits.len()
     ));
     if let Some(sha256) = sha256 {
-        // This is what the card will hold. `flash --sha256` compares the file, which is a different digest if packed.
+        // The digest of what the card will hold. `flash --sha256` compares that of the file, which differs if packed.
         let packed = Packing::of(&written.done).is_ok_and(|packing| packing != Packing::Raw);
         let of = if packed { " of the unpacked image" } else { "" };
         ui.info_line(format_args!("sha256 {sha256}{of}"));
@@ -151,7 +150,7 @@ fn outputs(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Failur
         output.display(),
         cards.len()
     );
-    Err(Failure::new(Outcome::Refused, error).hint(hint))
+    Err(Failure::refused(error, hint))
 }
 
 fn in_folder(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Failure> {

@@ -26,7 +26,7 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
     let session = Session::start(ui);
     let allowed: Allowed = args.allow.iter().filter_map(|word| word.parse().ok()).collect();
 
-    // Root's part, without a look at anything that others made: only root may open the device.
+    // As root, which opening the device needs. Nothing that others made is read here.
     let target = match &args.device {
         Some(device) => stat_target(device),
         None => target::pick(args, &allowed, &session)?,
@@ -37,11 +37,11 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
     let card = target::open(args, &facts, &target, &allowed, ui)?;
     let cache = drop_privileges()?;
 
-    // The invoking user's part: everything that can be wrong with a farm or an image is found here.
+    // As the invoking user: everything that can be wrong with a farm or an image is found here.
     let input = input::read(args, &cache, &session)?;
     session.progress.clear();
 
-    // The rules again, now that the size and the place of the image are known.
+    // Check the rules again, now that the size and the place of the image are known.
     let image = PathBuf::from(&input.job.base().provenance().name);
     let facts = target::facts(args, Some(&image))?;
     messages::refuse(
@@ -50,13 +50,11 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
         ui,
     )?;
     if let (Some(size), Some(free)) = (input.pool, input.job.free_when_grown(card.identity().size)) {
-        root_space::fits(size, free).map_err(|error| {
-            let hint = error.hint();
-            Failure::new(Outcome::Refused, error).hint(hint)
-        })?;
+        root_space::fits(size, free)
+            .map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| Some(error.hint())))?;
     }
 
-    // The question comes last, when nothing but the card itself is left to go wrong.
+    // The question comes last: after it, only the card itself can fail.
     let device = facts.devices.get(&card.identity().dev);
     messages::announce(&input, &facts, device, args.yes, ui);
     if !args.yes {
@@ -74,7 +72,7 @@ fn require_answer(args: &Flash, target: &CardTarget, ui: Ui) -> CliResult {
         "there is no terminal to ask on whether {} may be overwritten",
         target.path
     );
-    Err(Failure::new(Outcome::Refused, error).hint("add --yes if it may"))
+    Err(Failure::refused(error, "add --yes if it may"))
 }
 
 /// Only the device's own name confirms: people type `y` without looking.
@@ -102,7 +100,7 @@ fn write(args: &Flash, job: &Job, card: OpenCard, session: &Session) -> CliResul
     };
     let path = card.path().to_owned();
     let started = Instant::now();
-    // Whatever goes wrong in there, a card that may be half-written is never called untouched.
+    // Even after a panic, a card that may be half-written is not called untouched.
     let written = catch_unwind(AssertUnwindSafe(|| flash(job, card, options, session.watch())))
         .map_err(|_reported| Failure::printed(Outcome::Spoiled))?;
     session.progress.clear();

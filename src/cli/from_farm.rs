@@ -1,5 +1,5 @@
-//! What every command that takes a farm begins with: read the farm, print its problems, choose the card, and protect what
-//! the farm is made of. Writes nothing.
+//! The first steps of every command that takes a farm: read the farm, print its problems, choose the card, and protect the
+//! farm's own files. Writes nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(super) fn load(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
     shown(farm::load(path), ui)
 }
 
-/// The same, and read everything that it names as if its cards were made.
+/// The same, and read everything that the farm names, as for its cards.
 pub(super) fn check(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
     shown(pipeline::check(path), ui)
 }
@@ -38,14 +38,11 @@ fn shown(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Fa
 
 /// The card of that name, or the only one.
 pub(super) fn card(farm: &LoadedFarm, name: Option<&str>) -> Result<ResolvedCard, Failure> {
-    farm.farm.card(name).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(Outcome::Refused, error).maybe_hint(hint)
-    })
+    let card = farm.farm.card(name);
+    card.map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| error.hint()))
 }
 
-/// Refuse to overwrite what the farm is made of with one of `outputs` or a file that comes beside it: the farm file, its
-/// base, and all files that it names.
+/// Refuse to overwrite the farm file, its base or a file that it names with one of `outputs` or a file beside it.
 pub(super) fn protect_inputs(
     file: &Path,
     farm: &LoadedFarm,
@@ -79,7 +76,7 @@ pub(super) fn protect_inputs(
             continue;
         };
         let error = anyhow::anyhow!("{} is {what}, and would be overwritten", path.display());
-        return Err(Failure::new(Outcome::Refused, error).hint("name another file"));
+        return Err(Failure::refused(error, "name another file"));
     }
     Ok(())
 }

@@ -9,10 +9,10 @@ use super::args::Init;
 use super::ui::Ui;
 use super::{CliResult, Failure, Outcome, OutcomeExt};
 
-/// The whole example: what people read is what the tests build.
+/// The whole example, which the tests build.
 const EXAMPLE: &str = include_str!("../../examples/farm.yaml");
 
-/// The key in the example. A user who has no other cannot log in: nobody has its private half.
+/// The key in the example. A user with no other key cannot log in, since nobody has its private half.
 pub(super) const NOBODYS_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV";
 
 pub(super) fn run(args: &Init, ui: Ui) -> CliResult {
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Init, ui: Ui) -> CliResult {
         let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
         let hint = exists.then_some("the file exists and is not replaced; name another: palmfarm init FILE");
         let error = anyhow::Error::new(error).context(format!("creating {file}"));
-        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+        Failure::with_hint(Outcome::Refused, error, |_| hint)
     })?;
     let written = out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.sync_all());
     written

@@ -27,7 +27,7 @@ use crate::edit::tree::{CardPath, Volume};
 use crate::pipeline::BuildError;
 use crate::text::{printable, size_text};
 
-/// Where the agent reports its first boot.
+/// The agent's report of the first boot.
 const REPORT: &str = "/palmfarm-report.json";
 
 pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
             other => other.hint(),
         };
         let context = format!("reading the partitions of {}", args.image.display());
-        Failure::new(Outcome::Refused, anyhow::Error::new(error).context(context)).hint(hint)
+        Failure::refused(anyhow::Error::new(error).context(context), hint)
     })?;
     if let Some(path) = args.path.as_deref().and_then(|path| path.strip_prefix("boot:")) {
         let boot = survey::boot(&image.bytes, &layout).or_fail(Outcome::Refused)?;
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
 /// Bytes to inspect.
 struct Image {
     bytes: Arc<dyn ReadAt>,
-    /// Of the file; a card has none.
+    /// Of the file; `None` for a card.
     sha256: Option<Sha256Sum>,
 }
 
@@ -94,16 +94,14 @@ struct Inspected {
     facts: BaseFacts,
     sha256: Option<Sha256Sum>,
     manifest: Option<Manifest>,
-    /// As it is: the agent on a card may be newer than this program.
+    /// Not decoded: the agent on a card may be newer than this program.
     report: Option<Value>,
 }
 
 /// Open an image or a card. Only root may open a card; root is given up before anything on it is parsed.
 fn open(args: &Inspect, session: &Session) -> Result<Image, Failure> {
-    let card = ReadableCard::open(&args.image).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(Outcome::Refused, error).maybe_hint(hint)
-    })?;
+    let card = ReadableCard::open(&args.image)
+        .map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| error.hint()))?;
     let cache = drop_privileges()?;
     if let Some(card) = card {
         return Ok(Image {
@@ -148,7 +146,7 @@ fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str, ui: Ui) -> 
     Err(Failure::new(Outcome::Refused, error))
 }
 
-/// What a JSON file says; `None` if it is missing or says something else.
+/// The value in a JSON file; `None` if it is missing or has another shape.
 fn read_json<T: DeserializeOwned>(
     volumes: &Volumes<Arc<dyn ReadAt>>,
     volume: Volume,

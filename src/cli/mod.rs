@@ -1,12 +1,11 @@
-//! The command line: arguments, commands, and what people and scripts see of them. Decisions are made in the library;
-//! here they are asked for and printed.
+//! The command line: arguments, commands, and what people and scripts see of them. The library decides; this room asks it
+//! and prints the answers.
 
 pub mod args;
 mod ask;
 mod base;
 mod build;
 mod check;
-mod completions;
 pub mod devices;
 mod env;
 mod flash;
@@ -17,18 +16,19 @@ mod man;
 mod outcome;
 mod plan;
 mod progress;
-mod schema;
 mod session;
 mod ui;
 
 use std::panic::{catch_unwind, set_hook, PanicHookInfo};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Command, Palmfarm};
 use outcome::{CliResult, Failure, Outcome, OutcomeExt};
 use ui::Ui;
+
+use crate::farm::SCHEMA;
 
 /// Parse the arguments, run the command, and return its exit code.
 pub fn main() -> ExitCode {
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     let args = match Palmfarm::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // `--help` and `--version` come this way too, and are printed on standard output.
+            // `--help` and `--version` are errors too, which clap prints on standard output.
             let outcome = if error.use_stderr() {
                 Outcome::Usage
             } else {
@@ -67,8 +67,12 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Flash(args) => flash::run(args, ui),
         Command::Inspect(args) => inspect::run(args, ui),
         Command::Base(args) => base::run(args, ui),
-        Command::Schema => schema::run(ui),
-        Command::Completions(args) => completions::run(args, ui),
+        Command::Schema => ui.output(SCHEMA.as_bytes()),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Palmfarm::command(), "palmfarm", &mut script);
+            ui.output(&script)
+        }
         Command::Man(args) => man::run(args, ui),
     }
 }
@@ -79,7 +83,7 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
         .location()
         .map(|at| format!(" at {}:{}", at.file(), at.line()))
         .unwrap_or_default();
-    // A panic may come before the arguments are known, and is reported in any case.
+    // A panic may come before the arguments are known, and is reported even with `--quiet`.
     let ui = Ui {
         json: false,
         quiet: false,

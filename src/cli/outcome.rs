@@ -44,7 +44,7 @@ impl From<Outcome> for ExitCode {
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) outcome: Outcome,
-    /// `None` if it has been printed in a form of its own, as the problems of a farm are.
+    /// `None` if it has been printed already, as the problems of a farm are.
     pub(super) error: Option<anyhow::Error>,
     /// What the person can do.
     pub(super) hint: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Failure {
 pub(super) type CliResult = Result<(), Failure>;
 
 impl Failure {
-    /// A failure whose message has been printed.
+    /// A failure whose message has been printed already.
     pub(super) fn printed(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -70,12 +70,26 @@ impl Failure {
         }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        self.maybe_hint(Some(hint))
+    /// Nothing was touched because of `error`; `hint` says what the person can do.
+    pub(super) fn refused(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
+        Self::new(Outcome::Refused, error).hint(hint)
     }
 
-    pub(super) fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
-        self.hint = hint.map(Into::into);
+    /// A failure with the hint that the error itself gives.
+    pub(super) fn with_hint<E, H>(outcome: Outcome, error: E, hint: impl FnOnce(&E) -> Option<H>) -> Self
+    where
+        E: Into<anyhow::Error>,
+        H: Into<String>,
+    {
+        let hint = hint(&error).map(Into::into);
+        Self {
+            hint,
+            ..Self::new(outcome, error)
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -97,11 +111,10 @@ impl Failure {
     }
 }
 
-/// Whatever prevents that a card is made is found before anything is written.
+/// Nothing is written before all cards of a farm are prepared.
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        let hint = error.hint();
-        Self::new(Outcome::Refused, error).maybe_hint(hint)
+        Self::with_hint(Outcome::Refused, error, BuildError::hint)
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 
 use super::args::{Plan, PlanFormat};
 use super::env::{drop_privileges, host_inputs};
-use super::session::{Downloads, Session};
+use super::session::Session;
 use super::ui::{harmless, Ui};
 use super::{from_farm, CliResult, Failure, Outcome, OutcomeExt};
 use crate::farm::addresses::Prefix;
@@ -23,8 +23,9 @@ pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
     let plan = inputs.plan(card, &prefixes)?;
     let render = || {
         let session = Session::start(ui);
-        // Nobody who looks at a plan expects a download of a gigabyte.
-        let base = session.open_base(&inputs.loaded, &cache, Downloads::Off)?;
+        // Nobody expects a plan to download a gigabyte.
+        let offline = true;
+        let base = session.open_base(&inputs.loaded, &cache, offline)?;
         Ok::<_, Failure>(inputs.render(&plan, &base)?)
     };
     let format = if ui.json { PlanFormat::Json } else { args.format };
@@ -38,7 +39,7 @@ pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
             &inputs.loaded.farm.base,
             &warnings(&inputs.loaded),
         ),
-        // Files may hold anything.
+        // Files may have any content.
         PlanFormat::Text => harmless(&show::text(&plan, &render()?)),
     };
     ui.output(text.as_bytes())

@@ -1,5 +1,5 @@
-//! What a command that takes a while works with: what it prints, how far it is, and whether it was asked to stop; and how
-//! such a command opens an image. Writes nothing.
+//! What a command that takes a while needs: where it prints, its progress, and whether it was interrupted; and how such a
+//! command opens an image. Writes nothing.
 
 use std::path::Path;
 
@@ -17,23 +17,6 @@ pub(super) struct Session {
     pub(super) ui: Ui,
     pub(super) progress: ProgressLine,
     cancel: Cancel,
-}
-
-/// Whether a base that is not in the cache is downloaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Downloads {
-    Allowed,
-    Off,
-}
-
-impl Downloads {
-    pub(super) fn unless(offline: bool) -> Self {
-        if offline {
-            Self::Off
-        } else {
-            Self::Allowed
-        }
-    }
 }
 
 impl Session {
@@ -73,33 +56,28 @@ impl Session {
         BaseImage::open(path, expect, cache, self.watch()).map_err(|error| self.not_read(error))
     }
 
-    /// Open and survey the farm's base, or download it first.
+    /// Open and survey the farm's base. Unless `offline`, a base that is not in the cache is downloaded first.
     pub(super) fn open_base(
         &self,
         farm: &LoadedFarm,
         cache: &CacheDir,
-        downloads: Downloads,
+        offline: bool,
     ) -> Result<BaseImageInfo, Failure> {
-        let client = match downloads {
-            Downloads::Allowed => Some(env::client()?),
-            Downloads::Off => None,
-        };
+        let client = if offline { None } else { Some(env::client()?) };
         let image =
             locate::open_base(&farm.base(), cache, client.as_ref(), self.watch()).map_err(|error| {
                 let outcome = match &error {
                     BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
                     _ => Outcome::Refused,
                 };
-                let hint = error.hint();
-                self.unless_cancelled(Failure::new(outcome, error).maybe_hint(hint))
+                self.unless_cancelled(Failure::with_hint(outcome, error, BaseError::hint))
             })?;
         Ok(pipeline::survey(image)?)
     }
 
     /// An image was not read to its end.
     pub(super) fn not_read(&self, error: SourceError) -> Failure {
-        let hint = error.hint();
-        self.unless_cancelled(Failure::new(Outcome::Refused, error).maybe_hint(hint))
+        self.unless_cancelled(Failure::with_hint(Outcome::Refused, error, SourceError::hint))
     }
 
     fn unless_cancelled(&self, failure: Failure) -> Failure {

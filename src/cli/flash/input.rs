@@ -7,7 +7,7 @@ use crate::base::source::{CacheDir, Expect, Sha256Sum};
 use crate::cli::args::Flash;
 use crate::cli::env::host_inputs;
 use crate::cli::init::NOBODYS_KEY;
-use crate::cli::session::{Downloads, Session};
+use crate::cli::session::Session;
 use crate::cli::{from_farm, Failure, Outcome, OutcomeExt};
 use crate::farm::{Farm, StorageDriver, User};
 use crate::pipeline::{self, FarmInputs};
@@ -43,7 +43,7 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
     }
     let title = format!("{} of {}", card.name, args.source.display());
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
-    let base = session.open_base(&inputs.loaded, cache, Downloads::unless(args.offline))?;
+    let base = session.open_base(&inputs.loaded, cache, args.offline)?;
     let prepared = inputs.prepare(card, &base)?;
     let storage = inputs.loaded.farm.lxd.map(|lxd| lxd.storage);
     Ok(FlashInput {

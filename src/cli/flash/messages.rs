@@ -1,5 +1,5 @@
-//! What `palmfarm flash` prints: why a card is refused, what is about to happen, how it went. Decides and touches nothing
-//! but that a card is ejected before its report.
+//! What `palmfarm flash` prints: why a card is refused, what will be written, and the result. Decides nothing. It ejects the
+//! card before it prints the result, and touches nothing else.
 
 use std::time::Duration;
 
@@ -129,7 +129,6 @@ pub(super) fn report_flashed(
 
 /// What a failed or interrupted write has done to the card.
 pub(super) fn write_failure(failure: CardFailure, path: &str, ui: Ui) -> Failure {
-    let hint = failure.cause().hint();
     let cancelled = failure.cause().is_cancelled();
     let (outcome, state, cause) = match failure {
         CardFailure::Untouched(cause) => (Outcome::Failed, "was not touched", cause),
@@ -148,9 +147,7 @@ pub(super) fn write_failure(failure: CardFailure, path: &str, ui: Ui) -> Failure
         }
         return Failure::printed(Outcome::Interrupted);
     }
-    Failure::new(
-        outcome,
-        anyhow::Error::new(cause).context(format!("{path} {state}")),
-    )
-    .maybe_hint(hint)
+    let hint = cause.hint();
+    let error = anyhow::Error::new(cause).context(format!("{path} {state}"));
+    Failure::with_hint(outcome, error, |_| hint)
 }

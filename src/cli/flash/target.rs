@@ -19,7 +19,7 @@ use crate::text::shell_quote;
 pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result<CardTarget, Failure> {
     if !session.ui.can_ask() {
         let error = anyhow!("no device was given, and there is no terminal to pick one on");
-        return Err(Failure::new(Outcome::Usage, error).hint("`palmfarm devices` shows what there is"));
+        return Err(Failure::new(Outcome::Usage, error).hint("`palmfarm devices` lists them"));
     }
     let facts = facts(args, None)?;
     let all = candidates(&facts, None, allowed);
@@ -31,7 +31,7 @@ pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result
     if cards.is_empty() {
         let error = anyhow!("there is no card that may be written");
         let hint = "`palmfarm devices` shows every disk, and why it may not be written";
-        return Err(Failure::new(Outcome::Refused, error).hint(hint));
+        return Err(Failure::refused(error, hint));
     }
     for (number, device) in (1_usize..).zip(&cards) {
         session
@@ -47,8 +47,8 @@ pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result
         .ok_or_else(|| messages::nothing_touched(session.ui))
 }
 
-/// What this computer says about its disks, and on which of them the files are that must not be overwritten: the farm or
-/// image, the program, and the `image` that a farm is based on.
+/// What this computer says about its disks, and which of them have the files that must not be overwritten: the farm or
+/// image, the program, and the `image` on which a farm is based.
 pub(super) fn facts(args: &Flash, image: Option<&Path>) -> Result<Facts, Failure> {
     let role = if is_farm(&args.source) {
         FileRole::Farm
@@ -99,7 +99,7 @@ pub(super) fn open(
             )),
             other => other.hint(),
         };
-        Failure::new(Outcome::Refused, error).maybe_hint(hint)
+        Failure::with_hint(Outcome::Refused, error, |_| hint)
     })
 }
 
