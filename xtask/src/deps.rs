@@ -130,26 +130,25 @@ pub(crate) fn give_back(paths: &[&Path]) {
     }
 }
 
-/// An apt-get that this user may run.
-struct Apt {
-    who: Privilege,
-}
+/// An apt-get that this user may run as root.
+struct Apt(Privilege);
 
-/// How apt-get is told to fail rather than to remove a package that is installed already.
+/// With it, apt-get fails rather than removes an installed package.
 const KEEP_OTHERS: &[&str] = &["--no-remove"];
 
 impl Apt {
     fn here() -> Option<Self> {
         let who = privilege();
-        (debian_here() && who != Privilege::None).then_some(Self { who })
+        (debian_here() && who != Privilege::None).then_some(Self(who))
     }
 
-    /// The lists on disk may be absent (a container) or too old (a 404), so a failure asks for fresh ones once.
+    /// The lists on disk may be missing (in a container) or too old (then there is a 404), so after a failure they are
+    /// updated once.
     fn install(&self, names: &[&str]) -> Result<()> {
         if self.try_install(names, KEEP_OTHERS).is_ok() {
             return Ok(());
         }
-        // One broken third-party source must not hide the distribution's own lists, hence no `?`.
+        // A failure may be that of one third-party source, so the packages are tried again in any case.
         let update = sh::run(self.apt().arg("update"));
         if self.try_install(names, KEEP_OTHERS).is_ok() {
             return Ok(());
@@ -180,7 +179,7 @@ impl Apt {
 
     fn apt(&self) -> Command {
         // env(1), because sudo drops the caller's environment.
-        let mut command = as_root(self.who, "env");
+        let mut command = as_root(self.0, "env");
         command.args("DEBIAN_FRONTEND=noninteractive apt-get --quiet -o DPkg::Lock::Timeout=300".split(' '));
         command
     }

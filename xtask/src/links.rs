@@ -1,10 +1,10 @@
-//! Links and paths in the project's documents: each must lead to something that exists. This file looks at text and at
-//! names of files. It must never ask the network: a link to another site is not followed.
+//! Links and paths in the project's documents: each must lead to something that exists. This file reads text and names of
+//! files. It must never use the network: links to other sites are not checked.
 
 use std::fs;
 use std::path::Path;
 
-/// Folders whose files the documents name. Files that a build makes lie elsewhere.
+/// Folders whose files the documents name. Files that a build makes are in other folders.
 const FOLDERS: [&str; 7] = [
     "src/",
     "xtask/",
@@ -15,7 +15,7 @@ const FOLDERS: [&str; 7] = [
     "docs/",
 ];
 
-/// What is wrong in `text`, which is the file `path` below `root`. Only Markdown is looked into.
+/// The broken links and paths in `text`, which is the file `path` below `root`. Only Markdown is checked.
 pub(crate) fn breaches(root: &Path, path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if path.strip_suffix(".md").is_none() {

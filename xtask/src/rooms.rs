@@ -1,5 +1,5 @@
-//! Which room of `src/` may use which: the table in ARCHITECTURE.md says so, and this file holds the code against it.
-//! It reads text that it is given and changes nothing.
+//! Which room of `src/` may use which: the table in ARCHITECTURE.md says so, and this file compares the code with it. It
+//! opens no file and changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,17 +27,14 @@ impl Rooms {
             .skip_while(|line| !line.starts_with("| room"))
             .skip(2)
             .take_while(|line| line.starts_with('|'));
-        let mut rooms = BTreeMap::new();
-        for row in rows {
-            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-            let (Some(first), Some(last)) = (cells.first(), cells.last()) else {
-                continue;
-            };
-            let name = first.split('`').nth(1).unwrap_or_default();
-            let name = name.trim_end_matches('/').trim_end_matches(".rs");
-            rooms.insert(name.to_owned(), (*last).to_owned());
-        }
-        let all: BTreeSet<String> = rooms.keys().cloned().collect();
+        let cells: BTreeMap<String, &str> = rows
+            .filter_map(|row| {
+                let (first, last) = row.trim_matches('|').rsplit_once('|')?;
+                let name = first.split('`').nth(1)?.trim_end_matches('/');
+                Some((name.trim_end_matches(".rs").to_owned(), last.trim()))
+            })
+            .collect();
+        let all: BTreeSet<String> = cells.keys().cloned().collect();
         let may = |cell: &str| match cell {
             "every room" => all.clone(),
             "every room but cli" => all.iter().filter(|room| *room != "cli").cloned().collect(),
@@ -47,17 +44,13 @@ impl Rooms {
                 .map(|room| room.trim().to_owned())
                 .collect(),
         };
-        let rooms = Self(
-            rooms
-                .iter()
-                .map(|(name, cell)| (name.clone(), may(cell)))
-                .collect(),
-        );
+        let rooms = cells.iter().map(|(name, cell)| (name.clone(), may(cell)));
+        let rooms = Self(rooms.collect());
         rooms.check()?;
         Ok(rooms)
     }
 
-    /// The rooms that the Rust file `path` with `text` uses and may not.
+    /// The rooms that the Rust file `path` with `text` uses although it may not.
     pub(crate) fn breaches(&self, path: &str, text: &str) -> Vec<String> {
         let Some(inside) = path.strip_prefix("src/") else {
             return Vec::new();
@@ -86,36 +79,31 @@ impl Rooms {
             .collect()
     }
 
-    /// Every name in the table is a room, and a room never comes back to itself.
+    /// An error if a name in the table is not a room, or if rooms use each other in a circle.
     fn check(&self) -> Result<(), String> {
-        let mut done = BTreeSet::new();
-        loop {
-            let before = done.len();
-            for (room, uses) in &self.0 {
-                if let Some(unknown) = uses.iter().find(|used| !self.0.contains_key(*used)) {
-                    return Err(format!(
-                        "ARCHITECTURE.md lets {room} use {unknown}, which is not a room"
-                    ));
-                }
-                if uses.iter().all(|used| used == room || done.contains(used)) {
-                    done.insert(room);
-                }
+        for (room, uses) in &self.0 {
+            if let Some(unknown) = uses.iter().find(|used| !self.0.contains_key(*used)) {
+                return Err(format!(
+                    "ARCHITECTURE.md lets {room} use {unknown}, which is not a room"
+                ));
             }
-            if done.len() == self.0.len() {
-                return Ok(());
-            }
-            if done.len() == before {
-                let left: Vec<&str> = self
-                    .0
-                    .keys()
-                    .filter(|room| !done.contains(room))
-                    .map(String::as_str)
-                    .collect();
+        }
+        // Remove rooms that use none of those that are left. Rooms that use each other in a circle stay.
+        let mut left: BTreeSet<&String> = self.0.keys().collect();
+        while !left.is_empty() {
+            let users = left.clone();
+            left.retain(|room| {
+                self.0[*room]
+                    .iter()
+                    .any(|used| used != *room && users.contains(used))
+            });
+            if left == users {
                 return Err(format!(
                     "these rooms of ARCHITECTURE.md use each other in a circle: {left:?}"
                 ));
             }
         }
+        Ok(())
     }
 }
 
@@ -127,19 +115,11 @@ fn name(text: &str) -> Option<&str> {
 }
 
 fn without_parentheses(text: &str) -> String {
-    let mut depth = 0_u32;
-    text.chars()
-        .filter(|char| {
-            match char {
-                '(' => depth = depth.saturating_add(1),
-                ')' => {
-                    depth = depth.saturating_sub(1);
-                    return false;
-                }
-                _ => {}
-            }
-            depth == 0
-        })
+    let mut parts = text.split('(');
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.filter_map(|part| part.split_once(')'));
+    std::iter::once(first)
+        .chain(rest.map(|(_, outside)| outside))
         .collect()
 }
 

@@ -100,7 +100,7 @@ fn file_name(path: &Path) -> String {
 
 /// The root file system for `arch`, from the cache or new (about ten minutes on two cores).
 pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
-    let archive = Archive::of_this_host();
+    let (sources, release) = archive_of_this_host();
     let hook = include_str!("bootstrap.sh");
     let key = Key::default()
         .with(SUITE)
@@ -109,11 +109,11 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
         .with(hook)
         .with(arch.debian)
         .with(arch.kernel)
-        .with(&archive.release);
+        .with(&release);
     let dir = cache::entry(&format!("rootfs-{}", arch.debian), &key, |dir| {
         eprintln!(
-            "bootstrapping Debian {} for {}: about ten minutes",
-            archive.release, arch.debian
+            "bootstrapping Debian {release} for {}: about ten minutes",
+            arch.debian
         );
         emulator(arch)?;
         let script = dir.join("bootstrap.sh");
@@ -123,7 +123,7 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
         sh.set_var("KERNEL", arch.kernel);
         let (debian, include) = (arch.debian, PACKAGES.replace(' ', ","));
         let hook = format!("sh {} \"$1\"", sh::quoted(&script));
-        let (tar, sources) = (dir.join("rootfs.tar"), &archive.sources);
+        let (tar, sources) = (dir.join("rootfs.tar"), &sources);
         // On SIGTERM mmdebstrap unmounts what it mounted, so it must get one when this process dies.
         let mmdebstrap = cmd!(
             sh,
@@ -136,26 +136,15 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
     Ok(Rootfs { dir })
 }
 
-/// Where Debian's packages come from.
-struct Archive {
-    /// Lines of sources.list; with none mmdebstrap chooses.
-    sources: Vec<String>,
-    /// The point release, since only that changes what the suite holds.
-    release: String,
-}
-
-impl Archive {
-    /// The archive that this host already uses, or mmdebstrap's default where it is not a Debian of that suite.
-    fn of_this_host() -> Self {
-        let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
-        let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
-        let targets = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]));
-        let policy = sh::output(&mut sh::cmd("apt-cache", ["policy"])).unwrap_or_default();
-        Self {
-            sources: sources(&targets.unwrap_or_default()),
-            release: release(&policy).unwrap_or_else(|| "12".to_owned()),
-        }
-    }
+/// Lines of sources.list for the archives that this host already uses, and the point release, since only that changes the
+/// packages of the suite. If this is not a Debian of that suite, there are no lines and mmdebstrap chooses.
+fn archive_of_this_host() -> (Vec<String>, String) {
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
+    let targets = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]));
+    let policy = sh::output(&mut sh::cmd("apt-cache", ["policy"])).unwrap_or_default();
+    let release = release(&policy).unwrap_or_else(|| "12".to_owned());
+    (sources(&targets.unwrap_or_default()), release)
 }
 
 /// One line for each archive of the suite's main component. The suite itself is enough: its updates and security

@@ -80,12 +80,11 @@ fn clear(out: &Path) -> Result<()> {
 }
 
 fn table(pairs: &[Pair]) -> String {
-    let mut rows = Vec::new();
-    for (number, pair) in (1..).zip(pairs) {
+    let rows = (1..).zip(pairs).map(|(number, pair)| {
         let (xz, palmfarm, ratio) = (pair.xz.seconds(), pair.palmfarm.seconds(), pair.ratio());
-        rows.push(format!("{number} | {xz:.2} s | {palmfarm:.2} s | {ratio:.2}"));
-    }
-    let table = table::markdown("pair | xz -T0 -dc && sync | palmfarm build | ratio", &rows);
+        format!("{number} | {xz:.2} s | {palmfarm:.2} s | {ratio:.2}")
+    });
+    let table = table::markdown("pair | xz -T0 -dc && sync | palmfarm build | ratio", rows);
     format!(
         "\n## Build: `palmfarm build -o x.img` beside `xz -T0 -dc IMAGE > y.img && sync y.img`\n\n{table}\n\
          Median ratio: {:.2}. Peak memory of palmfarm: {} MiB.\n",

@@ -1,5 +1,5 @@
-//! A stand-in for a card: a loop device over a file on the same disk, past the page cache, and a throttle that makes
-//! it as slow as a card is. Removes what it made, and never touches a device that it did not make.
+//! A stand-in for a card: a loop device over a file on the same disk, with direct I/O, and a throttle that makes it as slow
+//! as a card. Removes what it made, and never touches a device that it did not make.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,7 +77,7 @@ impl Card {
         &self.node
     }
 
-    /// `command`, for which the device is as slow as it was made.
+    /// `command`, inside the throttle if there is one.
     pub(crate) fn on(&self, command: Command) -> Command {
         match &self.throttle {
             Some(throttle) => throttle.around(&command),

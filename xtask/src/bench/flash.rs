@@ -1,5 +1,5 @@
-//! `palmfarm flash` beside the peers. It customizes, writes and reads back; they only write, and of the peers none
-//! customizes: what a loop mount and `cp` would take on top is measured apart. Never writes to a device but a [`Card`].
+//! `palmfarm flash` beside its peers. palmfarm customizes, writes and reads back; the peers only write. The time that a loop
+//! mount and `cp` would add for them is measured separately. Never writes to a device other than a [`Card`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use super::table::markdown;
 use super::timed::{self, median, Run};
 use crate::{sh, target_dir};
 
-/// How many files are copied where customizing is measured apart: about as many as a farm puts on a card.
+/// How many files are copied when customizing is measured alone: about as many as a farm puts on a card.
 const FILES: usize = 60;
 
 /// The runs of one contender, a run for each round.
@@ -50,7 +50,7 @@ pub(crate) fn measure(image: &Path, dir: &Path, rounds: usize, speed: Speed) -> 
         // On a throttled card the decoder does not matter and every run takes a minute: one peer is enough.
         others.retain(|peer| peer.name.starts_with("bmaptool"));
     }
-    // Once before it counts: a peer that cannot write this image at all is skipped.
+    // Once before the measurement: a peer that cannot write this image is skipped.
     others.retain(|peer| match peer_run(peer, image, &bmap, &card) {
         Ok(_) => true,
         Err(error) => {
@@ -128,7 +128,7 @@ fn element(text: &str, name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// What customizing costs those who write first: mount the root partition, copy a folder of small files, unmount.
+/// The time that customizing adds after a peer has written: mount the root partition, copy small files, unmount.
 fn mount_and_copy(card: &Card, dir: &Path) -> Result<Run> {
     let files = dir.join("files");
     fs::create_dir_all(&files)?;
@@ -149,7 +149,7 @@ fn table(columns: &[Column], speed: Speed, mounted: &Run) -> String {
         let seconds = median(column.runs.iter().map(Run::seconds));
         let ratio = median(ratios(column, columns));
         let peak = column.runs.iter().map(|run| run.peak / 1024).max().unwrap_or(0);
-        // Of a pipeline the shell alone was watched.
+        // Of a pipeline only the shell's memory was measured.
         let peak = if column.name.starts_with("palmfarm") {
             peak.to_string()
         } else {
@@ -157,10 +157,7 @@ fn table(columns: &[Column], speed: Speed, mounted: &Run) -> String {
         };
         format!("{} | {seconds:.2} s | {ratio:.2} | {peak}", column.name)
     });
-    let table = markdown(
-        " | median | ratio to xzcat \\| dd | MiB of memory",
-        &rows.collect::<Vec<_>>(),
-    );
+    let table = markdown(" | median | ratio to xzcat \\| dd | MiB of memory", rows);
     let (write, read) = (WRITE / 1_000_000, READ / 1_000_000);
     let title = match speed {
         Speed::Full => "a loop device on the same disk, direct I/O".to_owned(),
@@ -198,7 +195,7 @@ fn event(run: &Run) -> Option<Value> {
     events.find(|event| event["event"] == "flashed")
 }
 
-/// Where the time of a flash went; against the rates of the throttle where there is one.
+/// How long each part of a flash took; compared with the rates of the throttle, if there is one.
 fn phases(event: &Value, speed: Speed) -> String {
     let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let (written, verified) = (number("/written"), number("/verified"));

@@ -1,4 +1,5 @@
-//! What people write cards with today, each as its own documentation says to use it. Installs nothing outside the cache.
+//! The programs with which people write cards today, each used as its documentation says. Installs nothing outside the
+//! cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,7 @@ use crate::{cache, sh};
 /// What the peers need from the distribution.
 pub(crate) const NEEDS: &[Package] = &[("bmap-tools", "bmaptool")];
 
-/// Peers that are crates, and the versions they are measured in.
+/// Peers that are crates, and their versions.
 const CRATES: [(&str, &str); 2] = [("bmap-rs", "0.2.3"), ("caligula", "0.5.0")];
 
 /// Something that writes an image to a device.
@@ -25,7 +26,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// It, writing `image` to `node`; `bmap` is the block map of the image.
+    /// A command that writes `image` to `node`; `bmap` is the block map of the image.
     pub(crate) fn command(&self, image: &Path, bmap: &Path, node: &str) -> Command {
         let mut shell = sh::cmd("sh", ["-c", self.script]);
         shell.arg(image).arg(node).arg(bmap).arg(&self.program);
@@ -44,7 +45,7 @@ pub(crate) fn xzcat_dd() -> Peer {
     }
 }
 
-/// The others that can be had here; one that cannot is named.
+/// The others that can be used here; one that cannot is printed.
 pub(crate) fn others() -> Vec<Peer> {
     let mut peers = vec![
         Peer {

@@ -1,9 +1,9 @@
-//! Tables as Markdown has them. Knows nothing of what is in them.
+//! Tables in Markdown. Knows nothing of their content.
 
 /// Rows under a head; cells are separated by ` | `.
-pub(crate) fn markdown(head: &str, rows: &[String]) -> String {
+pub(crate) fn markdown(head: &str, rows: impl IntoIterator<Item = String>) -> String {
     let rule = "---|".repeat(head.split(" | ").count());
-    let rows: String = rows.iter().map(|row| format!("| {row} |\n")).collect();
+    let rows: String = rows.into_iter().map(|row| format!("| {row} |\n")).collect();
     format!("| {head} |\n|{rule}\n{rows}")
 }
 
@@ -14,7 +14,7 @@ mod tests {
     #[test]
     fn the_rule_has_as_many_cells_as_the_head() {
         assert_eq!(
-            markdown("a | b", &["1 | ".into()]),
+            markdown("a | b", ["1 | ".into()]),
             "| a | b |\n|---|---|\n| 1 |  |\n"
         );
     }
