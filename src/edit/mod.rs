@@ -7,14 +7,13 @@ pub mod block;
 pub mod fs;
 pub mod tree;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use crate::edit::block::{length, Edits, Overlay, ReadAt, Span, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Ext4Writer};
 use crate::edit::fs::fat::{FatReader, FatWriter};
-use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader, VolumeSpans, VolumeWriter};
+use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader, VolumeSpans};
 use crate::edit::tree::{Access, CardPath, Node, Tree, Volume};
 use crate::numbers::u64_from_usize;
 
@@ -23,7 +22,7 @@ use crate::numbers::u64_from_usize;
 pub enum EditError {
     #[error("the {volume} partition ends at byte {end}, but the image has only {size} bytes")]
     Layout { volume: Volume, end: u64, size: u64 },
-    #[error("the plan wants nothing at {volume}:{gone}, and {below} below it")]
+    #[error("the plan removes {volume}:{gone}, but puts {below} below it")]
     Contradiction {
         volume: Volume,
         gone: CardPath,
@@ -59,45 +58,21 @@ impl EditError {
 }
 
 /// The difference between a node and its plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Difference {
     /// One of the two is missing, or they are of different kinds.
+    #[error("{planned} is planned, {found} was found")]
     Kind {
         planned: &'static str,
         found: &'static str,
     },
-    Access {
-        planned: Access,
-        found: Access,
-    },
-    /// The content. Lengths and the offset are in bytes.
-    Content {
-        planned: u64,
-        found: u64,
-        /// The first byte that differs, or the end of the shorter one.
-        at: u64,
-    },
+    #[error("{planned} is planned, {found} was found")]
+    Access { planned: Access, found: Access },
+    /// The lengths, and the first byte that differs or the end of the shorter content.
+    #[error("{planned} bytes are planned, {found} were found, and they differ from byte {at} on")]
+    Content { planned: u64, found: u64, at: u64 },
+    #[error("the symlink has another target")]
     Target,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kind { planned, found } => write!(f, "{planned} is planned, {found} was found"),
-            Self::Access { planned, found } => write!(
-                f,
-                "{:04o} {}:{} is planned, {:04o} {}:{} was found",
-                planned.mode, planned.uid, planned.gid, found.mode, found.uid, found.gid
-            ),
-            Self::Content { planned, found, at } => {
-                write!(
-                    f,
-                    "{planned} bytes are planned, {found} were found, and they differ from byte {at} on"
-                )
-            }
-            Self::Target => f.write_str("the symlink leads elsewhere"),
-        }
-    }
 }
 
 /// The edits that turn `base` into the card that `tree` plans. Every inode and FAT entry that is written gets `time`
@@ -109,25 +84,23 @@ pub fn edit<B>(base: &Arc<B>, spans: VolumeSpans, tree: &Tree, time: u32) -> Res
 where
     B: ReadAt + ?Sized + 'static,
 {
-    consistent(tree)?;
+    check_consistent(tree)?;
     let overlay = Arc::new(Overlay::new(Arc::clone(base)));
-    let boot = || window(&overlay, Volume::Boot, spans.boot);
-    let root = || window(&overlay, Volume::Root, spans.root);
-    let boot_nodes = nodes(tree, Volume::Boot);
-    let root_nodes = nodes(tree, Volume::Root);
-    if !boot_nodes.is_empty() {
-        FatWriter::open(boot()?, time)?.apply(&boot_nodes)?;
-        compare(&FatReader::open(boot()?)?, Volume::Boot, &boot_nodes)?;
+    let (boot, root) = (nodes(tree, Volume::Boot), nodes(tree, Volume::Root));
+    if !boot.is_empty() {
+        let window = window(&overlay, Volume::Boot, spans.boot)?;
+        FatWriter::open(window, time)?.apply(&boot)?;
     }
-    if !root_nodes.is_empty() {
-        Ext4Writer::open(root()?, time)?.apply(&root_nodes)?;
-        compare(&Ext4Reader::open(root()?)?, Volume::Root, &root_nodes)?;
+    if !root.is_empty() {
+        let window = window(&overlay, Volume::Root, spans.root)?;
+        Ext4Writer::open(window, time)?.apply(&root)?;
     }
+    read_back(&overlay, spans, tree)?;
     overlay.take_edits().map_err(EditError::Collect)
 }
 
-/// Compare every node of `tree` with what `medium` holds, which may be an image or a card, and return how many there
-/// are.
+/// Read every node of `tree` from `medium`, which may be an overlay or a card, and compare it with the plan. Returns
+/// the number of nodes.
 ///
 /// # Errors
 /// The first node that differs or cannot be read.
@@ -147,15 +120,13 @@ where
     Ok(boot.len().saturating_add(root.len()))
 }
 
-/// Refuse a plan that contradicts itself. Other impossible plans are found when they meet the base.
-fn consistent(tree: &Tree) -> Result<(), EditError> {
+/// Refuse a plan that contradicts itself. Other impossible plans are found when the base is edited.
+fn check_consistent(tree: &Tree) -> Result<(), EditError> {
     for (volume, path, planned) in tree.iter() {
         let mut above = path.parent().filter(|_| planned.node != Node::Absent);
         while let Some(gone) = above {
-            if tree
-                .get(volume, &gone)
-                .is_some_and(|planned| planned.node == Node::Absent)
-            {
+            let there = tree.get(volume, &gone);
+            if there.is_some_and(|planned| planned.node == Node::Absent) {
                 return Err(EditError::Contradiction {
                     volume,
                     gone,
@@ -183,7 +154,6 @@ fn nodes(tree: &Tree, wanted: Volume) -> Vec<(&CardPath, &Node)> {
         .collect()
 }
 
-/// Read every node back.
 fn compare(
     reader: &impl VolumeReader,
     volume: Volume,
@@ -220,25 +190,21 @@ fn difference(
         (Node::Absent, Some(_)) => Some(unlike("nothing")),
         (Node::Dir { access }, Some(stat)) if stat.kind == FileKind::Dir => access_differs(*access, stat),
         (Node::Dir { .. }, _) => Some(unlike("a directory")),
-        (
-            Node::Symlink { target },
-            Some(Stat {
-                kind: FileKind::Symlink(found),
-                ..
-            }),
-        ) => (target.as_bytes() != found.as_slice()).then_some(Difference::Target),
-        (Node::Symlink { .. }, _) => Some(unlike("a symlink")),
+        (Node::Symlink { target }, Some(stat)) => match &stat.kind {
+            FileKind::Symlink(found) => (target.as_bytes() != found).then_some(Difference::Target),
+            _ => Some(unlike("a symlink")),
+        },
+        (Node::Symlink { .. }, None) => Some(unlike("a symlink")),
         (Node::File { content, access }, Some(stat)) if stat.kind == FileKind::File => {
-            let limit = length(content);
-            let found = if stat.size > limit {
+            let planned = length(content);
+            if stat.size > planned {
                 return Ok(Some(Difference::Content {
-                    planned: limit,
+                    planned,
                     found: stat.size,
-                    at: limit,
+                    at: planned,
                 }));
-            } else {
-                reader.read(path, limit)?.unwrap_or_default()
-            };
+            }
+            let found = reader.read(path, planned)?.unwrap_or_default();
             access_differs(*access, stat).or_else(|| content_differs(content, &found))
         }
         (Node::File { .. }, _) => Some(unlike("a file")),

@@ -1,11 +1,11 @@
-//! What the card must hold beyond its base: paths, nodes and where each came from. Pure; it does no I/O and
-//! knows nothing of filesystems.
+//! What the card must hold beyond its base: paths, nodes, and the origin of each. It must do no I/O and knows nothing
+//! about filesystems.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Which of the card's two filesystems.
+/// One of the card's two filesystems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Volume {
     /// The FAT partition labelled `system-boot`, mounted at `/boot/firmware`.
@@ -28,21 +28,16 @@ impl fmt::Display for Volume {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CardPath(String);
 
-/// Why a path cannot be one of the card.
+/// Why a path cannot be on a card.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path:?} is no path of a card: {why}")]
+#[error("{path:?} is not a path of a card: {why}")]
 pub struct BadPath {
-    /// The path as given.
     pub path: String,
-    /// What is wrong with it.
     pub why: &'static str,
 }
 
 impl CardPath {
     /// Check `path`; a leading `/` may be left out.
-    ///
-    /// # Errors
-    /// [`BadPath`], with what is wrong.
     pub fn new(path: &str) -> Result<Self, BadPath> {
         let bad = |why| BadPath {
             path: path.into(),
@@ -68,30 +63,23 @@ impl CardPath {
     }
 
     /// The path with its leading `/`.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The parts, outermost first.
-    #[must_use]
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.trim_start_matches('/').split('/')
     }
 
-    /// The last part.
-    #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The directory it lies in; `None` for what lies in the root of the volume.
-    #[must_use]
+    /// The directory that it is in; `None` for the root of the volume.
     pub fn parent(&self) -> Option<Self> {
-        self.0
-            .rsplit_once('/')
-            .filter(|(parent, _)| !parent.is_empty())
-            .map(|(parent, _)| Self(parent.into()))
+        let (parent, _) = self.0.rsplit_once('/')?;
+        (!parent.is_empty()).then(|| Self(parent.into()))
     }
 }
 
@@ -101,47 +89,39 @@ impl fmt::Display for CardPath {
     }
 }
 
-/// Who owns a node, and what they and others may do: the low twelve bits of `st_mode`.
+/// Owner and permissions of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Permission bits, at most `0o7777`.
     pub mode: u16,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
 impl Access {
     /// `mode`, owned by root.
-    #[must_use]
     pub const fn root(mode: u16) -> Self {
         Self { mode, uid: 0, gid: 0 }
     }
 }
 
-/// What a path of the card must be afterwards.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o} {}:{}", self.mode, self.uid, self.gid)
+    }
+}
+
+/// What must be at a path of the finished card.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Node {
-    /// A regular file with this content; it replaces a file or symlink of the base.
-    File {
-        /// All of it.
-        content: Arc<[u8]>,
-        /// On FAT ignored.
-        access: Access,
-    },
-    /// A directory; one that the base has keeps what is in it and takes this access. Parents that no node names
-    /// are made 0755 root:root.
-    Dir {
-        /// On FAT ignored.
-        access: Access,
-    },
-    /// A symlink with this target, as written. Not on FAT.
-    Symlink {
-        /// At most 4095 bytes, not empty.
-        target: String,
-    },
-    /// Nothing: a file or symlink of the base goes; no error where the base has none.
+    /// A regular file. It replaces a file or symlink of the base. FAT ignores `access`.
+    File { content: Arc<[u8]>, access: Access },
+    /// A directory. If the base has it, its files stay and its access changes to this one. Parents that no node names
+    /// are created with 0755 root:root. FAT ignores `access`.
+    Dir { access: Access },
+    /// A symlink with this target, at most 4095 bytes and not empty. FAT has no symlinks.
+    Symlink { target: String },
+    /// Nothing: a file or symlink of the base is removed, if there is one.
     Absent,
 }
 
@@ -162,18 +142,26 @@ impl fmt::Debug for Node {
 pub enum Privacy {
     /// Plans show it, the manifest lists its SHA-256.
     Public,
-    /// Password hashes and the like: never shown, its hash is published nowhere.
+    /// Password hashes and the like: plans do not show it, and no manifest lists its hash.
     Secret,
+}
+
+impl Privacy {
+    pub fn secret_if(is_secret: bool) -> Self {
+        if is_secret {
+            Self::Secret
+        } else {
+            Self::Public
+        }
+    }
 }
 
 /// One planned node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// What it must be.
     pub node: Node,
     /// Where it comes from, for people: `templates/networkd/bridge.network`, `overlays/site`, `farm.yaml files`.
     pub origin: String,
-    /// Whether it may be shown.
     pub privacy: Privacy,
 }
 
@@ -181,13 +169,10 @@ pub struct Planned {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{volume}:{path} is wanted by {first} and, with another content, by {second}")]
 pub struct Clash {
-    /// The volume.
     pub volume: Volume,
-    /// The path.
     pub path: CardPath,
-    /// The origin that came first.
+    /// The two origins.
     pub first: String,
-    /// The origin that came second.
     pub second: String,
 }
 
@@ -196,33 +181,31 @@ pub struct Clash {
 pub struct Tree(BTreeMap<(Volume, CardPath), Planned>);
 
 impl Tree {
-    /// Plan `node` at `path`. Planning the same node twice is fine.
+    /// Plan a node at `path`. Planning the same node twice is fine.
     ///
     /// # Errors
-    /// [`Clash`], where the path has another node already.
+    /// [`Clash`] if another node is planned at that path.
     pub fn add(&mut self, volume: Volume, path: CardPath, planned: Planned) -> Result<(), Clash> {
-        match self.0.get(&(volume, path.clone())) {
-            Some(there) if there.node != planned.node => Err(Clash {
+        if let Some(there) = self.get(volume, &path) {
+            if there.node == planned.node {
+                return Ok(());
+            }
+            return Err(Clash {
                 volume,
                 path,
                 first: there.origin.clone(),
                 second: planned.origin,
-            }),
-            Some(_) => Ok(()),
-            None => {
-                self.0.insert((volume, path), planned);
-                Ok(())
-            }
+            });
         }
+        self.replace(volume, path, planned);
+        Ok(())
     }
 
-    /// Plan `planned` at `path` in place of whatever was planned there: overlays win over templates.
-    pub fn replace(&mut self, volume: Volume, path: CardPath, planned: Planned) -> Option<Planned> {
-        self.0.insert((volume, path), planned)
+    /// Plan a node at `path` in place of the one that is planned there, if any: overlays win over templates.
+    pub fn replace(&mut self, volume: Volume, path: CardPath, planned: Planned) {
+        self.0.insert((volume, path), planned);
     }
 
-    /// What is planned at `path`.
-    #[must_use]
     pub fn get(&self, volume: Volume, path: &CardPath) -> Option<&Planned> {
         self.0.get(&(volume, path.clone()))
     }
@@ -233,25 +216,11 @@ impl Tree {
             .iter()
             .map(|((volume, path), planned)| (*volume, path, planned))
     }
-
-    /// How many nodes are planned.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing is planned.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// An overlay: nodes that win over whatever is planned at their paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
-    /// What the farm calls it.
-    pub name: String,
     /// Its nodes by path.
     pub nodes: Vec<(Volume, CardPath, Planned)>,
 }
@@ -299,6 +268,6 @@ mod tests {
             "root:/etc/motd is wanted by test a and, with another content, by test b"
         );
         tree.add(Volume::Boot, path, file("b")).unwrap();
-        assert_eq!(tree.len(), 2);
+        assert_eq!(tree.iter().count(), 2);
     }
 }

@@ -34,7 +34,7 @@ fn edits(image: &[u8], writes: &[(usize, Vec<u8>)]) -> (Edits, Vec<u8>) {
         overlay.write_all_at(u64::try_from(*at).unwrap(), bytes).unwrap();
         edited[*at..at + bytes.len()].copy_from_slice(bytes);
     }
-    (overlay.into_edits().unwrap(), edited)
+    (overlay.take_edits().unwrap(), edited)
 }
 
 fn place(range: &Range<u64>) -> Range<usize> {

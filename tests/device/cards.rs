@@ -48,7 +48,7 @@ fn stage() -> Stage {
     let needed = allocated(&overlay, &[layout.boot.span, layout.root.span]).unwrap();
     let mut bytes = vec![0; usize::try_from(base.size()).unwrap()];
     overlay.read_exact_at(0, &mut bytes).unwrap();
-    let edits = overlay.into_edits().unwrap();
+    let edits = overlay.take_edits().unwrap();
     Stage {
         base,
         edits,

@@ -44,17 +44,17 @@ fn what_fat_cannot_hold() {
     check_boot(
         &image,
         &[("/OVERLAYS", any())],
-        "boot:/OVERLAYS is a directory of the base, and the plan wants a file there",
+        "boot:/OVERLAYS is a directory in the base, but the plan has a file there",
     );
     check_boot(
         &image,
         &[("/config.txt", directory(0o755))],
-        "boot:/config.txt is not a directory in the base, and the plan wants one there",
+        "boot:/config.txt is not a directory in the base, but the plan has one there",
     );
     check_boot(
         &image,
         &[("/A.txt", any()), ("/a.TXT", any())],
-        "/A.txt and /a.TXT are the same place in the boot filesystem, and the plan wants different things there",
+        "/A.txt and /a.TXT are the same place in the boot filesystem, but the plan has different nodes there",
     );
     let bad = |path, why| format!("boot:{path} cannot be on FAT: {why}");
     let character = "a part of it has a character that FAT does not allow";

@@ -240,7 +240,7 @@ fn paths_that_cannot_be() {
     check(
         &image,
         &[("/nowhere/x", any())],
-        "/nowhere/x leads through a symlink to \"not/there\", which is not there",
+        "/nowhere/x leads through a symlink to \"not/there\", which does not exist",
     );
     check(
         &image,
@@ -253,25 +253,25 @@ fn paths_that_cannot_be() {
         "/to-file/x is not possible: in the root filesystem, file is not a directory",
     );
     let in_the_way =
-        |wanted| format!("root:/etc is a directory of the base, and the plan wants {wanted} there");
+        |wanted| format!("root:/etc is a directory in the base, but the plan has {wanted} there");
     check(&image, &[("/etc", any())], &in_the_way("a file"));
     check(&image, &[("/etc", link("x"))], &in_the_way("a symlink"));
     check(&image, &[("/etc", Node::Absent)], &in_the_way("nothing"));
     let no_directory =
-        |path| format!("root:{path} is not a directory in the base, and the plan wants one there");
+        |path| format!("root:{path} is not a directory in the base, but the plan has one there");
     for path in ["/etc/file", "/to-file", "/nowhere"] {
         check(&image, &[(path, directory(0o755))], &no_directory(path));
     }
     check(
         &image,
         &[("/lib/x", any()), ("/usr/lib/x", file(b"y", 0o644))],
-        "/lib/x and /usr/lib/x are the same place in the root filesystem, and the plan wants different things \
+        "/lib/x and /usr/lib/x are the same place in the root filesystem, but the plan has different nodes \
          there",
     );
     check(
         &image,
         &[("/etc/file", Node::Absent), ("/etc/file/now/below", any())],
-        "the plan wants nothing at root:/etc/file, and /etc/file/now/below below it",
+        "the plan removes root:/etc/file, but puts /etc/file/now/below below it",
     );
     check(
         &image,

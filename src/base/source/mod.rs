@@ -127,16 +127,6 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-impl<T: ReadAt> ReadAt for Verified<T> {
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.inner.read_exact_at(offset, buf)
-    }
-}
-
 /// An image that cards are made of. Its size and bytes are those of the unpacked image.
 pub struct BaseImage {
     backing: Backing,

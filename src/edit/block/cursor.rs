@@ -6,13 +6,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use super::{length, ReadAt, WriteAt, BLOCK, BLOCK_LEN};
 use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 
-/// A position in a medium. Reads of a few bytes, which is how such libraries read tables, are served from the
-/// block that was read last.
+/// A position in a medium. Such libraries read tables a few bytes at a time, so these reads are served from the block
+/// that was read last.
 #[derive(Debug)]
 pub struct Cursor<M> {
     medium: M,
     at: u64,
-    held: Option<(u64, Box<[u8; BLOCK_LEN]>)>,
+    /// The block that was read last, and its offset.
+    held: Option<(u64, Vec<u8>)>,
 }
 
 impl<M: ReadAt> Cursor<M> {
@@ -26,32 +27,24 @@ impl<M: ReadAt> Cursor<M> {
 
     /// The bytes from the position to the end of its block or of the medium.
     fn fill(&mut self) -> io::Result<&[u8]> {
-        let left = self.medium.size().saturating_sub(self.at);
-        let start = self.at - self.at % BLOCK;
-        if left == 0 {
+        if self.medium.size() <= self.at {
             return Ok(&[]);
         }
-        let len = at_most(self.medium.size().saturating_sub(start), BLOCK_LEN);
+        let start = self.at - self.at % BLOCK;
         if self.held.as_ref().is_none_or(|(at, _)| *at != start) {
-            let mut block = Box::new([0; BLOCK_LEN]);
-            if let Some(part) = block.get_mut(..len) {
-                self.medium.read_exact_at(start, part)?;
-            }
+            let mut block = vec![0; at_most(self.medium.size() - start, BLOCK_LEN)];
+            self.medium.read_exact_at(start, &mut block)?;
             self.held = Some((start, block));
         }
         let inside = usize_from_u64(self.at - start);
-        let held = self.held.as_ref().and_then(|(_, block)| block.get(inside..len));
+        let held = self.held.as_ref().map(|(_, block)| &block[inside..]);
         Ok(held.unwrap_or_default())
     }
 }
 
 impl<M: ReadAt> Read for Cursor<M> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill()?;
-        let take = have.len().min(buf.len());
-        if let Some((to, from)) = buf.get_mut(..take).zip(have.get(..take)) {
-            to.copy_from_slice(from);
-        }
+        let take = self.fill()?.read(buf)?;
         self.at = self.at.saturating_add(u64_from_usize(take));
         Ok(take)
     }
@@ -78,12 +71,8 @@ impl<M: ReadAt> Seek for Cursor<M> {
             SeekFrom::End(by) => self.medium.size().checked_add_signed(by),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
-        self.at = at.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{to:?} leads before the first byte"),
-            )
-        })?;
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "a seek before the first byte");
+        self.at = at.ok_or_else(outside)?;
         Ok(self.at)
     }
 }

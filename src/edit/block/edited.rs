@@ -45,7 +45,7 @@ mod tests {
         overlay.write_all_at(29_999, &[2]).unwrap();
         let mut expect = vec![0; 30_000];
         overlay.read_exact_at(0, &mut expect).unwrap();
-        let edits = overlay.into_edits().unwrap();
+        let edits = overlay.take_edits().unwrap();
         let edited = Edited::new(&base, &edits);
         let mut seen = vec![0; 30_000];
         edited.read_exact_at(0, &mut seen).unwrap();

@@ -11,8 +11,8 @@ use crate::numbers::{at_most, usize_from_u64};
 /// SHA-256 over the edits: two builds that give the same digest on the same base give the same card.
 pub type EditsDigest = [u8; 32];
 
-/// The blocks in which a card differs from its base, each [`BLOCK`] bytes at a multiple of [`BLOCK`]; bytes of
-/// the last block that lie beyond the image are not part of it.
+/// The blocks in which a card differs from its base, each [`BLOCK`] bytes at a multiple of [`BLOCK`]. The last block
+/// may reach beyond the end of the image; those bytes are not part of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Edits {
     size: u64,
@@ -71,16 +71,12 @@ impl Edits {
     /// Apply the edits to `bytes`, which are at `offset` (bytes) of the image.
     pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
         for (at, block) in self.range(offset, offset.saturating_add(length(bytes))) {
-            // `range` gives blocks that have bytes in common with these: both are less than the length of one of them.
-            let skip = usize_from_u64(offset.saturating_sub(at));
-            let to = usize_from_u64(at.saturating_sub(offset));
-            let Some((from, to)) = block.get(skip..).zip(bytes.get_mut(to..)) else {
-                continue;
-            };
+            // `range` gives only blocks that have bytes in common with `bytes`, so that neither slice starts beyond its
+            // end.
+            let from = &block[usize_from_u64(offset.saturating_sub(at))..];
+            let to = &mut bytes[usize_from_u64(at.saturating_sub(offset))..];
             let take = from.len().min(to.len());
-            if let Some((from, to)) = from.get(..take).zip(to.get_mut(..take)) {
-                to.copy_from_slice(from);
-            }
+            to[..take].copy_from_slice(&from[..take]);
         }
     }
 
@@ -102,7 +98,7 @@ impl Edits {
     fn bounded<'a>(&self, index: u64, block: &'a [u8; BLOCK_LEN]) -> (u64, &'a [u8]) {
         let offset = index.saturating_mul(BLOCK);
         let take = at_most(self.size.saturating_sub(offset), BLOCK_LEN);
-        (offset, block.get(..take).unwrap_or_default())
+        (offset, &block[..take])
     }
 }
 

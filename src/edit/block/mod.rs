@@ -14,8 +14,9 @@ mod span;
 mod window;
 
 use std::io;
+use std::ops::Deref;
 
-use crate::numbers::u64_from_usize;
+use crate::numbers::{u64_from_usize, usize_from_u64};
 
 pub use aligned::{AlignedBuf, ALIGN, ALIGN_BYTES};
 pub use cursor::Cursor;
@@ -42,23 +43,24 @@ pub trait ReadAt: Send + Sync {
     /// Fill `buf` from `offset` (bytes), or fail; never a short read.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] if `offset + buf.len()` lies beyond [`ReadAt::size`], else what the
-    /// medium or the decoder says.
+    /// [`io::ErrorKind::UnexpectedEof`] if `offset + buf.len()` is beyond [`ReadAt::size`]; otherwise the error of the
+    /// medium or the decoder.
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
-/// Writing at any byte offset. Implemented by [`Overlay`] and [`Window`] only: nothing that is a file or a
-/// device may be written in place.
+/// Writing at any byte offset. Only [`Overlay`] and [`Window`] implement it, because no file and no device may be
+/// written in place.
 pub trait WriteAt: ReadAt {
     /// Write all of `buf` at `offset` (bytes), or fail.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WriteZero`] if the range ends beyond [`ReadAt::size`], else what reading the rest of
-    /// a partly covered block says.
+    /// [`io::ErrorKind::WriteZero`] if the range ends beyond [`ReadAt::size`]; otherwise the error of reading the rest
+    /// of a block that is written in part.
     fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
 }
 
-impl<T: ReadAt + ?Sized> ReadAt for &T {
+/// References, `Arc`, `Vec<u8>` and other pointers read as what they point to.
+impl<P: Deref<Target: ReadAt> + Send + Sync> ReadAt for P {
     fn size(&self) -> u64 {
         (**self).size()
     }
@@ -68,23 +70,7 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
-impl<T: WriteAt + ?Sized> WriteAt for &T {
-    fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        (**self).write_all_at(offset, buf)
-    }
-}
-
-impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
-    fn size(&self) -> u64 {
-        (**self).size()
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        (**self).read_exact_at(offset, buf)
-    }
-}
-
-impl<T: WriteAt + ?Sized> WriteAt for std::sync::Arc<T> {
+impl<P: Deref<Target: WriteAt> + Send + Sync> WriteAt for P {
     fn write_all_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         (**self).write_all_at(offset, buf)
     }
@@ -96,30 +82,9 @@ impl ReadAt for [u8] {
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        let from = usize::try_from(offset).ok();
-        let range = from.and_then(|from| Some(from..from.checked_add(buf.len())?));
-        match range.and_then(|range| self.get(range)) {
-            Some(bytes) => {
-                buf.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(beyond(
-                io::ErrorKind::UnexpectedEof,
-                offset,
-                buf.len(),
-                self.size(),
-            )),
-        }
-    }
-}
-
-impl ReadAt for Vec<u8> {
-    fn size(&self) -> u64 {
-        self.as_slice().size()
-    }
-
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.as_slice().read_exact_at(offset, buf)
+        check_within(io::ErrorKind::UnexpectedEof, offset, buf.len(), self.size())?;
+        buf.copy_from_slice(&self[usize_from_u64(offset)..][..buf.len()]);
+        Ok(())
     }
 }
 
@@ -131,19 +96,12 @@ pub(crate) fn beyond(kind: io::ErrorKind, offset: u64, len: usize, size: u64) ->
     )
 }
 
-/// Whether `offset + len` is at most `size`, all in bytes.
-fn within(offset: u64, len: usize, size: u64) -> bool {
-    offset
-        .checked_add(u64_from_usize(len))
-        .is_some_and(|end| end <= size)
-}
-
-/// Refuses a transfer of `len` bytes at `offset` that ends beyond `size`.
+/// Refuse a transfer of `len` bytes at `offset` that ends beyond `size`.
 pub(crate) fn check_within(kind: io::ErrorKind, offset: u64, len: usize, size: u64) -> io::Result<()> {
-    if within(offset, len, size) {
-        return Ok(());
+    match offset.checked_add(u64_from_usize(len)) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(beyond(kind, offset, len, size)),
     }
-    Err(beyond(kind, offset, len, size))
 }
 
 /// A slice's length in the type that offsets have.

@@ -1,4 +1,5 @@
-//! Copy on write over a medium that is never changed. The edits of a card are made here before any output exists.
+//! Copy on write over a medium. It must never change the medium: the edits of a card are collected here before any
+//! output exists.
 
 use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
@@ -22,13 +23,8 @@ impl<M: ReadAt> Overlay<M> {
         }
     }
 
-    /// End editing: the blocks whose bytes now differ from the medium beneath, in order. A block that was
-    /// written with what it already held is not an edit.
-    pub fn into_edits(self) -> io::Result<Edits> {
-        self.take_edits()
-    }
-
-    /// As [`Overlay::into_edits`], for an overlay that is shared. Afterwards it has no edits.
+    /// End editing: the blocks whose bytes now differ from the medium beneath, in order. A block that was written with
+    /// the bytes that it had before is not an edit. Afterwards the overlay has no edits.
     pub fn take_edits(&self) -> io::Result<Edits> {
         let size = self.beneath.size();
         let mut edits = Edits::new(size);
@@ -36,11 +32,9 @@ impl<M: ReadAt> Overlay<M> {
         let blocks = std::mem::take(&mut *self.blocks.write().unwrap_or_else(PoisonError::into_inner));
         for (index, block) in blocks {
             let length = block_length(index, size);
-            let Some((old, new)) = old.get_mut(..length).zip(block.get(..length)) else {
-                continue;
-            };
-            self.beneath.read_exact_at(index.saturating_mul(BLOCK), old)?;
-            if old != new {
+            self.beneath
+                .read_exact_at(index.saturating_mul(BLOCK), &mut old[..length])?;
+            if old[..length] != block[..length] {
                 edits.insert(index, block);
             }
         }
@@ -61,7 +55,7 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
         while !rest.is_empty() {
             // One run is either a part of an edited block, or everything up to the next edited block.
             let (index, inside) = position(at);
-            let edited = blocks.get(&index).and_then(|block| block.get(inside..));
+            let edited = blocks.get(&index).map(|block| &block[inside..]);
             let run = match edited {
                 Some(block) => length(block),
                 None => blocks
@@ -69,10 +63,9 @@ impl<M: ReadAt> ReadAt for Overlay<M> {
                     .next()
                     .map_or(u64::MAX, |(next, _)| next.saturating_mul(BLOCK) - at),
             };
-            let take = at_most(run, rest.len());
-            let (now, later) = rest.split_at_mut(take);
-            match edited.and_then(|block| block.get(..take)) {
-                Some(block) => now.copy_from_slice(block),
+            let (now, later) = rest.split_at_mut(at_most(run, rest.len()));
+            match edited {
+                Some(block) => now.copy_from_slice(&block[..now.len()]),
                 None => self.beneath.read_exact_at(at, now)?,
             }
             at = at.saturating_add(length(now));
@@ -99,15 +92,14 @@ impl<M: ReadAt> WriteAt for Overlay<M> {
                     let mut fresh = Box::new([0; BLOCK_LEN]);
                     let length = block_length(index, size);
                     // A block that is overwritten whole need not be read, which spares decoding a compressed base.
-                    if let Some(head) = fresh.get_mut(..length).filter(|_| take < length) {
-                        self.beneath.read_exact_at(index.saturating_mul(BLOCK), head)?;
+                    if take < length {
+                        self.beneath
+                            .read_exact_at(index.saturating_mul(BLOCK), &mut fresh[..length])?;
                     }
                     gap.insert(fresh)
                 }
             };
-            if let Some(part) = block.get_mut(inside..inside.saturating_add(take)) {
-                part.copy_from_slice(now);
-            }
+            block[inside..inside + take].copy_from_slice(now);
             at = at.saturating_add(length(now));
             rest = later;
         }
@@ -150,7 +142,7 @@ mod tests {
                 .unwrap();
             assert!(seen == model[at..at + 5000], "5000 bytes at {at}");
         }
-        let edits = overlay.into_edits().unwrap();
+        let edits = overlay.take_edits().unwrap();
         assert_eq!(
             edits.iter().map(|(offset, _)| offset / BLOCK).collect::<Vec<_>>(),
             edited
@@ -175,7 +167,7 @@ mod tests {
         let medium = vec![7; 9000];
         let overlay = Overlay::new(&medium);
         overlay.write_all_at(4000, &[7; 500]).unwrap();
-        assert!(overlay.into_edits().unwrap().is_empty());
+        assert!(overlay.take_edits().unwrap().is_empty());
     }
 
     #[test]
@@ -186,6 +178,6 @@ mod tests {
             overlay.write_all_at(4999, &[1, 1]).unwrap_err().kind(),
             io::ErrorKind::WriteZero
         );
-        assert!(overlay.into_edits().unwrap().is_empty());
+        assert!(overlay.take_edits().unwrap().is_empty());
     }
 }

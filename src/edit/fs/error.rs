@@ -1,4 +1,5 @@
-//! Everything that can go wrong with a filesystem of an image, each with what the person can do.
+//! Everything that can go wrong with a filesystem of an image, with a hint for each. It must not decide what to do
+//! about an error.
 
 use std::error::Error;
 use std::io;
@@ -6,7 +7,7 @@ use std::io;
 use super::ext4::features::Ext4Refusal;
 use super::ext4::BadSuperblock;
 use super::fat::FatRefusal;
-use crate::edit::tree::{BadPath, CardPath, Volume};
+use crate::edit::tree::{CardPath, Volume};
 
 /// Why a filesystem could not be read or edited.
 #[derive(Debug, thiserror::Error)]
@@ -48,19 +49,19 @@ pub enum FsError {
         path: CardPath,
         at: String,
     },
-    #[error("{volume}:{path} is a directory of the base, and the plan wants {wanted} there")]
+    #[error("{volume}:{path} is a directory in the base, but the plan has {wanted} there")]
     DirectoryInTheWay {
         volume: Volume,
         path: CardPath,
         wanted: &'static str,
     },
-    #[error("{volume}:{path} is not a directory in the base, and the plan wants one there")]
+    #[error("{volume}:{path} is not a directory in the base, but the plan has one there")]
     NoDirectoryThere { volume: Volume, path: CardPath },
     #[error("{path} leads through more than {limit} symlinks")]
     TooManyLinks { path: CardPath, limit: u32 },
-    #[error("{path} leads through a symlink to {target:?}, which is not there")]
+    #[error("{path} leads through a symlink to {target:?}, which does not exist")]
     DanglingLink { path: CardPath, target: String },
-    #[error("{first} and {second} are the same place in the {volume} filesystem, and the plan wants different things there")]
+    #[error("{first} and {second} are the same place in the {volume} filesystem, but the plan has different nodes there")]
     SamePlace {
         volume: Volume,
         first: CardPath,
@@ -87,15 +88,32 @@ pub enum FsError {
         size: u64,
         limit: u64,
     },
-    #[error("a name in the {volume} filesystem cannot be used")]
-    Name {
-        volume: Volume,
-        #[source]
-        source: BadPath,
-    },
 }
 
 impl FsError {
+    /// An error of reading or writing at `offset` of `volume`.
+    pub(super) fn io(volume: Volume, offset: u64) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io {
+            volume,
+            offset,
+            source,
+        }
+    }
+
+    pub(super) fn library<E: Error + Send + Sync + 'static>(
+        volume: Volume,
+        doing: &'static str,
+        path: &str,
+        error: E,
+    ) -> Self {
+        Self::Library {
+            doing,
+            volume,
+            path: path.to_owned(),
+            source: Box::new(error),
+        }
+    }
+
     /// What the user can do about it, if anything.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -123,7 +141,7 @@ impl FsError {
             Self::FatDirectory { .. } => {
                 "keep the file in the root of the boot partition or on the root filesystem"
             }
-            Self::TooLarge { .. } | Self::Name { .. } => return None,
+            Self::TooLarge { .. } => return None,
         })
     }
 }

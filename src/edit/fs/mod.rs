@@ -1,4 +1,4 @@
-//! The two filesystems of a card behind one trait for writing and one for reading, and their free space. Defects of the
+//! The two filesystems of a card: a writer for each, a trait for reading both, and their free space. Defects of the
 //! libraries are worked around or refused here; no other module uses these libraries.
 //!
 //! Nothing here opens a file or a device: a filesystem is a window of an overlay, and after a failed edit the overlay
@@ -11,7 +11,7 @@ pub mod fat;
 mod free_runs;
 
 use crate::edit::block::Span;
-use crate::edit::tree::{Access, CardPath, Node};
+use crate::edit::tree::{Access, CardPath};
 
 pub use allocated::allocated;
 pub use error::FsError;
@@ -23,22 +23,14 @@ pub struct VolumeSpans {
     pub root: Span,
 }
 
-/// The largest content that a reader returns, in bytes: nothing that is read of a base is larger, and a size that an
-/// image claims must not decide how much memory is used.
+/// The largest content that a reader returns, in bytes. No file that palmfarm reads from a base is larger, and a size
+/// that an image claims must not decide how much memory is used.
 pub const READ_LIMIT: u64 = 64 << 20;
 
-/// A filesystem that planned nodes are written into.
-pub trait VolumeWriter: Sized {
-    /// Write every node, in the order given, and finish.
-    ///
-    /// Space is checked first. After an error the filesystem may be half written: it must be discarded.
-    fn apply(self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError>;
-}
-
-/// A filesystem that is read, by other code than the writer's.
+/// A filesystem that is read. Implementations must not share code with the writer of the same filesystem.
 pub trait VolumeReader {
-    /// What is at `path`, or `None`. Symlinks in the directories before its last part are followed, the last part is
-    /// not.
+    /// The metadata of `path`, or `None` if it does not exist. A symlink at its end is not followed; symlinks before it
+    /// are.
     fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError>;
 
     /// As [`VolumeReader::stat`], but a symlink at the end is followed too.
@@ -51,8 +43,8 @@ pub trait VolumeReader {
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError>;
 
     /// The names in a directory, sorted, without `.` and `..`; `None` for the root. Names that are not UTF-8 are left
-    /// out: nothing that is planned has one. What they name is not read, because that reads a directory without an
-    /// index once more for each of them.
+    /// out: no planned node has one. The files themselves are not looked up, because that would read a directory
+    /// without an index once more for each name.
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError>;
 }
 

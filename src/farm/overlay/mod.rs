@@ -248,10 +248,7 @@ impl Contents {
             });
         }
         nodes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        Ok(Overlay {
-            name: self.overlay,
-            nodes,
-        })
+        Ok(Overlay { nodes })
     }
 
     /// Where `entry` goes; `None` for `boot` and `root` themselves.

@@ -15,8 +15,8 @@ use crate::edit::fs::free_runs::FreeRuns;
 use crate::edit::fs::FsError;
 use crate::numbers::{u64_from_usize, usize_from_u64};
 
-/// The most groups that are looked at: 128 GiB of 1 KiB blocks, 2 TiB of 4 KiB blocks, more than an image may have and
-/// few enough to keep descriptors in memory.
+/// The most groups that are read: 128 GiB of 1 KiB blocks, or 2 TiB of 4 KiB blocks. That is more than an image may
+/// have, and their descriptors fit into memory.
 const MOST_GROUPS: u64 = 1 << 14;
 
 /// Add the free bytes of the filesystem in `volume` to `free`; `None` if its layout is not known here, or if its
@@ -30,7 +30,7 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> 
         Err(FsError::Io { source, .. }) => return Err(source),
         Err(_) => return Ok(None),
     };
-    // A filesystem longer than its partition is cut off: nothing it says can be trusted.
+    // A filesystem longer than its partition is cut off, and its metadata cannot be trusted.
     if superblock.size() > u128::from(volume.size()) {
         return Ok(None);
     }
@@ -56,7 +56,7 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> 
             continue;
         }
         volume.read_exact_at(group.block_bitmap.saturating_mul(groups.block), &mut bitmap)?;
-        let used = bitmap.get(..groups.bitmap).unwrap_or_default();
+        let used = &bitmap[..groups.bitmap];
         if !checksums.match_bitmap(group.block_bitmap_checksum, used)
             || found.add_clear(used, start, end) != u64::from(group.free_blocks)
         {
@@ -87,32 +87,22 @@ impl FreeBlocks {
         self.free.add(at, end);
     }
 
-    /// Add the runs of clear bits and return the number of clear bits. The first bit stands for block `start`.
+    /// Add the runs of clear bits and return the number of clear bits. The bits are those of the blocks from `start` to
+    /// before `end`.
     fn add_clear(&mut self, bitmap: &[u8], start: u64, end: u64) -> u64 {
-        let mut run = None;
-        let mut block = start;
-        let mut count = 0_u64;
-        for byte in bitmap {
-            for bit in 0..8 {
-                if block >= end {
-                    break;
-                }
-                let clear = byte & (1 << bit) == 0;
-                count = count.saturating_add(u64::from(clear));
-                match (clear, run) {
-                    (true, None) => run = Some(block),
-                    (false, Some(first)) => {
-                        self.add(first, block);
-                        run = None;
-                    }
-                    _ => {}
-                }
-                block = block.saturating_add(1);
+        let mut clear_from = start;
+        let mut count = 0;
+        for (block, bit) in (start..end).zip(0..) {
+            if bitmap[bit / 8] & (1 << (bit % 8)) == 0 {
+                count += 1;
+                continue;
             }
+            if clear_from < block {
+                self.add(clear_from, block);
+            }
+            clear_from = block + 1;
         }
-        if let Some(first) = run {
-            self.add(first, block.min(end));
-        }
+        self.add(clear_from, end);
         count
     }
 }
@@ -205,7 +195,7 @@ impl<'a> Groups<'a> {
             .collect())
     }
 
-    /// Bitmaps and inode tables, in bytes, which are never free. Those of an uninitialised group may lie in another
+    /// Bitmaps and inode tables, in bytes, which are never free. Those of an uninitialised group may be in another
     /// group, and some writers leave them out of an uninitialised group's count.
     fn metadata(&self, groups: &[GroupDescriptor]) -> Extents {
         let mut kept = Extents::default();

@@ -1,6 +1,6 @@
-//! Reading ext4, by `ext4-view`: for the facts of a base, for people, and to verify what was written.
+//! Reading ext4 with `ext4-view`: for the facts of a base, for `inspect`, and to verify what was written.
 //!
-//! It must share no code with the writer. Numbers from the image are bounded before the library allocates by them.
+//! It must not share code with the writer. Numbers from the image are bounded before the library allocates by them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ const MOST_LINKS: u32 = 40;
 /// The longest target, in bytes (`PATH_MAX`).
 const LONGEST_TARGET: u64 = 4096;
 
-/// The most bytes of a directory that is searched: a million names. The library reads all of it for a name that is not
-/// there, and a damaged one may have the same block many times.
+/// The most bytes of a directory that is searched: a million names. The library reads all of it to find that a name
+/// does not exist, and a damaged directory may have the same block many times.
 const LARGEST_DIRECTORY: u64 = 64 << 20;
 
 /// An ext4 filesystem, read only. A journal that was not replayed is taken into account if the library can read it.
@@ -38,6 +38,8 @@ pub enum Journal {
     PassedOver,
 }
 
+/// The medium as the library reads it.
+
 struct Source<M> {
     medium: Arc<M>,
     journal: Journal,
@@ -47,7 +49,7 @@ impl<M: ReadAt> Ext4Read for Source<M> {
     fn read(&mut self, start_byte: u64, dst: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.medium.read_exact_at(start_byte, dst)?;
         if self.journal == Journal::PassedOver {
-            // As if it had been unmounted: then the library does not read the journal.
+            // Without this feature bit the filesystem counts as unmounted, and the library does not read the journal.
             let at = INCOMPAT_AT
                 .checked_sub(start_byte)
                 .and_then(|at| usize::try_from(at).ok());
@@ -91,8 +93,8 @@ impl Ext4Reader {
         self.journal
     }
 
-    /// `path` without symlinks, and the metadata of what is there; `None` if nothing is there. `last` says whether a
-    /// symlink at the very end is followed.
+    /// `path` without symlinks, and its metadata; `None` if it does not exist. `last` says whether a symlink at its end
+    /// is followed.
     fn resolve(&self, path: &CardPath, last: Last) -> Result<Option<(String, Metadata)>, FsError> {
         let mut todo: Vec<String> = path.parts().rev().map(str::to_owned).collect();
         let mut real = String::new();
@@ -159,14 +161,17 @@ impl Ext4Reader {
         Ok(target.as_ref().to_vec())
     }
 
-    fn stat_of(&self, path: &str, metadata: &Metadata) -> Result<Stat, FsError> {
+    fn stat_to(&self, path: &CardPath, last: Last) -> Result<Option<Stat>, FsError> {
+        let Some((real, metadata)) = self.resolve(path, last)? else {
+            return Ok(None);
+        };
         let kind = match metadata.file_type() {
             FileType::Regular => FileKind::File,
             FileType::Directory => FileKind::Dir,
-            FileType::Symlink => FileKind::Symlink(self.target(path, metadata)?),
+            FileType::Symlink => FileKind::Symlink(self.target(&real, &metadata)?),
             _ => FileKind::Special,
         };
-        Ok(Stat {
+        Ok(Some(Stat {
             kind,
             size: metadata.len(),
             access: Some(Access {
@@ -175,7 +180,7 @@ impl Ext4Reader {
                 gid: metadata.gid(),
             }),
             modified: metadata.modified().seconds(),
-        })
+        }))
     }
 }
 
@@ -188,17 +193,11 @@ enum Last {
 
 impl VolumeReader for Ext4Reader {
     fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
-        match self.resolve(path, Last::Keep)? {
-            Some((real, metadata)) => self.stat_of(&real, &metadata).map(Some),
-            None => Ok(None),
-        }
+        self.stat_to(path, Last::Keep)
     }
 
     fn stat_through(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
-        match self.resolve(path, Last::Follow)? {
-            Some((real, metadata)) => self.stat_of(&real, &metadata).map(Some),
-            None => Ok(None),
-        }
+        self.stat_to(path, Last::Follow)
     }
 
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
@@ -268,7 +267,7 @@ fn check_directory(path: &str, metadata: &Metadata) -> Result<(), FsError> {
     Ok(())
 }
 
-/// Whether the error means that nothing is there.
+/// Whether the error means that the path does not exist.
 fn is_absence(error: &Ext4Error) -> bool {
     matches!(
         error,
@@ -277,10 +276,5 @@ fn is_absence(error: &Ext4Error) -> bool {
 }
 
 fn failed<'a>(doing: &'static str, path: &'a str) -> impl Fn(Ext4Error) -> FsError + 'a {
-    move |error| FsError::Library {
-        doing,
-        volume: Volume::Root,
-        path: path.to_owned(),
-        source: Box::new(error),
-    }
+    move |error| FsError::library(Volume::Root, doing, path, error)
 }

@@ -1,4 +1,4 @@
-//! How much space of an ext4 a plan needs, counted before the first byte is staged. It must never count too little.
+//! How much space of an ext4 a plan needs, counted before the first byte is written. It must never count too little.
 //!
 //! Space that replaced files free is not counted, because the library finds it only after the filesystem was opened
 //! again.
@@ -53,10 +53,8 @@ pub(super) fn check(
         }
     }
     for dir in &parents {
-        let parts: Vec<&str> = dir.parts().collect();
-        let there = walk::directory(fs, dir, &parts, Missing::Stop)?.is_some();
         // A new directory needs an inode and a block. An existing one may grow, which `names` counts.
-        if !there {
+        if walk::directory(fs, Some(dir), dir, Missing::Stop)?.is_none() {
             need.add(1, 1);
         }
     }

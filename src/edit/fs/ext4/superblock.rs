@@ -1,5 +1,6 @@
 //! The ext4 superblock under the kernel's names: the only code that knows where its fields are. Offsets are those of
-//! the kernel's `Documentation/filesystems/ext4/super.rst`. What the values mean for an edit, [`super::features`] says.
+//! the kernel's `Documentation/filesystems/ext4/super.rst`. [`super::features`] decides what the values mean for an
+//! edit; nothing here may.
 
 use std::io;
 
@@ -61,14 +62,13 @@ impl Identity {
     }
 }
 
-/// Whether `volume` bears the magic number of an ext4, in whatever state that is.
+/// Whether `volume` has the magic number of an ext4, in whatever state the filesystem is.
 pub(crate) fn has_magic(volume: &impl ReadAt) -> io::Result<bool> {
-    let at = OFFSET.saturating_add(0x38);
-    if volume.size() < at.saturating_add(2) {
+    if volume.size() < END {
         return Ok(false);
     }
     let mut magic = [0; 2];
-    volume.read_exact_at(at, &mut magic)?;
+    volume.read_exact_at(OFFSET + 0x38, &mut magic)?;
     Ok(u16::from_le_bytes(magic) == MAGIC)
 }
 
@@ -146,11 +146,7 @@ impl Superblock {
         let mut bytes = [0; LEN];
         medium
             .read_exact_at(OFFSET, &mut bytes)
-            .map_err(|source| FsError::Io {
-                volume: Volume::Root,
-                offset: OFFSET,
-                source,
-            })?;
+            .map_err(FsError::io(Volume::Root, OFFSET))?;
         Self::parse(&bytes).map_err(FsError::Superblock)
     }
 
@@ -209,7 +205,7 @@ impl Superblock {
             checksum_type: u8_at(0x175)?,
             checksum_seed: u32_at(0x270)?,
             checksum: u32_at(0x3FC)?,
-            computed_checksum: crc32c(u32::MAX, bytes.get(..0x3FC).unwrap_or_default()),
+            computed_checksum: crc32c(u32::MAX, &bytes[..0x3FC]),
             written: time(0x30, 0x274)?,
             made: time(0x108, 0x276)?,
         })

@@ -1,7 +1,7 @@
 //! From a planned path to its directory, through the symlinks that the base has on the way.
 //!
-//! Ubuntu's `/lib` is a symlink to `usr/lib`: a file planned under `/lib` must land under `/usr/lib`, and must never
-//! replace the symlink. Every step stays inside the filesystem, whatever a symlink says.
+//! Ubuntu's `/lib` is a symlink to `usr/lib`: a file that is planned below `/lib` must be written below `/usr/lib`, and
+//! must never replace the symlink. No symlink may lead out of the filesystem.
 
 use std::collections::BTreeSet;
 
@@ -19,29 +19,27 @@ const LONGEST_TARGET: u64 = 4096;
 
 /// What to do if a directory on the way does not exist.
 pub(super) enum Missing<'a> {
-    /// Create it, 0755 root:root, and record its parent.
+    /// Create it, 0755 root:root, and add its parent to the directories that changed.
     Make(&'a mut BTreeSet<u32>),
-    /// Stop.
     Stop,
 }
 
-/// One part of the path that is left, and the target of the symlink that named it.
+/// One part of the remaining path, and the target of the symlink that it comes from, if any.
 struct Part {
     name: Vec<u8>,
     from: Option<Vec<u8>>,
 }
 
-/// The inode of the directory that `parts` lead to, starting at the root; `None` if it does not exist and `missing` is
+/// The inode of the directory at `dir`, or of the root; `None` if it does not exist and `missing` is
 /// [`Missing::Stop`]. `path` is the whole planned path, for messages.
 pub(super) fn directory(
     fs: &Filesystem,
+    dir: Option<&CardPath>,
     path: &CardPath,
-    parts: &[&str],
     mut missing: Missing<'_>,
 ) -> Result<Option<u32>, FsError> {
+    let parts = dir.into_iter().flat_map(|dir| dir.parts().rev());
     let mut todo: Vec<Part> = parts
-        .iter()
-        .rev()
         .map(|name| Part {
             name: name.as_bytes().to_vec(),
             from: None,
@@ -119,33 +117,23 @@ pub(super) fn directory(
 pub(super) fn child(fs: &Filesystem, dir: u32, name: &[u8], path: &CardPath) -> Result<Option<u32>, FsError> {
     match fs.lookup_at(dir, name) {
         Ok(inode) => Ok(Some(inode)),
-        // A symlink may have names that no file can have.
+        // A target of a symlink may have names that no file can have.
         Err(LibError::NotFound | LibError::NameTooLong) => Ok(None),
         Err(error) => Err(failed("looking up", path)(error)),
     }
 }
 
-/// A library's error in ours.
+/// Convert an error of the library, which has two for a full filesystem.
 pub(super) fn failed<'a>(doing: &'static str, path: &'a CardPath) -> impl Fn(LibError) -> FsError + 'a {
     move |error| match error {
-        error if out_of_space(&error) => FsError::Full {
+        LibError::NoSpaceLeftOnDevice => FsError::Full {
             volume: Volume::Root,
             path: path.clone(),
         },
-        error => FsError::Library {
-            doing,
+        LibError::Corrupt(what) if what.contains("no group has") => FsError::Full {
             volume: Volume::Root,
-            path: path.to_string(),
-            source: Box::new(error),
+            path: path.clone(),
         },
-    }
-}
-
-/// The library has several errors for this.
-fn out_of_space(error: &LibError) -> bool {
-    match error {
-        LibError::NoSpaceLeftOnDevice => true,
-        LibError::Corrupt(what) => what.contains("no group has"),
-        _ => false,
+        error => FsError::library(Volume::Root, doing, path.as_str(), error),
     }
 }

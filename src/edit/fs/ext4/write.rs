@@ -1,13 +1,13 @@
-//! Planned nodes into ext4, by `rust-fs-ext4`, within the limits that this library was found to have.
+//! Writing planned nodes into ext4 with `rust-fs-ext4`, within the limits that tests found in this library:
 //!
 //! * It opens filesystems that it would damage: [`super::features`] decides first.
 //! * It cannot write into block-mapped inodes, and replacing a content in place needs one contiguous run: a file is
 //!   always removed and created again, which also leaves the other names of a hard link unchanged.
-//! * It uses the group counters of the moment it was opened, so that it does not find space freed since: on "full" it
-//!   is closed, opened and called again. Steps can be repeated for that.
+//! * It uses the group counters that it read when it was opened, so it does not find space that was freed since. If it
+//!   reports a full filesystem, it is closed, opened again, and the step is retried.
 //! * A failed step may leave parts behind: the overlay is discarded on any error.
 //!
-//! Directories are never renamed or removed.
+//! It must never rename or remove a directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::space;
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
 use crate::edit::block::WriteAt;
-use crate::edit::fs::{FsError, VolumeWriter};
+use crate::edit::fs::FsError;
 use crate::edit::tree::{Access, CardPath, Node, Volume};
 use crate::numbers::usize_from_u32;
 
@@ -61,14 +61,30 @@ impl Ext4Writer {
         })
     }
 
+    /// Write every node, in the order given, and finish.
+    ///
+    /// Space is checked first. After an error the filesystem may be half-written: it must be discarded.
+    pub fn apply(mut self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
+        let block_size = self.superblock.block_size;
+        for (path, node) in nodes {
+            acceptable(path, node, block_size)?;
+        }
+        self.with(|own, fs| space::check(fs, &own.superblock, nodes))?;
+        for (path, node) in nodes {
+            self.put(path, node)?;
+        }
+        self.date()?;
+        self.close()
+    }
+
     fn fs(&mut self) -> Result<Filesystem, FsError> {
         if let Some(fs) = self.open.take() {
             return Ok(fs);
         }
         let mut fs = Filesystem::mount_with_runtime(self.device.clone(), self.clock.clone())
             .map_err(whole("opening"))?;
-        // The journal protects against a power cut half-way, which cannot happen here: the overlay is kept whole or
-        // discarded. Without it each block is changed once, in its place, and the journal stays clean.
+        // The journal protects against a power cut half-way, which cannot happen here: the overlay is kept or discarded
+        // as a whole. Without it, each block is changed once, in its place, and the journal stays clean.
         fs.journal = None;
         Ok(fs)
     }
@@ -107,9 +123,7 @@ impl Ext4Writer {
             Node::Absent => Missing::Stop,
             _ => Missing::Make(&mut self.changed),
         };
-        let mut parts: Vec<&str> = path.parts().collect();
-        parts.pop();
-        let Some(dir) = walk::directory(fs, path, &parts, missing)? else {
+        let Some(dir) = walk::directory(fs, path.parent().as_ref(), path, missing)? else {
             return Ok(());
         };
         let place = (dir, path.name().to_owned());
@@ -124,21 +138,22 @@ impl Ext4Writer {
             }
             None => {}
         }
-        let change = match node {
+        let names_changed = match node {
             Node::Dir { access } => make_directory(fs, path, dir, *access)?,
             Node::File { content, access } => {
                 clear(fs, path, dir, "a file")?;
-                make_file(fs, path, dir, content, *access)?
+                make_file(fs, path, dir, content, *access)?;
+                true
             }
             Node::Symlink { target } => {
                 clear(fs, path, dir, "a symlink")?;
                 fs.apply_symlink_at(dir, path.name().as_bytes(), target.as_bytes())
                     .map_err(failed("linking", path))?;
-                Change::Names
+                true
             }
             Node::Absent => clear(fs, path, dir, "nothing")?,
         };
-        if change == Change::Names {
+        if names_changed {
             self.changed.insert(dir);
         }
         self.placed.insert(place, (path.clone(), node.clone()));
@@ -159,30 +174,7 @@ impl Ext4Writer {
     }
 }
 
-/// Whether a directory has other names than before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Names,
-    Nothing,
-}
-
-impl VolumeWriter for Ext4Writer {
-    fn apply(mut self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
-        let block_size = self.superblock.block_size;
-        for (path, node) in nodes {
-            acceptable(path, node, block_size)?;
-        }
-        let superblock = self.superblock.clone();
-        self.with(|_, fs| space::check(fs, &superblock, nodes))?;
-        for (path, node) in nodes {
-            self.put(path, node)?;
-        }
-        self.date()?;
-        self.close()
-    }
-}
-
-/// Refuse what the library would only refuse half-way.
+/// Refuse what the library would refuse only after the first writes.
 fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsError> {
     if let Node::File { access, .. } | Node::Dir { access } = node {
         if access.mode > 0o7777 {
@@ -214,17 +206,14 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
     Ok(())
 }
 
-/// Remove the file or symlink at `path`, whose directory is `dir`.
-fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<Change, FsError> {
+/// Remove the file or symlink at `path`, whose directory is `dir`. Returns whether there was one.
+fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<bool, FsError> {
     let name = path.name().as_bytes();
     let Some(inode) = walk::child(fs, dir, name, path)? else {
-        return Ok(Change::Nothing);
+        return Ok(false);
     };
-    if fs
-        .stat_ino(inode)
-        .map_err(failed("reading the inode of", path))?
-        .is_dir()
-    {
+    let there = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
+    if there.is_dir() {
         return Err(FsError::DirectoryInTheWay {
             volume: Volume::Root,
             path: path.clone(),
@@ -232,7 +221,7 @@ fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Re
         });
     }
     fs.apply_unlink_at(dir, name).map_err(failed("removing", path))?;
-    Ok(Change::Names)
+    Ok(true)
 }
 
 fn make_file(
@@ -241,7 +230,7 @@ fn make_file(
     dir: u32,
     content: &[u8],
     access: Access,
-) -> Result<Change, FsError> {
+) -> Result<(), FsError> {
     let inode = fs
         .apply_create_at(dir, path.name().as_bytes(), access.mode)
         .map_err(failed("creating", path))?;
@@ -251,22 +240,22 @@ fn make_file(
             .apply_pwrite_ino(inode, offset, piece)
             .map_err(failed("writing", path))?;
     }
-    own(fs, path, inode, access)?;
-    Ok(Change::Names)
+    own(fs, path, inode, access)
 }
 
-fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access) -> Result<Change, FsError> {
+/// Create the directory at `path`, or change its access. Returns whether it is new.
+fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access) -> Result<bool, FsError> {
     let name = path.name().as_bytes();
     if walk::child(fs, parent, name, path)?.is_none() {
         let inode = fs
             .apply_mkdir_at(parent, name, access.mode)
             .map_err(failed("making the directory", path))?;
         own(fs, path, inode, access)?;
-        return Ok(Change::Names);
+        return Ok(true);
     }
     // It may be a symlink to a directory: an overlay that has `lib/` means the directory that the base's `lib` leads
     // to.
-    let Some(inode) = walk::directory(fs, path, &path.parts().collect::<Vec<_>>(), Missing::Stop)? else {
+    let Some(inode) = walk::directory(fs, Some(path), path, Missing::Stop)? else {
         return Err(FsError::NoDirectoryThere {
             volume: Volume::Root,
             path: path.clone(),
@@ -281,7 +270,7 @@ fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access)
         fs.apply_chown_ino(inode, access.uid, access.gid)
             .map_err(failed("setting the owner of", path))?;
     }
-    Ok(Change::Nothing)
+    Ok(false)
 }
 
 /// Set the owner of a new inode, which belongs to root.
@@ -293,12 +282,7 @@ fn own(fs: &Filesystem, path: &CardPath, inode: u32, access: Access) -> Result<(
         .map_err(failed("setting the owner of", path))
 }
 
-/// An error that concerns no path.
+/// An error of the whole filesystem.
 fn whole(doing: &'static str) -> impl Fn(fs_ext4::Error) -> FsError {
-    move |error| FsError::Library {
-        doing,
-        volume: Volume::Root,
-        path: "/".into(),
-        source: Box::new(error),
-    }
+    move |error| FsError::library(Volume::Root, doing, "/", error)
 }

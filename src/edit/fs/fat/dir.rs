@@ -35,10 +35,11 @@ impl DirEntry {
     /// The entry in `raw`, which `long` precedes.
     fn parse(raw: &[u8; ENTRY], long: LongName) -> Option<Self> {
         let fields = Fields(raw);
-        let short = short_name(raw);
         Some(Self {
-            name: long.finish(raw).unwrap_or_else(|| cased(raw, &short)),
-            short,
+            // Windows NT and Linux write `config.txt` without a long name and note in byte 12 which half is in lower
+            // case.
+            name: long.finish(raw).unwrap_or_else(|| short_name(raw, raw[12])),
+            short: short_name(raw, 0),
             is_dir: fields.u8(11)? & DIRECTORY != 0,
             first: u32::from(fields.u16(20)?) << 16 | u32::from(fields.u16(26)?),
             size: fields.u32(28)?,
@@ -82,10 +83,8 @@ pub(super) fn bytes_of<M: ReadAt>(volume: &FatVolume<M>, dir: Dir) -> Result<Vec
         if from >= MOST_BYTES {
             return Err(damaged("a directory has more than 65536 entries".into()));
         }
-        bytes.resize(from.saturating_add(cluster_size), 0);
-        if let Some(part) = bytes.get_mut(from..) {
-            volume.bytes(volume.start(cluster), part)?;
-        }
+        bytes.resize(from + cluster_size, 0);
+        volume.bytes(volume.start(cluster), &mut bytes[from..])?;
     }
     Ok(bytes)
 }
@@ -111,11 +110,9 @@ pub(super) fn entries(bytes: &[u8]) -> Vec<DirEntry> {
 
 /// How many entries at the end of a directory were never used.
 pub(super) fn unused(bytes: &[u8]) -> usize {
-    let used = bytes
-        .chunks_exact(ENTRY)
-        .position(|raw| raw.first() == Some(&0))
-        .unwrap_or(bytes.len() / ENTRY);
-    (bytes.len() / ENTRY).saturating_sub(used)
+    let entries = bytes.as_chunks::<ENTRY>().0;
+    let used = entries.iter().take_while(|raw| raw[0] != 0).count();
+    entries.len() - used
 }
 
 /// The parts of a long name, which come last part first.
@@ -131,11 +128,8 @@ impl LongName {
     fn add(&mut self, raw: &[u8; ENTRY]) {
         let number = raw[0] & 0x1F;
         if raw[0] & 0x40 != 0 {
-            *self = Self {
-                units: Vec::new(),
-                checksum: raw[13],
-                next: number,
-            };
+            (self.checksum, self.next) = (raw[13], number);
+            self.units.clear();
         }
         if number == 0 || number > 20 || number != self.next || raw[13] != self.checksum {
             *self = Self::default();
@@ -153,61 +147,34 @@ impl LongName {
         if self.units.is_empty() || self.next != 0 || self.checksum != checksum(raw) {
             return None;
         }
-        let end = self
-            .units
-            .iter()
-            .position(|unit| *unit == 0)
-            .unwrap_or(self.units.len());
-        String::from_utf16(self.units.get(..end)?).ok()
+        let name = self.units.split(|unit| *unit == 0).next()?;
+        String::from_utf16(name).ok()
     }
 }
 
 /// The checksum that ties long names to their short one.
 fn checksum(raw: &[u8; ENTRY]) -> u8 {
-    raw.iter()
-        .take(11)
-        .fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+    let name = raw[..11].iter();
+    name.fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
-fn short_name(raw: &[u8; ENTRY]) -> String {
-    let text = |bytes: Option<&[u8]>| -> String {
-        let bytes = bytes.unwrap_or_default();
-        let end = bytes
-            .iter()
-            .rposition(|byte| *byte != b' ')
-            .map_or(0, |last| last + 1);
+/// The short name with its dot, with the halves in lower case that `case` marks.
+fn short_name(raw: &[u8; ENTRY], case: u8) -> String {
+    let text = |bytes: &[u8], lower: u8| {
         // Code pages differ above 127, but no file of a Pi has such a name.
-        bytes
+        let ascii = |byte: &u8| char::from(*byte).is_ascii().then(|| char::from(*byte));
+        let text: String = bytes
             .iter()
-            .take(end)
-            .map(|byte| {
-                if byte.is_ascii() {
-                    char::from(*byte)
-                } else {
-                    '\u{FFFD}'
-                }
-            })
-            .collect()
-    };
-    let (stem, extension) = (text(raw.get(..8)), text(raw.get(8..11)));
-    if extension.is_empty() {
-        stem
-    } else {
-        format!("{stem}.{extension}")
-    }
-}
-
-/// Windows NT and Linux write `config.txt` without a long name and say in byte 12 which half is in lower case.
-fn cased(raw: &[u8; ENTRY], short: &str) -> String {
-    let (stem, extension) = short.split_once('.').unwrap_or((short, ""));
-    let lower = |text: &str, bit: u8| {
-        if raw[12] & bit == 0 {
+            .map(|byte| ascii(byte).unwrap_or('\u{FFFD}'))
+            .collect();
+        let text = text.trim_end_matches(' ');
+        if case & lower == 0 {
             text.to_owned()
         } else {
             text.to_ascii_lowercase()
         }
     };
-    let (stem, extension) = (lower(stem, 0x08), lower(extension, 0x10));
+    let (stem, extension) = (text(&raw[..8], 0x08), text(&raw[8..11], 0x10));
     if extension.is_empty() {
         stem
     } else {

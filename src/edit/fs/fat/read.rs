@@ -1,9 +1,9 @@
-//! Reading FAT. It must share no code with the library that writes it.
+//! Reading FAT. It must not share code with the library that writes it.
 
+use super::damaged;
 use super::dir::{self, Dir, DirEntry};
 use super::time::seconds;
 use super::volume::FatVolume;
-use super::{damaged, FatRefusal};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
 use crate::edit::tree::{CardPath, Volume};
@@ -12,7 +12,7 @@ use crate::numbers::{usize_from_u32, usize_from_u64};
 /// A FAT16 or FAT32, read only.
 #[derive(Debug)]
 pub struct FatReader<M> {
-    volume: FatVolume<M>,
+    pub(super) volume: FatVolume<M>,
 }
 
 impl<M: ReadAt> FatReader<M> {
@@ -21,18 +21,6 @@ impl<M: ReadAt> FatReader<M> {
         Ok(Self {
             volume: FatVolume::open(medium)?,
         })
-    }
-
-    /// Whether it may be edited.
-    pub fn check_clean(&self) -> Result<(), FsError> {
-        if self.volume.dirty {
-            return Err(FatRefusal::Dirty.into());
-        }
-        Ok(())
-    }
-
-    pub(super) fn volume(&self) -> &FatVolume<M> {
-        &self.volume
     }
 
     /// The entry at `path`, or what prevents it.
@@ -58,19 +46,6 @@ impl<M: ReadAt> FatReader<M> {
         }
         Ok(Lookup::NoDirectory(way))
     }
-
-    fn stat_of(entry: &DirEntry) -> Stat {
-        Stat {
-            kind: if entry.is_dir {
-                FileKind::Dir
-            } else {
-                FileKind::File
-            },
-            size: u64::from(entry.size),
-            access: None,
-            modified: seconds(entry.modified),
-        }
-    }
 }
 
 /// The result of looking up a path.
@@ -95,10 +70,19 @@ pub(super) fn below(entry: &DirEntry) -> Result<Dir, FsError> {
 
 impl<M: ReadAt> VolumeReader for FatReader<M> {
     fn stat(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {
-        Ok(match self.find(path)? {
-            Lookup::Entry(entry) => Some(Self::stat_of(&entry)),
-            _ => None,
-        })
+        let Lookup::Entry(entry) = self.find(path)? else {
+            return Ok(None);
+        };
+        Ok(Some(Stat {
+            kind: if entry.is_dir {
+                FileKind::Dir
+            } else {
+                FileKind::File
+            },
+            size: u64::from(entry.size),
+            access: None,
+            modified: seconds(entry.modified),
+        }))
     }
 
     fn stat_through(&self, path: &CardPath) -> Result<Option<Stat>, FsError> {

@@ -3,7 +3,7 @@
 use super::volume::FatVolume;
 use super::*;
 use crate::edit::block::Overlay;
-use crate::edit::fs::{FsError, VolumeReader, VolumeWriter};
+use crate::edit::fs::{FsError, VolumeReader};
 use crate::edit::tree::{Access, CardPath, Node};
 
 /// Sectors of 512 bytes before the clusters, each of which has one: the first, 17 of table, one of root directory.

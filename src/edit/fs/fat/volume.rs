@@ -4,18 +4,13 @@
 //! circle is an error, not an endless loop.
 
 use std::cell::RefCell;
-use std::io;
 
 use super::boot_sector::{self, BootSector, Width, FIRST_CLUSTER};
 use super::{damaged, FatRefusal};
-use crate::edit::block::{Fields, ReadAt};
+use crate::edit::block::{Fields, ReadAt, BLOCK, BLOCK_LEN};
 use crate::edit::fs::FsError;
 use crate::edit::tree::Volume;
 use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
-
-/// Bytes of the table that are read at once.
-const PAGE: u64 = 4096;
-const PAGE_LEN: usize = 4096;
 
 /// The meaning of one entry of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +47,8 @@ pub(super) struct FatVolume<M> {
     pub(super) dirty: bool,
     table: u64,
     data: u64,
-    page: RefCell<Option<(u64, Vec<u8>)>>,
+    /// The block of the table that was read last, and its offset.
+    held: RefCell<Option<(u64, Vec<u8>)>>,
 }
 
 impl<M: ReadAt> FatVolume<M> {
@@ -61,7 +57,7 @@ impl<M: ReadAt> FatVolume<M> {
         let mut head = [0; boot_sector::LEN];
         medium
             .read_exact_at(0, &mut head)
-            .map_err(|source| at(0, source))?;
+            .map_err(FsError::io(Volume::Boot, 0))?;
         let boot = BootSector::parse(&head).map_err(FatRefusal::BootSector)?;
         check_fields(&boot).map_err(FatRefusal::BootSector)?;
         if boot.size() > medium.size() {
@@ -87,7 +83,7 @@ impl<M: ReadAt> FatVolume<M> {
             dirty: boot.is_dirty(),
             table: boot.table_start(),
             data: boot.data_start(),
-            page: RefCell::new(None),
+            held: RefCell::new(None),
         };
         if boot.has_fat32_fields {
             volume.read_info(u64::from(boot.info_sector) * boot.bytes_per_sector)?;
@@ -120,7 +116,7 @@ impl<M: ReadAt> FatVolume<M> {
     pub(super) fn bytes(&self, offset: u64, buf: &mut [u8]) -> Result<(), FsError> {
         self.medium
             .read_exact_at(offset, buf)
-            .map_err(|source| at(offset, source))
+            .map_err(FsError::io(Volume::Boot, offset))
     }
 
     /// Whether a cluster has this number.
@@ -158,19 +154,16 @@ impl<M: ReadAt> FatVolume<M> {
 
     fn entry<const N: usize>(&self, offset: u64) -> Result<[u8; N], FsError> {
         let offset = self.table.saturating_add(offset);
-        let start = offset - offset % PAGE;
-        let mut held = self.page.borrow_mut();
+        let start = offset - offset % BLOCK;
+        let mut held = self.held.borrow_mut();
         if held.as_ref().is_none_or(|(at, _)| *at != start) {
-            let len = at_most(self.medium.size().saturating_sub(start), PAGE_LEN);
-            let mut page = vec![0; len];
-            self.bytes(start, &mut page)?;
-            *held = Some((start, page));
+            let mut block = vec![0; at_most(self.medium.size().saturating_sub(start), BLOCK_LEN)];
+            self.bytes(start, &mut block)?;
+            *held = Some((start, block));
         }
         let inside = usize_from_u64(offset - start);
-        let page = held.as_ref().and_then(|(_, page)| page.get(inside..));
-        page.and_then(<[u8]>::first_chunk)
-            .copied()
-            .ok_or_else(|| damaged("its table ends within an entry".into()))
+        let entry = held.as_ref().and_then(|(_, block)| Fields(block).array(inside));
+        entry.ok_or_else(|| damaged("its table ends within an entry".into()))
     }
 
     /// The clusters of a chain that begins at `first`, read one by one: a chain may be as long as the table.
@@ -269,12 +262,4 @@ fn check_fields(boot: &BootSector) -> Result<(), &'static str> {
         return Err("its FSInfo sector lies outside the reserved ones");
     }
     Ok(())
-}
-
-fn at(offset: u64, source: io::Error) -> FsError {
-    FsError::Io {
-        volume: Volume::Boot,
-        offset,
-        source,
-    }
 }

@@ -1,33 +1,31 @@
-//! Planned files into FAT, by `fatfs` 0.3.6, within the limits that this library was found to have.
+//! Writing planned files into FAT with `fatfs` 0.3.6, within the limits that tests found in this library. It must never
+//! create or remove a directory.
 //!
-//! * It gives long names to the two dots of a directory that it makes, which fsck.vfat calls damage: directories are
-//!   not made.
+//! * It gives long names to `.` and `..` in a directory that it creates, which fsck.vfat reports as damage: palmfarm
+//!   does not create directories.
 //! * It follows the chains of a damaged volume: [`super::read`] follows and checks all of them first.
 //! * It does not clear a cluster that it appends to the root directory of a FAT32, so that old bytes become entries:
 //!   the clusters that it will take are zeroed first. To know these exactly, a first pass frees space and a second
-//!   one only takes it.
+//!   pass only takes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use fatfs::{FileSystem, FsOptions};
 
-use super::damaged;
 use super::dir::{self, DirEntry};
 use super::read::{FatReader, Lookup};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
+use super::{damaged, FatRefusal};
 use crate::edit::block::{length, Cursor, WriteAt};
-use crate::edit::fs::{FsError, VolumeWriter};
+use crate::edit::fs::FsError;
 use crate::edit::tree::{CardPath, Node, Volume};
-use crate::numbers::{at_most, u64_from_usize};
+use crate::numbers::{u64_from_usize, usize_from_u64};
 
 /// UTF-16 units of a name in one directory entry, and of a whole name.
 const UNITS_PER_ENTRY: usize = 13;
 const MOST_UNITS: usize = 255;
-
-/// Zeroes are written in pieces of this many bytes.
-const ZEROES: [u8; 4096] = [0; 4096];
 
 /// A FAT that may be edited.
 #[derive(Debug)]
@@ -36,39 +34,50 @@ pub struct FatWriter<M> {
     time: u32,
 }
 
-/// The space that a plan needs.
+/// What a plan needs and replaces.
 #[derive(Debug, Default)]
-struct Needs {
+struct Needs<'a> {
     clusters: u64,
-    /// Entries by directory.
+    /// New entries by directory.
     entries: BTreeMap<Option<CardPath>, usize>,
-}
-
-impl Needs {
-    /// Add what `node` needs, which may take the place that was `found`.
-    fn add(&mut self, path: &CardPath, node: &Node, found: &Lookup, cluster_size: u64) {
-        let Node::File { content, .. } = node else {
-            return;
-        };
-        if matches!(found, Lookup::Nothing) {
-            *self.entries.entry(path.parent()).or_default() += entries_of(path.name());
-        }
-        self.clusters = self
-            .clusters
-            .saturating_add(length(content).div_ceil(cluster_size));
-    }
+    /// The planned paths that exist.
+    existing: BTreeSet<&'a CardPath>,
 }
 
 impl<M: WriteAt> FatWriter<M> {
     /// The filesystem on `medium`, if it may be edited. Every file that is written gets `time` (seconds
     /// since 1970).
     pub fn open(medium: M, time: u32) -> Result<Self, FsError> {
-        FatReader::open(&medium)?.check_clean()?;
+        if FatReader::open(&medium)?.volume.dirty {
+            return Err(FatRefusal::Dirty.into());
+        }
         Ok(Self { medium, time })
     }
 
-    /// Compare the plan with what is there: refuse what cannot be done, and return what the rest needs.
-    fn check(&self, nodes: &[(&CardPath, &Node)]) -> Result<Needs, FsError> {
+    /// Write every node, in the order given, and finish.
+    ///
+    /// Space is checked first. After an error the filesystem may be half-written: it must be discarded.
+    pub fn apply(self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
+        let needs = self.check(nodes)?;
+        self.with_library(|fs| {
+            for (path, node) in nodes.iter().filter(|(path, _)| needs.existing.contains(path)) {
+                free(fs, path, node)?;
+            }
+            Ok(())
+        })?;
+        self.prepare(&needs)?;
+        self.with_library(|fs| {
+            for (path, node) in nodes {
+                if let Node::File { content, .. } = node {
+                    write_file(fs, path, content)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Compare the plan with the filesystem: refuse what cannot be done, and return what the plan needs.
+    fn check<'a>(&self, nodes: &[(&'a CardPath, &Node)]) -> Result<Needs<'a>, FsError> {
         let reader = FatReader::open(&self.medium)?;
         let mut needs = Needs::default();
         let mut seen: BTreeMap<String, &CardPath> = BTreeMap::new();
@@ -87,16 +96,23 @@ impl<M: WriteAt> FatWriter<M> {
             }
             let found = reader.find(path)?;
             check_place(&reader, path, node, &found)?;
-            needs.add(path, node, &found, reader.volume().cluster_size);
+            if let Lookup::Entry(_) = found {
+                needs.existing.insert(path);
+            }
+            if let Node::File { content, .. } = node {
+                if let Lookup::Nothing = found {
+                    *needs.entries.entry(path.parent()).or_default() += entries_of(path.name());
+                }
+                needs.clusters += length(content).div_ceil(reader.volume.cluster_size);
+            }
         }
-        grow(&reader, &mut needs)?;
+        grow(&reader.volume, &mut needs)?;
         Ok(needs)
     }
 
     /// Zero the clusters that will be taken, or refuse if there are too few.
-    fn prepare(&self, needs: &Needs) -> Result<(), FsError> {
-        let reader = FatReader::open(&self.medium)?;
-        let volume = reader.volume();
+    fn prepare(&self, needs: &Needs<'_>) -> Result<(), FsError> {
+        let volume = FatReader::open(&self.medium)?.volume;
         let free = volume.free_clusters(needs.clusters)?;
         let found = u64_from_usize(free.len());
         if found < needs.clusters {
@@ -106,21 +122,12 @@ impl<M: WriteAt> FatWriter<M> {
                 needed: needs.clusters.saturating_mul(volume.cluster_size),
             });
         }
+        let zeroes = vec![0; usize_from_u64(volume.cluster_size)];
         for cluster in free {
             let start = volume.start(cluster);
-            let end = start.saturating_add(volume.cluster_size);
-            let mut at = start;
-            while at < end {
-                let (zeroes, _) = ZEROES.split_at(at_most(end - at, ZEROES.len()));
-                self.medium
-                    .write_all_at(at, zeroes)
-                    .map_err(|source| FsError::Io {
-                        volume: Volume::Boot,
-                        offset: at,
-                        source,
-                    })?;
-                at = at.saturating_add(length(zeroes));
-            }
+            self.medium
+                .write_all_at(start, &zeroes)
+                .map_err(FsError::io(Volume::Boot, start))?;
         }
         Ok(())
     }
@@ -139,47 +146,11 @@ impl<M: WriteAt> FatWriter<M> {
     }
 }
 
-impl<M: WriteAt> VolumeWriter for FatWriter<M> {
-    fn apply(self, nodes: &[(&CardPath, &Node)]) -> Result<(), FsError> {
-        let needs = self.check(nodes)?;
-        let there = self.replaced(nodes)?;
-        self.with_library(|fs| {
-            for (path, node) in nodes.iter().filter(|(path, _)| there.contains(*path)) {
-                give_up(fs, path, node)?;
-            }
-            Ok(())
-        })?;
-        self.prepare(&needs)?;
-        self.with_library(|fs| {
-            for (path, node) in nodes {
-                if let Node::File { content, .. } = node {
-                    write_file(fs, path, content)?;
-                }
-            }
-            Ok(())
-        })
-    }
-}
-
-impl<M: WriteAt> FatWriter<M> {
-    /// The planned paths that exist.
-    fn replaced<'a>(&self, nodes: &[(&'a CardPath, &Node)]) -> Result<BTreeSet<&'a CardPath>, FsError> {
-        let reader = FatReader::open(&self.medium)?;
-        let mut there = BTreeSet::new();
-        for (path, _) in nodes {
-            if let Lookup::Entry(_) = reader.find(path)? {
-                there.insert(*path);
-            }
-        }
-        Ok(there)
-    }
-}
-
-/// Add what the directories grow by. The root directory of FAT16 cannot grow.
-fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsError> {
+/// Add the clusters that directories grow by. The root directory of FAT16 cannot grow.
+fn grow<M: WriteAt>(volume: &FatVolume<&M>, needs: &mut Needs<'_>) -> Result<(), FsError> {
     for (parent, entries) in &needs.entries {
-        if parent.is_none() && matches!(reader.volume().root, RootDir::Fixed { .. }) {
-            let free = dir::unused(&dir::bytes_of(reader.volume(), dir::Dir::Root)?);
+        if parent.is_none() && matches!(volume.root, RootDir::Fixed { .. }) {
+            let free = dir::unused(&dir::bytes_of(volume, dir::Dir::Root)?);
             if free < *entries {
                 return Err(FsError::NoEntries {
                     free,
@@ -187,9 +158,8 @@ fn grow<M: WriteAt>(reader: &FatReader<&M>, needs: &mut Needs) -> Result<(), FsE
                 });
             }
         } else {
-            let bytes = u64_from_usize(entries.saturating_mul(dir::ENTRY));
-            let clusters = bytes.div_ceil(reader.volume().cluster_size);
-            needs.clusters = needs.clusters.saturating_add(clusters);
+            let bytes = u64_from_usize(entries * dir::ENTRY);
+            needs.clusters += bytes.div_ceil(volume.cluster_size);
         }
     }
     Ok(())
@@ -234,7 +204,7 @@ fn check_place<M: WriteAt>(
     match (found, node) {
         (Lookup::Entry(entry), _) => {
             check_replaced(path, node, entry.is_dir)?;
-            chain_ends(reader.volume(), path, entry)?;
+            chain_ends(&reader.volume, path, entry)?;
         }
         (_, Node::Absent) | (Lookup::Nothing, Node::File { .. } | Node::Symlink { .. }) => {}
         (Lookup::Nothing, Node::Dir { .. }) => return Err(no_directory(path.to_string())),
@@ -279,7 +249,7 @@ fn check_replaced(path: &CardPath, node: &Node, is_dir: bool) -> Result<(), FsEr
 /// Refuse names that FAT, or a system that reads it, does not allow.
 ///
 /// # Errors
-/// Why `path` has such a name.
+/// The reason.
 pub fn acceptable_name(path: &CardPath) -> Result<(), &'static str> {
     for part in path.parts() {
         if part.encode_utf16().count() > MOST_UNITS {
@@ -310,8 +280,8 @@ fn relative(path: &CardPath) -> &str {
     path.as_str().trim_start_matches('/')
 }
 
-/// Free what is at `path`: the content of a file that is replaced, or all of one that is removed.
-fn give_up<M: WriteAt>(fs: &FileSystem<Cursor<&M>>, path: &CardPath, node: &Node) -> Result<(), FsError> {
+/// Free the content of a file that is replaced, or remove the file.
+fn free<M: WriteAt>(fs: &FileSystem<Cursor<&M>>, path: &CardPath, node: &Node) -> Result<(), FsError> {
     let root = fs.root_dir();
     match node {
         Node::File { .. } => root
@@ -339,10 +309,5 @@ fn write_file<M: WriteAt>(
 }
 
 fn failed<'a>(doing: &'static str, path: &'a str) -> impl Fn(io::Error) -> FsError + 'a {
-    move |error| FsError::Library {
-        doing,
-        volume: Volume::Boot,
-        path: path.to_owned(),
-        source: Box::new(error),
-    }
+    move |error| FsError::library(Volume::Boot, doing, path, error)
 }
