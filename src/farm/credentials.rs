@@ -1,6 +1,9 @@
 //! Which texts are public SSH keys and hashes of passwords. What is judged here is secret or becomes a way in, so
 //! no message repeats any of it.
 
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+
 /// A line of `authorized_keys` (sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT"): perhaps options, then type, key, perhaps a
 /// comment. The key must parse and be of the type that is written before it.
 ///
@@ -29,8 +32,9 @@ pub fn ssh_key(line: &str) -> Result<(), String> {
     if encoded.is_empty() {
         return Err(format!("nothing follows {kind}"));
     }
-    let blob =
-        base64(encoded).ok_or("the part after its type is no base64; was it cut when it was copied?")?;
+    let blob = STANDARD
+        .decode(encoded)
+        .map_err(|_| "the part after its type is no base64; was it cut when it was copied?")?;
     key_blob(kind, &blob)
 }
 
@@ -202,40 +206,6 @@ fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// Base64 of RFC 4648, section 4, with its padding and nothing else.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for at in 0..4 {
-            let value = group.get(at).map_or(Some(0), |digit| sextet(*digit))?;
-            bits = bits << 6 | u32::from(value);
-        }
-        let [_, triple @ ..] = bits.to_be_bytes();
-        let (kept, spare) = triple.split_at_checked(group.len() * 6 / 8)?;
-        if spare.iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        bytes.extend_from_slice(kept);
-    }
-    Some(bytes)
-}
-
-fn sextet(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,12 +257,13 @@ mod tests {
 
     #[test]
     fn base64_is_strict() {
-        assert_eq!(base64("TWFu"), Some(b"Man".to_vec()));
-        assert_eq!(base64("TWE="), Some(b"Ma".to_vec()));
-        assert_eq!(base64("TQ=="), Some(b"M".to_vec()));
-        assert_eq!(base64(""), Some(Vec::new()));
+        let decoded = |text: &str| STANDARD.decode(text).ok();
+        assert_eq!(decoded("TWFu"), Some(b"Man".to_vec()));
+        assert_eq!(decoded("TWE="), Some(b"Ma".to_vec()));
+        assert_eq!(decoded("TQ=="), Some(b"M".to_vec()));
+        assert_eq!(decoded(""), Some(Vec::new()));
         for bad in ["TWF", "TQ=", "T===", "TR==", "TW=u", "TW u", "====", "TWFuT"] {
-            assert_eq!(base64(bad), None, "{bad:?}");
+            assert_eq!(decoded(bad), None, "{bad:?}");
         }
     }
 

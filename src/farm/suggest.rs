@@ -10,27 +10,29 @@ const MOST: usize = 1000;
 /// the first.
 #[must_use]
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word
+    let word: String = word
         .chars()
         .take(LONGEST + 1)
         .flat_map(char::to_lowercase)
         .collect();
-    if word.is_empty() || word.len() > LONGEST {
+    let length = word.chars().count();
+    if length == 0 || length > LONGEST {
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
     for candidate in known.into_iter().take(MOST) {
-        let other: Vec<char> = candidate
+        let other: String = candidate
             .chars()
             .take(LONGEST)
             .flat_map(char::to_lowercase)
             .collect();
-        let allowed = word.len().max(other.len()).div_ceil(3).min(word.len() - 1).max(1);
-        if word.len().abs_diff(other.len()) > allowed {
+        let other_length = other.chars().count();
+        let allowed = length.max(other_length).div_ceil(3).min(length - 1).max(1);
+        if length.abs_diff(other_length) > allowed {
             continue;
         }
-        let slips = distance(&word, &other);
-        if slips <= allowed && slips < other.len() && best.is_none_or(|(least, _)| slips < least) {
+        let slips = strsim::osa_distance(&word, &other);
+        if slips <= allowed && slips < other_length && best.is_none_or(|(least, _)| slips < least) {
             best = Some((slips, candidate));
         }
     }
@@ -41,25 +43,6 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, known).map(|close| format!("did you mean {close:?}?"))
-}
-
-/// Optimal string alignment: insertions, deletions, replacements and swaps of neighbours.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let replace = last[j] + usize::from(x != y);
-            let mut least = replace.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or_default()
 }
 
 /// `text` in quotes as it may stand in a message: escaped, and cut where it is long.
