@@ -43,7 +43,6 @@ pub enum BadPrefix {
 
 impl Prefix {
     /// Its address, the low 64 bits zero.
-    #[must_use]
     pub fn address(self) -> Ipv6Addr {
         self.0
     }
@@ -82,7 +81,6 @@ impl fmt::Display for Prefix {
 }
 
 /// The hardware address of the container `name` on `card`: three bytes of the daemon's, three of a SHA-256.
-#[must_use]
 pub fn container_mac(flavour: Flavour, card: &str, name: &str) -> Mac {
     let mut hash = Sha256::new();
     hash.update(DOMAIN);
@@ -111,7 +109,6 @@ pub struct Addressed<'f> {
 }
 
 /// Every container of `card`, replicas one by one, in the order in which they are declared.
-#[must_use]
 pub fn containers<'f>(farm: &'f Farm, card: &ResolvedCard) -> Vec<Addressed<'f>> {
     let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
     let mut all = Vec::new();
@@ -127,7 +124,6 @@ pub fn containers<'f>(farm: &'f Farm, card: &ResolvedCard) -> Vec<Addressed<'f>>
 }
 
 /// The addresses that `mac` forms in each of `prefixes`, where it forms EUI-64 identifiers.
-#[must_use]
 pub fn predicted(mac: Mac, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
     prefixes
         .iter()
@@ -137,7 +133,6 @@ pub fn predicted(mac: Mac, prefixes: &[Prefix]) -> Vec<Ipv6Addr> {
 
 /// The addresses of the host: its fixed ones, or those that its MAC forms in `prefixes`. Empty where they are known
 /// only at boot, or where it has none.
-#[must_use]
 pub fn host(card: &ResolvedCard, prefixes: &[Prefix]) -> Vec<IpAddr> {
     let six = match &card.network.ipv6 {
         Ipv6::Auto => card.mac.map(|mac| predicted(mac, prefixes)).unwrap_or_default(),
@@ -152,7 +147,6 @@ pub fn host(card: &ResolvedCard, prefixes: &[Prefix]) -> Vec<IpAddr> {
 }
 
 /// The prefix that the farm itself tells of: that of the host's fixed address.
-#[must_use]
 pub fn own_prefix(card: &ResolvedCard) -> Option<Prefix> {
     match &card.network.ipv6 {
         Ipv6::Static { address, prefix, .. } => format!("{address}/{prefix}").parse().ok(),

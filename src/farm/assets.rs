@@ -69,7 +69,6 @@ pub enum GatherError {
 
 impl GatherError {
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Read { .. } => None,
@@ -110,7 +109,6 @@ impl Total {
 
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
 /// scripts, images. Overlays are not among them.
-#[must_use]
 pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
     let mut named: BTreeSet<&str> = farm.files.values().map(String::as_str).collect();
     for image in farm.images.values() {

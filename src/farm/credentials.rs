@@ -1,17 +1,25 @@
-//! Which texts are public SSH keys and hashes of passwords. What is judged here is secret or becomes a way in, so
-//! no message repeats any of it.
+//! Which texts are public SSH keys and hashes of passwords. They are secret or let somebody in, so no message repeats any
+//! part of them.
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
+use ssh_key::public::KeyData;
+use ssh_key::{Error, PublicKey};
+
+use crate::edit::block::length;
+use crate::farm::suggest::quoted;
 
 /// A line of `authorized_keys` (sshd(8), "`AUTHORIZED_KEYS` FILE FORMAT"): perhaps options, then type, key, perhaps a
 /// comment. The key must parse and be of the type that is written before it.
 ///
 /// # Errors
-/// Why `line` is none.
+/// Why `line` is not one.
 pub fn ssh_key(line: &str) -> Result<(), String> {
     if line.contains("PRIVATE KEY") {
-        return Err("it is a private key, which stays where it was made; the public one is in the file that ends in .pub".into());
+        return Err(
+            "it is a private key, which must stay secret; the public one is in the file that ends in .pub"
+                .into(),
+        );
     }
     if line.chars().any(char::is_control) {
         return Err("it has more than one line".into());
@@ -23,10 +31,10 @@ pub fn ssh_key(line: &str) -> Result<(), String> {
         kind = word(&mut rest);
     }
     if kind == DSS {
-        return Err("OpenSSH takes no DSA keys since 7.0; `ssh-keygen -t ed25519` makes a better one".into());
+        return Err("OpenSSH refuses DSA keys since 7.0; `ssh-keygen -t ed25519` makes a better one".into());
     }
     if !KINDS.contains(&kind) {
-        return Err("it starts with no key type such as ssh-ed25519".into());
+        return Err("it does not start with a key type such as ssh-ed25519".into());
     }
     let encoded = word(&mut rest);
     if encoded.is_empty() {
@@ -34,21 +42,57 @@ pub fn ssh_key(line: &str) -> Result<(), String> {
     }
     let blob = STANDARD
         .decode(encoded)
-        .map_err(|_| "the part after its type is no base64; was it cut when it was copied?")?;
-    key_blob(kind, &blob)
+        .map_err(|_| "the part after its type is not base64; was it cut when it was copied?")?;
+    let key = PublicKey::from_bytes(&blob).map_err(|error| match error {
+        Error::AlgorithmUnknown | Error::Crypto | Error::Ecdsa(_) => OFF_THE_CURVE,
+        _ => "it is damaged; was it cut when it was copied?",
+    })?;
+    let algorithm = key.algorithm();
+    if algorithm.as_str() != kind {
+        let inner = quoted(algorithm.as_str());
+        return Err(format!("it says {kind}, and inside is a key of type {inner}"));
+    }
+    accepted(key.key_data())
+}
+
+const OFF_THE_CURVE: &str = "its point is not on the curve that its type names";
+
+/// What sshd refuses though it has the form of a key: short RSA keys, and compressed points.
+fn accepted(key: &KeyData) -> Result<(), String> {
+    let point = match key {
+        KeyData::Rsa(key) => {
+            let modulus = key.n.as_positive_bytes().unwrap_or_default();
+            let unused = modulus.first().map_or(0, |top| top.leading_zeros());
+            let bits = (length(modulus) * 8).saturating_sub(unused.into());
+            if bits < 1024 {
+                return Err(format!(
+                    "it is an RSA key of {bits} bits, and sshd takes none below 1024"
+                ));
+            }
+            return Ok(());
+        }
+        KeyData::Ecdsa(key) => key.as_sec1_bytes(),
+        KeyData::SkEcdsaSha2NistP256(key) => key.ec_point().as_bytes(),
+        _ => return Ok(()),
+    };
+    if point.first() == Some(&4) {
+        Ok(())
+    } else {
+        Err(OFF_THE_CURVE.into())
+    }
 }
 
 /// A hash that crypt(3) of Ubuntu and Debian verifies (crypt(5)).
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub fn crypt_hash(text: &str) -> Result<(), String> {
     if text.starts_with(['!', '*']) {
         return Err("it locks the account; for that leave `password` out".into());
     }
     let mut parts = text.split('$');
     if parts.next() != Some("") {
-        return Err("it does not start with `$`; clear text has no place here".into());
+        return Err("it does not start with `$`; a farm must not hold clear text".into());
     }
     let id = parts.next().unwrap_or_default();
     let mut fields: Vec<&str> = parts.collect();
@@ -57,12 +101,12 @@ pub fn crypt_hash(text: &str) -> Result<(), String> {
         "6" => 86,
         "5" | "y" | "gy" | "7" => 43,
         "2a" | "2b" | "2y" => 53,
-        "1" => return Err("MD5 ($1$) is guessed in no time".into()),
-        _ => return Err("it is of no kind that crypt(5) knows; $6$ and $y$ are usual".into()),
+        "1" => return Err("MD5 ($1$) is quick to guess".into()),
+        _ => return Err("crypt(5) does not know its kind; $6$ and $y$ are usual".into()),
     };
     if digest.len() != length || !digest.bytes().all(is_crypt64) {
         return Err(format!(
-            "after its last `$`, ${id}$ has {length} letters, digits, dots and slashes, and here are {} characters",
+            "after its last `$`, ${id}$ has {length} letters, digits, dots and slashes, and this has {} characters",
             digest.chars().count()
         ));
     }
@@ -85,7 +129,7 @@ pub fn crypt_hash(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "what stands between ${id}$ and its digest is no salt with parameters"
+            "the part between ${id}$ and its digest is not a salt with parameters"
         ))
     }
 }
@@ -141,71 +185,6 @@ fn after_options(line: &str) -> Result<&str, String> {
     Err("a quote in its options does not end".into())
 }
 
-/// A key as RFC 4253 (section 6.6), RFC 5656 (section 3.1), RFC 8709 (section 4) and OpenSSH's PROTOCOL.u2f write it.
-fn key_blob(kind: &str, blob: &[u8]) -> Result<(), String> {
-    let mut rest = blob;
-    let mut field = || string(&mut rest).ok_or("it ends too early; was it cut when it was copied?");
-    let inner = field()?;
-    if inner != kind.as_bytes() {
-        let inner = String::from_utf8_lossy(inner.get(..inner.len().min(40)).unwrap_or_default());
-        return Err(format!("it says {kind}, and inside is a key of type {inner:?}"));
-    }
-    let security_key = kind.starts_with("sk-");
-    if kind.ends_with("ssh-ed25519") || kind == "sk-ssh-ed25519@openssh.com" {
-        let key = field()?;
-        if key.len() != 32 {
-            return Err(format!("an Ed25519 key has 32 bytes, and this has {}", key.len()));
-        }
-    } else if kind == "ssh-rsa" {
-        let (_exponent, modulus) = (field()?, field()?);
-        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-        let bits = modulus.get(zeros..).map_or(0, |significant| {
-            significant.len() * 8
-                - significant
-                    .first()
-                    .map_or(0, |top| usize_from(top.leading_zeros()))
-        });
-        if bits < 1024 {
-            return Err(format!(
-                "it is an RSA key of {bits} bits, and sshd takes none below 1024"
-            ));
-        }
-    } else {
-        let (curve, point) = (field()?, field()?);
-        let length = match curve {
-            b"nistp256" => 65,
-            b"nistp384" => 97,
-            b"nistp521" => 133,
-            _ => 0,
-        };
-        let named = kind.split('@').next().unwrap_or_default().as_bytes();
-        if length == 0 || !named.ends_with(curve) || point.len() != length || point.first() != Some(&4) {
-            return Err("its point is not on the curve that its type names".into());
-        }
-    }
-    if security_key {
-        field()?;
-    }
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{} bytes follow the key", rest.len()))
-    }
-}
-
-fn usize_from(small: u32) -> usize {
-    usize::try_from(small).unwrap_or(usize::MAX)
-}
-
-/// A string of RFC 4251, section 5: its length in four bytes, then it.
-fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (text, tail) = tail.split_at_checked(length)?;
-    *rest = tail;
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,19 +211,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told() {
+    fn anything_else_is_refused() {
         let ed25519 = KEYS.lines().next().unwrap();
         for (line, expect) in [
-            ("", "it starts with no key type such as ssh-ed25519"),
+            ("", "it does not start with a key type such as ssh-ed25519"),
             ("ssh-ed25519", "nothing follows ssh-ed25519"),
-            ("ssh-ed25519 AAAA… me", "the part after its type is no base64; was it cut when it was copied?"),
-            ("ssh-ed25519 AAAA me", "it ends too early; was it cut when it was copied?"),
-            ("ssh-dss AAAA", "OpenSSH takes no DSA keys since 7.0; `ssh-keygen -t ed25519` makes a better one"),
+            ("ssh-ed25519 AAAA… me", "the part after its type is not base64; was it cut when it was copied?"),
+            ("ssh-ed25519 AAAA me", "it is damaged; was it cut when it was copied?"),
+            ("ssh-dss AAAA", "OpenSSH refuses DSA keys since 7.0; `ssh-keygen -t ed25519` makes a better one"),
             ("from=\"x ssh-ed25519 AAAA", "a quote in its options does not end"),
             ("ssh-ed25519 a\nssh-rsa b", "it has more than one line"),
             (
                 "-----BEGIN OPENSSH PRIVATE KEY-----",
-                "it is a private key, which stays where it was made; the public one is in the file that ends in .pub",
+                "it is a private key, which must stay secret; the public one is in the file that ends in .pub",
             ),
         ] {
             assert_eq!(ssh_key(line), Err(expect.into()), "{line:?}");

@@ -12,6 +12,7 @@ use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{Farm, Password, RunWhat};
 
+use super::packing::Packing;
 use super::scripts::Scripts;
 use super::LARGEST_FILE;
 use crate::base::download::catalogue::{self, KNOWN};
@@ -46,17 +47,9 @@ pub(super) fn check(
     }
     for (alias, image) in &farm.images {
         let place = ["images".into(), alias.into()];
-        look.archive(
-            &[&place[..], &["file".into()]].concat(),
-            &image.file,
-            Archive::Image,
-        );
+        look.archive(&[&place[..], &["file".into()]].concat(), &image.file, &IMAGE);
         if let Some(metadata) = &image.metadata {
-            look.archive(
-                &[&place[..], &["metadata".into()]].concat(),
-                metadata,
-                Archive::Metadata,
-            );
+            look.archive(&[&place[..], &["metadata".into()]].concat(), metadata, &METADATA);
         }
     }
     for container in &farm.containers {
@@ -83,15 +76,32 @@ struct Look<'a> {
 }
 
 /// What kind of archive is expected.
-#[derive(Clone, Copy)]
-enum Archive {
-    /// A tar as it is.
-    Overlay,
-    /// A tar, perhaps compressed.
-    Metadata,
-    /// A tar, perhaps compressed, or a squashfs.
-    Image,
+struct Archive {
+    /// How messages call it.
+    what: &'static str,
+    packings: &'static [Packing],
 }
+
+const OVERLAY: Archive = Archive {
+    what: "a folder or a tar archive that is not compressed",
+    packings: &[],
+};
+
+const METADATA: Archive = Archive {
+    what: "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
+    packings: &[Packing::Gzip, Packing::Xz, Packing::Zstd, Packing::Bzip2],
+};
+
+const IMAGE: Archive = Archive {
+    what: "a tar archive, perhaps compressed (gz, xz, zst, bz2), or a squashfs",
+    packings: &[
+        Packing::Gzip,
+        Packing::Xz,
+        Packing::Zstd,
+        Packing::Bzip2,
+        Packing::Squashfs,
+    ],
+};
 
 impl Look<'_> {
     fn error(&mut self, place: &[Step<'_>], message: String) {
@@ -186,7 +196,7 @@ impl Look<'_> {
         self.scripts = scripts;
     }
 
-    fn archive(&mut self, place: &[Step<'_>], path: &str, expected: Archive) {
+    fn archive(&mut self, place: &[Step<'_>], path: &str, expected: &Archive) {
         let Some(file) = self.regular(place, path) else {
             return;
         };
@@ -195,18 +205,10 @@ impl Look<'_> {
         if self.found(place, path, read).is_none() {
             return;
         }
-        let fine = match expected {
-            Archive::Overlay => is_tar(&head),
-            Archive::Metadata => is_tar(&head) || is_packed(&head),
-            Archive::Image => is_tar(&head) || is_packed(&head) || head.starts_with(b"hsqs"),
-        };
-        if !fine {
-            let what = match expected {
-                Archive::Overlay => "a folder or a tar archive that is not compressed",
-                Archive::Metadata => "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
-                Archive::Image => "a tar archive, perhaps compressed (gz, xz, zst, bz2), or a squashfs",
-            };
-            self.error(place, format!("{} is not {what}", quoted(path)));
+        // A tar has `ustar` at 257 (POSIX.1-2017, pax).
+        let is_tar = head.get(257..262) == Some(b"ustar");
+        if !is_tar && !expected.packings.contains(&Packing::of(&head)) {
+            self.error(place, format!("{} is not {}", quoted(path), expected.what));
         }
     }
 
@@ -217,7 +219,7 @@ impl Look<'_> {
                 let listed = fs::read_dir(self.dir.join(path)).map(drop);
                 self.found(place, path, listed);
             }
-            Ok(_) => self.archive(place, path, Archive::Overlay),
+            Ok(_) => self.archive(place, path, &OVERLAY),
             Err(error) => {
                 self.found::<()>(place, path, Err(error));
             }
@@ -265,22 +267,6 @@ impl Look<'_> {
 /// Whether the file's mode lets group or others read it.
 fn open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|there| crate::host::files::others_may_read(&there))
-}
-
-/// The head of a tar: `ustar` at 257 (POSIX.1-2017, pax).
-fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
-}
-
-/// The head of what a tar is compressed with.
-fn is_packed(head: &[u8]) -> bool {
-    let compressed: [&[u8]; 4] = [
-        &[0x1f, 0x8b],
-        &[0xfd, b'7', b'z', b'X', b'Z', 0],
-        &[0x28, 0xb5, 0x2f, 0xfd],
-        b"BZh",
-    ];
-    compressed.iter().any(|magic| head.starts_with(magic))
 }
 
 /// Why, without the number that Rust appends.

@@ -13,6 +13,7 @@ mod macs;
 mod model;
 pub mod node;
 pub mod overlay;
+mod packing;
 pub mod passwords;
 pub mod problem;
 mod resolve;
@@ -202,7 +203,6 @@ pub const LARGEST_IMAGE: u64 = 512 << 20;
 
 impl LoadedFarm {
     /// The base that its cards are made from.
-    #[must_use]
     pub fn base(&self) -> BaseRequest<'_> {
         BaseRequest {
             base: BaseRef::new(&self.farm.base),
@@ -212,7 +212,6 @@ impl LoadedFarm {
     }
 
     /// Where the file is that the farm names as `relative`.
-    #[must_use]
     pub fn path(&self, relative: &str) -> PathBuf {
         self.dir.join(relative)
     }
@@ -220,7 +219,6 @@ impl LoadedFarm {
 
 impl FarmText {
     /// `problems` for people: each with its line and a caret, the last line with the number of those not shown.
-    #[must_use]
     pub fn render(&self, problems: &Problems) -> String {
         let mut out: String = problems
             .list()
@@ -244,13 +242,11 @@ impl FarmText {
 
 impl Refused {
     /// The text that the problems point into.
-    #[must_use]
     pub fn text(&self) -> &FarmText {
         &self.0.text
     }
 
     /// The problems.
-    #[must_use]
     pub fn problems(&self) -> &Problems {
         &self.0.problems
     }

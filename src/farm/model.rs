@@ -130,7 +130,6 @@ impl Default for Network {
 
 impl Network {
     /// The interface that is a port of the bridge, where there is one: the uplink, or its VLAN (`eth0.42`).
-    #[must_use]
     pub fn port(&self) -> String {
         tagged(&self.uplink, self.vlan)
     }

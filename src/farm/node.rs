@@ -89,13 +89,11 @@ impl From<usize> for Step<'_> {
 
 impl Scalar {
     /// Whether it is nothing: empty, `~` or `null`.
-    #[must_use]
     pub fn is_null(&self) -> bool {
         self.style == Style::Plain && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
     /// As a truth value. `yes`, `no`, `on` and `off` are text since YAML 1.2.
-    #[must_use]
     pub fn truth(&self) -> Option<bool> {
         match (self.style, self.text.as_str()) {
             (Style::Plain, "true" | "True" | "TRUE") => Some(true),
@@ -105,7 +103,6 @@ impl Scalar {
     }
 
     /// As a whole number that is not negative: decimal, `0o17` or `0xff`.
-    #[must_use]
     pub fn number(&self) -> Option<u64> {
         if self.style != Style::Plain {
             return None;
@@ -124,7 +121,6 @@ impl Scalar {
 
 impl Node {
     /// A part that holds nothing.
-    #[must_use]
     pub fn nothing() -> Self {
         Self {
             span: Span::default(),
@@ -133,7 +129,6 @@ impl Node {
     }
 
     /// What it is, for people.
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(scalar) if scalar.is_null() => "nothing",
@@ -144,7 +139,6 @@ impl Node {
     }
 
     /// Its scalar, if it is one.
-    #[must_use]
     pub fn scalar(&self) -> Option<&Scalar> {
         match &self.value {
             Value::Scalar(scalar) => Some(scalar),
@@ -153,7 +147,6 @@ impl Node {
     }
 
     /// Its items, if it is a list; none otherwise.
-    #[must_use]
     pub fn items(&self) -> &[Self] {
         match &self.value {
             Value::Seq(items) => items,
@@ -162,7 +155,6 @@ impl Node {
     }
 
     /// Its entries, if it is a mapping; none otherwise.
-    #[must_use]
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -171,13 +163,11 @@ impl Node {
     }
 
     /// The first entry with this key.
-    #[must_use]
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// What `path` leads to.
-    #[must_use]
     pub fn get(&self, path: &[Step<'_>]) -> Option<&Self> {
         path.iter().try_fold(self, |node, step| match *step {
             Step::Key(key) => node.entry(key).map(|entry| &entry.value),
@@ -187,7 +177,6 @@ impl Node {
 
     /// Where a person should look for what `path` leads to: at the value if it is a single one, else at its key.
     /// Where the source ends before the path does (the rest is a default), at the last part that is there.
-    #[must_use]
     pub fn locate(&self, path: &[Step<'_>]) -> Span {
         let mut node = self;
         let mut at = Span {

@@ -34,7 +34,6 @@ pub struct CryptHash(String);
 
 impl CryptHash {
     /// The hash. Whoever prints it shows a secret.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -43,7 +43,6 @@ pub struct Problem {
 
 impl Problem {
     /// An error.
-    #[must_use]
     pub fn error(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -54,7 +53,6 @@ impl Problem {
     }
 
     /// A warning.
-    #[must_use]
     pub fn warning(span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -63,9 +61,14 @@ impl Problem {
     }
 
     /// The same with what the person can do.
-    #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, if there is a hint.
+    pub fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
         self
     }
 }
@@ -101,7 +104,6 @@ impl Problems {
     }
 
     /// Whether no more are kept: then one more need not be worded, only counted by [`Self::count`].
-    #[must_use]
     pub fn is_full(&self) -> bool {
         self.list.len() >= MOST
     }
@@ -132,32 +134,27 @@ impl Problems {
     }
 
     /// Whether an error was told of just this place.
-    #[must_use]
     pub fn has_error_at(&self, span: Span) -> bool {
         let is_there = |problem: &Problem| problem.span == span && problem.severity == Severity::Error;
         self.list.iter().any(is_there)
     }
 
     /// Those that were kept.
-    #[must_use]
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
     /// How many were counted beyond those.
-    #[must_use]
     pub fn more(&self) -> usize {
         self.more
     }
 
     /// How many of all of them are errors.
-    #[must_use]
     pub fn errors(&self) -> usize {
         self.errors
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -185,7 +182,6 @@ pub struct Position {
 
 impl Source {
     /// Where the byte `offset` is; past the end: after the last byte.
-    #[must_use]
     pub fn position(&self, offset: usize) -> Position {
         let start = self.line_start(offset);
         let before = self.text.get(..start).unwrap_or_default();
@@ -197,7 +193,6 @@ impl Source {
     }
 
     /// `problem` for a terminal, every line ended.
-    #[must_use]
     pub fn render(&self, problem: &Problem) -> String {
         let position = self.position(problem.span.start);
         let severity = match problem.severity {
@@ -218,7 +213,6 @@ impl Source {
     }
 
     /// `problem` as it goes into a line of JSON.
-    #[must_use]
     pub fn line<'a>(&'a self, problem: &'a Problem) -> ProblemLine<'a> {
         let Position { line, column } = self.position(problem.span.start);
         ProblemLine {

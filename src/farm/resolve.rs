@@ -24,7 +24,6 @@ pub struct ResolvedCard {
 
 impl ResolvedCard {
     /// Whether this card has what `container` declares.
-    #[must_use]
     pub fn has(&self, container: &Container) -> bool {
         let chosen = self.containers.as_ref();
         chosen.is_none_or(|names| names.contains(&container.name))
@@ -42,7 +41,6 @@ pub struct NoSuchCard {
 
 impl NoSuchCard {
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         let one = match &self.asked {
             Some(asked) => closest(asked, self.known.iter().map(String::as_str))?,
@@ -66,7 +64,6 @@ impl std::error::Error for NoSuchCard {}
 
 impl Farm {
     /// Every card by name; a farm without `cards` is one card, named by `hostname`.
-    #[must_use]
     pub fn resolved_cards(&self) -> Vec<ResolvedCard> {
         if self.cards.is_empty() {
             let name = self.hostname.clone().unwrap_or_default();
@@ -116,7 +113,6 @@ impl Farm {
 
 impl Container {
     /// How many containers this declares.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.replicas.map_or(1, |(first, last)| {
             usize::try_from(last.saturating_sub(first)).map_or(usize::MAX, |more| more.saturating_add(1))
@@ -124,7 +120,6 @@ impl Container {
     }
 
     /// The names of the containers that this declares: its own, or those of its replicas (`w2` to `w10`).
-    #[must_use]
     pub fn names(&self) -> Vec<String> {
         match self.replicas {
             Some((first, last)) => (first..=last)
@@ -136,7 +131,6 @@ impl Container {
 
     /// Its profiles in the order of stacking: what it says, else `default` and, where the card has a bridge on the
     /// LAN, `extbridge`.
-    #[must_use]
     pub fn stacked(&self, network: &Network) -> Vec<String> {
         let suggested: &[&str] = if network.bridge.is_some() {
             &["default", "extbridge"]

@@ -1,5 +1,5 @@
-//! Profiles and what results where they are stacked on each other: the devices and configuration of one container,
-//! each with the profile that it comes from.
+//! Profiles, and the result of stacking them: the devices and configuration of one container, each with the profile that
+//! it comes from.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,18 @@ use palmfarm_protocol::nic::joins;
 
 use crate::farm::{Container, Lxd, Network, Profile};
 
-/// Where what the container itself declares comes from.
+/// The origin of what the container itself declares.
 pub const OWN: &str = "(container)";
 
-/// One key of configuration, or one device, and what declared it.
+/// One key of configuration, or one device, and the profile that declared it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared<T> {
-    /// What it is.
     pub value: T,
     /// The profile; [`OWN`]: the container itself.
     pub from: String,
 }
 
-/// What a container is left with.
+/// The configuration and devices that a container has in the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stacked {
     /// Configuration by key.
@@ -29,8 +28,7 @@ pub struct Stacked {
 }
 
 /// Every profile by name: `default` (the NAT bridge and the root disk), `extbridge` (the bridge on the LAN), and the
-/// farm's own; one of those that has the name of a built-in one takes its place whole.
-#[must_use]
+/// farm's own. A profile of the farm replaces a built-in one of the same name.
 pub fn profiles(lxd: &Lxd, network: &Network) -> BTreeMap<String, Profile> {
     let root = device(&[("type", "disk"), ("path", "/"), ("pool", &lxd.storage.name)]);
     let mut devices = BTreeMap::from([("root".into(), root)]);
@@ -55,9 +53,8 @@ pub fn profiles(lxd: &Lxd, network: &Network) -> BTreeMap<String, Profile> {
     profiles
 }
 
-/// Lay the profiles called `names` on each other and `container` on top: the last one wins, a key of configuration
-/// by itself, a device as a whole, as LXD does it. A name that is no profile adds nothing.
-#[must_use]
+/// Stack the profiles called `names`, with `container` on top. As in LXD, the last one wins: for each configuration key
+/// by itself, and for a device as a whole. A name without a profile adds nothing.
 pub fn stack(profiles: &BTreeMap<String, Profile>, names: &[String], container: &Container) -> Stacked {
     let mut stacked = Stacked::default();
     for name in names {
@@ -65,23 +62,35 @@ pub fn stack(profiles: &BTreeMap<String, Profile>, names: &[String], container: 
             lay(&mut stacked, name, &profile.config, &profile.devices);
         }
     }
-    if container.nesting {
-        let nesting = BTreeMap::from([("security.nesting".to_owned(), "true".to_owned())]);
-        lay(&mut stacked, OWN, &nesting, &BTreeMap::new());
-    }
-    lay(&mut stacked, OWN, &container.config, &container.devices);
+    lay(&mut stacked, OWN, &container.own_config(), &container.devices);
     stacked
+}
+
+impl Container {
+    /// The keys of a container that stand for a configuration key of LXD: their name, LXD's name, and the value, if there
+    /// is one.
+    pub fn switches(&self) -> [(&'static str, &'static str, Option<bool>); 1] {
+        [("nesting", "security.nesting", self.nesting.then_some(true))]
+    }
+
+    /// The container's own configuration. What `config` says of a key wins.
+    pub fn own_config(&self) -> BTreeMap<String, String> {
+        let switches = self.switches().into_iter();
+        let mut config: BTreeMap<_, _> = switches
+            .filter_map(|(_, key, value)| Some((key.to_owned(), value?.to_string())))
+            .collect();
+        config.extend(self.config.clone());
+        config
+    }
 }
 
 impl Stacked {
     /// The interface whose network the container's `eth0` is in; see [`joins`].
-    #[must_use]
     pub fn parent(&self) -> Option<&str> {
         joins(&self.devices.get("eth0")?.value)
     }
 
-    /// Whether one of its devices is the disk at `/`, without which no container starts.
-    #[must_use]
+    /// Whether one of its devices is the disk at `/`, without which a container does not start.
     pub fn has_root(&self) -> bool {
         let is = |device: &BTreeMap<String, String>, key: &str, value: &str| {
             device.get(key).is_some_and(|found| found == value)

@@ -8,7 +8,6 @@ const MOST: usize = 1000;
 
 /// The one of `known` that is closest to `word`, if it is close: one slip in three letters. Of equally close ones
 /// the first.
-#[must_use]
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word
         .chars()
@@ -40,13 +39,11 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// `did you mean "…"?`, if something is close.
-#[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, known).map(|close| format!("did you mean {close:?}?"))
 }
 
 /// `text` in quotes as it may stand in a message: escaped, and cut where it is long.
-#[must_use]
 pub fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
     if text.chars().count() <= SHOWN {

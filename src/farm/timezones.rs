@@ -11,7 +11,6 @@ pub fn all() -> impl Iterator<Item = &'static str> {
 }
 
 /// Whether there is a zone or link of this name.
-#[must_use]
 pub fn is_known(name: &str) -> bool {
     all().any(|known| known == name)
 }

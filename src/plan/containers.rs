@@ -44,12 +44,6 @@ pub(super) fn plan(
         // Without a bridge a container is on the LAN by macvlan.
         let lan = card.network.bridge.clone().unwrap_or_else(|| card.network.port());
         let on_lan = stacked.parent() == Some(&lan);
-        let mut config = declared.config.clone();
-        if declared.nesting {
-            config
-                .entry("security.nesting".into())
-                .or_insert_with(|| "true".into());
-        }
         // Replicas come one after the other and have one content, which may take long to hash.
         let (digest, content) = match made.take() {
             Some((of, content)) if std::ptr::eq(of, declared) => content,
@@ -68,7 +62,7 @@ pub(super) fn plan(
             } else {
                 Vec::new()
             },
-            config,
+            config: declared.own_config(),
             devices: declared.devices.clone(),
         };
         all.push((container, stacked));

@@ -69,13 +69,11 @@ pub struct Network {
 
 impl Network {
     /// The interface that carries the host's addresses.
-    #[must_use]
     pub fn addressed(&self) -> String {
         self.bridge.clone().unwrap_or_else(|| self.port())
     }
 
     /// The interface that is a port of the bridge: the uplink, or its VLAN (`eth0.42`).
-    #[must_use]
     pub fn port(&self) -> String {
         tagged(&self.uplink, self.vlan)
     }

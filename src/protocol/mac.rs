@@ -28,14 +28,12 @@ impl std::error::Error for BadMac {}
 
 impl Mac {
     /// Whether the address names a group, so that no single interface may have it (IEEE 802, the I/G bit).
-    #[must_use]
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
 
     /// The modified EUI-64 interface identifier (RFC 4291, appendix A): `ff:fe` in the middle, the
     /// universal/local bit inverted.
-    #[must_use]
     pub fn eui64(self) -> [u8; 8] {
         let [a, b, c, d, e, f] = self.0;
         [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
@@ -43,7 +41,6 @@ impl Mac {
 
     /// The address that stateless autoconfiguration forms in `prefix` (a /64; its low 64 bits are ignored) where
     /// the host uses EUI-64 identifiers (RFC 4862, section 5.5.3).
-    #[must_use]
     pub fn address_in(self, prefix: Ipv6Addr) -> Ipv6Addr {
         let mut octets = prefix.octets();
         octets[8..].copy_from_slice(&self.eui64());

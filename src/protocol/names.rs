@@ -78,7 +78,6 @@ pub fn user(text: &str) -> Result<(), String> {
 }
 
 /// Name, architecture and version of `NAME[:ARCHITECTURE][=VERSION]`, as apt-get(8) takes them.
-#[must_use]
 pub fn package_parts(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let (rest, version) = text
         .split_once('=')

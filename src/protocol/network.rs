@@ -57,7 +57,6 @@ pub enum Ipv6 {
 }
 
 /// The name of an interface, or of a VLAN on it.
-#[must_use]
 pub fn tagged(uplink: &str, vlan: Option<u16>) -> String {
     vlan.map_or_else(|| uplink.to_owned(), |vlan| format!("{uplink}.{vlan}"))
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 /// Whether a device with these `keys` is a network port; `none` takes one of a profile away.
-#[must_use]
 pub fn is_nic(keys: &BTreeMap<String, String>) -> bool {
     keys.get("type").is_some_and(|kind| kind == "nic")
 }
@@ -11,7 +10,6 @@ pub fn is_nic(keys: &BTreeMap<String, String>) -> bool {
 /// The interface of the host whose network a NIC with these `keys` is in, with an address of its own there: that is
 /// so for bridged ones and macvlan, where nothing tags their frames. `None`: it is none of these, and no address of it
 /// can be predicted.
-#[must_use]
 pub fn joins(keys: &BTreeMap<String, String>) -> Option<&str> {
     let kind = keys.get("nictype").map(String::as_str);
     let joins = matches!(kind, None | Some("bridged" | "macvlan"));

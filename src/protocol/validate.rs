@@ -8,7 +8,6 @@ use crate::mac::Mac;
 use crate::names;
 
 /// Everything that is wrong with `document`, each as a sentence; empty where it may be acted on.
-#[must_use]
 pub fn flaws(document: &FirstBoot) -> Vec<String> {
     let mut flaws = Vec::new();
     if let Err(why) = names::hostname(&document.hostname) {
@@ -49,7 +48,6 @@ pub fn flaws(document: &FirstBoot) -> Vec<String> {
 }
 
 /// The files on the card that `document` names: each path once.
-#[must_use]
 pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
     let images = document.lxd.iter().flat_map(|lxd| &lxd.images);
     let images = images.flat_map(|image| std::iter::once(&image.path).chain(&image.rootfs));

@@ -54,7 +54,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             CONTAINER_MOUNTS,
             p,
         );
-        nesting(judged, container, p);
+        switches(judged, container, p);
         replicas(judged, container, p);
         for there in &by_network {
             if nowhere || there.cards.iter().any(|card| card.has(container)) {
@@ -132,16 +132,21 @@ fn macs(judged: &Judged<'_>, p: &mut Problems) {
     }
 }
 
-fn nesting(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
-    let denied = |value: &String| ["false", "no", "0", "off"].contains(&value.to_ascii_lowercase().as_str());
-    if container.nesting && container.config.get("security.nesting").is_some_and(denied) {
-        let at = judged.at(steps![
-            "containers",
-            &container.name,
-            "config",
-            "security.nesting"
-        ]);
-        p.error(at, "`nesting: true` and this contradict each other");
+/// `nesting` and its kin do not contradict `config`.
+fn switches(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
+    for (key, lxd_key, switch) in container.switches() {
+        let (Some(switch), Some(value)) = (switch, container.config.get(lxd_key)) else {
+            continue;
+        };
+        let opposite = if switch {
+            ["false", "no", "0", "off"]
+        } else {
+            ["true", "yes", "1", "on"]
+        };
+        if opposite.contains(&value.to_ascii_lowercase().as_str()) {
+            let at = judged.at(steps!["containers", &container.name, "config", lxd_key]);
+            p.error(at, format!("`{key}: {switch}` and this contradict each other"));
+        }
     }
 }
 

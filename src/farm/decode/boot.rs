@@ -1,7 +1,9 @@
 //! The section `boot:`, and the one set of rules for what may stand in a kernel command line and in config.txt. Reading
 //! a farm and rendering a card both ask these rules; nothing here edits either file.
 
-use super::fields::{self, Fields};
+use std::collections::BTreeMap;
+
+use super::fields::{self, named, section};
 use crate::farm::node::Entry;
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
@@ -14,34 +16,31 @@ const CONFIG_LINE: usize = 98;
 const FIRMWARE: usize = 320;
 
 pub(super) fn boot(entry: &Entry, p: &mut Problems) -> Boot {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`boot`", p);
-    let mut boot = Boot::default();
-    if let Some(entry) = fields.take("cmdline") {
-        for item in fields::items(entry, p) {
-            let word = fields::named(item, "cmdline", "word of a kernel command line", word, p);
-            boot.cmdline.extend(word);
-        }
-    }
-    if let Some(entry) = fields.take("config") {
-        for entry in fields::entries(entry, p) {
-            let key = fields::named_key(entry, "key of config.txt", config_key, p);
-            let Some(value) = fields::line(&entry.value, &entry.key, p) else {
-                continue;
-            };
-            if config_key(&key).is_ok() {
-                if let Err(why) = config_line(&key, &value) {
-                    let line = quoted(&format!("{key}={value}"));
-                    p.error(
-                        entry.value.span,
-                        format!("{line} is not a line of config.txt: {why}"),
-                    );
-                }
+    section(entry, "`boot`", p, |fields| Boot {
+        cmdline: fields.list("cmdline", named("a word of the kernel command line", word)),
+        config: fields.read("config", config).unwrap_or_default(),
+    })
+}
+
+fn config(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
+    let mut config = BTreeMap::new();
+    for entry in fields::entries(entry, p) {
+        let key = fields::named_key(entry, "a key of config.txt", config_key, p);
+        let Some(value) = fields::line(&entry.value, &key, p) else {
+            continue;
+        };
+        if config_key(&key).is_ok() {
+            if let Err(why) = config_line(&key, &value) {
+                let line = quoted(&format!("{key}={value}"));
+                p.error(
+                    entry.value.span,
+                    format!("{line} is not a line of config.txt: {why}"),
+                );
             }
-            boot.config.insert(key, value);
         }
+        config.insert(key, value);
     }
-    fields.close(p);
-    boot
+    config
 }
 
 /// A word of a kernel command line. Quotes are refused because the kernel takes what stands between two of them for one
@@ -93,7 +92,6 @@ pub fn config_line(key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The most bytes that cmdline.txt may have: `COMMAND_LINE_SIZE` of the kernel less what the firmware adds.
-#[must_use]
 pub const fn longest_cmdline(is_32_bit: bool) -> usize {
     let kernel = if is_32_bit { 1024 } else { 2048 };
     kernel - FIRMWARE

@@ -1,6 +1,6 @@
-//! `containers:`.
+//! Reads the section `containers:`, and the list of containers that a card has.
 
-use super::fields::{self, Fields};
+use super::fields::{self, named, number, parsed, section, truth};
 use super::{host, lxd, mac, values};
 use crate::farm::node::{Entry, Node, Scalar, Value};
 use crate::farm::problem::{Problem, Problems};
@@ -11,14 +11,14 @@ use palmfarm_protocol::names;
 /// The highest number of a replica. A Pi runs some dozens of containers.
 const MOST_REPLICAS: u32 = 999;
 
-/// Seconds that one try of a step has: installing packages over a home line onto a card takes minutes.
+/// Seconds that one try of a step may take: installing packages over a home line onto a card takes minutes.
 const TIMEOUT: u32 = 30 * 60;
 
 /// The longest one try may take: a day.
 const LONGEST: u32 = 24 * 60 * 60;
 
 /// The most often a step is tried again.
-const MOST_RETRIES: u64 = 100;
+const MOST_RETRIES: u32 = 100;
 
 pub(super) fn containers(entry: &Entry, p: &mut Problems) -> Vec<Container> {
     fields::entries(entry, p)
@@ -27,14 +27,12 @@ pub(super) fn containers(entry: &Entry, p: &mut Problems) -> Vec<Container> {
         .collect()
 }
 
-/// Those that one card has, by name; `None`: it says nothing of them.
+/// The names of the containers that one card has; `None`: the card does not say.
 pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
     if matches!(entry.value.value, Value::Map(_)) {
         let message = "`containers` of a card takes a list of names, not a mapping";
-        p.push(
-            Problem::error(entry.value.span, message)
-                .hint("declare containers at the top of the farm, and name here those that the card has"),
-        );
+        let hint = "declare containers at the top of the farm, and name here those that the card has";
+        p.push(Problem::error(entry.value.span, message).hint(hint));
         return None;
     }
     if entry.value.scalar().is_some_and(Scalar::is_null) {
@@ -42,65 +40,42 @@ pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
         p.push(problem.hint("write [] for a card without any, or leave the key out for all of them"));
         return None;
     }
-    let items = fields::items(entry, p).iter();
-    // What is no name keeps its place, so that what is said of the others points at them.
-    let names = items
-        .map(|item| {
-            fields::named(item, "containers", "name of a container", names::container, p).unwrap_or_default()
-        })
+    // Keep a placeholder for an invalid name so that later errors use the right index.
+    let name = named("a container name", names::container);
+    let names = fields::items(entry, p)
+        .iter()
+        .map(|item| name(item, "containers", p).unwrap_or_default())
         .collect();
     matches!(entry.value.value, Value::Seq(_)).then_some(names)
 }
 
+/// Every key of a container, one a line.
 fn container(entry: &Entry, p: &mut Problems) -> Container {
-    let name = fields::named_key(entry, "name of a container", names::container, p);
+    let name = fields::named_key(entry, "a container name", names::container, p);
     let what = format!("container {}", quoted(&name));
-    let mut fields = Fields::open(&entry.value, entry.key_span, what, p);
-    let image = fields
-        .need("image")
-        .and_then(|entry| fields::parsed(&entry.value, "image", p, image));
-    let profiles = fields.take("profiles").map(|entry| {
-        fields::items(entry, p)
-            .iter()
-            .filter_map(|item| fields::named(item, "profiles", "name of a profile", names::object, p))
-            .collect()
-    });
-    let container = Container {
-        name,
-        image: image.unwrap_or_default(),
-        profiles,
-        mac: fields.take("mac").and_then(|entry| mac(&entry.value, p)),
-        config: fields
-            .take("config")
-            .map(|entry| fields::texts(entry, p))
-            .unwrap_or_default(),
-        devices: fields
-            .take("devices")
-            .map(|entry| lxd::devices(entry, p))
-            .unwrap_or_default(),
-        files: fields
-            .take("files")
-            .map(|entry| host::files(entry, p))
-            .unwrap_or_default(),
-        run: fields.take("run").map(|entry| runs(entry, p)).unwrap_or_default(),
-        publish: fields
-            .take("publish")
-            .and_then(|entry| fields::named(&entry.value, "publish", "image alias", names::object, p)),
-        replicas: fields
-            .take("replicas")
-            .and_then(|entry| replicas(&entry.value, p)),
-        nesting: fields
-            .take("nesting")
-            .and_then(|entry| fields::truth(&entry.value, "nesting", p))
-            .unwrap_or_default(),
-    };
-    fields.close(p);
-    container
+    section(entry, what, p, |fields| {
+        fields.require("image");
+        Container {
+            name,
+            image: fields.value("image", parsed(image)).unwrap_or_default(),
+            profiles: fields
+                .has("profiles")
+                .then(|| fields.list("profiles", named("a profile name", names::object))),
+            mac: fields.value("mac", mac),
+            config: fields.read("config", fields::texts).unwrap_or_default(),
+            devices: fields.read("devices", lxd::devices).unwrap_or_default(),
+            files: fields.read("files", host::files).unwrap_or_default(),
+            run: fields.read("run", runs).unwrap_or_default(),
+            publish: fields.value("publish", named("an image alias", names::object)),
+            replicas: fields.value("replicas", replicas),
+            nesting: fields.value("nesting", truth).unwrap_or_default(),
+        }
+    })
 }
 
 /// `ALIAS` or `REMOTE:ALIAS`; an image server's aliases have slashes (`alpine/3.20`).
 fn image(text: &str) -> Result<String, String> {
-    let bad = |why: String| format!("{} is no image: {why}", quoted(text));
+    let bad = |why: String| format!("{} is not an image: {why}", quoted(text));
     if let Some((remote, alias)) = text.split_once(':') {
         names::object(remote).map_err(|why| bad(format!("of its remote, {why}")))?;
         if alias.len() > 255 {
@@ -120,62 +95,57 @@ fn image(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-fn replicas(node: &Node, p: &mut Problems) -> Option<(u32, u32)> {
-    let bare = node.scalar().and_then(crate::farm::node::Scalar::number);
-    if let Some(number) = bare {
+fn replicas(node: &Node, key: &str, p: &mut Problems) -> Option<(u32, u32)> {
+    if let Some(number) = node.scalar().and_then(Scalar::number) {
         let problem = Problem::error(node.span, "`replicas` takes the first and the last number");
         p.push(problem.hint(format!("write 1..{number}")));
         return None;
     }
-    fields::parsed(node, "replicas", p, |text| values::range(text, MOST_REPLICAS))
+    parsed(|text| values::range(text, MOST_REPLICAS))(node, key, p)
 }
 
 fn runs(entry: &Entry, p: &mut Problems) -> Vec<Run> {
     fields::items(entry, p).iter().map(|item| run(item, p)).collect()
 }
 
-/// A step that is wrong is an empty command, so that the others keep their places in the list.
+/// An invalid step is an empty command, so that the others keep their places in the list.
 fn run(node: &Node, p: &mut Problems) -> Run {
-    let nothing = || RunWhat::Command(String::new());
-    if node.scalar().is_some() {
-        return Run {
-            what: command(node, p).map_or_else(nothing, RunWhat::Command),
-            retries: 0,
-            timeout_seconds: TIMEOUT,
-        };
-    }
-    let mut fields = Fields::open(node, node.span, "a step of `run`", p);
-    let script = fields.take("script");
-    let line = fields.take("command");
-    let retries = fields
-        .take("retries")
-        .and_then(|entry| fields::number(&entry.value, "retries", 0, MOST_RETRIES, p))
-        .and_then(|number| u32::try_from(number).ok());
-    let timeout = fields.take("timeout").and_then(|entry| timeout(&entry.value, p));
-    let broken = fields.broken();
-    fields.close(p);
-    let what = match (script, line) {
-        (Some(script), None) => fields::line(&script.value, "script", p).map(RunWhat::Script),
-        (None, Some(line)) => command(&line.value, p).map(RunWhat::Command),
-        (None, None) if broken => None,
-        (Some(_), Some(line)) => {
-            p.error(line.key_span, "a step runs a script or a command, not both");
-            None
-        }
-        (None, None) => {
-            p.error(node.span, "a step of `run` has neither `script` nor `command`");
-            None
-        }
+    let mut run = Run {
+        what: RunWhat::Command(String::new()),
+        retries: 0,
+        timeout_seconds: TIMEOUT,
     };
-    Run {
-        what: what.unwrap_or_else(nothing),
-        retries: retries.unwrap_or_default(),
-        timeout_seconds: timeout.unwrap_or(TIMEOUT),
-    }
+    let what = if node.scalar().is_some() {
+        command(node, "run", p).map(RunWhat::Command)
+    } else {
+        fields::mapping(node, node.span, "a step of `run`", p, |fields| {
+            let (script, line) = (fields.take("script"), fields.take("command"));
+            run.retries = fields.value("retries", number(0, MOST_RETRIES)).unwrap_or(0);
+            run.timeout_seconds = fields.value("timeout", timeout).unwrap_or(TIMEOUT);
+            match (script, line) {
+                (Some(script), None) => fields::line(&script.value, "script", fields.p).map(RunWhat::Script),
+                (None, Some(line)) => command(&line.value, "run", fields.p).map(RunWhat::Command),
+                (Some(_), Some(line)) => {
+                    let message = "a step runs a script or a command, not both";
+                    fields.p.error(line.key_span, message);
+                    None
+                }
+                (None, None) => {
+                    if !fields.broken {
+                        let message = "a step of `run` has neither `script` nor `command`";
+                        fields.p.error(node.span, message);
+                    }
+                    None
+                }
+            }
+        })
+    };
+    run.what = what.unwrap_or(run.what);
+    run
 }
 
-fn command(node: &Node, p: &mut Problems) -> Option<String> {
-    let text = fields::text(node, "run", p)?;
+fn command(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let text = fields::text(node, key, p)?;
     if text.trim().is_empty() {
         p.error(node.span, "the command is empty");
         return None;
@@ -183,13 +153,11 @@ fn command(node: &Node, p: &mut Problems) -> Option<String> {
     Some(text)
 }
 
-fn timeout(node: &Node, p: &mut Problems) -> Option<u32> {
-    let seconds = fields::parsed(node, "timeout", p, values::duration)?;
+fn timeout(node: &Node, key: &str, p: &mut Problems) -> Option<u32> {
+    let seconds = parsed(values::duration)(node, key, p)?;
     if !(1..=LONGEST).contains(&seconds) {
-        p.error(
-            node.span,
-            format!("`timeout` is {seconds} s, and 1 s to {LONGEST} s is what it may be"),
-        );
+        let message = format!("`timeout` is {seconds} s, but must be from 1 s to {LONGEST} s");
+        p.error(node.span, message);
         return None;
     }
     Some(seconds)

@@ -1,26 +1,54 @@
-//! Reading mappings, lists and single values out of a tree, every complaint with its place. Nothing here knows a
+//! Reads mappings, lists and single values out of a tree, and reports each problem with its place. Nothing here knows a
 //! key of `farm.yaml`, and nothing here stops at the first problem.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{closest, did_you_mean, quoted};
 use palmfarm_protocol::names::Rule;
 
-/// A mapping whose keys are known beforehand.
-pub(super) struct Fields<'n> {
+/// A mapping whose keys are known beforehand, while it is read. It collects the keys that are asked for: every other key
+/// is an error.
+pub(super) struct Fields<'n, 'p> {
     entries: &'n [Entry],
     what: String,
     at: Span,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
-    broken: bool,
+    /// It is not a mapping at all, which has been reported.
+    pub(super) broken: bool,
+    pub(super) p: &'p mut Problems,
 }
 
-impl<'n> Fields<'n> {
-    /// Open `node`, called `what` in messages and pointed at by `at`. Nothing (`cards: {palm1: }`) is an empty mapping.
-    pub(super) fn open(node: &'n Node, at: Span, what: impl Into<String>, p: &mut Problems) -> Self {
+/// Read the mapping in `entry`, called `what` in messages. `keys` reads its keys.
+pub(super) fn section<'n, T>(
+    entry: &'n Entry,
+    what: impl Into<String>,
+    p: &mut Problems,
+    keys: impl FnOnce(&mut Fields<'n, '_>) -> T,
+) -> T {
+    mapping(&entry.value, entry.key_span, what, p, keys)
+}
+
+/// The same for a mapping that has no key of its own. Problems of the mapping as a whole point at `at`.
+pub(super) fn mapping<'n, T>(
+    node: &'n Node,
+    at: Span,
+    what: impl Into<String>,
+    p: &mut Problems,
+    keys: impl FnOnce(&mut Fields<'n, '_>) -> T,
+) -> T {
+    let mut fields = Fields::open(node, at, what, p);
+    let read = keys(&mut fields);
+    fields.close();
+    read
+}
+
+impl<'n, 'p> Fields<'n, 'p> {
+    /// Begin to read `node`. Nothing (`cards: {palm1: }`) is an empty mapping.
+    pub(super) fn open(node: &'n Node, at: Span, what: impl Into<String>, p: &'p mut Problems) -> Self {
         let what = what.into();
         let (entries, broken) = match &node.value {
             Value::Map(entries) => (entries.as_slice(), false),
@@ -33,7 +61,7 @@ impl<'n> Fields<'n> {
                 (&[][..], true)
             }
         };
-        once(entries, p);
+        reject_duplicates(entries, p);
         Self {
             entries,
             what,
@@ -41,74 +69,93 @@ impl<'n> Fields<'n> {
             known: Vec::new(),
             missing: Vec::new(),
             broken,
+            p,
         }
     }
 
     /// The entry of `key`, from now on one of the known keys.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
-        if !self.known.contains(&key) {
-            self.known.push(key);
-        }
+        self.known.push(key);
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The entry of `key`; it is an error if there is none.
-    pub(super) fn need(&mut self, key: &'static str) -> Option<&'n Entry> {
-        let entry = self.take(key);
-        if entry.is_none() && !self.broken {
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// It is an error if `key` is missing.
+    pub(super) fn require(&mut self, key: &'static str) {
+        if !self.broken && !self.has(key) {
             self.missing.push(key);
         }
-        entry
     }
 
-    /// Whether it was no mapping at all, which has been said.
-    pub(super) fn broken(&self) -> bool {
-        self.broken
+    /// What `read` makes of the entry of `key`; `None` if the key is missing.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&'n Entry, &mut Problems) -> T,
+    ) -> Option<T> {
+        self.take(key).map(|entry| read(entry, self.p))
     }
 
-    /// Where a person looks for the mapping as a whole.
-    pub(super) fn at(&self) -> Span {
-        self.at
+    /// What `read` makes of the value of `key`; `None` if the key is missing or its value is invalid.
+    pub(super) fn value<T>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Option<T> {
+        self.read(key, |entry, p| read(&entry.value, key, p)).flatten()
     }
 
-    /// Every key that was never asked for is an error, and every key that was needed and is not there – unless one
-    /// is the other misspelt.
-    pub(super) fn close(self, p: &mut Problems) {
-        let mut missing = self.missing;
+    /// The valid items of the list under `key`.
+    pub(super) fn list<T>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Vec<T> {
+        let items = self.take(key).map_or(&[][..], |entry| items(entry, self.p));
+        items.iter().filter_map(|item| read(item, key, self.p)).collect()
+    }
+
+    /// The items of the list under `key`, with a default for an invalid one so that later errors use the right index.
+    pub(super) fn list_in_place<T: Default>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Vec<T> {
+        self.list(key, |item: &Node, key: &str, p: &mut Problems| {
+            Some(read(item, key, p).unwrap_or_default())
+        })
+    }
+
+    /// Every key that was never asked for is an error, and so is every required key that is missing, unless one is the
+    /// other misspelt.
+    pub(super) fn close(mut self) {
         for entry in self.entries {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
-            if p.is_full() {
-                p.count();
+            if self.p.is_full() {
+                self.p.count();
                 continue;
             }
             let key = shown_name(&entry.key);
             let message = format!("unknown key {key} in {}", self.what);
             let close = closest(&entry.key, self.known.iter().copied());
-            missing.retain(|key| Some(*key) != close);
+            self.missing.retain(|key| Some(*key) != close);
             let hint = match close {
                 Some(close) => format!("did you mean {close:?}?"),
                 None if entry.key == "<<" => "merge keys are not part of YAML 1.2: write the keys out".into(),
                 None => format!("the keys here are {}", self.known.join(", ")),
             };
-            p.push(Problem::error(entry.key_span, message).hint(hint));
+            self.p.push(Problem::error(entry.key_span, message).hint(hint));
         }
-        for key in missing {
-            p.error(self.at, format!("{} has no `{key}`", self.what));
+        for key in self.missing {
+            self.p.error(self.at, format!("{} has no `{key}`", self.what));
         }
     }
 }
 
-/// Every key that stands in a mapping for the second time is an error.
-fn once(entries: &[Entry], p: &mut Problems) {
+/// Reads a value that stands under a key, or in the list under it. `None`: it is invalid, and a problem says so.
+pub(super) trait ReadValue<T>: Fn(&Node, &str, &mut Problems) -> Option<T> {}
+
+impl<T, R: Fn(&Node, &str, &mut Problems) -> Option<T>> ReadValue<T> for R {}
+
+/// Every key that a mapping has for the second time is an error.
+fn reject_duplicates(entries: &[Entry], p: &mut Problems) {
     let mut seen = std::collections::BTreeSet::new();
     for entry in entries {
         if !seen.insert(entry.key.as_str()) {
-            p.error(
-                entry.key_span,
-                format!("{} stands here twice", quoted(&entry.key)),
-            );
+            p.error(entry.key_span, format!("{} is here twice", quoted(&entry.key)));
         }
     }
 }
@@ -120,15 +167,13 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
         Value::Scalar(scalar) if scalar.is_null() => &[],
         _ => {
             let message = format!("{} is a mapping, not {}", shown(&entry.key), entry.value.kind());
-            let problem = Problem::error(entry.value.span, message);
-            p.push(match entry.value.value {
-                Value::Seq(_) => problem.hint("write each as `NAME: …`, without `- `"),
-                _ => problem,
-            });
+            let hint =
+                matches!(entry.value.value, Value::Seq(_)).then_some("write each as `NAME: …`, without `- `");
+            p.push(Problem::error(entry.value.span, message).maybe_hint(hint));
             &[]
         }
     };
-    once(list, p);
+    reject_duplicates(list, p);
     let mut seen = std::collections::BTreeSet::new();
     list.iter()
         .filter(|entry| seen.insert(entry.key.as_str()))
@@ -219,12 +264,14 @@ pub(super) fn line(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     Some(scalar.text.clone())
 }
 
-/// A name that must follow `rule`. One that does not is an error and returned all the same, so that what refers
-/// to it is not an error as well.
-pub(super) fn named(node: &Node, key: &str, noun: &str, rule: Rule, p: &mut Problems) -> Option<String> {
-    let text = line(node, key, p)?;
-    follows(&text, node.span, noun, rule, p);
-    Some(text)
+/// Reads a name that must follow `rule`. A wrong one is an error, but is returned all the same, so that what refers to it
+/// is not an error as well. `noun` has its article: the message says that the name "is not {noun}".
+pub(super) fn named(noun: &str, rule: Rule) -> impl ReadValue<String> + '_ {
+    move |node: &Node, key: &str, p: &mut Problems| {
+        let text = line(node, key, p)?;
+        follows(&text, node.span, noun, rule, p);
+        Some(text)
+    }
 }
 
 /// The key of an entry, which must follow `rule`.
@@ -235,7 +282,7 @@ pub(super) fn named_key(entry: &Entry, noun: &str, rule: Rule, p: &mut Problems)
 
 fn follows(text: &str, at: Span, noun: &str, rule: Rule, p: &mut Problems) {
     if let Err(why) = rule(text) {
-        p.error(at, format!("{} is no {noun}: {why}", shown_name(text)));
+        p.error(at, format!("{} is not {noun}: {why}", shown_name(text)));
     }
 }
 
@@ -260,65 +307,52 @@ pub(super) fn truth(node: &Node, key: &str, p: &mut Problems) -> Option<bool> {
             _ => None,
         };
         let message = format!("{key} is true or false, not {}", quoted(&scalar.text));
-        let problem = Problem::error(node.span, message);
-        p.push(match meant {
-            Some(meant) => problem.hint(meant),
-            None => problem,
-        });
+        p.push(Problem::error(node.span, message).maybe_hint(meant));
     }
     value
 }
 
-/// A whole number from `least` to `most`.
-pub(super) fn number(node: &Node, key: &str, least: u64, most: u64, p: &mut Problems) -> Option<u64> {
-    let scalar = scalar(node, key, p)?;
-    let key = shown(key);
-    let value = scalar.number().filter(|number| (least..=most).contains(number));
-    if value.is_none() {
-        let message = format!(
-            "{key} is a whole number from {least} to {most}, not {}",
-            quoted(&scalar.text)
-        );
-        let problem = Problem::error(node.span, message);
-        let bare = scalar
-            .text
-            .parse()
-            .is_ok_and(|number| (least..=most).contains(&number));
-        p.push(if bare {
-            problem.hint("write it without quotes")
-        } else {
-            problem
-        });
+/// Reads a whole number from `least` to `most`.
+pub(super) fn number<N: Display + Copy + PartialOrd + TryFrom<u64>>(least: N, most: N) -> impl ReadValue<N> {
+    move |node: &Node, key: &str, p: &mut Problems| {
+        let scalar = scalar(node, key, p)?;
+        let valid = |number: u64| {
+            N::try_from(number)
+                .ok()
+                .filter(|number| (least..=most).contains(number))
+        };
+        let value = scalar.number().and_then(valid);
+        if value.is_none() {
+            let (key, found) = (shown(key), quoted(&scalar.text));
+            let message = format!("{key} is a whole number from {least} to {most}, not {found}");
+            let is_quoted = scalar.text.parse().is_ok_and(|number| valid(number).is_some());
+            let hint = is_quoted.then_some("write it without quotes");
+            p.push(Problem::error(node.span, message).maybe_hint(hint));
+        }
+        value
     }
-    value
 }
 
-/// One of a few words.
-pub(super) fn choice<T: Copy>(node: &Node, key: &str, words: &[(&str, T)], p: &mut Problems) -> Option<T> {
-    let scalar = scalar(node, key, p)?;
-    let key = shown(key);
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == scalar.text) {
-        return Some(*value);
+/// Reads one of a few words.
+pub(super) fn choice<'w, T: Clone>(words: &'w [(&'w str, T)]) -> impl ReadValue<T> + 'w {
+    move |node: &Node, key: &str, p: &mut Problems| {
+        let text = &scalar(node, key, p)?.text;
+        if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+            return Some(value.clone());
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!("{} is {}, not {}", shown(key), known.join(" or "), quoted(text));
+        p.push(Problem::error(node.span, message).maybe_hint(did_you_mean(text, known)));
+        None
     }
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let message = format!("{key} is {}, not {}", known.join(" or "), quoted(&scalar.text));
-    let problem = Problem::error(node.span, message);
-    p.push(match did_you_mean(&scalar.text, known) {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    });
-    None
 }
 
-/// A text with a meaning of its own: `parse` says why it has none.
-pub(super) fn parsed<T>(
-    node: &Node,
-    key: &str,
-    p: &mut Problems,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Option<T> {
-    let text = line(node, key, p)?;
-    parse(&text).map_err(|why| p.error(node.span, why)).ok()
+/// Reads a line that `parse` understands, or says why it does not.
+pub(super) fn parsed<T>(parse: impl Fn(&str) -> Result<T, String>) -> impl ReadValue<T> {
+    move |node: &Node, key: &str, p: &mut Problems| {
+        let text = line(node, key, p)?;
+        parse(&text).map_err(|why| p.error(node.span, why)).ok()
+    }
 }
 
 /// A mapping of texts to texts, as LXD's `config` is: numbers and truth values are taken as they are written.

@@ -1,8 +1,8 @@
-//! What is on the host itself: base, users, SSH, boot, packages, files.
+//! Reads what belongs to the host itself: base, users, SSH, files.
 
 use std::collections::BTreeMap;
 
-use super::fields::{self, Fields};
+use super::fields::{self, choice, line, named, section, truth};
 use crate::base::locate::BaseRef;
 use crate::farm::node::{Entry, Node};
 use crate::farm::problem::{Problem, Problems};
@@ -11,24 +11,23 @@ use crate::farm::{credentials, timezones};
 use crate::farm::{Password, Ssh, Sudo, User};
 use palmfarm_protocol::names;
 
-pub(super) fn base(node: &Node, p: &mut Problems) -> Option<String> {
-    let text = fields::line(node, "base", p)?;
-    let bad = |why: String| Problem::error(node.span, format!("{} is no base: {why}", quoted(&text)));
+pub(super) fn base(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let text = line(node, key, p)?;
+    let bad = |why: String| Problem::error(node.span, format!("{} is not a base: {why}", quoted(&text)));
     match BaseRef::new(&text) {
         BaseRef::Url(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
-            p.push(bad("http and https are the schemes of URLs".into()));
+            p.push(bad("its URL begins with neither https:// nor http://".into()));
         }
         BaseRef::Url(url) if names_a_user(url) => {
-            let message = "a user name or password in the URL of a base would stand in plans and manifests";
+            let message =
+                "a user name or password in the URL of a base would be shown in plans and manifests";
             let problem = Problem::error(node.span, message);
             p.push(problem.hint("download it yourself, and name the file"));
         }
         BaseRef::Name(name) => {
             if let Err(why) = names::object(name) {
-                p.push(
-                    bad(why)
-                        .hint("a base is a name, a path with a slash in it or an image's ending, or a URL"),
-                );
+                let hint = "a base is a name, a path that has a slash or ends as an image does, or a URL";
+                p.push(bad(why).hint(hint));
             }
         }
         BaseRef::Url(_) | BaseRef::Path(_) => {}
@@ -43,27 +42,29 @@ fn names_a_user(url: &str) -> bool {
     authority.contains('@')
 }
 
-pub(super) fn sha256(node: &Node, p: &mut Problems) -> Option<String> {
-    fields::parsed(node, "sha256", p, |text| {
-        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Ok(text.to_ascii_lowercase());
-        }
-        let found = text.chars().count();
-        Err(match text.chars().find(|c| !c.is_ascii_hexdigit()) {
-            Some(odd) => format!("a SHA-256 has no {odd:?} among its 64 hexadecimal digits"),
-            None => format!("a SHA-256 has 64 hexadecimal digits, and here are {found}"),
-        })
-    })
+/// A SHA-256 in lower case.
+pub(super) fn sha256(text: &str) -> Result<String, String> {
+    if let Some(odd) = text.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!(
+            "a SHA-256 has 64 hexadecimal digits, and {odd:?} is not one"
+        ));
+    }
+    if text.len() != 64 {
+        let found = text.len();
+        return Err(format!(
+            "a SHA-256 has 64 hexadecimal digits, and this has {found}"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
-pub(super) fn timezone(node: &Node, p: &mut Problems) -> Option<String> {
-    let text = fields::line(node, "timezone", p)?;
+pub(super) fn timezone(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let text = line(node, key, p)?;
     if !timezones::is_known(&text) {
-        let problem = Problem::error(node.span, format!("{} is no time zone", quoted(&text)));
-        p.push(match did_you_mean(&text, timezones::all()) {
-            Some(hint) => problem.hint(hint),
-            None => problem.hint("zones are named as Europe/Vienna; `timedatectl list-timezones` lists them"),
+        let hint = did_you_mean(&text, timezones::all()).unwrap_or_else(|| {
+            "time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them".into()
         });
+        p.push(Problem::error(node.span, format!("{} is not a time zone", quoted(&text))).hint(hint));
     }
     Some(text)
 }
@@ -77,142 +78,98 @@ pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
 
 /// A user whose name is wrong has none, so that the others keep their places in the list.
 fn user(node: &Node, p: &mut Problems) -> User {
-    let mut fields = Fields::open(node, node.span, "a user", p);
-    let name = fields
-        .need("name")
-        .and_then(|entry| fields::named(&entry.value, "name", "login name", names::user, p));
-    let groups = fields.take("groups").map(|entry| {
-        fields::items(entry, p)
-            .iter()
-            .filter_map(|item| fields::named(item, "groups", "name of a group", names::user, p))
-            .collect()
-    });
-    let mut ssh_keys = Vec::new();
-    if let Some(entry) = fields.take("ssh_keys") {
-        for item in fields::items(entry, p) {
-            ssh_keys.extend(ssh_key(item, p));
-        }
-    }
-    let password = fields.take("password").and_then(|entry| password(entry, p));
     let kinds = [("password", Sudo::Password), ("nopasswd", Sudo::Nopasswd)];
-    let sudo = fields
-        .take("sudo")
-        .and_then(|entry| fields::choice(&entry.value, "sudo", &kinds, p));
-    fields.close(p);
-    User {
-        name: name.unwrap_or_default(),
-        groups: groups.unwrap_or_default(),
-        ssh_keys,
-        password,
-        sudo,
-    }
+    fields::mapping(node, node.span, "a user", p, |fields| {
+        fields.require("name");
+        User {
+            name: fields
+                .value("name", named("a login name", names::user))
+                .unwrap_or_default(),
+            groups: fields.list("groups", named("a group name", names::user)),
+            ssh_keys: fields.list("ssh_keys", ssh_key),
+            password: fields.read("password", password).flatten(),
+            sudo: fields.value("sudo", choice(&kinds)),
+        }
+    })
 }
 
-fn ssh_key(node: &Node, p: &mut Problems) -> Option<String> {
-    let scalar = fields::scalar(node, "ssh_keys", p)?;
-    match credentials::ssh_key(scalar.text.trim_end()) {
-        Ok(()) => Some(scalar.text.trim_end().into()),
-        Err(why) => {
-            let problem = Problem::error(node.span, format!("this is no public SSH key: {why}"));
-            let is_file = !scalar.text.trim().contains(char::is_whitespace);
-            p.push(if is_file {
-                problem.hint("write the whole line that stands in the .pub file")
-            } else {
-                problem
-            });
-            None
-        }
-    }
+fn ssh_key(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let text = fields::scalar(node, key, p)?.text.trim_end();
+    let Err(why) = credentials::ssh_key(text) else {
+        return Some(text.into());
+    };
+    let problem = Problem::error(node.span, format!("this is not a public SSH key: {why}"));
+    let is_path = !text.trim().contains(char::is_whitespace);
+    p.push(problem.maybe_hint(is_path.then_some("write the whole line of the .pub file here")));
+    None
 }
 
 fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
     if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
         let problem = Problem::error(
             entry.value.span,
-            "`password` is a mapping, and no clear text stands in a farm",
+            "`password` is a mapping, since a farm must not hold clear text",
         );
         p.push(problem.hint("write {hash: …}, {file: PATH} or {env: NAME}"));
         return None;
     }
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`password`", p);
-    let hash = fields.take("hash");
-    let file = fields.take("file");
-    let env = fields.take("env");
-    let broken = fields.broken();
-    fields.close(p);
-    match (hash, file, env) {
-        (Some(hash), None, None) => self::hash(&hash.value, p).map(Password::Hash),
-        (None, Some(file), None) => fields::line(&file.value, "file", p).map(Password::File),
-        (None, None, Some(env)) => {
-            let name = fields::named(&env.value, "env", "environment variable", variable, p);
-            name.filter(|name| variable(name).is_ok()).map(Password::Env)
+    section(entry, "`password`", p, |fields| {
+        let hash = fields.take("hash");
+        let file = fields.take("file");
+        let env = fields.take("env");
+        match (hash, file, env) {
+            (Some(entry), None, None) => self::hash(&entry.value, "hash", fields.p).map(Password::Hash),
+            (None, Some(entry), None) => line(&entry.value, "file", fields.p).map(Password::File),
+            (None, None, Some(entry)) => {
+                let name = named("an environment variable", variable)(&entry.value, "env", fields.p);
+                name.filter(|name| variable(name).is_ok()).map(Password::Env)
+            }
+            (None, None, None) if fields.broken => None,
+            _ => {
+                let problem = Problem::error(entry.key_span, "a password comes from one place");
+                let hint = "write one of {hash: …}, {file: PATH} and {env: NAME}";
+                fields.p.push(problem.hint(hint));
+                None
+            }
         }
-        (None, None, None) if broken => None,
-        _ => {
-            let problem = Problem::error(entry.key_span, "a password comes from one place");
-            p.push(problem.hint("write one of {hash: …}, {file: PATH} and {env: NAME}"));
-            None
-        }
-    }
+    })
 }
 
-fn hash(node: &Node, p: &mut Problems) -> Option<String> {
-    let scalar = fields::scalar(node, "hash", p)?;
-    match credentials::crypt_hash(&scalar.text) {
-        Ok(()) => Some(scalar.text.clone()),
-        Err(why) => {
-            let problem = Problem::error(node.span, format!("this is no hash of a password: {why}"));
-            p.push(problem.hint("`openssl passwd -6` and `mkpasswd -m sha-512` make one; {file: PATH} and {env: NAME} let palmfarm make it"));
-            None
-        }
-    }
+fn hash(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let scalar = fields::scalar(node, key, p)?;
+    let Err(why) = credentials::crypt_hash(&scalar.text) else {
+        return Some(scalar.text.clone());
+    };
+    let problem = Problem::error(node.span, format!("this is not a hash of a password: {why}"));
+    p.push(problem.hint(
+        "`openssl passwd -6` and `mkpasswd -m sha-512` make one; with {file: PATH} or {env: NAME} palmfarm makes it",
+    ));
+    None
 }
 
 /// A portable name of an environment variable (POSIX, "Environment Variable Definition").
 fn variable(text: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(fine) {
-        return Err("letters, digits and underscores are, no digit in front".into());
+        return Err("it may have letters, digits and underscores, and no digit in front".into());
     }
     Ok(())
 }
 
 pub(super) fn ssh(entry: &Entry, p: &mut Problems) -> Ssh {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`ssh`", p);
-    let password = fields
-        .take("password")
-        .and_then(|entry| fields::truth(&entry.value, "password", p));
-    fields.close(p);
-    Ssh {
-        password: password.unwrap_or_default(),
-    }
-}
-
-pub(super) fn packages(entry: &Entry, p: &mut Problems) -> Vec<String> {
-    fields::items(entry, p)
-        .iter()
-        .map(|item| {
-            fields::named(item, "packages", "name of a package", names::package, p).unwrap_or_default()
-        })
-        .collect()
+    section(entry, "`ssh`", p, |fields| Ssh {
+        password: fields.value("password", truth).unwrap_or_default(),
+    })
 }
 
 /// Paths on the card to paths beside the farm file.
 pub(super) fn files(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let path = fields::named_key(entry, "absolute path", names::absolute_path, p);
-        if let Some(source) = fields::line(&entry.value, &entry.key, p) {
+        let path = fields::named_key(entry, "an absolute path", names::absolute_path, p);
+        if let Some(source) = line(&entry.value, &path, p) {
             files.insert(path, source);
         }
     }
     files
-}
-
-/// A list of lines of text; one that is none is empty, so that the others keep their places.
-pub(super) fn lines(entry: &Entry, p: &mut Problems) -> Vec<String> {
-    fields::items(entry, p)
-        .iter()
-        .map(|item| fields::line(item, &entry.key, p).unwrap_or_default())
-        .collect()
 }

@@ -1,12 +1,12 @@
-//! `lxd:` and `images:`.
+//! Reads the sections `lxd:` and `images:`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::fields::{self, Fields};
+use super::fields::{self, choice, named, parsed, section, truth};
 use super::values;
-use crate::farm::node::{Entry, Node};
+use crate::farm::node::Entry;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
 use crate::farm::{CarriedImage, Flavour, Lxd, Nat, Profile, Storage, StorageDriver};
@@ -16,43 +16,28 @@ use palmfarm_protocol::names;
 const SMALLEST_POOL: u64 = 128 << 20;
 
 pub(super) fn lxd(entry: &Entry, p: &mut Problems) -> Lxd {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`lxd`", p);
     let default = Lxd::default();
     let flavours = [("lxd", Flavour::Lxd), ("incus", Flavour::Incus)];
-    let lxd = Lxd {
+    section(entry, "`lxd`", p, |fields| Lxd {
         flavour: fields
-            .take("flavour")
-            .and_then(|entry| fields::choice(&entry.value, "flavour", &flavours, p))
+            .value("flavour", choice(&flavours))
             .unwrap_or(default.flavour),
-        upgrade: fields
-            .take("upgrade")
-            .and_then(|entry| fields::truth(&entry.value, "upgrade", p))
-            .unwrap_or(default.upgrade),
-        remotes: fields
-            .take("remotes")
-            .map(|entry| remotes(entry, p))
-            .unwrap_or_default(),
-        storage: fields
-            .take("storage")
-            .map_or(default.storage, |entry| storage(entry, p)),
-        nat: fields.take("nat").map_or(default.nat, |entry| nat(entry, p)),
-        profiles: fields
-            .take("profiles")
-            .map(|entry| profiles(entry, p))
-            .unwrap_or_default(),
-    };
-    fields.close(p);
-    lxd
+        upgrade: fields.value("upgrade", truth).unwrap_or(default.upgrade),
+        remotes: fields.read("remotes", remotes).unwrap_or_default(),
+        storage: fields.read("storage", storage).unwrap_or_default(),
+        nat: fields.read("nat", nat).unwrap_or(default.nat),
+        profiles: fields.read("profiles", profiles).unwrap_or_default(),
+    })
 }
 
 fn remotes(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
     let mut remotes = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "name of an image server", names::object, p);
+        let name = fields::named_key(entry, "an image server name", names::object, p);
         if name == "local" {
-            p.error(entry.key_span, "the remote \"local\" is the daemon itself");
+            p.error(entry.key_span, "the name \"local\" means the daemon itself");
         }
-        if let Some(url) = fields::parsed(&entry.value, &entry.key, p, https) {
+        if let Some(url) = parsed(https)(&entry.value, &entry.key, p) {
             remotes.insert(name, url);
         }
     }
@@ -62,45 +47,45 @@ fn remotes(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
 /// An image server's URL: LXD and Incus take images over HTTPS only.
 fn https(text: &str) -> Result<String, String> {
     let Some(rest) = text.strip_prefix("https://") else {
-        return Err(format!("{} is no image server: an https:// URL is", quoted(text)));
+        return Err(format!(
+            "{} is not an image server: its URL must begin with https://",
+            quoted(text)
+        ));
     };
     let host = rest.split(['/', ':']).next().unwrap_or_default();
     let plain =
         !rest.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '"' | '\'' | '\\' | '?' | '#'));
     if !plain || names::domain(host).is_err() {
-        return Err(format!("{} is no image server's URL", quoted(text)));
+        return Err(format!("{} is not the URL of an image server", quoted(text)));
     }
     Ok(text.into())
 }
 
 fn storage(entry: &Entry, p: &mut Problems) -> Storage {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`storage`", p);
     let default = Storage::default();
     let drivers = [("btrfs", StorageDriver::Btrfs), ("dir", StorageDriver::Dir)];
-    let name = fields
-        .take("name")
-        .and_then(|entry| fields::named(&entry.value, "name", "name of a storage pool", names::object, p));
-    let driver = fields
-        .take("driver")
-        .and_then(|entry| fields::choice(&entry.value, "driver", &drivers, p));
-    let mut size = None;
-    if let Some(entry) = fields.take("size") {
-        size = fields::parsed(&entry.value, "size", p, values::size);
-        if size.is_some_and(|size| size < SMALLEST_POOL) {
-            let message = format!("a pool takes at least {} MiB", SMALLEST_POOL >> 20);
-            p.error(entry.value.span, message);
+    section(entry, "`storage`", p, |fields| {
+        let name = fields.value("name", named("a storage pool name", names::object));
+        let driver = fields.value("driver", choice(&drivers)).unwrap_or(default.driver);
+        let size = fields.read("size", |entry, p| {
+            if driver == StorageDriver::Dir {
+                let message = "a pool with the driver dir has no size of its own";
+                let hint = "leave the size out, or write `driver: btrfs`";
+                p.push(Problem::error(entry.key_span, message).hint(hint));
+            }
+            let size = parsed(values::size)(&entry.value, "size", p);
+            if size.is_some_and(|size| size < SMALLEST_POOL) {
+                let message = format!("a pool takes at least {} MiB", SMALLEST_POOL >> 20);
+                p.error(entry.value.span, message);
+            }
+            size
+        });
+        Storage {
+            name: name.unwrap_or(default.name),
+            driver,
+            size: size.flatten(),
         }
-        if driver.unwrap_or(default.driver) == StorageDriver::Dir {
-            let problem = Problem::error(entry.key_span, "a pool of the driver dir has no size of its own");
-            p.push(problem.hint("leave the size out, or write `driver: btrfs`"));
-        }
-    }
-    fields.close(p);
-    Storage {
-        name: name.unwrap_or(default.name),
-        driver: driver.unwrap_or(default.driver),
-        size,
-    }
+    })
 }
 
 fn nat(entry: &Entry, p: &mut Problems) -> Option<Nat> {
@@ -113,65 +98,44 @@ fn nat(entry: &Entry, p: &mut Problems) -> Option<Nat> {
         }
         return None;
     }
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`nat`", p);
-    let bridge = fields
-        .take("bridge")
-        .and_then(|entry| fields::named(&entry.value, "bridge", "interface name", names::interface, p));
-    let nat = Nat {
-        bridge: bridge.unwrap_or(default.bridge),
-        ipv4: fields
-            .take("ipv4")
-            .map_or(default.ipv4, |entry| fixed(entry, 32, p)),
-        ipv6: fields
-            .take("ipv6")
-            .map_or(default.ipv6, |entry| fixed(entry, 128, p)),
-    };
-    fields.close(p);
-    Some(nat)
+    section(entry, "`nat`", p, |fields| {
+        let bridge = fields.value("bridge", named("an interface name", names::interface));
+        Some(Nat {
+            bridge: bridge.unwrap_or(default.bridge),
+            ipv4: fields
+                .read("ipv4", |entry, p| fixed(entry, 32, p))
+                .unwrap_or(default.ipv4),
+            ipv6: fields
+                .read("ipv6", |entry, p| fixed(entry, 128, p))
+                .unwrap_or(default.ipv6),
+        })
+    })
 }
 
-/// A bridge's own address, or none.
+/// A bridge's own address; `None`: it has none.
 fn fixed<A: FromStr + Display>(entry: &Entry, bits: u8, p: &mut Problems) -> Option<(A, u8)> {
-    let scalar = fields::scalar(&entry.value, &entry.key, p)?;
-    match scalar.text.as_str() {
+    match fields::scalar(&entry.value, &entry.key, p)?.text.as_str() {
         "none" => None,
         "auto" => {
             let message = "`auto` picks another network each time the preseed is applied";
-            let problem = Problem::error(entry.value.span, message);
-            p.push(
-                problem.hint("leave the key out for a fixed one, or write an address such as 10.77.0.1/24"),
-            );
+            let hint = "leave the key out for a fixed network, or write an address such as 10.77.0.1/24";
+            p.push(Problem::error(entry.value.span, message).hint(hint));
             None
         }
-        _ => fields::parsed(&entry.value, &entry.key, p, |text| values::network(text, bits)),
+        _ => parsed(|text| values::network(text, bits))(&entry.value, &entry.key, p),
     }
 }
 
 fn profiles(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Profile> {
     let mut profiles = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "name of a profile", names::object, p);
-        let mut fields = Fields::open(
-            &entry.value,
-            entry.key_span,
-            format!("profile {}", quoted(&name)),
-            p,
-        );
-        let profile = Profile {
-            description: fields
-                .take("description")
-                .and_then(|entry| fields::text(&entry.value, "description", p))
-                .unwrap_or_default(),
-            config: fields
-                .take("config")
-                .map(|entry| fields::texts(entry, p))
-                .unwrap_or_default(),
-            devices: fields
-                .take("devices")
-                .map(|entry| devices(entry, p))
-                .unwrap_or_default(),
-        };
-        fields.close(p);
+        let name = fields::named_key(entry, "a profile name", names::object, p);
+        let what = format!("profile {}", quoted(&name));
+        let profile = section(entry, what, p, |fields| Profile {
+            description: fields.value("description", fields::text).unwrap_or_default(),
+            config: fields.read("config", fields::texts).unwrap_or_default(),
+            devices: fields.read("devices", devices).unwrap_or_default(),
+        });
         profiles.insert(name, profile);
     }
     profiles
@@ -182,7 +146,7 @@ pub(super) fn devices(entry: &Entry, p: &mut Problems) -> BTreeMap<String, BTree
     fields::entries(entry, p)
         .into_iter()
         .map(|entry| {
-            let name = fields::named_key(entry, "name of a device", names::object, p);
+            let name = fields::named_key(entry, "a device name", names::object, p);
             (name, fields::texts(entry, p))
         })
         .collect()
@@ -191,36 +155,21 @@ pub(super) fn devices(entry: &Entry, p: &mut Problems) -> BTreeMap<String, BTree
 pub(super) fn images(entry: &Entry, p: &mut Problems) -> BTreeMap<String, CarriedImage> {
     let mut images = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let alias = fields::named_key(entry, "image alias", names::object, p);
-        if is_text(&entry.value) {
-            let problem = Problem::error(entry.value.span, format!("image {} is a mapping", quoted(&alias)));
+        let alias = fields::named_key(entry, "an image alias", names::object, p);
+        let what = format!("image {}", quoted(&alias));
+        if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
+            let problem = Problem::error(entry.value.span, format!("{what} is a mapping"));
             p.push(problem.hint("write {file: PATH}"));
             continue;
         }
-        let mut fields = Fields::open(
-            &entry.value,
-            entry.key_span,
-            format!("image {}", quoted(&alias)),
-            p,
-        );
-        let file = fields
-            .need("file")
-            .and_then(|entry| fields::line(&entry.value, "file", p));
-        let metadata = fields
-            .take("metadata")
-            .and_then(|entry| fields::line(&entry.value, "metadata", p));
-        fields.close(p);
-        images.insert(
-            alias,
+        let image = section(entry, what, p, |fields| {
+            fields.require("file");
             CarriedImage {
-                file: file.unwrap_or_default(),
-                metadata,
-            },
-        );
+                file: fields.value("file", fields::line).unwrap_or_default(),
+                metadata: fields.value("metadata", fields::line),
+            }
+        });
+        images.insert(alias, image);
     }
     images
-}
-
-fn is_text(node: &Node) -> bool {
-    node.scalar().is_some_and(|scalar| !scalar.is_null())
 }

@@ -1,7 +1,7 @@
-//! `farm.yaml` from its tree: each key read, each value judged by itself. What must fit together is in `check`.
+//! Reads `farm.yaml` from its tree, key by key, and checks each value by itself. `check` compares values with each other.
 //!
-//! It never stops at a problem. A value that is wrong is told once and replaced by a default, so that what follows
-//! can still be judged; hence a farm with errors is never handed to anyone but `check`.
+//! It never stops at a problem. A wrong value is reported once and replaced by a default, so that the rest can still be
+//! checked. A farm with errors must therefore reach nobody but `check`.
 
 pub mod boot;
 mod containers;
@@ -16,31 +16,29 @@ use std::collections::BTreeMap;
 use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
-use crate::farm::{Boot, Card, Dns, Farm, Lxd, Network, Ssh, VERSION};
-use fields::Fields;
-use palmfarm_protocol::mac::Mac;
+use crate::farm::{Card, Dns, Farm, Lxd, Network, VERSION};
+use fields::{line, named, number, parsed, section, Fields};
+use palmfarm_protocol::mac::{BadMac, Mac};
 use palmfarm_protocol::names;
 
-/// Read a farm. It is whole only where `p` holds no error afterwards; `None`: it is none at all, or one of a version
-/// of which nothing is known, so that every further complaint would be a guess.
-#[must_use]
+/// Read a farm. It may be used only if `p` has no error afterwards. `None`: the document is not a farm, or it is of another
+/// version, so that every further problem would be a guess.
 pub fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
     let start = Span {
         start: document.span.start,
         end: document.span.start,
     };
     let mut fields = Fields::open(document, start, "the farm", p);
-    if fields.broken() || other_version(&mut fields, p) {
+    if fields.broken || other_version(&mut fields, start) {
         return None;
     }
-    let farm = read(&mut fields, p);
-    fields.close(p);
+    let farm = read(&mut fields);
+    fields.close();
     Some(farm)
 }
 
-/// The parts of the source that are never shown: hashes and clear text of passwords, private keys – wherever they stand,
+/// The parts of the source that are never shown: hashes and clear text of passwords, and private keys. They count anywhere,
 /// since a person may have put them in the wrong place.
-#[must_use]
 pub fn secrets(document: &Node) -> Vec<Span> {
     let mut found = Vec::new();
     collect_secrets(document, "", &mut found);
@@ -67,169 +65,115 @@ fn collect_secrets(node: &Node, key: &str, found: &mut Vec<Span>) {
     }
 }
 
-/// Whether the farm says that it is of another version than this one; no word of it is an error, too, but then it
-/// is read as this one.
-fn other_version(fields: &mut Fields<'_>, p: &mut Problems) -> bool {
-    let Some(entry) = fields.take("farm") else {
-        let problem = Problem::error(fields.at(), "the farm does not say its version");
-        p.push(problem.hint(format!("write `farm: {VERSION}` in the first line")));
+/// Whether the farm is of another version than this one. A farm that does not say its version is an error, too, but is
+/// read as this version.
+fn other_version(fields: &mut Fields<'_, '_>, start: Span) -> bool {
+    let write_it = format!("write `farm: {VERSION}` in the first line");
+    let entry = fields.take("farm");
+    let p = &mut *fields.p;
+    let Some(entry) = entry else {
+        p.push(Problem::error(start, "the farm does not say its version").hint(write_it));
         return false;
     };
-    let version = entry.value.scalar().and_then(Scalar::number);
-    match version {
+    let at = entry.value.span;
+    match entry.value.scalar().and_then(Scalar::number) {
         Some(version) if version == u64::from(VERSION) => false,
         Some(version) => {
             let message =
                 format!("this farm is of version {version}, and this palmfarm reads version {VERSION}");
-            p.push(Problem::error(entry.value.span, message).hint("a newer palmfarm may read it"));
+            p.push(Problem::error(at, message).hint("a newer palmfarm may read it"));
             true
         }
         None => {
-            let problem = Problem::error(
-                entry.value.span,
-                "`farm` takes the version of the file, a whole number",
-            );
-            p.push(problem.hint(format!("write `farm: {VERSION}`")));
+            let message = "`farm` takes the version of the file, a whole number";
+            p.push(Problem::error(at, message).hint(write_it));
             false
         }
     }
 }
 
-fn read(fields: &mut Fields<'_>, p: &mut Problems) -> Farm {
-    let base = fields.need("base").and_then(|entry| host::base(&entry.value, p));
-    let sha256 = fields
-        .take("sha256")
-        .and_then(|entry| host::sha256(&entry.value, p));
-    // A fleet's cards have names of their own.
-    let hostname = if fields.take("cards").is_some() {
-        fields.take("hostname")
-    } else {
-        fields.need("hostname")
-    };
-    let hostname =
-        hostname.and_then(|entry| fields::named(&entry.value, "hostname", "host name", names::hostname, p));
-    let timezone = fields
-        .take("timezone")
-        .and_then(|entry| host::timezone(&entry.value, p));
-    let locale = fields
-        .take("locale")
-        .and_then(|entry| fields::named(&entry.value, "locale", "locale", names::locale, p));
-    let users = fields
-        .take("users")
-        .map(|entry| host::users(entry, p))
-        .unwrap_or_default();
-    let ssh = fields
-        .take("ssh")
-        .map_or_else(Ssh::default, |entry| host::ssh(entry, p));
-    let network = fields.take("network").map_or_else(Network::default, |entry| {
-        network::over(&Network::default(), entry, "the network", p)
-    });
-    let boot = fields
-        .take("boot")
-        .map_or_else(Boot::default, |entry| boot::boot(entry, p));
-    let declared = fields.take("lxd").map(|entry| lxd::lxd(entry, p));
-    let images = fields
-        .take("images")
-        .map(|entry| lxd::images(entry, p))
-        .unwrap_or_default();
-    let containers = fields
-        .take("containers")
-        .map(|entry| containers::containers(entry, p))
-        .unwrap_or_default();
-    let wanted = !containers.is_empty() || !images.is_empty();
-    let packages = fields
-        .take("packages")
-        .map(|entry| host::packages(entry, p))
-        .unwrap_or_default();
-    let files = fields
-        .take("files")
-        .map(|entry| host::files(entry, p))
-        .unwrap_or_default();
-    let overlays = fields
-        .take("overlays")
-        .map(|entry| host::lines(entry, p))
-        .unwrap_or_default();
-    let rc_local = fields
-        .take("rc_local")
-        .map(|entry| host::lines(entry, p))
-        .unwrap_or_default();
-    let dns = fields.take("dns").and_then(|entry| dns(entry, p));
-    let cards = fields
-        .take("cards")
-        .map(|entry| cards(entry, &network, p))
-        .unwrap_or_default();
-    Farm {
-        base: base.unwrap_or_default(),
-        sha256,
-        hostname,
-        timezone,
-        locale,
-        users,
-        ssh,
-        network,
-        boot,
-        lxd: declared.or_else(|| wanted.then(Lxd::default)),
-        images,
-        containers,
-        packages,
-        files,
-        overlays,
-        rc_local,
-        dns,
-        cards,
+/// Every key of the farm, one a line.
+fn read(fields: &mut Fields<'_, '_>) -> Farm {
+    fields.require("base");
+    // The cards of a fleet have names of their own.
+    if !fields.has("cards") {
+        fields.require("hostname");
     }
+    let mut farm = Farm {
+        base: fields.value("base", host::base).unwrap_or_default(),
+        sha256: fields.value("sha256", parsed(host::sha256)),
+        hostname: fields.value("hostname", named("a host name", names::hostname)),
+        timezone: fields.value("timezone", host::timezone),
+        locale: fields.value("locale", named("a locale", names::locale)),
+        users: fields.read("users", host::users).unwrap_or_default(),
+        ssh: fields.read("ssh", host::ssh).unwrap_or_default(),
+        network: Network::default(),
+        boot: fields.read("boot", boot::boot).unwrap_or_default(),
+        lxd: fields.read("lxd", lxd::lxd),
+        images: fields.read("images", lxd::images).unwrap_or_default(),
+        containers: fields
+            .read("containers", containers::containers)
+            .unwrap_or_default(),
+        packages: fields.list_in_place("packages", named("a package name", names::package)),
+        files: fields.read("files", host::files).unwrap_or_default(),
+        overlays: fields.list_in_place("overlays", line),
+        rc_local: fields.list_in_place("rc_local", line),
+        dns: fields.read("dns", dns).flatten(),
+        cards: BTreeMap::new(),
+    };
+    if let Some(entry) = fields.take("network") {
+        farm.network = network::over(&farm.network, entry, "the network", fields.p);
+    }
+    // What a card does not say of its network is the farm's.
+    let cards = fields.read("cards", |entry, p| cards(entry, &farm.network, p));
+    farm.cards = cards.unwrap_or_default();
+    if farm.lxd.is_none() && !(farm.containers.is_empty() && farm.images.is_empty()) {
+        farm.lxd = Some(Lxd::default());
+    }
+    farm
 }
 
 fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
-    let mut fields = Fields::open(&entry.value, entry.key_span, "`dns`", p);
-    let zone = fields
-        .need("zone")
-        .and_then(|entry| fields::named(&entry.value, "zone", "zone", names::domain, p));
-    let serial = fields.take("serial").and_then(|entry| {
-        let number = fields::number(&entry.value, "serial", 0, u64::from(u32::MAX), p)?;
-        u32::try_from(number).ok()
-    });
-    fields.close(p);
-    Some(Dns { zone: zone?, serial })
+    section(entry, "`dns`", p, |fields| {
+        fields.require("zone");
+        let zone = fields.value("zone", named("a DNS zone", names::domain));
+        let serial = fields.value("serial", number(0, u32::MAX));
+        Some(Dns { zone: zone?, serial })
+    })
 }
 
 fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Card> {
     let mut cards = BTreeMap::new();
     for entry in fields::entries(entry, p) {
-        let name = fields::named_key(entry, "name of a card", names::hostname, p);
+        let name = fields::named_key(entry, "a card name", names::hostname, p);
         let what = format!("card {}", quoted(&name));
-        let mut fields = Fields::open(&entry.value, entry.key_span, what.as_str(), p);
-        let card = Card {
-            mac: fields.take("mac").and_then(|entry| mac(&entry.value, p)),
-            hostname: fields
-                .take("hostname")
-                .and_then(|entry| fields::named(&entry.value, "hostname", "host name", names::hostname, p)),
-            network: fields
-                .take("network")
-                .map(|entry| network::over(farm, entry, &format!("the network of {what}"), p)),
-            containers: fields
-                .take("containers")
-                .and_then(|entry| containers::chosen(entry, p)),
+        let network = |entry: &Entry, p: &mut Problems| {
+            network::over(farm, entry, &format!("the network of {what}"), p)
         };
-        fields.close(p);
+        let card = section(entry, &what, p, |fields| Card {
+            mac: fields.value("mac", mac),
+            hostname: fields.value("hostname", named("a host name", names::hostname)),
+            network: fields.read("network", network),
+            containers: fields.read("containers", containers::chosen).flatten(),
+        });
         cards.insert(name, card);
     }
     cards
 }
 
 /// A hardware address that one interface can have.
-fn mac(node: &Node, p: &mut Problems) -> Option<Mac> {
-    let mac: Mac = fields::parsed(node, "mac", p, |text| {
-        text.parse()
-            .map_err(|bad: palmfarm_protocol::mac::BadMac| bad.to_string())
-    })?;
+fn mac(node: &Node, key: &str, p: &mut Problems) -> Option<Mac> {
+    let mac: Mac = parsed(|text| text.parse().map_err(|bad: BadMac| bad.to_string()))(node, key, p)?;
     if mac.is_multicast() {
-        let problem = Problem::error(node.span, format!("{mac} names a group of interfaces, not one"));
+        let problem = Problem::error(
+            node.span,
+            format!("{mac} is the address of a group of interfaces"),
+        );
         p.push(problem.hint("the first byte of an interface's own address is even"));
         return None;
     }
     if mac.0 == [0; 6] {
-        p.error(node.span, format!("{mac} is the address of no interface"));
+        p.error(node.span, format!("no interface has the address {mac}"));
         return None;
     }
     Some(mac)

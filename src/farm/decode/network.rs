@@ -1,8 +1,9 @@
-//! `network:`, the farm's and a card's own, which is laid over the farm's.
+//! Reads the section `network:` of the farm and of a card, whose keys replace the farm's.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::fmt::Display;
+use std::str::FromStr;
 
-use super::fields::{self, Fields};
+use super::fields::{choice, named, number, parsed, section, ReadValue};
 use super::values;
 use crate::farm::node::{Entry, Node};
 use crate::farm::problem::{Problem, Problems};
@@ -10,70 +11,47 @@ use crate::farm::{Ipv4, Ipv6, Network, Renderer};
 use palmfarm_protocol::names;
 
 /// The least and the most seconds before an unconfirmed network is rolled back. DHCP of a home router and a bridge
-/// port that comes up take some ten seconds each; whoever stands before a dead Pi for an hour has pulled the card.
+/// port that comes up take some ten seconds each; nobody waits an hour for a Pi that does not answer.
 const ROLLBACK: (u32, u32) = (30, 3600);
 
 /// `base` with the keys of `entry` in place of its own.
 pub(super) fn over(base: &Network, entry: &Entry, what: &str, p: &mut Problems) -> Network {
-    let mut fields = Fields::open(&entry.value, entry.key_span, what, p);
-    let mut network = base.clone();
-    if let Some(name) = fields.take("uplink").and_then(|entry| interface(entry, p)) {
-        network.uplink = name;
-    }
-    if let Some(entry) = fields.take("vlan") {
-        network.vlan = vlan(entry, p);
-    }
-    if let Some(entry) = fields.take("bridge") {
-        match entry.value.scalar() {
-            Some(scalar) if scalar.text == "none" => network.bridge = None,
-            _ => {
-                if let Some(name) = interface(entry, p) {
-                    network.bridge = Some(name);
-                }
-            }
-        }
-    }
+    let base = base.clone();
     let renderers = [("networkd", Renderer::Networkd), ("ifupdown", Renderer::Ifupdown)];
-    if let Some(renderer) = fields
-        .take("renderer")
-        .and_then(|entry| fields::choice(&entry.value, "renderer", &renderers, p))
-    {
-        network.renderer = renderer;
-    }
-    if let Some(ipv4) = fields.take("ipv4").and_then(|entry| ipv4(entry, p)) {
-        network.ipv4 = ipv4;
-    }
-    if let Some(ipv6) = fields.take("ipv6").and_then(|entry| ipv6(entry, p)) {
-        network.ipv6 = ipv6;
-    }
-    if let Some(seconds) = fields
-        .take("rollback")
-        .and_then(|entry| rollback(&entry.value, p))
-    {
-        network.rollback_seconds = seconds;
-    }
-    fields.close(p);
-    network
+    section(entry, what, p, |fields| Network {
+        uplink: fields.value("uplink", interface).unwrap_or(base.uplink),
+        vlan: fields
+            .value("vlan", or_none(number(1, 4094)))
+            .unwrap_or(base.vlan),
+        bridge: fields.value("bridge", or_none(interface)).unwrap_or(base.bridge),
+        renderer: fields
+            .value("renderer", choice(&renderers))
+            .unwrap_or(base.renderer),
+        ipv4: fields.read("ipv4", ipv4).flatten().unwrap_or(base.ipv4),
+        ipv6: fields.read("ipv6", ipv6).flatten().unwrap_or(base.ipv6),
+        rollback_seconds: fields
+            .value("rollback", rollback)
+            .unwrap_or(base.rollback_seconds),
+    })
 }
 
-fn interface(entry: &Entry, p: &mut Problems) -> Option<String> {
-    fields::named(&entry.value, &entry.key, "interface name", names::interface, p)
+fn interface(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    named("an interface name", names::interface)(node, key, p)
 }
 
-/// `none` takes away the VLAN of the farm on one card.
-fn vlan(entry: &Entry, p: &mut Problems) -> Option<u16> {
-    if entry.value.scalar().is_some_and(|scalar| scalar.text == "none") {
-        return None;
+/// Reads the word `none`, which removes on one card what the farm has, or what `read` reads.
+fn or_none<T>(read: impl ReadValue<T>) -> impl ReadValue<Option<T>> {
+    move |node: &Node, key: &str, p: &mut Problems| match node.scalar() {
+        Some(scalar) if scalar.text == "none" => Some(None),
+        _ => read(node, key, p).map(Some),
     }
-    let number = fields::number(&entry.value, "vlan", 1, 4094, p)?;
-    u16::try_from(number).ok()
 }
 
-fn rollback(node: &Node, p: &mut Problems) -> Option<u32> {
-    let seconds = fields::parsed(node, "rollback", p, values::duration)?;
+fn rollback(node: &Node, key: &str, p: &mut Problems) -> Option<u32> {
+    let seconds = parsed(values::duration)(node, key, p)?;
     let (least, most) = ROLLBACK;
     if !(least..=most).contains(&seconds) {
-        let message = format!("`rollback` is {seconds} s, and {least} s to {most} s is what it may be");
+        let message = format!("`rollback` is {seconds} s, but must be from {least} s to {most} s");
         p.push(Problem::error(node.span, message).hint(
             "it is the time that a network which never worked may leave the Pi unreachable; 120s suits most",
         ));
@@ -82,81 +60,44 @@ fn rollback(node: &Node, p: &mut Problems) -> Option<u32> {
     Some(seconds)
 }
 
-/// The keys of a fixed address.
-struct Fixed<A> {
-    address: A,
-    prefix: u8,
-    gateway: Option<A>,
-    dns: Vec<A>,
-}
-
 fn ipv4(entry: &Entry, p: &mut Problems) -> Option<Ipv4> {
     if entry.value.scalar().is_some() {
-        let words = [("dhcp", Word::Automatic), ("none", Word::None)];
-        return match fields::choice(&entry.value, "ipv4", &words, p)? {
-            Word::Automatic => Some(Ipv4::Dhcp),
-            Word::None => Some(Ipv4::None),
-        };
+        return choice(&[("dhcp", Ipv4::Dhcp), ("none", Ipv4::None)])(&entry.value, "ipv4", p);
     }
-    let fixed: Fixed<Ipv4Addr> = fixed(entry, 32, p)?;
+    let (address, prefix, gateway, dns) = fixed(entry, 32, p)?;
     Some(Ipv4::Static {
-        address: fixed.address,
-        prefix: fixed.prefix,
-        gateway: fixed.gateway,
-        dns: fixed.dns,
+        address,
+        prefix,
+        gateway,
+        dns,
     })
 }
 
 fn ipv6(entry: &Entry, p: &mut Problems) -> Option<Ipv6> {
     if entry.value.scalar().is_some() {
-        let words = [("auto", Word::Automatic), ("none", Word::None)];
-        return match fields::choice(&entry.value, "ipv6", &words, p)? {
-            Word::Automatic => Some(Ipv6::Auto),
-            Word::None => Some(Ipv6::None),
-        };
+        return choice(&[("auto", Ipv6::Auto), ("none", Ipv6::None)])(&entry.value, "ipv6", p);
     }
-    let fixed: Fixed<Ipv6Addr> = fixed(entry, 128, p)?;
+    let (address, prefix, gateway, dns) = fixed(entry, 128, p)?;
     Some(Ipv6::Static {
-        address: fixed.address,
-        prefix: fixed.prefix,
-        gateway: fixed.gateway,
-        dns: fixed.dns,
-    })
-}
-
-/// What stands in place of a fixed address.
-#[derive(Clone, Copy)]
-enum Word {
-    Automatic,
-    None,
-}
-
-fn fixed<A>(entry: &Entry, bits: u8, p: &mut Problems) -> Option<Fixed<A>>
-where
-    A: std::str::FromStr + std::fmt::Display,
-{
-    let family = if bits == 32 { "IPv4" } else { "IPv6" };
-    let mut fields = Fields::open(&entry.value, entry.key_span, format!("`{}`", entry.key), p);
-    let address = fields
-        .need("address")
-        .and_then(|entry| fields::parsed(&entry.value, "address", p, |text| values::network(text, bits)));
-    let gateway = fields
-        .take("gateway")
-        .and_then(|entry| fields::parsed(&entry.value, "gateway", p, |text| values::address(text, family)));
-    let mut dns = Vec::new();
-    if let Some(entry) = fields.take("dns") {
-        for item in fields::items(entry, p) {
-            dns.extend(fields::parsed(item, "dns", p, |text| {
-                values::address(text, family)
-            }));
-        }
-    }
-    fields.close(p);
-    let (address, prefix) = address?;
-    Some(Fixed {
         address,
         prefix,
         gateway,
         dns,
+    })
+}
+
+/// A fixed address: itself, its prefix length, gateway and resolvers.
+fn fixed<A>(entry: &Entry, bits: u8, p: &mut Problems) -> Option<(A, u8, Option<A>, Vec<A>)>
+where
+    A: FromStr + Display,
+{
+    let address = |text: &str| values::address(text, bits);
+    section(entry, format!("`{}`", entry.key), p, |fields| {
+        fields.require("address");
+        let own = fields.value("address", parsed(|text| values::network(text, bits)));
+        let gateway = fields.value("gateway", parsed(address));
+        let dns = fields.list("dns", parsed(address));
+        let (own, prefix) = own?;
+        Some((own, prefix, gateway, dns))
     })
 }

@@ -1,5 +1,5 @@
-//! Sizes, durations, ranges, addresses with prefix lengths: text to number, with the reason where there is none.
-//! Pure functions on text.
+//! Sizes, durations, ranges and addresses with prefix lengths: text to number, or why the text is not one. Pure functions
+//! on text.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -26,13 +26,13 @@ const UNITS: [(&str, u64); 13] = [
 /// A size in bytes: `15GB`, `512MiB`, `1000000`.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub fn size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let bad = |why: &str| format!("{} is no size: {why}", quoted(text));
+    let bad = |why: &str| format!("{} is not a size: {why}", quoted(text));
     if number.is_empty() {
-        return Err(bad("a whole number and a unit are, such as 15GB or 512MiB"));
+        return Err(bad("write a whole number and a unit, such as 15GB or 512MiB"));
     }
     let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, factor)) => *factor,
@@ -58,9 +58,9 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// A duration in seconds: `90s`, `10m`, `1h`, `1h30m`.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub fn duration(text: &str) -> Result<u32, String> {
-    let bad = |why: &str| format!("{} is no duration: {why}", quoted(text));
+    let bad = |why: &str| format!("{} is not a duration: {why}", quoted(text));
     let (mut seconds, mut rest, mut last) = (0_u32, text, u32::MAX);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -71,10 +71,10 @@ pub fn duration(text: &str) -> Result<u32, String> {
             (false, Some('m')) => 60,
             (false, Some('h')) => 3600,
             (false, None) => return Err(bad("it has no unit; write 90s, 10m or 1h")),
-            _ => return Err(bad("90s, 10m, 1h or 1h30m is one")),
+            _ => return Err(bad("write 90s, 10m, 1h or 1h30m")),
         };
         if factor >= last {
-            return Err(bad("hours come before minutes, and those before seconds"));
+            return Err(bad("write hours before minutes, and minutes before seconds"));
         }
         last = factor;
         rest = tail.get(1..).unwrap_or_default();
@@ -95,12 +95,12 @@ pub fn duration(text: &str) -> Result<u32, String> {
 /// First and last number of a range, both in it: `2..10`.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub fn range(text: &str, most: u32) -> Result<(u32, u32), String> {
-    let bad = |why: &str| format!("{} is no range of numbers: {why}", quoted(text));
+    let bad = |why: &str| format!("{} is not a range of numbers: {why}", quoted(text));
     let (first, last) = text
         .split_once("..")
-        .ok_or_else(|| bad("2..10 is one; it makes 2, 3 and so on to 10"))?;
+        .ok_or_else(|| bad("write 2..10 for 2, 3 and so on to 10"))?;
     let number = |digits: &str| {
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let number: Option<u32> = digits.parse().ok().filter(|number| plain && *number <= most);
@@ -116,38 +116,34 @@ pub fn range(text: &str, most: u32) -> Result<(u32, u32), String> {
     Ok((first, last))
 }
 
-/// An address with its prefix length: `192.0.2.10/24`. `bits` is the most it may be.
+/// An address with its prefix length: `192.0.2.10/24`. A prefix length has at most `bits` bits, 32 or 128.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub fn network<A: FromStr + Display>(text: &str, bits: u8) -> Result<(A, u8), String> {
-    let family = if bits == 32 { "IPv4" } else { "IPv6" };
     let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
-    let address: A = self::address(address, family)?;
-    let length = Some(prefix)
-        .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .filter(|length| *length <= bits);
-    match length {
-        Some(length) => Ok((address, length)),
-        None if prefix.is_empty() => {
-            let usual = if bits == 32 { 24 } else { 64 };
-            Err(format!(
-                "{} has no prefix length; is it {address}/{usual}?",
-                quoted(text)
-            ))
-        }
-        None => Err(format!("{} is no prefix length from 0 to {bits}", quoted(prefix))),
+    let address: A = self::address(address, bits)?;
+    if prefix.is_empty() {
+        let usual = if bits == 32 { 24 } else { 64 };
+        let text = quoted(text);
+        return Err(format!("{text} has no prefix length; is it {address}/{usual}?"));
     }
+    Some(prefix)
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .filter(|length| *length <= bits)
+        .map(|length| (address, length))
+        .ok_or_else(|| format!("{} is not a prefix length from 0 to {bits}", quoted(prefix)))
 }
 
-/// An address of the family named.
+/// An address of the family whose addresses have `bits` bits.
 ///
 /// # Errors
-/// Why `text` is none.
-pub fn address<A: FromStr>(text: &str, family: &str) -> Result<A, String> {
+/// Why `text` is not one.
+pub fn address<A: FromStr>(text: &str, bits: u8) -> Result<A, String> {
+    let family = if bits == 32 { "IPv4" } else { "IPv6" };
     text.parse()
-        .map_err(|_| format!("{} is no {family} address", quoted(text)))
+        .map_err(|_| format!("{} is not an {family} address", quoted(text)))
 }
 
 #[cfg(test)]
@@ -177,7 +173,7 @@ mod tests {
         }
         assert_eq!(
             size("15G").unwrap_err(),
-            "\"15G\" is no size: LXD writes the unit GB"
+            "\"15G\" is not a size: LXD writes the unit GB"
         );
     }
 

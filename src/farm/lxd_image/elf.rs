@@ -23,7 +23,6 @@ pub enum Machine {
 
 impl Machine {
     /// The machine of a program; `None`: it is no ELF file, or cut off.
-    #[must_use]
     pub fn of(program: &[u8]) -> Option<Self> {
         let header = program.get(..HEADER)?;
         if !header.starts_with(b"\x7fELF") {

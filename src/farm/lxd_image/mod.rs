@@ -2,7 +2,6 @@
 //! metadata that a plain root filesystem lacks. Works on bytes; it reads no file and asks no clock.
 
 mod elf;
-mod packed;
 mod shape;
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,9 @@
 use std::io::{self, Read};
 
 use super::elf::HEADER;
-use super::packed::{packing, unpacked, Packing};
 use super::{Machine, METADATA};
 use crate::base::source::memory_refused;
+use crate::farm::packing::{unpacked, Packing};
 use crate::tarball::{Excess, Tarball};
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.
@@ -53,7 +53,7 @@ pub enum ImageError {
     #[error("it is packed with bzip2")]
     Bzip2,
     /// It is no tarball, or a damaged one.
-    #[error("it is no tarball{0} that can be read to its end")]
+    #[error("it cannot be read to its end as a tarball ({0})")]
     Tar(&'static str, #[source] io::Error),
     /// It is larger than an image may be once it is unpacked, or its headers are.
     #[error(transparent)]
@@ -71,7 +71,6 @@ pub enum ImageError {
 
 impl ImageError {
     /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Bzip2 => Some("pack it anew: bunzip2 -c IMAGE | xz > IMAGE.xz"),
@@ -95,18 +94,14 @@ pub fn look(bytes: &[u8]) -> Result<Shape, ImageError> {
 
 /// The same, where the image may unpack to `most` bytes.
 pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> {
-    let packed = match packing(bytes) {
-        Packing::Squashfs => return Ok(Shape::Squashfs),
-        Packing::Bzip2 => return Err(ImageError::Bzip2),
-        Packing::None => "",
-        Packing::Gzip => " in gzip",
-        Packing::Xz => " in xz",
-        Packing::Zstd => " in zstd",
-    };
+    let packing = Packing::of(bytes);
+    if packing == Packing::Squashfs {
+        return Ok(Shape::Squashfs);
+    }
     let broken = |error: io::Error| match (Excess::of(&error), memory_refused(&error)) {
         (Some(excess), _) => ImageError::TooMuch(excess),
         (None, Some(bytes)) => ImageError::Memory(bytes >> 20, error),
-        (None, None) => ImageError::Tar(packed, error),
+        (None, None) => ImageError::Tar(packing.name().unwrap_or("not packed"), error),
     };
     let Some(bytes) = unpacked(bytes).map_err(broken)? else {
         return Err(ImageError::Bzip2);

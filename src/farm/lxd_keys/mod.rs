@@ -41,7 +41,6 @@ pub struct Wrong {
 
 impl Daemon {
     /// The one that a farm will run on; `None` where its base does not tell.
-    #[must_use]
     pub fn of(base: &str, flavour: Flavour) -> Option<Self> {
         if flavour == Flavour::Incus {
             return Some(Self::Incus);
@@ -63,7 +62,6 @@ impl Daemon {
     }
 
     /// Its name.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lxd30 => "LXD 3.0",
@@ -120,7 +118,6 @@ pub fn config(key: &str, value: &str, daemon: Option<Daemon>) -> Result<(), Wron
 }
 
 /// Judge one device.
-#[must_use]
 pub fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
     let whole = |message: String, hint: Option<String>| Wrong {
         key: None,

@@ -1,13 +1,14 @@
-//! An overlay that is a tar file. Nothing is unpacked to disk; permission bits are taken from it, owners are not:
-//! they are those of whoever packed it.
+//! An overlay that is a tar file. Nothing is unpacked to disk; permission bits are taken from it, but owners are
+//! not, since they belong to the person who packed it.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use tar::{Entry, EntryType};
 
-use super::{Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
+use super::{unreadable, Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
+use crate::farm::packing::Packing;
 use crate::farm::LARGEST_FILE;
 use crate::tarball::{Excess, Tarball};
 
@@ -15,42 +16,28 @@ use crate::tarball::{Excess, Tarball};
 /// less than the other half for their headers.
 const LARGEST: u64 = 2 * BYTES;
 
-/// Magic numbers of what tar files come packed in.
-const PACKED: [(&[u8], &str); 4] = [
-    (b"\x1f\x8b", "gzip"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bzip2"),
-];
-
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayError> {
-    let lost = |source| OverlayError::Read {
-        path: path.into(),
-        source,
-    };
+    let lost = unreadable(path);
     let whole = contents.overlay.clone();
-    let broken = |source: std::io::Error, contents: &Contents| match Excess::of(&source) {
-        Some(excess) => OverlayError::Excess {
-            overlay: contents.overlay.clone(),
-            excess,
-        },
+    let broken = |source: io::Error, contents: &Contents| match Excess::of(&source) {
+        Some(excess) => contents.refuse_whole(excess.to_string(), Some(excess.hint())),
         None => lost(source),
     };
-    let mut file = File::open(path).map_err(lost)?;
-    if !file.metadata().map_err(lost)?.is_file() {
+    let mut file = File::open(path).map_err(&lost)?;
+    if !file.metadata().map_err(&lost)?.is_file() {
         return Err(contents.refuse(&whole, "it is neither a folder nor a file"));
     }
     let mut magic = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut magic).map_err(lost)?;
-    if let Some((_, packer)) = PACKED.iter().find(|(start, _)| magic.starts_with(start)) {
+    file.by_ref().take(8).read_to_end(&mut magic).map_err(&lost)?;
+    if let Some(packing) = Packing::of(&magic).name() {
         let why =
-            format!("it is packed with {packer}; an overlay is a plain tar file, so unpack that layer first");
+            format!("it is packed ({packing}); an overlay is a plain tar file, so unpack that layer first");
         return Err(contents.refuse(&whole, why));
     }
-    file.seek(SeekFrom::Start(0)).map_err(lost)?;
+    file.seek(SeekFrom::Start(0)).map_err(&lost)?;
     let mut tarball = Tarball::new(BufReader::new(file), LARGEST);
     let mut any = false;
-    for entry in tarball.members().map_err(lost)? {
+    for entry in tarball.members().map_err(&lost)? {
         let mut entry = entry.map_err(|error| broken(error, contents))?;
         any = true;
         let kind = entry.header().entry_type();
@@ -60,7 +47,7 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         let Some(name) = name(&entry, contents)? else {
             continue;
         };
-        let mode = entry.header().mode().map_err(lost)? & 0o777;
+        let mode = entry.header().mode().map_err(&lost)? & 0o777;
         let mode = u16::try_from(mode).ok();
         let found = match kind {
             EntryType::Directory => Found::Dir,
@@ -85,7 +72,7 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
             }
             other => {
                 let why = format!(
-                    "it is of a kind ({:?}) that is no file, folder or link",
+                    "it is neither a file nor a folder nor a link, but of the kind {:?}",
                     char::from(other.as_byte())
                 );
                 return Err(contents.refuse(&name, why));
@@ -96,7 +83,7 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
     if any {
         Ok(())
     } else {
-        Err(contents.refuse(&whole, "it is no tar file, or an empty one"))
+        Err(contents.refuse(&whole, "it is not a tar file, or it is empty"))
     }
 }
 
@@ -105,7 +92,7 @@ fn name(entry: &Entry<'_, impl Read>, contents: &Contents) -> Result<Option<Stri
     let bytes = entry.path_bytes();
     let shown = String::from_utf8_lossy(&bytes).into_owned();
     let Ok(path) = std::str::from_utf8(&bytes) else {
-        return Err(contents.refuse(&shown, "its name is no UTF-8"));
+        return Err(contents.refuse(&shown, "its name is not UTF-8"));
     };
     if path.starts_with('/') {
         return Err(contents.refuse(&shown, "its path is absolute"));
@@ -128,6 +115,6 @@ fn target(entry: &Entry<'_, impl Read>, name: &str, contents: &Contents) -> Resu
     let bytes = entry.link_name_bytes().unwrap_or_default();
     match std::str::from_utf8(&bytes) {
         Ok(target) => Ok(target.into()),
-        Err(_) => Err(contents.refuse(name, "it leads to a name that is no UTF-8")),
+        Err(_) => Err(contents.refuse(name, "it leads to a name that is not UTF-8")),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Contents, Found, OverlayError, RULES, RULES_BYTES};
+use super::{unreadable, Contents, Found, OverlayError, RULES, RULES_BYTES};
 use crate::farm::LARGEST_FILE;
 use crate::host::{bounded_read, files};
 
@@ -15,19 +15,15 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
 }
 
 fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Result<(), OverlayError> {
-    let lost = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| OverlayError::Read { path, source }
-    };
     if DEPTH < depth {
         return Err(contents.refuse(prefix, "it lies more than 64 folders deep"));
     }
     let mut names = Vec::new();
-    for item in fs::read_dir(path).map_err(lost(path))? {
-        let name = item.map_err(lost(path))?.file_name();
+    for item in fs::read_dir(path).map_err(unreadable(path))? {
+        let name = item.map_err(unreadable(path))?.file_name();
         let Some(name) = name.to_str() else {
             let shown = format!("{prefix}{}", name.to_string_lossy());
-            return Err(contents.refuse(&shown, "its name is no UTF-8"));
+            return Err(contents.refuse(&shown, "its name is not UTF-8"));
         };
         names.push(name.to_owned());
     }
@@ -35,12 +31,12 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
     for name in names {
         let entry = format!("{prefix}{name}");
         let here = path.join(&name);
-        let facts = fs::symlink_metadata(&here).map_err(lost(&here))?;
+        let facts = fs::symlink_metadata(&here).map_err(unreadable(&here))?;
         let kind = facts.file_type();
         if kind.is_symlink() {
-            let target = fs::read_link(&here).map_err(lost(&here))?;
+            let target = fs::read_link(&here).map_err(unreadable(&here))?;
             let Some(target) = target.to_str() else {
-                return Err(contents.refuse(&entry, "it leads to a name that is no UTF-8"));
+                return Err(contents.refuse(&entry, "it leads to a name that is not UTF-8"));
             };
             contents.add(&entry, Found::Symlink(target.into()), None)?;
         } else if kind.is_dir() {
@@ -52,7 +48,7 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             if facts.len() <= most {
                 contents.room_for(facts.len())?;
             }
-            let content = bounded_read::read(&here, most).map_err(lost(&here))?;
+            let content = bounded_read::read(&here, most).map_err(unreadable(&here))?;
             // The one permission that git(1) keeps, too.
             let runs = files::is_executable(&facts);
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;

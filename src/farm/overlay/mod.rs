@@ -10,6 +10,7 @@ mod archive;
 mod folder;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use crate::edit::block::length;
 use crate::edit::fs::fat::acceptable_name;
 use crate::edit::tree::Overlay;
 use crate::edit::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
-use crate::tarball::Excess;
+use crate::numbers::u64_from_usize;
 
 /// The most entries of one overlay.
 const ENTRIES: usize = 20_000;
@@ -45,53 +46,29 @@ pub enum OverlayError {
         #[source]
         source: io::Error,
     },
-    /// Something in it cannot go onto a card.
-    #[error("overlay {overlay}: {entry}: {why}")]
-    Entry {
-        /// The overlay.
+    /// Something in it cannot go onto a card, or it is too large.
+    #[error("overlay {overlay}: {why}")]
+    Refused {
         overlay: String,
-        /// What in it.
-        entry: String,
-        /// Why not, and what to do.
         why: String,
-    },
-    /// It is too large.
-    #[error("overlay {overlay} has more than {most} {of}")]
-    Limit {
-        /// The overlay.
-        overlay: String,
-        /// The limit.
-        most: u64,
-        /// Of what.
-        of: &'static str,
-    },
-    /// It is a tar file that costs too much to read.
-    #[error("overlay {overlay}: {excess}")]
-    Excess {
-        /// The overlay.
-        overlay: String,
-        /// What is too much.
-        excess: Excess,
-    },
-    /// `overlay.toml` is not as it should be.
-    #[error("overlay {overlay}: overlay.toml: {why}")]
-    Rules {
-        /// The overlay.
-        overlay: String,
-        /// What is wrong.
-        why: String,
+        hint: Option<&'static str>,
     },
 }
 
 impl OverlayError {
-    /// What the person can do.
-    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Limit { .. } => Some("put large things into a package or a container image"),
-            Self::Excess { excess, .. } => Some(excess.hint()),
-            Self::Read { .. } | Self::Entry { .. } | Self::Rules { .. } => None,
+            Self::Refused { hint, .. } => *hint,
+            Self::Read { .. } => None,
         }
+    }
+}
+
+/// For `map_err`: `path` cannot be read.
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> OverlayError + '_ {
+    |source| OverlayError::Read {
+        path: path.into(),
+        source,
     }
 }
 
@@ -100,12 +77,8 @@ impl OverlayError {
 /// # Errors
 /// It cannot be read, or holds what cannot go onto a card; the first such thing is named.
 pub fn read(name: &str, path: &Path) -> Result<Overlay, OverlayError> {
-    let lost = |source| OverlayError::Read {
-        path: path.into(),
-        source,
-    };
     let mut contents = Contents::new(name);
-    if std::fs::metadata(path).map_err(lost)?.is_dir() {
+    if std::fs::metadata(path).map_err(unreadable(path))?.is_dir() {
         folder::read(path, &mut contents)?;
     } else {
         archive::read(path, &mut contents)?;
@@ -143,22 +116,23 @@ impl Contents {
         if self.bytes.saturating_add(bytes) <= BYTES {
             return Ok(());
         }
-        Err(self.limit(BYTES, "bytes"))
+        Err(self.too_large(BYTES, "bytes"))
     }
 
-    fn limit(&self, most: u64, of: &'static str) -> OverlayError {
-        OverlayError::Limit {
-            overlay: self.overlay.clone(),
-            most,
-            of,
-        }
+    fn too_large(&self, most: u64, of: &str) -> OverlayError {
+        let hint = "put large things into a package or a container image";
+        self.refuse_whole(format!("it has more than {most} {of}"), Some(hint))
     }
 
-    fn refuse(&self, entry: &str, why: impl Into<String>) -> OverlayError {
-        OverlayError::Entry {
+    fn refuse(&self, entry: &str, why: impl Display) -> OverlayError {
+        self.refuse_whole(format!("{entry}: {why}"), None)
+    }
+
+    fn refuse_whole(&self, why: String, hint: Option<&'static str>) -> OverlayError {
+        OverlayError::Refused {
             overlay: self.overlay.clone(),
-            entry: entry.into(),
-            why: why.into(),
+            why,
+            hint,
         }
     }
 
@@ -171,17 +145,14 @@ impl Contents {
         if entry == RULES {
             return match found {
                 Found::File(content) => {
-                    self.rules = Rules::parse(&content).map_err(|why| OverlayError::Rules {
-                        overlay: self.overlay.clone(),
-                        why,
-                    })?;
+                    self.rules = Rules::parse(&content).map_err(|why| self.refuse(RULES, why))?;
                     Ok(())
                 }
-                _ => Err(self.refuse(entry, "it is no file")),
+                _ => Err(self.refuse(entry, "it is not a file")),
             };
         }
         if ENTRIES <= self.found.len() {
-            return Err(self.limit(ENTRIES.try_into().unwrap_or(u64::MAX), "entries"));
+            return Err(self.too_large(u64_from_usize(ENTRIES), "entries"));
         }
         // In an archive a folder may come twice, and a file twice is somebody's mistake.
         let twice = self.found.insert(entry.into(), (found, mode));
@@ -242,10 +213,8 @@ impl Contents {
             nodes.push((volume, path, planned));
         }
         if let Some(unused) = rules.first() {
-            return Err(OverlayError::Rules {
-                overlay: self.overlay,
-                why: format!("it names {unused:?}, which is not in the overlay"),
-            });
+            let why = format!("it names {unused:?}, which is not in the overlay");
+            return Err(self.refuse(RULES, why));
         }
         nodes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         Ok(Overlay { nodes })
