@@ -13,7 +13,7 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             include_bytes!("../tests/spec/example.yaml").to_vec(),
             include_bytes!("../examples/fleet.yaml").to_vec(),
             b"farm: 1\nbase: mini\ncards: {a: {mac: \"b8:27:eb:00:00:01\"}, b: {hostname: c}}\n\
-              containers: {w: {image: \"images:a/1\", replicas: 1..3, nesting: true}}\ndns: {zone: a.net, serial: 1}\n"
+              containers: {w: {image: \"images:a/1\", replicas: 1..3, nesting: true, autostart: true}}\ndns: {zone: a.net, serial: 1}\n"
                 .to_vec(),
         ],
         "table" => vec![mbr(), gpt()],

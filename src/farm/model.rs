@@ -270,6 +270,8 @@ pub struct Container {
     pub replicas: Option<(u32, u32)>,
     /// Whether containers may run in it (`security.nesting`).
     pub nesting: bool,
+    /// Whether it starts with the Pi (`boot.autostart`); `None`: it starts if it ran before.
+    pub autostart: Option<bool>,
 }
 
 /// One step of provisioning.

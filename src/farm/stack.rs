@@ -69,8 +69,11 @@ pub fn stack(profiles: &BTreeMap<String, Profile>, names: &[String], container: 
 impl Container {
     /// The keys of a container that stand for a configuration key of LXD: their name, LXD's name, and the value, if there
     /// is one.
-    pub fn switches(&self) -> [(&'static str, &'static str, Option<bool>); 1] {
-        [("nesting", "security.nesting", self.nesting.then_some(true))]
+    pub fn switches(&self) -> [(&'static str, &'static str, Option<bool>); 2] {
+        [
+            ("nesting", "security.nesting", self.nesting.then_some(true)),
+            ("autostart", "boot.autostart", self.autostart),
+        ]
     }
 
     /// The container's own configuration. What `config` says of a key wins.
@@ -171,6 +174,7 @@ mod tests {
         lxd.profiles.insert("small".into(), small);
         let mut container = Container {
             nesting: true,
+            autostart: Some(false),
             ..Container::default()
         };
         container.config.insert("limits.memory".into(), "1GB".into());
@@ -182,6 +186,7 @@ mod tests {
         assert_eq!(stacked.config["limits.memory"].value, "1GB");
         assert_eq!(stacked.config["security.nesting"].value, "true");
         assert_eq!(stacked.config["security.nesting"].from, OWN);
+        assert_eq!(stacked.config["boot.autostart"].value, "false");
         assert!(stacked.has_root());
     }
 }

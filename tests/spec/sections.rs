@@ -307,6 +307,19 @@ fn containers() {
             1:79 error: `nesting: true` and this contradict each other
         "#]],
     );
+    good("containers: {a: {image: \"images:a\", autostart: true, config: {boot.autostart: true}}}\n");
+    check(
+        "containers: {a: {image: \"images:a\", autostart: false, config: {boot.autostart: Yes}}}\n",
+        &expect![[r#"
+            1:80 error: `autostart: false` and this contradict each other
+        "#]],
+    );
+    check(
+        "containers: {a: {image: \"images:a\", autostart: later}}\n",
+        &expect![[r#"
+            1:48 error: `autostart` is true or false, not "later"
+        "#]],
+    );
     check(
         "containers: {a: {image: \"images:a\", profiles: [defualt, default, default]}}\n",
         &expect![[r#"

@@ -69,6 +69,7 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
             publish: fields.value("publish", named("an image alias", names::object)),
             replicas: fields.value("replicas", replicas),
             nesting: fields.value("nesting", truth).unwrap_or_default(),
+            autostart: fields.value("autostart", truth),
         }
     })
 }
