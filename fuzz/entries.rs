@@ -43,7 +43,7 @@ pub const ENTRIES: &[Entry] = &[
 /// farm.yaml: read, told about, planned, shown.
 pub fn farm_yaml(bytes: &[u8]) {
     let nowhere = Path::new("/nonexistent");
-    match farm::parse("farm.yaml", bytes.to_vec(), nowhere, &|_| None) {
+    match farm::parse("farm.yaml", bytes.to_vec(), nowhere, &|_| None, None) {
         Err(refused) => {
             drop(refused.text().render(refused.problems()));
         }

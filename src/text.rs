@@ -34,7 +34,7 @@ pub fn size_text(bytes: u64) -> String {
     }
 }
 
-fn rewrites_a_line(char: char) -> bool {
+pub(crate) fn rewrites_a_line(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

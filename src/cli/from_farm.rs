@@ -14,7 +14,7 @@ use crate::write::companions;
 
 /// Read a farm and print its problems. Warnings do not stop a command.
 pub(super) fn load(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
-    shown(farm::load(path), ui)
+    shown(farm::load(path, None), ui)
 }
 
 /// The same, and read everything that the farm names, as for its cards.

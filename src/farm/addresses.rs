@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::farm::decode::values;
 use crate::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
 use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
@@ -22,24 +23,10 @@ const INCUS: [u8; 3] = [0x10, 0x66, 0x6a];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(Ipv6Addr);
 
-/// Why a text is no [`Prefix`].
+/// Why a text is not a [`Prefix`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPrefix {
-    /// No address, or no length.
-    #[error("{0:?} is no IPv6 prefix; 2001:db8:1:2::/64 is one")]
-    Shape(String),
-    /// Of another length.
-    #[error("{text} has {length} bits, and only in a prefix of 64 do hosts form addresses from their MAC")]
-    Length {
-        /// The text.
-        text: String,
-        /// Its bits.
-        length: u8,
-    },
-    /// No hosts of a LAN have addresses in it.
-    #[error("{0} is no unicast prefix of a LAN")]
-    Kind(String),
-}
+#[error("{0}")]
+pub struct BadPrefix(String);
 
 impl Prefix {
     /// Its address, the low 64 bits zero.
@@ -53,21 +40,20 @@ impl FromStr for Prefix {
 
     /// `P/64`; the low 64 bits may be those of a host, as `ip address` prints them.
     fn from_str(text: &str) -> Result<Self, BadPrefix> {
-        let shape = || BadPrefix::Shape(text.into());
-        let (address, length) = text.trim().split_once('/').ok_or_else(shape)?;
-        let address: Ipv6Addr = address.parse().map_err(|_| shape())?;
-        let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(shape)?;
-        if length > 128 {
-            return Err(shape());
-        }
+        let text = text.trim();
+        let (address, length) = values::network::<Ipv6Addr>(text, 128).map_err(|_| {
+            BadPrefix(format!(
+                "{text:?} is not an IPv6 prefix; write one such as 2001:db8:1:2::/64"
+            ))
+        })?;
         if length != 64 {
-            let text = text.trim().into();
-            return Err(BadPrefix::Length { text, length });
+            return Err(BadPrefix(format!(
+                "{text} has {length} bits, but hosts form addresses from their MAC only in a prefix of 64"
+            )));
         }
         let is_link_local = address.segments()[0] & 0xffc0 == 0xfe80;
         if address.is_multicast() || is_link_local || address.segments()[..4] == [0; 4] {
-            return Err(BadPrefix::Kind(text.trim().into()));
+            return Err(BadPrefix(format!("{text} is not a unicast prefix of a LAN")));
         }
         let [a, b, c, d, ..] = address.segments();
         Ok(Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))

@@ -80,33 +80,6 @@ impl GatherError {
     }
 }
 
-/// How much has been read.
-struct Total {
-    bytes: u64,
-    most: u64,
-}
-
-impl Total {
-    /// Whether there is room for `bytes` of what lies at `path`; returns how many there are with them.
-    fn room(&self, path: &Path, bytes: u64) -> Result<u64, GatherError> {
-        let total = self.bytes.saturating_add(bytes);
-        if total <= self.most {
-            return Ok(total);
-        }
-        Err(GatherError::TooMuch {
-            path: path.into(),
-            total,
-            most: self.most,
-        })
-    }
-
-    /// Count them.
-    fn add(&mut self, path: &Path, bytes: u64) -> Result<(), GatherError> {
-        self.bytes = self.room(path, bytes)?;
-        Ok(())
-    }
-}
-
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
 /// scripts, images. Overlays are not among them.
 pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
@@ -162,7 +135,9 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
 /// What reads the files of one farm.
 pub(crate) struct Reader<'d> {
     dir: &'d Path,
-    total: Total,
+    /// Bytes that are held, and the most that may be.
+    total: u64,
+    most: u64,
     /// `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
     read: BTreeMap<(PathBuf, bool), Arc<[u8]>>,
 }
@@ -172,7 +147,8 @@ impl<'d> Reader<'d> {
     fn new(dir: &'d Path, most: u64) -> Self {
         Self {
             dir,
-            total: Total { bytes: 0, most },
+            total: 0,
+            most,
             read: BTreeMap::new(),
         }
     }
@@ -182,7 +158,20 @@ impl<'d> Reader<'d> {
         Self::new(dir, MOST)
     }
 
-    /// All of the file that the farm calls `name`; it is held once, whatever it is called.
+    /// The total with the `bytes` of `path`, if that is not too much.
+    fn total_with(&self, path: &Path, bytes: u64) -> Result<u64, GatherError> {
+        let total = self.total.saturating_add(bytes);
+        if total <= self.most {
+            return Ok(total);
+        }
+        Err(GatherError::TooMuch {
+            path: path.into(),
+            total,
+            most: self.most,
+        })
+    }
+
+    /// All of the file that the farm calls `name`. It is held once, even if the farm has several names for it.
     pub(crate) fn file(&mut self, name: &str, is_image: bool) -> Result<Arc<[u8]>, GatherError> {
         let key = (self.dir.join(name), is_image);
         if let Some(content) = self.read.get(&key) {
@@ -193,15 +182,15 @@ impl<'d> Reader<'d> {
             path: path.clone(),
             source,
         };
-        // What is too much by its own account is not read to see it.
+        // Check the length before reading.
         let announced = bounded_read::open(path).and_then(|file| file.metadata());
         let announced = announced.map_err(failed)?.len();
         let largest = if is_image { LARGEST_IMAGE } else { LARGEST_FILE };
         if announced <= largest {
-            self.total.room(path, announced)?;
+            self.total_with(path, announced)?;
         }
         let content = bounded_read::read(path, largest).map_err(failed)?;
-        self.total.add(path, length(&content))?;
+        self.total = self.total_with(path, length(&content))?;
         let content: Arc<[u8]> = content.into();
         self.read.insert(key, Arc::clone(&content));
         Ok(content)
@@ -211,7 +200,7 @@ impl<'d> Reader<'d> {
     pub(crate) fn overlay(&mut self, name: &str) -> Result<Overlay, GatherError> {
         let path = self.dir.join(name);
         let overlay = overlay::read(name, &path)?;
-        self.total.add(&path, held(&overlay))?;
+        self.total = self.total_with(&path, held(&overlay))?;
         Ok(overlay)
     }
 }
@@ -257,7 +246,7 @@ mod tests {
     /// What is gathered for the farm with `lines`, in `dir`, and the bytes for which there was room.
     fn check(dir: &Path, lines: &str, most: u64) -> Result<Gathered, GatherError> {
         let text = format!("farm: 1\nbase: mini\nhostname: palm\n{lines}\n");
-        let loaded = crate::farm::parse("farm.yaml", text.into_bytes(), dir, &|_| None)
+        let loaded = crate::farm::parse("farm.yaml", text.into_bytes(), dir, &|_| None, None)
             .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
         gather_within(&loaded, most)
     }

@@ -14,7 +14,7 @@ use crate::farm::suggest::quoted;
 ///
 /// # Errors
 /// Why `line` is not one.
-pub fn ssh_key(line: &str) -> Result<(), String> {
+pub(crate) fn ssh_key(line: &str) -> Result<(), String> {
     if line.contains("PRIVATE KEY") {
         return Err(
             "it is a private key, which must stay secret; the public one is in the file that ends in .pub"
@@ -86,7 +86,7 @@ fn accepted(key: &KeyData) -> Result<(), String> {
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn crypt_hash(text: &str) -> Result<(), String> {
+pub(crate) fn crypt_hash(text: &str) -> Result<(), String> {
     if text.starts_with(['!', '*']) {
         return Err("it locks the account; for that leave `password` out".into());
     }

@@ -1,5 +1,5 @@
-//! The files that a farm names: each is there, looks like what it must be, and is no larger than it may be. Nothing is
-//! kept; whoever needs a file reads it again.
+//! Checks the files that a farm names: each exists, has the right kind, and is not too large. Nothing is kept: the code that
+//! needs a file reads it again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -113,7 +113,7 @@ impl Look<'_> {
         self.p.push(Problem::warning(at, message).hint(hint));
     }
 
-    /// Whether what went wrong with `path` is told: a value that is wrong in itself is empty here, and that has been.
+    /// Report why `path` cannot be used. An empty path stands for an invalid value, which has been reported.
     fn found<T>(&mut self, place: &[Step<'_>], path: &str, result: io::Result<T>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
@@ -129,18 +129,14 @@ impl Look<'_> {
             io::ErrorKind::NotFound => Problem::error(at, format!("there is no file {}", quoted(path))),
             _ => Problem::error(at, format!("{} cannot be used: {}", quoted(path), reason(&error))),
         };
-        self.p.push(
-            match neighbour(self.dir, path).filter(|_| error.kind() == io::ErrorKind::NotFound) {
-                Some(hint) => problem.hint(hint),
-                None => problem,
-            },
-        );
+        let hint = neighbour(self.dir, path).filter(|_| error.kind() == io::ErrorKind::NotFound);
+        self.p.push(problem.maybe_hint(hint));
         None
     }
 
     /// A base by name.
     fn base(&mut self, place: &[Step<'_>], name: &str) {
-        // What is no name at all has been told.
+        // Decoding has reported an invalid name.
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_name) {
             return;
@@ -151,7 +147,7 @@ impl Look<'_> {
         let at = self.document.locate(place);
         let names = KNOWN.iter().map(|known| known.name).chain(["mini"]);
         let hint = did_you_mean(name, names).unwrap_or_else(|| {
-            "`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz".into()
+            "`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz".into()
         });
         let message = format!("there is no base called {}", quoted(name));
         self.p.push(Problem::error(at, message).hint(hint));
@@ -172,7 +168,7 @@ impl Look<'_> {
                 }
                 let (mebibytes, most) = (length >> 20, LARGEST_FILE >> 20);
                 Err(io::Error::other(format!(
-                    "it has {mebibytes} MiB, and {most} MiB is the most"
+                    "it has {mebibytes} MiB, and {most} MiB is the limit"
                 )))
             });
             if opened.is_err() {
@@ -278,7 +274,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A file beside the one that is not there, of which the name is close.
+/// A hint at a file beside the missing one that has a similar name.
 fn neighbour(dir: &Path, path: &str) -> Option<String> {
     let (folder, name) = path
         .rsplit_once('/')

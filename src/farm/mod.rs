@@ -1,28 +1,5 @@
-//! The farm: what its owner declares in `farm.yaml`. It reads that file and what the file names, and refuses both with
-//! every problem at once. The only room that reads files on behalf of a farm; it writes nothing.
-
-pub mod addresses;
-pub mod assets;
-pub mod check;
-pub mod credentials;
-pub mod decode;
-mod files;
-pub mod lxd_image;
-pub mod lxd_keys;
-mod macs;
-mod model;
-pub mod node;
-pub mod overlay;
-mod packing;
-pub mod passwords;
-pub mod problem;
-mod resolve;
-mod schema;
-mod scripts;
-pub mod stack;
-pub mod suggest;
-pub mod timezones;
-mod yaml;
+//! The farm that its owner declares in `farm.yaml`. [`load`] reads and checks that file and the files that it names, and
+//! reports every problem at once. Only this room reads files on behalf of a farm; it writes nothing.
 
 use std::fmt;
 use std::fs::File;
@@ -30,15 +7,100 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::locate::{BaseRef, BaseRequest};
+use crate::host::bounded_read;
 use node::{Node, Span};
+use passwords::Environment;
 use problem::{Problem, ProblemLine, Problems, Source};
 
 pub use model::*;
 pub use resolve::{NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
-use crate::farm::passwords::Environment;
-use crate::host::bounded_read;
+/// A further check of a farm. It gets what was read, the document that it was read from, and the folder that paths are
+/// relative to.
+pub type Judge<'j> = &'j dyn Fn(&Farm, &Node, &Path, &mut Problems);
+
+/// Read the farm in `path`, and check it and all that it names; `judge` may report more.
+///
+/// # Errors
+/// The file cannot be read, or there are errors in it.
+pub fn load(path: &Path, judge: Option<Judge<'_>>) -> Result<LoadedFarm, LoadError> {
+    let read = |source| LoadError::Read {
+        path: path.into(),
+        source,
+    };
+    let bytes = File::open(path)
+        .and_then(|file| bounded_read::read_rest(file, LARGEST))
+        .map_err(read)?;
+    let dir = path
+        .parent()
+        .filter(|dir| *dir != Path::new(""))
+        .unwrap_or(Path::new("."));
+    let environment = |variable: &str| std::env::var_os(variable);
+    parse(&path.display().to_string(), bytes, dir, &environment, judge).map_err(LoadError::Refused)
+}
+
+/// The same for the farm in `bytes`, which came from a file called `name` in `dir`. Passwords may come from `environment`.
+///
+/// # Errors
+/// There are errors in it.
+pub fn parse(
+    name: &str,
+    bytes: Vec<u8>,
+    dir: &Path,
+    environment: Environment<'_>,
+    judge: Option<Judge<'_>>,
+) -> Result<LoadedFarm, Refused> {
+    let mut problems = Problems::default();
+    let mut text = FarmText {
+        source: Source {
+            name: name.into(),
+            text: String::new(),
+            secrets: Vec::new(),
+        },
+        document: Node::nothing(),
+    };
+    match String::from_utf8(bytes) {
+        Ok(utf8) => text.source.text = utf8,
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            text.source.text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            problems.error(Span { start: at, end: at }, "this is not UTF-8");
+        }
+    }
+    let document = problems
+        .is_empty()
+        .then(|| yaml::parse(&text.source.text, &mut problems))
+        .flatten();
+    let Some(document) = document else {
+        text.source.secrets = suspects(&text.source.text);
+        problems.sort();
+        return Err(Refused(Box::new(Report { text, problems })));
+    };
+    text.source.secrets = decode::secrets(&document);
+    let farm = decode::farm(&document, &mut problems);
+    if let Some(farm) = &farm {
+        check::farm(farm, &document, &mut problems);
+        files::check(farm, &document, dir, environment, &mut problems);
+        if problems.errors() == 0 {
+            macs::check(farm, &document, &mut problems);
+        }
+        if let Some(judge) = judge {
+            judge(farm, &document, dir, &mut problems);
+        }
+    }
+    text.document = document;
+    problems.sort();
+    match farm {
+        Some(farm) if problems.errors() == 0 => Ok(LoadedFarm {
+            farm,
+            dir: dir.into(),
+            text,
+            warnings: problems,
+        }),
+        _ => Err(Refused(Box::new(Report { text, problems }))),
+    }
+}
 
 /// The largest farm file, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -50,9 +112,9 @@ pub struct LoadedFarm {
     pub farm: Farm,
     /// The folder of its file: what paths in it are relative to.
     pub dir: PathBuf,
-    /// The text, and where in it every part of the farm stands.
+    /// The text of the file, and the places of the farm's parts in it.
     pub text: FarmText,
-    /// What its owner may not have meant.
+    /// Problems that do not prevent a card.
     pub warnings: Problems,
 }
 
@@ -75,7 +137,6 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
-    /// It can, and is refused.
     #[error("{0}")]
     Refused(Refused),
 }
@@ -88,110 +149,6 @@ pub struct Refused(Box<Report>);
 struct Report {
     text: FarmText,
     problems: Problems,
-}
-
-/// A further judge of a farm: what was read, the document that it was read from, and the folder that paths are relative to.
-pub type Judge<'j> = &'j dyn Fn(&Farm, &Node, &Path, &mut Problems);
-
-/// Read the farm in `path`, and look at all that it names.
-///
-/// # Errors
-/// The file cannot be read, or there are errors in it.
-pub fn load(path: &Path) -> Result<LoadedFarm, LoadError> {
-    load_judged(path, &|_, _, _, _| ())
-}
-
-/// The same, and whatever `judge` has to say.
-///
-/// # Errors
-/// The file cannot be read, or there are errors in it.
-pub fn load_judged(path: &Path, judge: Judge<'_>) -> Result<LoadedFarm, LoadError> {
-    let read = |source| LoadError::Read {
-        path: path.into(),
-        source,
-    };
-    let bytes = File::open(path)
-        .and_then(|file| bounded_read::read_rest(file, LARGEST))
-        .map_err(read)?;
-    let dir = path
-        .parent()
-        .filter(|dir| *dir != Path::new(""))
-        .unwrap_or(Path::new("."));
-    let environment = |variable: &str| std::env::var_os(variable);
-    parse_judged(&path.display().to_string(), bytes, dir, &environment, judge).map_err(LoadError::Refused)
-}
-
-/// The farm in `bytes`, which came from a file called `name` in `dir`, where passwords may come from `environment`.
-///
-/// # Errors
-/// There are errors in it.
-pub fn parse(
-    name: &str,
-    bytes: Vec<u8>,
-    dir: &Path,
-    environment: Environment<'_>,
-) -> Result<LoadedFarm, Refused> {
-    parse_judged(name, bytes, dir, environment, &|_, _, _, _| ())
-}
-
-/// The same, and whatever `judge` has to say.
-///
-/// # Errors
-/// There are errors in it.
-pub fn parse_judged(
-    name: &str,
-    bytes: Vec<u8>,
-    dir: &Path,
-    environment: Environment<'_>,
-    judge: Judge<'_>,
-) -> Result<LoadedFarm, Refused> {
-    let mut problems = Problems::default();
-    let mut text = FarmText {
-        source: Source {
-            name: name.into(),
-            text: String::new(),
-            secrets: Vec::new(),
-        },
-        document: Node::nothing(),
-    };
-    match String::from_utf8(bytes) {
-        Ok(utf8) => text.source.text = utf8,
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            text.source.text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            problems.error(Span { start: at, end: at }, "this is no UTF-8");
-        }
-    }
-    let document = problems
-        .is_empty()
-        .then(|| yaml::parse(&text.source.text, &mut problems))
-        .flatten();
-    let Some(document) = document else {
-        text.source.secrets = suspects(&text.source.text);
-        problems.sort();
-        return Err(Refused(Box::new(Report { text, problems })));
-    };
-    text.source.secrets = decode::secrets(&document);
-    let farm = decode::farm(&document, &mut problems);
-    if let Some(farm) = &farm {
-        check::farm(farm, &document, &mut problems);
-        files::check(farm, &document, dir, environment, &mut problems);
-        if problems.errors() == 0 {
-            macs::check(farm, &document, &mut problems);
-        }
-        judge(farm, &document, dir, &mut problems);
-    }
-    text.document = document;
-    problems.sort();
-    match farm {
-        Some(farm) if problems.errors() == 0 => Ok(LoadedFarm {
-            farm,
-            dir: dir.into(),
-            text,
-            warnings: problems,
-        }),
-        _ => Err(Refused(Box::new(Report { text, problems }))),
-    }
 }
 
 /// The largest file that goes onto a card whole, in bytes; archives are streamed.
@@ -282,3 +239,27 @@ fn suspects(text: &str) -> Vec<Span> {
     }
     found
 }
+
+// The rooms of the farm.
+pub mod addresses;
+pub mod assets;
+mod check;
+mod credentials;
+pub(crate) mod decode;
+mod files;
+pub mod lxd_image;
+mod lxd_keys;
+mod macs;
+mod model;
+pub mod node;
+pub mod overlay;
+mod packing;
+pub mod passwords;
+pub mod problem;
+mod resolve;
+mod schema;
+mod scripts;
+pub mod stack;
+pub(crate) mod suggest;
+mod timezones;
+mod yaml;

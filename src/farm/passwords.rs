@@ -139,18 +139,18 @@ fn clear_text(
                 state,
             };
             let value = environment(variable).ok_or_else(|| missing("not set"))?;
-            let text = value.into_string().map_err(|_| missing("no UTF-8"))?;
+            let text = value.into_string().map_err(|_| missing("not UTF-8"))?;
             (text, variable.clone())
         }
     };
     let why = if text.is_empty() {
         "is empty".into()
     } else if text.len() > LONGEST {
-        format!("has {} bytes, and {LONGEST} is the most", text.len())
+        format!("has {} bytes, and {LONGEST} is the limit", text.len())
     } else if text.chars().any(char::is_control) {
         "holds a control character, which nobody can type".into()
     } else if credentials::crypt_hash(&text).is_ok() {
-        "is a hash already; it belongs in {hash: …}".into()
+        "is a hash already; write it as {hash: …}".into()
     } else {
         return Ok(text);
     };
@@ -172,7 +172,7 @@ fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError
     String::from_utf8(line.to_vec()).map_err(|_| SecretError::NoPassword {
         user: user.into(),
         from: file.into(),
-        why: "is no UTF-8".into(),
+        why: "is not UTF-8".into(),
     })
 }
 

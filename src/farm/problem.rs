@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use crate::farm::node::Span;
 use crate::farm::suggest;
+use crate::text::rewrites_a_line;
 
 /// Problems beyond this number are counted, not kept: a megabyte of unknown keys is one mistake.
 const MOST: usize = 1000;
 
-/// For how many problems the word that was meant is looked for: that is a long search, and a farm in which it is worth
-/// making has few of them.
+/// How often the word that was meant is searched for. The search is slow, and is worth its time only if there are few
+/// problems.
 const MOST_SEARCHES: usize = 30;
 
 /// Columns of a source line that are shown around the place.
@@ -83,7 +84,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Keep `problem`, unless the same was said of the same place before.
+    /// Keep `problem`, unless the same problem was reported before.
     pub fn push(&mut self, problem: Problem) {
         if self.list.contains(&problem) {
             return;
@@ -133,28 +134,27 @@ impl Problems {
         self.list.sort_by_cached_key(key);
     }
 
-    /// Whether an error was told of just this place.
+    /// Whether there is an error at exactly this place.
     pub fn has_error_at(&self, span: Span) -> bool {
         let is_there = |problem: &Problem| problem.span == span && problem.severity == Severity::Error;
         self.list.iter().any(is_there)
     }
 
-    /// Those that were kept.
+    /// The problems that were kept.
     pub fn list(&self) -> &[Problem] {
         &self.list
     }
 
-    /// How many were counted beyond those.
+    /// How many problems were counted and not kept.
     pub fn more(&self) -> usize {
         self.more
     }
 
-    /// How many of all of them are errors.
+    /// How many errors there are, kept or not.
     pub fn errors(&self) -> usize {
         self.errors
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -171,39 +171,25 @@ pub struct Source {
     pub secrets: Vec<Span>,
 }
 
-/// A place as editors count: lines and columns from 1, columns in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
-}
-
 impl Source {
-    /// Where the byte `offset` is; past the end: after the last byte.
-    pub fn position(&self, offset: usize) -> Position {
+    /// Line and column of the byte `offset` as editors count them: from 1, columns in characters. An offset past the end is
+    /// the place after the last byte.
+    fn position(&self, offset: usize) -> (usize, usize) {
         let start = self.line_start(offset);
         let before = self.text.get(..start).unwrap_or_default();
         let within = self.text.get(start..self.floor(offset)).unwrap_or_default();
-        Position {
-            line: before.matches('\n').count() + 1,
-            column: within.chars().count() + 1,
-        }
+        (before.matches('\n').count() + 1, within.chars().count() + 1)
     }
 
     /// `problem` for a terminal, every line ended.
     pub fn render(&self, problem: &Problem) -> String {
-        let position = self.position(problem.span.start);
+        let (line, column) = self.position(problem.span.start);
         let severity = match problem.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let mut out = format!(
-            "{}:{}:{}: {severity}: {}\n",
-            self.name, position.line, position.column, problem.message
-        );
-        self.excerpt(problem.span, position.line, &mut out);
+        let mut out = format!("{}:{line}:{column}: {severity}: {}\n", self.name, problem.message);
+        self.excerpt(problem.span, line, &mut out);
         if let Some(hint) = &problem.hint {
             for line in hint.lines() {
                 let _ = writeln!(out, "hint: {line}");
@@ -214,7 +200,7 @@ impl Source {
 
     /// `problem` as it goes into a line of JSON.
     pub fn line<'a>(&'a self, problem: &'a Problem) -> ProblemLine<'a> {
-        let Position { line, column } = self.position(problem.span.start);
+        let (line, column) = self.position(problem.span.start);
         ProblemLine {
             event: "problem",
             file: &self.name,
@@ -247,7 +233,7 @@ impl Source {
             shown.push(match character {
                 _ if secret => '*',
                 '\t' => ' ',
-                character if character.is_control() || turns(character) => '\u{fffd}',
+                character if rewrites_a_line(character) => '\u{fffd}',
                 character => character,
             });
             if here < from {
@@ -279,12 +265,6 @@ impl Source {
         }
         offset
     }
-}
-
-/// Whether a character has the rest of its line shown in another order than it is read (Unicode UAX 9, explicit
-/// directional formatting): a terminal then shows another farm than the one that is read.
-fn turns(character: char) -> bool {
-    matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A problem as a line of JSON.

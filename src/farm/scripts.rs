@@ -57,11 +57,11 @@ impl Script {
             length: 0,
             problems: vec![Problem::error(
                 nowhere,
-                format!("{} is no script: it {why}", quoted(path)),
+                format!("{} is not a script: it {why}", quoted(path)),
             )],
         };
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return wrong("is no UTF-8");
+            return wrong("is not UTF-8");
         };
         if text.contains('\0') {
             return wrong("holds a NUL byte");

@@ -8,7 +8,7 @@ const MOST: usize = 1000;
 
 /// The one of `known` that is closest to `word`, if it is close: one slip in three letters. Of equally close ones
 /// the first.
-pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word
         .chars()
         .take(LONGEST + 1)
@@ -39,12 +39,12 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// `did you mean "…"?`, if something is close.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(word, known).map(|close| format!("did you mean {close:?}?"))
 }
 
 /// `text` in quotes as it may stand in a message: escaped, and cut where it is long.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
     if text.chars().count() <= SHOWN {
         return format!("{text:?}");

@@ -6,12 +6,12 @@
 const NAMES: &str = include_str!("timezones.txt");
 
 /// Every name, in the order of bytes.
-pub fn all() -> impl Iterator<Item = &'static str> {
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
     NAMES.lines()
 }
 
 /// Whether there is a zone or link of this name.
-pub fn is_known(name: &str) -> bool {
+pub(crate) fn is_known(name: &str) -> bool {
     all().any(|known| known == name)
 }
 

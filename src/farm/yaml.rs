@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
 /// A mistake in the YAML itself.
 fn syntax(text: &str, at: usize, info: &str) -> Problem {
     let info: String = info.chars().flat_map(harmless).collect();
-    let problem = Problem::error(Span { start: at, end: at }, format!("this is no YAML: {info}"));
+    let problem = Problem::error(Span { start: at, end: at }, format!("this is not YAML: {info}"));
     let before = text.get(..at).unwrap_or_default();
     let line = text
         .get(before.rfind('\n').map_or(0, |end| end.saturating_add(1))..)
@@ -66,7 +66,7 @@ fn harmless(c: char) -> Vec<char> {
     }
 }
 
-/// Reading cannot go on; the problem has been told.
+/// Reading must stop; the problem has been reported.
 struct Stop;
 
 struct Builder<'a, 'p> {
@@ -134,7 +134,7 @@ impl Builder<'_, '_> {
                 }
             }
             Event::Alias(_) => {
-                self.refuse(span, "an alias (`*name`) stands here, and a farm has none");
+                self.refuse(span, "a farm must not have aliases (`*name`)");
                 self.add(Node {
                     span,
                     ..Node::nothing()
@@ -155,10 +155,10 @@ impl Builder<'_, '_> {
 
     fn plain_only(&mut self, anchor: usize, tagged: bool, span: Span) {
         if anchor != 0 {
-            self.refuse(span, "an anchor (`&name`) stands here, and a farm has none");
+            self.refuse(span, "a farm must not have anchors (`&name`)");
         }
         if tagged {
-            self.refuse(span, "a tag (`!name`) stands here, and a farm has none");
+            self.refuse(span, "a farm must not have tags (`!name`)");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::plan::{self, PlanError};
 /// # Errors
 /// The file cannot be read, or there are errors in it.
 pub fn check(path: &Path) -> Result<LoadedFarm, LoadError> {
-    farm::load_judged(path, &judge)
+    farm::load(path, Some(&judge))
 }
 
 /// Judge all that `farm`, read from `document`, names below `dir`.
@@ -78,11 +78,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn tell(&mut self, at: Span, message: String, hint: Option<impl Into<String>>) {
-        let problem = Problem::error(at, message);
-        self.p.push(match hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
+        self.p.push(Problem::error(at, message).maybe_hint(hint));
     }
 
     /// Tell why a file cannot be had, unless something was told of its place already.

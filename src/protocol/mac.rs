@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
-/// Why a text is no [`Mac`].
+/// Why a text is not a [`Mac`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadMac(String);
 
@@ -18,7 +18,7 @@ impl fmt::Display for BadMac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no MAC address: six two-digit hexadecimal numbers with colons are",
+            "{:?} is not a MAC address; write six two-digit hexadecimal numbers with colons",
             self.0
         )
     }

@@ -1,5 +1,5 @@
-//! Which texts are names of what: hosts, containers, interfaces, users, packages, locales. Each rule says in its
-//! error why a text is none, as the end of the sentence "… is no …: ".
+//! Which texts are names of hosts, containers, interfaces, users, packages and locales. Each rule says in its error why a
+//! text is not one, as the end of the sentence "… is not …: ".
 
 /// A rule: `Ok`, or why not.
 pub type Rule = fn(&str) -> Result<(), String>;
@@ -11,7 +11,7 @@ pub type Rule = fn(&str) -> Result<(), String>;
 pub fn hostname(text: &str) -> Result<(), String> {
     label(text)?;
     if text.eq_ignore_ascii_case("localhost") {
-        return Err("every host calls itself so".into());
+        return Err("every host uses it for itself".into());
     }
     Ok(())
 }
@@ -26,7 +26,7 @@ pub fn domain(text: &str) -> Result<(), String> {
         return Err(format!("it has {} bytes, and 253 is the most", text.len()));
     }
     text.split('.')
-        .try_for_each(|part| label(part).map_err(|why| format!("of its part {part:?}, {why}")))
+        .try_for_each(|part| label(part).map_err(|why| format!("in its part {part:?}, {why}")))
 }
 
 /// A container's name: what LXD and Incus take, 1 to 63 letters, digits and hyphens, no digit or hyphen in front, no hyphen at
@@ -112,7 +112,9 @@ pub fn package(text: &str) -> Result<(), String> {
         length(architecture, 32)?;
         characters(architecture, |c| c.is_ascii_alphanumeric() || c == '-')?;
         if matches!(architecture, "any" | "native" | "all") {
-            return Err(format!("{architecture} is no architecture; armhf and arm64 are"));
+            return Err(format!(
+                "{architecture} is not an architecture such as armhf or arm64"
+            ));
         }
     }
     if let Some(version) = version {
@@ -138,7 +140,7 @@ pub fn locale(text: &str) -> Result<(), String> {
     let (language, territory) = place.split_once('_').map_or((place, None), |(l, t)| (l, Some(t)));
     let lower = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase());
     if !(matches!(place, "C" | "POSIX") || matches!(language.len(), 2 | 3) && lower(language)) {
-        return Err("it starts with no language of two or three lower-case letters".into());
+        return Err("it does not start with a language of two or three lower-case letters".into());
     }
     if territory.is_some_and(|place| place.len() != 2 || !place.bytes().all(|b| b.is_ascii_uppercase())) {
         return Err("after the underscore there are not two upper-case letters for a territory".into());

@@ -1,5 +1,5 @@
-//! Whether a first-boot document is sound in itself: what planning guarantees of its own documents, told of any other,
-//! before anything is done with it.
+//! Whether a first-boot document is consistent in itself. Planning guarantees it for its own documents; any other document
+//! is checked before it is used.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use crate::names;
 pub fn flaws(document: &FirstBoot) -> Vec<String> {
     let mut flaws = Vec::new();
     if let Err(why) = names::hostname(&document.hostname) {
-        flaws.push(format!("{:?} is no host name: {why}", document.hostname));
+        flaws.push(format!("{:?} is not a host name: {why}", document.hostname));
     }
     for package in &document.packages {
         if let Err(why) = names::package(package) {
-            flaws.push(format!("{package:?} is no package: {why}"));
+            flaws.push(format!("{package:?} is not a package name: {why}"));
         }
     }
     for user in &document.daemon_users {
         if let Err(why) = names::user(user) {
-            flaws.push(format!("{user:?} is no user: {why}"));
+            flaws.push(format!("{user:?} is not a login name: {why}"));
         }
     }
     let Some(lxd) = &document.lxd else {
@@ -68,7 +68,7 @@ struct Seen<'a> {
 fn one<'a>(container: &'a Container, lxd: &Lxd, seen: &mut Seen<'a>, flaws: &mut Vec<String>) {
     let name = container.name.as_str();
     if let Err(why) = names::container(name) {
-        flaws.push(format!("{name:?} is no container: {why}"));
+        flaws.push(format!("{name:?} is not a container name: {why}"));
     }
     if !seen.names.insert(name) {
         flaws.push(format!("two containers are called {name}"));
@@ -88,7 +88,7 @@ fn one<'a>(container: &'a Container, lxd: &Lxd, seen: &mut Seen<'a>, flaws: &mut
         }
         ImageRef::Remote { remote, .. } if !lxd.remotes.contains_key(remote) => {
             flaws.push(format!(
-                "{name} wants an image of {remote}, which is no declared server"
+                "{name} wants an image of {remote}, which is not a declared server"
             ));
         }
         ImageRef::Local(_) | ImageRef::Remote { .. } => {}
@@ -118,13 +118,15 @@ fn path(path: &str, whose: &str, flaws: &mut Vec<String>) {
         .strip_prefix('/')
         .is_some_and(|inside| inside.split('/').all(named));
     if !absolute {
-        flaws.push(format!("{path:?}, a file of {whose}, is no plain absolute path"));
+        flaws.push(format!(
+            "{path:?}, a file of {whose}, is not a plain absolute path"
+        ));
     }
 }
 
 fn digest(text: &str, whose: &str, flaws: &mut Vec<String>) {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        flaws.push(format!("a digest of {whose} is none"));
+        flaws.push(format!("malformed SHA-256 of {whose}"));
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flaw_is_told() {
+    fn each_flaw_is_reported() {
         check(|_| {}, &[]);
         check(
             |d| d["lxd"] = Value::Null,
@@ -168,11 +170,11 @@ mod tests {
         );
         check(
             |d| d["hostname"] = json!("a b"),
-            &["\"a b\" is no host name: it holds a space"],
+            &["\"a b\" is not a host name: it holds a space"],
         );
         check(
             |d| d["packages"][0] = json!("--purge"),
-            &["\"--purge\" is no package: it does not start with a letter or digit"],
+            &["\"--purge\" is not a package name: it does not start with a letter or digit"],
         );
         check(
             |d| d["contents"]["@"]["image"] = json!({"local": "web_image"}),
@@ -180,15 +182,15 @@ mod tests {
         );
         check(
             |d| d["contents"]["@"]["image"] = json!({"remote": {"remote": "other", "alias": "a"}}),
-            &["web wants an image of other, which is no declared server"],
+            &["web wants an image of other, which is not a declared server"],
         );
         check(
             |d| d["contents"]["@"]["files"][0]["source"] = json!("/a/../../etc/shadow"),
-            &["\"/a/../../etc/shadow\", a file of web, is no plain absolute path"],
+            &["\"/a/../../etc/shadow\", a file of web, is not a plain absolute path"],
         );
         check(
             |d| d["lxd"]["images"][0]["fingerprint"] = json!("00"),
-            &["a digest of the image alpine is none"],
+            &["malformed SHA-256 of the image alpine"],
         );
         check(
             |d| d["containers"][0]["profiles"][0] = json!("small"),

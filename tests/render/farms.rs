@@ -36,7 +36,7 @@ pub(crate) fn folder(more: &[(&str, &[u8])]) -> tempfile::TempDir {
 pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
     let dir = folder(more);
     let farm = format!("farm: 1\nbase: mini\n{yaml}");
-    let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret)
+    let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret, None)
         .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
     let gathered = assets::gather(&loaded).unwrap();
     (loaded, gathered)
@@ -51,12 +51,12 @@ pub(crate) fn judged(yaml: &str, more: &[(&str, &[u8])]) -> String {
 pub(crate) fn judged_on(base: &str, yaml: &str, more: &[(&str, &[u8])]) -> String {
     let dir = folder(more);
     let farm = format!("farm: 1\nbase: {base}\n{yaml}");
-    match farm::parse_judged(
+    match farm::parse(
         "farm.yaml",
         farm.into_bytes(),
         dir.path(),
         &secret,
-        &pipeline::judge,
+        Some(&pipeline::judge),
     ) {
         Ok(_) => String::new(),
         Err(refused) => {

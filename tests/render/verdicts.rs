@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use palmfarm::base::source::BaseImage;
-use palmfarm::farm::{assets, parse_judged};
+use palmfarm::farm::{assets, parse};
 use palmfarm::pipeline::{self, BaseImageInfo};
 use palmfarm::progress::{Cancel, Silent, Watch};
 use palmfarm::{edit, plan, render};
@@ -262,12 +262,12 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), site);
     let text = format!("farm: 1\nbase: mini\n{yaml}");
-    let Ok(loaded) = parse_judged(
+    let Ok(loaded) = parse(
         "farm.yaml",
         text.into_bytes(),
         dir.path(),
         &secret,
-        &pipeline::judge,
+        Some(&pipeline::judge),
     ) else {
         return Ok(false);
     };

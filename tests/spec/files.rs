@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{brief, completed, read_in};
 use expect_test::{expect, Expect};
-use palmfarm::farm::parse_judged;
+use palmfarm::farm::parse;
 use palmfarm::pipeline;
 
 /// Make files that are what their names say.
@@ -159,8 +159,14 @@ fn a_card_carries_so_many_images() {
 #[track_caller]
 fn check_planned(dir: &Path, lines: &str, expect: &Expect) {
     let text = completed(lines).replace("ANY_KEY", super::KEY);
-    let read = |judge| parse_judged("farm.yaml", text.into_bytes(), dir, &super::no_environment, judge);
-    expect.assert_eq(&brief(&read(&pipeline::judge)));
+    let read = parse(
+        "farm.yaml",
+        text.into_bytes(),
+        dir,
+        &super::no_environment,
+        Some(&pipeline::judge),
+    );
+    expect.assert_eq(&brief(&read));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn same_keys(lines: &str, pointer: &str) {
         text.into_bytes(),
         std::path::Path::new("/nonexistent"),
         &super::no_environment,
+        None,
     );
     let (text, problems) = said(&result);
     let hint = text

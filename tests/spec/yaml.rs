@@ -162,6 +162,7 @@ fn invalid_utf_8_is_refused_at_the_place_where_it_stops() {
         b"farm: 1\nhostname: p\xe4lm\n".to_vec(),
         std::path::Path::new("/nonexistent"),
         &super::no_environment,
+        None,
     );
     expect![[r#"
         2:12 error: this is no UTF-8

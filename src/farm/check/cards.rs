@@ -38,7 +38,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             }
             let at = judged.at(steps!["cards", card, "containers", index]);
             if is_again {
-                p.error(at, format!("container {} stands here twice", quoted(name)));
+                p.error(at, format!("container {} is here twice", quoted(name)));
                 continue;
             }
             let problem = Problem::error(at, format!("there is no container {}", quoted(name)));

@@ -87,7 +87,10 @@ fn names(judged: &Judged<'_>, p: &mut Problems) {
             {
                 p.error(
                     at,
-                    format!("{} is no container: a name has 63 bytes at most", quoted(&name)),
+                    format!(
+                        "{} is not a container name: it has more than 63 bytes",
+                        quoted(&name)
+                    ),
                 );
             }
             let key = name.to_ascii_lowercase();
@@ -162,7 +165,7 @@ fn replicas(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
     }
     if container.publish.is_some() {
         let at = judged.key(steps!["containers", &container.name, "publish"]);
-        let problem = Problem::error(at, "of several replicas none can be the one that is published");
+        let problem = Problem::error(at, "replicas cannot be published");
         p.push(problem.hint("publish a container without replicas, and make the replicas from its alias"));
     }
 }
@@ -208,7 +211,7 @@ fn stacked(
             None => whole,
         };
         if names.iter().take(index).any(|before| before == name) {
-            p.error(at, format!("profile {} stands here twice", quoted(name)));
+            p.error(at, format!("profile {} is here twice", quoted(name)));
         }
         if profiles.contains_key(name) {
             continue;
@@ -220,10 +223,7 @@ fn stacked(
         }
         let problem = Problem::error(at, format!("there is no profile {}", quoted(name)));
         let hint = p.did_you_mean(name, profiles.keys().map(String::as_str));
-        p.push(match hint {
-            Some(hint) => problem.hint(hint),
-            None => problem.hint("profiles are declared under `lxd: profiles:`"),
-        });
+        p.push(problem.hint(hint.unwrap_or_else(|| "profiles are declared under `lxd: profiles:`".into())));
     }
     let unknown = names.iter().any(|name| !profiles.contains_key(name));
     if unknown {
@@ -266,7 +266,7 @@ fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p:
     let mac = steps!["containers", &container.name, "mac"];
     if !is_nic && judged.has(mac) {
         let message = format!(
-            "{} has no network port eth0, whose address this is",
+            "{} has no network port eth0 that could have this address",
             quoted(&container.name)
         );
         p.push(Problem::error(judged.at(mac), message).hint("call its nic eth0"));
@@ -276,7 +276,7 @@ fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p:
         .filter(|name| *name != "eth0");
     if let Some(other) = other.filter(|_| is_nic) {
         let message = format!(
-            "eth0 of {} is called {} inside it, and what has it is looked for at eth0",
+            "eth0 of {} is called {} inside it, but its address is looked for at eth0",
             quoted(&container.name),
             quoted(other)
         );

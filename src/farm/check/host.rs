@@ -16,8 +16,8 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     users(judged, p);
     login(judged, p);
     boot(judged, p);
-    once(judged, "packages", &judged.farm.packages, p);
-    once(judged, "overlays", &judged.farm.overlays, p);
+    once(judged, steps!["packages"], &judged.farm.packages, p);
+    once(judged, steps!["overlays"], &judged.farm.overlays, p);
     files(judged, steps!["files"], &judged.farm.files, HOST_MOUNTS, p);
     for path in judged.farm.files.keys() {
         let is_own = |own: &&str| {
@@ -71,11 +71,11 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
             ));
         }
         (BaseRef::Url(url), None) if url.starts_with("http://") => {
-            let problem = Problem::error(at, "whoever is on the way can change what comes over http");
+            let problem = Problem::error(at, "http downloads are not authenticated");
             p.push(problem.hint("write its `sha256`, or an https:// URL"));
         }
         (BaseRef::Url(url), None) if url.starts_with("https://") => {
-            let problem = Problem::warning(at, "nothing says what this download must be");
+            let problem = Problem::warning(at, "nothing proves that this download is the right file");
             p.push(problem.hint("write its `sha256`, which the server lists beside it"));
         }
         _ => {}
@@ -126,13 +126,13 @@ fn users(judged: &Judged<'_>, p: &mut Problems) {
         let at = judged.at(steps!["users", index, "name"]);
         let name = quoted(&user.name);
         if !seen.insert(&user.name) {
-            p.error(at, format!("user {name} stands here twice"));
+            p.error(at, format!("user {name} is here twice"));
         }
         if SYSTEM.contains(&user.name.as_str()) || user.name.starts_with("systemd-") {
             p.error(at, format!("{name} is an account of the system itself"));
         } else if SYSTEM_GROUPS.contains(&user.name.as_str()) {
             let problem = Problem::error(at, format!("{name} is a group of the system itself"));
-            p.push(problem.hint("useradd wants to make a group of the user's name, and would refuse"));
+            p.push(problem.hint("useradd makes a group of the user's name, so it would refuse"));
         }
         rights(judged, index, user, p);
         if user.password.is_none()
@@ -151,18 +151,15 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
         quoted(&user.name),
         judged.farm.lxd.as_ref().map(|lxd| lxd.flavour),
     );
-    let mut groups = BTreeSet::new();
+    once(judged, steps!["users", index, "groups"], &user.groups, p);
     for (item, group) in user.groups.iter().enumerate() {
         let at = judged.at(steps!["users", index, "groups", item]);
-        if !groups.insert(group) {
-            p.error(at, format!("{} stands here twice", quoted(group)));
-        }
         if group == "lxd" && daemon == Some(Flavour::Incus) {
-            let problem = Problem::warning(at, "the group of Incus is another one");
+            let problem = Problem::warning(at, "the group of Incus is incus-admin");
             p.push(problem.hint("write incus-admin"));
         }
         if group == "incus-admin" && daemon == Some(Flavour::Lxd) {
-            let problem = Problem::warning(at, "the group of LXD is another one");
+            let problem = Problem::warning(at, "the group of LXD is lxd");
             p.push(problem.hint("write lxd"));
         }
     }
@@ -177,7 +174,7 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     };
     if let Some(at) = asks {
         if user.password.is_none() && !judged.has(steps!["users", index, "password"]) {
-            let message = format!("user {name} may use sudo, which asks for a password that there is not");
+            let message = format!("sudo will ask {name} for a password, but {name} has none");
             p.push(
                 Problem::warning(at, message).hint("give the user a `password`, or write `sudo: nopasswd`"),
             );
@@ -272,17 +269,14 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
 const OF_THE_BASE: usize = 256;
 
 fn boot(judged: &Judged<'_>, p: &mut Problems) {
-    let mut seen = BTreeSet::new();
+    once(judged, steps!["boot", "cmdline"], &judged.farm.boot.cmdline, p);
     for (index, word) in judged.farm.boot.cmdline.iter().enumerate() {
         let at = judged.at(steps!["boot", "cmdline", index]);
-        if !seen.insert(word) {
-            p.error(at, format!("{} stands here twice", quoted(word)));
-        }
         let key = word.split('=').next().unwrap_or_default();
         if ["root", "rootfstype", "init", "rootwait", "ro", "rw"].contains(&key) {
             p.push(Problem::warning(
                 at,
-                format!("`{key}` is the base's own business; with another one the Pi may not start"),
+                format!("`{key}` belongs to the base; with another value the Pi may not start"),
             ));
         }
     }
@@ -304,18 +298,19 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
             let at = judged.key(steps!["boot", "config", key]);
             p.push(Problem::warning(
                 at,
-                format!("`{key}` is the base's own business; with another one the Pi may not start"),
+                format!("`{key}` belongs to the base; with another value the Pi may not start"),
             ));
         }
     }
 }
 
-fn once(judged: &Judged<'_>, key: &str, list: &[String], p: &mut Problems) {
+/// No item of the list at `place` is in it twice. Empty ones are invalid, which has been reported.
+fn once(judged: &Judged<'_>, place: &[Step<'_>], list: &[String], p: &mut Problems) {
     let mut seen = BTreeSet::new();
     for (index, item) in list.iter().enumerate().filter(|(_, item)| !item.is_empty()) {
         if !seen.insert(item) {
-            let at = judged.at(steps![key, index]);
-            p.error(at, format!("{} stands here twice", quoted(item)));
+            let at = judged.at(&[place, steps![index]].concat());
+            p.error(at, format!("{} is here twice", quoted(item)));
         }
     }
 }
@@ -339,7 +334,7 @@ pub(super) fn files(
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         if let Some((folder, what)) = mounts.iter().find(|(folder, _)| under(folder)) {
-            tell(format!("over {folder} lies {what}"));
+            tell(format!("{folder} is covered by {what}"));
         }
         let mut parent = path.as_str();
         while let Some((shorter, _)) = parent.rsplit_once('/') {

@@ -80,7 +80,7 @@ pub(super) fn config(
         } else {
             judged.key(place)
         };
-        tell(Problem::error(at, wrong.message), wrong.hint, p);
+        p.push(Problem::error(at, wrong.message).maybe_hint(wrong.hint));
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn device(
             Some(key) => judged.key(&[place, steps![key]].concat()),
             None => judged.key(place),
         };
-        tell(Problem::error(at, wrong.message), wrong.hint, p);
+        p.push(Problem::error(at, wrong.message).maybe_hint(wrong.hint));
     }
     if keys.contains_key("hwaddr") {
         let at = judged.key(&[place, steps!["hwaddr"]].concat());
@@ -150,7 +150,10 @@ fn parent(
     if let Some(bridge) = port_of {
         let problem = Problem::error(
             at,
-            format!("{} is a port of {bridge} and can be nothing else", quoted(parent)),
+            format!(
+                "{} is a port of {bridge} and cannot be used otherwise",
+                quoted(parent)
+            ),
         );
         p.push(problem.hint(format!("write nictype: bridged and parent: {bridge}")));
         return;
@@ -165,7 +168,7 @@ fn parent(
         return;
     }
     if known.contains(parent) && is("bridged") {
-        let problem = Problem::error(at, format!("{} is no bridge", quoted(parent)));
+        let problem = Problem::error(at, format!("{} is not a bridge", quoted(parent)));
         p.push(problem.hint("write nictype: macvlan, or declare a `bridge` under `network`"));
         return;
     }
@@ -188,11 +191,7 @@ fn parent(
     known.sort();
     known.dedup();
     let hint = p.did_you_mean(parent, known.iter().map(String::as_str));
-    tell(
-        problem,
-        Some(hint.unwrap_or_else(|| format!("there are {}", known.join(", ")))),
-        p,
-    );
+    p.push(problem.hint(hint.unwrap_or_else(|| format!("there are {}", known.join(", ")))));
 }
 
 fn pool(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>, p: &mut Problems) {
@@ -203,11 +202,4 @@ fn pool(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>
     let at = judged.at(&[place, steps!["pool"]].concat());
     let problem = Problem::error(at, format!("there is no storage pool {}", quoted(pool)));
     p.push(problem.hint(format!("the farm's pool is {}", quoted(&lxd.storage.name))));
-}
-
-fn tell(problem: Problem, hint: Option<String>, p: &mut Problems) {
-    p.push(match hint {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    });
 }

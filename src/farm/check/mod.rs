@@ -14,16 +14,16 @@ use crate::farm::problem::Problems;
 use crate::farm::Farm;
 
 /// More containers of one farm than any Pi runs; beyond it nothing is expanded.
-pub const MOST_CONTAINERS: usize = 1000;
+pub(crate) const MOST_CONTAINERS: usize = 1000;
 
 /// The largest fleet.
-pub const MOST_CARDS: usize = 1000;
+pub(crate) const MOST_CARDS: usize = 1000;
 
 /// More images than any card has room for: each is looked through and hashed while a card is made.
-pub const MOST_IMAGES: usize = 100;
+pub(crate) const MOST_IMAGES: usize = 100;
 
 /// Judge `farm`, which was read from `document`.
-pub fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
+pub(crate) fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
     let judged = &Judged { farm, document };
     host::check(judged, p);
     network::check(judged, p);

@@ -174,7 +174,7 @@ fn host_address(address: IpAddr, prefix: u8, at: At<'_>, p: &mut Problems) {
     } else if let Some(why) = reserved(address, prefix) {
         p.error(
             at("address"),
-            format!("{address} is {why} in {}", net(address, prefix)),
+            format!("{address} is {why} of {}", net(address, prefix)),
         );
     }
 }
@@ -218,7 +218,7 @@ fn nat(judged: &Judged<'_>, nat: &Nat, p: &mut Problems) {
         }
         if !address.is_private() && unusable(address.into()).is_none() {
             let message =
-                format!("{address} belongs to somebody, who cannot be reached from behind this NAT");
+                format!("{address} is a public address, whose owner cannot be reached from behind this NAT");
             p.push(
                 Problem::warning(at("ipv4"), message)
                     .hint("private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16"),

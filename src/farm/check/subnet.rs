@@ -5,12 +5,16 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Why no host has this address.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     match address {
-        IpAddr::V4(four) if four.is_unspecified() || four.octets()[0] == 0 => Some("no address of a host"),
-        IpAddr::V4(four) if four.is_broadcast() || four.octets()[0] >= 240 => Some("no address of a host"),
+        IpAddr::V4(four) if four.is_unspecified() || four.octets()[0] == 0 => {
+            Some("not an address of a host")
+        }
+        IpAddr::V4(four) if four.is_broadcast() || four.octets()[0] >= 240 => {
+            Some("not an address of a host")
+        }
         IpAddr::V4(four) if four.is_link_local() => {
             Some("a link-local address, which hosts choose themselves")
         }
-        IpAddr::V6(six) if six.is_unspecified() => Some("no address of a host"),
+        IpAddr::V6(six) if six.is_unspecified() => Some("not an address of a host"),
         IpAddr::V6(six) if six.is_unicast_link_local() => {
             Some("a link-local address, which hosts choose themselves")
         }
@@ -29,9 +33,9 @@ pub(super) fn reserved(address: IpAddr, prefix: u8) -> Option<&'static str> {
         // RFC 3021 and RFC 6164: both ends of a line.
         IpAddr::V4(_) if prefix >= 31 => None,
         IpAddr::V6(_) if prefix >= 127 => None,
-        IpAddr::V4(_) if own == 0 => Some("the net itself"),
+        IpAddr::V4(_) if own == 0 => Some("the network address"),
         IpAddr::V4(_) if own == host => Some("the broadcast address"),
-        IpAddr::V6(_) if own == 0 => Some("the address of every router"),
+        IpAddr::V6(_) if own == 0 => Some("the address of all routers"),
         _ => None,
     }
 }
@@ -92,13 +96,13 @@ mod tests {
     #[test]
     fn addresses_that_no_host_has() {
         for (address, prefix, expect) in [
-            ("192.0.2.0", 24, Some("the net itself")),
+            ("192.0.2.0", 24, Some("the network address")),
             ("192.0.2.255", 24, Some("the broadcast address")),
             ("192.0.2.255", 23, None),
             ("192.0.3.255", 23, Some("the broadcast address")),
             ("192.0.2.0", 31, None),
             ("192.0.2.1", 24, None),
-            ("2001:db8::", 64, Some("the address of every router")),
+            ("2001:db8::", 64, Some("the address of all routers")),
             ("2001:db8::1", 64, None),
             ("2001:db8::", 127, None),
         ] {

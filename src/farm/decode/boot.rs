@@ -48,7 +48,7 @@ fn config(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// Why `text` is none.
-pub fn word(text: &str) -> Result<(), String> {
+pub(crate) fn word(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
@@ -65,7 +65,7 @@ pub fn word(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Why `text` is none.
-pub fn config_key(text: &str) -> Result<(), String> {
+pub(crate) fn config_key(text: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     if text.is_empty() || !text.chars().all(fine) {
         return Err("letters, digits and underscores are".into());
@@ -77,7 +77,7 @@ pub fn config_key(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Why it is none.
-pub fn config_line(key: &str, value: &str) -> Result<(), String> {
+pub(crate) fn config_line(key: &str, value: &str) -> Result<(), String> {
     config_key(key)?;
     let bytes = key.len() + 1 + value.len();
     if bytes > CONFIG_LINE {
@@ -92,7 +92,7 @@ pub fn config_line(key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The most bytes that cmdline.txt may have: `COMMAND_LINE_SIZE` of the kernel less what the firmware adds.
-pub const fn longest_cmdline(is_32_bit: bool) -> usize {
+pub(crate) const fn longest_cmdline(is_32_bit: bool) -> usize {
     let kernel = if is_32_bit { 1024 } else { 2048 };
     kernel - FIRMWARE
 }

@@ -3,13 +3,13 @@
 //! It never stops at a problem. A wrong value is reported once and replaced by a default, so that the rest can still be
 //! checked. A farm with errors must therefore reach nobody but `check`.
 
-pub mod boot;
+pub(crate) mod boot;
 mod containers;
 mod fields;
 mod host;
 mod lxd;
 mod network;
-pub mod values;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use palmfarm_protocol::names;
 
 /// Read a farm. It may be used only if `p` has no error afterwards. `None`: the document is not a farm, or it is of another
 /// version, so that every further problem would be a guess.
-pub fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
+pub(crate) fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
     let start = Span {
         start: document.span.start,
         end: document.span.start,
@@ -39,7 +39,7 @@ pub fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
 
 /// The parts of the source that are never shown: hashes and clear text of passwords, and private keys. They count anywhere,
 /// since a person may have put them in the wrong place.
-pub fn secrets(document: &Node) -> Vec<Span> {
+pub(crate) fn secrets(document: &Node) -> Vec<Span> {
     let mut found = Vec::new();
     collect_secrets(document, "", &mut found);
     found

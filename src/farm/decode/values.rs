@@ -27,7 +27,7 @@ const UNITS: [(&str, u64); 13] = [
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let bad = |why: &str| format!("{} is not a size: {why}", quoted(text));
@@ -59,7 +59,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn duration(text: &str) -> Result<u32, String> {
+pub(crate) fn duration(text: &str) -> Result<u32, String> {
     let bad = |why: &str| format!("{} is not a duration: {why}", quoted(text));
     let (mut seconds, mut rest, mut last) = (0_u32, text, u32::MAX);
     while !rest.is_empty() {
@@ -96,7 +96,7 @@ pub fn duration(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn range(text: &str, most: u32) -> Result<(u32, u32), String> {
+pub(crate) fn range(text: &str, most: u32) -> Result<(u32, u32), String> {
     let bad = |why: &str| format!("{} is not a range of numbers: {why}", quoted(text));
     let (first, last) = text
         .split_once("..")
@@ -120,7 +120,7 @@ pub fn range(text: &str, most: u32) -> Result<(u32, u32), String> {
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn network<A: FromStr + Display>(text: &str, bits: u8) -> Result<(A, u8), String> {
+pub(crate) fn network<A: FromStr + Display>(text: &str, bits: u8) -> Result<(A, u8), String> {
     let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
     let address: A = self::address(address, bits)?;
     if prefix.is_empty() {
@@ -140,7 +140,7 @@ pub fn network<A: FromStr + Display>(text: &str, bits: u8) -> Result<(A, u8), St
 ///
 /// # Errors
 /// Why `text` is not one.
-pub fn address<A: FromStr>(text: &str, bits: u8) -> Result<A, String> {
+pub(crate) fn address<A: FromStr>(text: &str, bits: u8) -> Result<A, String> {
     let family = if bits == 32 { "IPv4" } else { "IPv6" };
     text.parse()
         .map_err(|_| format!("{} is not an {family} address", quoted(text)))

@@ -62,10 +62,10 @@ pub enum ImageError {
     #[error("unpacking it takes more than {0} MiB of memory, and that is the most")]
     Memory(u64, #[source] io::Error),
     /// It has neither metadata nor anything that a root filesystem has.
-    #[error("it is a tarball with neither metadata.yaml nor a root filesystem at its top")]
+    #[error("it is a tarball with neither metadata.yaml nor a root filesystem at its top level")]
     Neither,
     /// Metadata cannot be read.
-    #[error("its metadata.yaml is no metadata: {0}")]
+    #[error("invalid metadata.yaml: {0}")]
     Metadata(String),
 }
 
@@ -73,9 +73,9 @@ impl ImageError {
     /// What the person can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Bzip2 => Some("pack it anew: bunzip2 -c IMAGE | xz > IMAGE.xz"),
+            Self::Bzip2 => Some("repack it: bunzip2 -c IMAGE | xz > IMAGE.xz"),
             Self::TooMuch(excess) => Some(excess.hint()),
-            Self::Memory(..) => Some("unpack it and pack it anew with `xz -9` or `zstd -19`"),
+            Self::Memory(..) => Some("repack it with `xz -9` or `zstd -19`"),
             Self::Neither => Some(
                 "a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz .",
             ),

@@ -15,7 +15,7 @@ use tables::{DEVICES, KEYS};
 
 /// A daemon whose keys are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Daemon {
+pub(crate) enum Daemon {
     /// LXD 3.0: the package of 18.04.
     Lxd30,
     /// LXD 4.0: the snap of 20.04.
@@ -30,18 +30,18 @@ pub enum Daemon {
 
 /// What is wrong with a key, and what the person can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// The key; `None`: the device as a whole.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
     /// What the person can do.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 impl Daemon {
     /// The one that a farm will run on; `None` where its base does not tell.
-    pub fn of(base: &str, flavour: Flavour) -> Option<Self> {
+    pub(crate) fn of(base: &str, flavour: Flavour) -> Option<Self> {
         if flavour == Flavour::Incus {
             return Some(Self::Incus);
         }
@@ -62,7 +62,7 @@ impl Daemon {
     }
 
     /// Its name.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Lxd30 => "LXD 3.0",
             Self::Lxd40 => "LXD 4.0",
@@ -77,7 +77,7 @@ impl Daemon {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn config(key: &str, value: &str, daemon: Option<Daemon>) -> Result<(), Wrong> {
+pub(crate) fn config(key: &str, value: &str, daemon: Option<Daemon>) -> Result<(), Wrong> {
     let wrong = |message: String, hint: Option<String>| Wrong {
         key: Some(key.into()),
         message,
@@ -87,10 +87,7 @@ pub fn config(key: &str, value: &str, daemon: Option<Daemon>) -> Result<(), Wron
         let hint = key
             .ends_with(".hwaddr")
             .then(|| "an address is fixed by `mac`".into());
-        return Err(wrong(
-            format!("{} is a note of the daemon's own", quoted(key)),
-            hint,
-        ));
+        return Err(wrong(format!("{} belongs to the daemon", quoted(key)), hint));
     }
     if FREE
         .iter()
@@ -118,7 +115,7 @@ pub fn config(key: &str, value: &str, daemon: Option<Daemon>) -> Result<(), Wron
 }
 
 /// Judge one device.
-pub fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
+pub(crate) fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
     let whole = |message: String, hint: Option<String>| Wrong {
         key: None,
         message,
@@ -135,7 +132,7 @@ pub fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
         let hint = did_you_mean(kind, names.iter().copied())
             .unwrap_or_else(|| format!("the types are {}", names.join(", ")));
         let key = Some("type".into());
-        let message = format!("{} is no type of a device", quoted(kind));
+        let message = format!("{} is not a type of device", quoted(kind));
         return vec![Wrong {
             key,
             message,
@@ -239,7 +236,7 @@ mod tests {
             "volatile.eth0.hwaddr",
             "x",
             None,
-            "\"volatile.eth0.hwaddr\" is a note of the daemon's own",
+            "\"volatile.eth0.hwaddr\" belongs to the daemon",
         );
         check(
             "limits.cpu",
@@ -305,7 +302,7 @@ mod tests {
         );
         assert_eq!(device(&[("type", "none")]), "");
         assert_eq!(device(&[("nictype", "bridged")]), "the device has no `type`");
-        assert_eq!(device(&[("type", "nick")]), "\"nick\" is no type of a device");
+        assert_eq!(device(&[("type", "nick")]), "\"nick\" is not a type of device");
         assert_eq!(
             device(&[("type", "nic"), ("nictype", "bridged"), ("parnet", "br0")]),
             "a nic has no key \"parnet\"; the nic lacks `parent`, the bridge"
