@@ -7,7 +7,7 @@ use super::ui::Ui;
 use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::source::BaseImage;
 use crate::farm::problem::Problems;
-use crate::farm::{self, assets, FarmText, LoadError, LoadedFarm, Password, ResolvedCard};
+use crate::farm::{self, assets, FarmText, LoadError, LoadedFarm, NoSuchCard, Password, ResolvedCard};
 use crate::host::files::FileId;
 use crate::pipeline;
 use crate::write::companions;
@@ -39,7 +39,7 @@ fn shown(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Fa
 /// The card of that name, or the only one.
 pub(super) fn card(farm: &LoadedFarm, name: Option<&str>) -> Result<ResolvedCard, Failure> {
     let card = farm.farm.card(name);
-    card.map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| error.hint()))
+    card.map_err(|error| Failure::with_hint(Outcome::Refused, error, NoSuchCard::hint))
 }
 
 /// Refuse to overwrite the farm file, its base or a file that it names with one of `outputs` or a file beside it.

@@ -19,7 +19,7 @@ use crate::base::layout::{Layout, LayoutError};
 use crate::base::source::{Expect, Sha256Sum};
 use crate::base::survey::{self, Volumes};
 use crate::base::BaseFacts;
-use crate::card::ReadableCard;
+use crate::card::{OpenError, ReadableCard};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
 use crate::edit::fs::{FileKind, VolumeReader, MOST_NAMES, READ_LIMIT};
@@ -101,7 +101,7 @@ struct Inspected {
 /// Open an image or a card. Only root may open a card; root is given up before anything on it is parsed.
 fn open(args: &Inspect, session: &Session) -> Result<Image, Failure> {
     let card = ReadableCard::open(&args.image)
-        .map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| error.hint()))?;
+        .map_err(|error| Failure::with_hint(Outcome::Refused, error, OpenError::hint))?;
     let cache = drop_privileges()?;
     if let Some(card) = card {
         return Ok(Image {

@@ -39,7 +39,6 @@ pub enum Journal {
 }
 
 /// The medium as the library reads it.
-
 struct Source<M> {
     medium: Arc<M>,
     journal: Journal,
