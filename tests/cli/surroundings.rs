@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::common::agents::copy_agents;
+use super::common::agents::{copy_agents, give_agents};
 use super::common::{have_root, skipped};
 use super::{command, farm_in, has_agents, told, PALMFARM};
 
@@ -53,6 +53,7 @@ fn the_same_farm_gives_the_same_bits_everywhere() {
             shell
                 .env("PALMFARM_TEST_PASSWORD", super::PASSWORD)
                 .env("XDG_CACHE_HOME", dir.join("cache"));
+            give_agents(&mut shell);
             *command = shell;
         },
         &["--threads", "3"],

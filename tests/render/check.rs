@@ -24,8 +24,8 @@ fn boot_has_one_set_of_rules() {
         "boot: {config: {a-b: 1, x.y: 2, ok: \" 1\", gpu_mem: 16}}",
         &[],
         &expect![[r#"
-            4:17 "a-b" is no key of config.txt: letters, digits and underscores are
-            4:25 "x.y" is no key of config.txt: letters, digits and underscores are
+            4:17 "a-b" is not a key of config.txt: letters, digits and underscores are
+            4:25 "x.y" is not a key of config.txt: letters, digits and underscores are
             4:37 "ok= 1" is not a line of config.txt: a value is one line without white space around it
         "#]],
     );
@@ -33,10 +33,10 @@ fn boot_has_one_set_of_rules() {
         "boot: {cmdline: ['x=\"y\"', ä, \"\\a\", quiet]}",
         &[],
         &expect![[r#"
-        4:18 "x=\"y\"" is no word of a kernel command line: it holds '"'
-        4:27 "ä" is no word of a kernel command line: it holds 'ä'
-        4:30 `cmdline` is one line of text, and this holds '\u{7}'
-    "#]],
+            4:18 "x=\"y\"" is not a word of the kernel command line: it holds '"'
+            4:27 "ä" is not a word of the kernel command line: it holds 'ä'
+            4:30 `cmdline` is one line of text, and this holds '\u{7}'
+        "#]],
     );
     let long = "x".repeat(98);
     check(
@@ -77,15 +77,15 @@ fn the_shape_of_an_image_is_judged() {
         b"BZh91AY&SY",
         None,
         &expect![[r#"
-        4:20 "a.tar" is not an image: it is packed with bzip2 (pack it anew: bunzip2 -c IMAGE | xz > IMAGE.xz)
-    "#]],
+            4:20 "a.tar" is not an image: it is packed with bzip2 (repack it: bunzip2 -c IMAGE | xz > IMAGE.xz)
+        "#]],
     );
     check_image(
         b"\xfd7zXZ\0",
         None,
         &expect![[r#"
-        4:20 "a.tar" is not an image: it is no tarball in xz that can be read to its end: premature eof
-    "#]],
+            4:20 "a.tar" is not an image: it cannot be read to its end as a tarball (xz): premature eof
+        "#]],
     );
     check_image(
         b"readme",
@@ -98,8 +98,8 @@ fn the_shape_of_an_image_is_judged() {
         &tar(&[("readme", b"x")]),
         None,
         &expect![[r#"
-        4:20 "a.tar" is not an image: it is a tarball with neither metadata.yaml nor a root filesystem at its top (a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz .)
-    "#]],
+            4:20 "a.tar" is not an image: it is a tarball with neither metadata.yaml nor a root filesystem at its top level (a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz .)
+        "#]],
     );
     check_image(
         b"hsqs",
@@ -198,7 +198,7 @@ fn what_cannot_be_read_has_its_place() {
         "overlays: [o]",
         &[("o/root/x1", &big), ("o/root/x2", &big), ("o/root/x3", &big)],
         &expect![[r"
-            4:12 overlay o has more than 134217728 bytes (put large things into a package or a container image)
+            4:12 overlay o: it has more than 134217728 bytes (put large things into a package or a container image)
         "]],
     );
     check(
@@ -225,8 +225,8 @@ fn what_cannot_be_read_has_its_place() {
         "overlays: [o]\nunheard_of: 1",
         &[("o/etc/motd", b"x")],
         &expect![[r#"
-        4:12 overlay o: etc: an overlay has `boot/`, `root/` and `overlay.toml`; what belongs at / goes below `root/`
-        5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, cards, hostname, timezone, locale, users, ssh, network, boot, lxd, images, containers, packages, files, overlays, rc_local, dns)
-    "#]],
+            4:12 overlay o: etc: an overlay has `boot/`, `root/` and `overlay.toml`; what belongs at / goes below `root/`
+            5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, network, cards)
+        "#]],
     );
 }

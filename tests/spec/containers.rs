@@ -20,7 +20,7 @@ fn containers() {
         "containers: {w: {image: \"images:a\", replicas: 1..3, mac: \"00:16:3e:00:00:01\", publish: x}}\n",
         &expect![[r#"
             1:53 error: replicas cannot share one MAC (leave `mac` out: each replica's comes from its name)
-            1:79 error: of several replicas none can be the one that is published (publish a container without replicas, and make the replicas from its alias)
+            1:79 error: replicas cannot be published (publish a container without replicas, and make the replicas from its alias)
         "#]],
     );
     check("containers: {a: {image: \"images:a\", mac: \"00:16:3e:00:00:01\"}, b: {image: \"images:a\", mac: \"00:16:3e:00:00:01\"}}\n", &expect![[r#"
@@ -36,7 +36,7 @@ fn containers() {
         "containers: {a: {image: \"images:a\", profiles: [defualt, default, default]}}\n",
         &expect![[r#"
             1:48 error: there is no profile "defualt" (did you mean "default"?)
-            1:66 error: profile "default" stands here twice
+            1:66 error: profile "default" is here twice
         "#]],
     );
     check("containers: {a: {image: \"images:a\", profiles: [extbridge]}, b: {image: \"images:a\", profiles: []}}\n", &expect![[r#"
@@ -53,25 +53,25 @@ fn containers() {
     check(
         "containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n",
         &expect![[r#"
-            1:91 error: "eth0" is a port of br0 and can be nothing else (write nictype: bridged and parent: br0)
+            1:91 error: "eth0" is a port of br0 and cannot be used otherwise (write nictype: bridged and parent: br0)
         "#]],
     );
     check(
         "network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: eth0}}}}\n",
         &expect![[r#"
-            2:91 error: "eth0" is no bridge (write nictype: macvlan, or declare a `bridge` under `network`)
+            2:91 error: "eth0" is not a bridge (write nictype: macvlan, or declare a `bridge` under `network`)
         "#]],
     );
     check(
         "lxd: {nat: none}\ncontainers: {a: {image: \"images:a\", profiles: [default], mac: \"00:16:3e:00:00:07\", devices: {lan0: {type: nic, nictype: bridged, parent: br0}}}}\n",
         &expect![[r#"
-            2:63 error: "a" has no network port eth0, whose address this is (call its nic eth0)
+            2:63 error: "a" has no network port eth0 that could have this address (call its nic eth0)
         "#]],
     );
     check(
         "containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: br0, name: wan}}}}\n",
         &expect![[r#"
-            1:14 warning: eth0 of "a" is called "wan" inside it, and what has it is looked for at eth0 (leave out `name`)
+            1:14 warning: eth0 of "a" is called "wan" inside it, but its address is looked for at eth0 (leave out `name`)
         "#]],
     );
     good("network: {bridge: none}\ncontainers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: macvlan, parent: eth0}}}}\n");
@@ -94,7 +94,7 @@ fn containers() {
     check("containers: {a: {image: \"images:a\", config: {limits.memory: 128M, limits.memroy: 1GB, volatile.eth0.hwaddr: x}}}\n", &expect![[r#"
         1:61 error: `limits.memory` takes a size such as 512MiB, or a percentage such as 25%, not "128M"
         1:67 error: no daemon knows the key "limits.memroy" (did you mean "limits.memory"?)
-        1:87 error: "volatile.eth0.hwaddr" is a note of the daemon's own (an address is fixed by `mac`)
+        1:87 error: "volatile.eth0.hwaddr" belongs to the daemon (an address is fixed by `mac`)
     "#]]);
     check("containers: {a: {image: \"images:a\", devices: {eth0: {type: nic, nictype: bridged, parent: br1, hwaddr: x}, d: {type: disk, path: /srv, pool: fast}}}}\n", &expect![[r#"
         1:91 error: the farm makes no interface "br1" (did you mean "br0"?)

@@ -106,14 +106,14 @@ fn scripts_are_text() {
         (
             b"\xff",
             expect![[r#"
-            1:52 error: "s" is no script: it is no UTF-8
-        "#]],
+                1:52 error: "s" is not a script: it is not UTF-8
+            "#]],
         ),
         (
             b"a\0b",
             expect![[r#"
-            1:52 error: "s" is no script: it holds a NUL byte
-        "#]],
+                1:52 error: "s" is not a script: it holds a NUL byte
+            "#]],
         ),
         (
             b"a\r\nb\r\n",
@@ -237,8 +237,8 @@ fn passwords_can_be_had() {
             "ANY_HASH",
             0o600,
             expect![[r#"
-            1:147 error: the password of craig from craig is a hash already; it belongs in {hash: …}
-        "#]],
+                1:147 error: the password of craig from craig is a hash already; write it as {hash: …}
+            "#]],
         ),
         (
             "a\u{7}b",

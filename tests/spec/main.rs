@@ -133,10 +133,10 @@ containers:
           3 | hostnam: palm
             | ^^^^^^^
         hint: did you mean "hostname"?
-        farm.yaml:5:11: error: "Craig" is no login name: it holds 'C'
+        farm.yaml:5:11: error: "Craig" is not a login name: it holds 'C'
           5 |   - name: Craig
             |           ^^^^^
-        farm.yaml:7:15: error: `password` is a mapping, and no clear text stands in a farm
+        farm.yaml:7:15: error: `password` is a mapping, since a farm must not hold clear text
           7 |     password: *******
             |               ^^^^^^^
         hint: write {hash: …}, {file: PATH} or {env: NAME}
@@ -170,7 +170,7 @@ fn a_problem_as_json() {
     assert_eq!(
         lines,
         [
-            r#"{"event":"problem","file":"farm.yaml","line":1,"column":11,"severity":"error","message":"\"Europe/Wien\" is no time zone","hint":"did you mean \"Europe/Kiev\"?"}"#
+            r#"{"event":"problem","file":"farm.yaml","line":1,"column":11,"severity":"error","message":"\"Europe/Wien\" is not a time zone","hint":"did you mean \"Europe/Kiev\"?"}"#
         ]
     );
 }

@@ -17,13 +17,13 @@ fn users_who_cannot_log_in() {
     check(
         "users: [{name: craig, ssh_keys: [ANY_KEY], groups: [sudo]}]\n",
         &expect![[r#"
-            1:139 warning: user "craig" may use sudo, which asks for a password that there is not (give the user a `password`, or write `sudo: nopasswd`)
+            1:139 warning: sudo will ask "craig" for a password, but "craig" has none (give the user a `password`, or write `sudo: nopasswd`)
         "#]],
     );
     check(
         "users: [{name: craig, ssh_keys: [ANY_KEY], sudo: password}]\n",
         &expect![[r#"
-            1:136 warning: user "craig" may use sudo, which asks for a password that there is not (give the user a `password`, or write `sudo: nopasswd`)
+            1:136 warning: sudo will ask "craig" for a password, but "craig" has none (give the user a `password`, or write `sudo: nopasswd`)
         "#]],
     );
     check(
@@ -42,15 +42,15 @@ fn users_who_cannot_log_in() {
         "users: [{name: root, ssh_keys: [ANY_KEY]}, {name: a, ssh_keys: [ANY_KEY]}, {name: a, ssh_keys: [ANY_KEY]}]\n",
         &expect![[r#"
             1:16 error: "root" is an account of the system itself
-            1:255 error: user "a" stands here twice
+            1:255 error: user "a" is here twice
         "#]],
     );
     check(
         "users: [{name: a, ssh_keys: [ANY_KEY], groups: [lxd, lxd]}]\nlxd: {flavour: incus}\n",
         &expect![[r#"
-            1:135 warning: the group of Incus is another one (write incus-admin)
-            1:140 error: "lxd" stands here twice
-            1:140 warning: the group of Incus is another one (write incus-admin)
+            1:135 warning: the group of Incus is incus-admin (write incus-admin)
+            1:140 error: "lxd" is here twice
+            1:140 warning: the group of Incus is incus-admin (write incus-admin)
         "#]],
     );
     check("base: ubuntu-18.04-armhf\nusers: [{name: a, ssh_keys: [ANY_KEY], password: {hash: $y$j9T$salt$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}]\n", &expect![[r#"
@@ -59,8 +59,8 @@ fn users_who_cannot_log_in() {
     check(
         "users: [{name: operator, ssh_keys: [ANY_KEY], groups: [incus-admin]}]\nlxd: {}\n",
         &expect![[r#"
-            1:16 error: "operator" is a group of the system itself (useradd wants to make a group of the user's name, and would refuse)
-            1:142 warning: the group of LXD is another one (write lxd)
+            1:16 error: "operator" is a group of the system itself (useradd makes a group of the user's name, so it would refuse)
+            1:142 warning: the group of LXD is lxd (write lxd)
         "#]],
     );
     good("users: [{name: craig, ssh_keys: [ANY_KEY], groups: [sudo, lxd], sudo: nopasswd}]\n");
@@ -102,7 +102,7 @@ fn networks() {
     check(
         "network: {ipv4: {address: 192.0.2.0/24, gateway: 192.0.3.1}}\n",
         &expect![[r#"
-            1:27 error: 192.0.2.0 is the net itself in 192.0.2.0/24
+            1:27 error: 192.0.2.0 is the network address of 192.0.2.0/24
             1:50 error: 192.0.3.1 is not in 192.0.2.0/24, so the Pi cannot reach it
         "#]],
     );
@@ -148,8 +148,8 @@ fn networks() {
     check(
         "lxd: {nat: {ipv4: 192.0.2.0/24, ipv6: \"fd42::1/48\"}}\n",
         &expect![[r#"
-            1:19 error: 192.0.2.0 is the net itself in 192.0.2.0/24
-            1:19 warning: 192.0.2.0 belongs to somebody, who cannot be reached from behind this NAT (private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16)
+            1:19 error: 192.0.2.0 is the network address of 192.0.2.0/24
+            1:19 warning: 192.0.2.0 is a public address, whose owner cannot be reached from behind this NAT (private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16)
             1:39 error: containers form their IPv6 addresses in nets of 64 bits only, and this has 48
         "#]],
     );
@@ -166,8 +166,8 @@ fn fleets() {
     check(
         "cards: {}\nx: 1\n",
         &expect![[r#"
-        2:1 error: unknown key "x" in the farm (the keys here are farm, base, sha256, cards, hostname, timezone, locale, users, ssh, network, boot, lxd, images, containers, packages, files, overlays, rc_local, dns)
-    "#]],
+            2:1 error: unknown key "x" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, network, cards)
+        "#]],
     );
     check(
         "cards: {a: {mac: \"b8:27:eb:00:00:01\"}, b: {mac: \"b8:27:eb:00:00:01\"}}\n",
@@ -218,7 +218,7 @@ containers:
     check(
         "{a: {containers: [web, web, w2, dc]}, b: {containers: [w]}}",
         &expect![[r#"
-            5:31 error: container "web" stands here twice
+            5:31 error: container "web" is here twice
             5:36 error: there is no container "w2" (it is one of several: write "w")
             5:40 error: there is no container "dc" (did you mean "db"?)
             5:63 error: "w" is made from the image that "web" publishes, which card "b" does not have (name "web" here, too)
@@ -251,8 +251,8 @@ containers:
         "{a: {containers: [~, web, we_b, \"$6$abc\", wbe]}, b: }",
         &expect![[r#"
             5:26 error: `containers` has no value (write one, or leave the key out)
-            5:34 error: "we_b" is no name of a container: it holds '_'
-            5:40 error: (not shown) is no name of a container: it holds '$'
+            5:34 error: "we_b" is not a container name: it holds '_'
+            5:40 error: (not shown) is not a container name: it holds '$'
             5:50 error: there is no container "wbe" (did you mean "web"?)
         "#]],
     );
@@ -311,7 +311,7 @@ fn host_files() {
     check(
         "files: {/proc/x: a, /etc/palmfarm/y: b, /etc: c, /etc/z: d}\n",
         &expect![[r#"
-            1:9 error: over /proc lies the kernel's processes
+            1:9 error: /proc is covered by the kernel's processes
             1:18 error: there is no file "a"
             1:21 error: "/etc" is a file of the farm, so nothing can be in it
             1:21 error: palmfarm itself keeps "/etc/palmfarm/y"
@@ -324,7 +324,7 @@ fn host_files() {
     check(
         "packages: [nginx, nginx]\n",
         &expect![[r#"
-        1:19 error: "nginx" stands here twice
-    "#]],
+            1:19 error: "nginx" is here twice
+        "#]],
     );
 }

@@ -10,20 +10,20 @@ fn base_and_hash() {
     check(
         "base: ftp://x/y.img\n",
         &expect![[r#"
-            1:7 error: "ftp://x/y.img" is no base: http and https are the schemes of URLs
+            1:7 error: "ftp://x/y.img" is not a base: its URL begins with neither https:// nor http://
         "#]],
     );
     check(
         "base: http://example.net/x.img.xz\n",
         &expect![[r#"
-        1:7 error: whoever is on the way can change what comes over http (write its `sha256`, or an https:// URL)
-    "#]],
+            1:7 error: http downloads are not authenticated (write its `sha256`, or an https:// URL)
+        "#]],
     );
     check(
         "base: https://example.net/x.img.xz\n",
         &expect![[r#"
-        1:7 warning: nothing says what this download must be (write its `sha256`, which the server lists beside it)
-    "#]],
+            1:7 warning: nothing proves that this download is the right file (write its `sha256`, which the server lists beside it)
+        "#]],
     );
     check(
         "base: [a]\n",
@@ -34,28 +34,28 @@ fn base_and_hash() {
     check(
         "base: ubuntu 22.04\n",
         &expect![[r#"
-        1:7 error: "ubuntu 22.04" is no base: it holds a space (a base is a name, a path with a slash in it or an image's ending, or a URL)
-    "#]],
+            1:7 error: "ubuntu 22.04" is not a base: it holds a space (a base is a name, a path that has a slash or ends as an image does, or a URL)
+        "#]],
     );
     check(
         "base: \"https://craig:hunter2@images.example.net/x.img.xz\"\n",
         &expect![[r#"
-            1:7 error: a user name or password in the URL of a base would stand in plans and manifests (download it yourself, and name the file)
-            1:7 warning: nothing says what this download must be (write its `sha256`, which the server lists beside it)
+            1:7 error: a user name or password in the URL of a base would be shown in plans and manifests (download it yourself, and name the file)
+            1:7 warning: nothing proves that this download is the right file (write its `sha256`, which the server lists beside it)
         "#]],
     );
     check(
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
-            1:9 error: a SHA-256 has 64 hexadecimal digits, and here are 3
-            2:7 error: there is no base called "x.example" (`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz)
+            1:9 error: a SHA-256 has 64 hexadecimal digits, and this has 3
+            2:7 error: there is no base called "x.example" (`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz)
         "#]],
     );
     check(
         "base: x\nsha256: g000000000000000000000000000000000000000000000000000000000000000\n",
         &expect![[r#"
-            1:7 error: there is no base called "x" (`palmfarm base list` lists them; the name of a file has a slash or ends in .img.xz)
-            2:9 error: a SHA-256 has no 'g' among its 64 hexadecimal digits
+            1:7 error: there is no base called "x" (`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz)
+            2:9 error: a SHA-256 has 64 hexadecimal digits, and 'g' is not one
         "#]],
     );
     check(
@@ -71,14 +71,14 @@ fn names() {
     check(
         "hostname: palm.example.net\n",
         &expect![[r#"
-        1:11 error: "palm.example.net" is no host name: it holds '.'
-    "#]],
+            1:11 error: "palm.example.net" is not a host name: it holds '.'
+        "#]],
     );
     check(
         "hostname: -palm\n",
         &expect![[r#"
-        1:11 error: "-palm" is no host name: it starts or ends with a hyphen
-    "#]],
+            1:11 error: "-palm" is not a host name: it starts or ends with a hyphen
+        "#]],
     );
     check(
         "hostname: \"\"\n",
@@ -89,28 +89,28 @@ fn names() {
     check(
         "timezone: Mars/Olympus\nlocale: english\n",
         &expect![[r#"
-        1:11 error: "Mars/Olympus" is no time zone (zones are named as Europe/Vienna; `timedatectl list-timezones` lists them)
-        2:9 error: "english" is no locale: it starts with no language of two or three lower-case letters
-    "#]],
+            1:11 error: "Mars/Olympus" is not a time zone (time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them)
+            2:9 error: "english" is not a locale: it does not start with a language of two or three lower-case letters
+        "#]],
     );
     check(
         "containers: {2web: {image: \"images:alpine/3.20\"}}\n",
         &expect![[r#"
-            1:14 error: "2web" is no name of a container: it starts with a digit
+            1:14 error: "2web" is not a container name: it starts with a digit
         "#]],
     );
     check(
         "network: {uplink: eth0/1, bridge: abcdefghijklmnop}\n",
         &expect![[r#"
-            1:19 error: "eth0/1" is no interface name: it holds '/'
-            1:35 error: "abcdefghijklmnop" is no interface name: it has 16 bytes, and 15 is the most
+            1:19 error: "eth0/1" is not an interface name: it holds '/'
+            1:35 error: "abcdefghijklmnop" is not an interface name: it has 16 bytes, and 15 is the most
         "#]],
     );
     check(
         "packages: [Nginx, nginx-, btrfs-progs]\n",
         &expect![[r#"
-            1:12 error: "Nginx" is no name of a package: it holds 'N'
-            1:19 error: "nginx-" is no name of a package: apt-get takes a hyphen at the end as an order to remove the package
+            1:12 error: "Nginx" is not a package name: it holds 'N'
+            1:19 error: "nginx-" is not a package name: apt-get takes a hyphen at the end as an order to remove the package
         "#]],
     );
 }
@@ -132,7 +132,7 @@ fn users() {
     check(
         "users: [{name: craig, ssh_keys: [ssh-ed25519 AAAA, ANY_KEY]}]\n",
         &expect![[r#"
-            1:34 error: this is no public SSH key: it ends too early; was it cut when it was copied?
+            1:34 error: this is not a public SSH key: it is damaged; was it cut when it was copied?
         "#]],
     );
     check(
@@ -156,13 +156,13 @@ fn users() {
     check(
         "users: [{name: craig, ssh_keys: [ANY_KEY], password: {env: 1X}}]\n",
         &expect![[r#"
-            1:146 error: "1X" is no environment variable: letters, digits and underscores are, no digit in front
+            1:146 error: "1X" is not an environment variable: it may have letters, digits and underscores, and no digit in front
         "#]],
     );
     check(
         "users: [{name: craig, ssh_keys: [ANY_KEY], password: {hash: 'ANY_HASHx'}}]\n",
         &expect![[r#"
-            1:147 error: this is no hash of a password: after its last `$`, $6$ has 86 letters, digits, dots and slashes, and here are 87 characters (`openssl passwd -6` and `mkpasswd -m sha-512` make one; {file: PATH} and {env: NAME} let palmfarm make it)
+            1:147 error: this is not a hash of a password: after its last `$`, $6$ has 86 letters, digits, dots and slashes, and this has 87 characters (`openssl passwd -6` and `mkpasswd -m sha-512` make one; with {file: PATH} or {env: NAME} palmfarm makes it)
         "#]],
     );
 }
@@ -192,27 +192,27 @@ fn network() {
     check(
         "network: {ipv6: {address: 2001:db8::10/64, gateway: 192.0.2.1, dns: [2001:db8::x]}}\n",
         &expect![[r#"
-            1:53 error: "192.0.2.1" is no IPv6 address
-            1:70 error: "2001:db8::x" is no IPv6 address
+            1:53 error: "192.0.2.1" is not an IPv6 address
+            1:70 error: "2001:db8::x" is not an IPv6 address
         "#]],
     );
     check(
         "network: {rollback: 5s}\n",
         &expect![[r#"
-        1:21 error: `rollback` is 5 s, and 30 s to 3600 s is what it may be (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
-    "#]],
+            1:21 error: `rollback` is 5 s, but must be from 30 s to 3600 s (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
+        "#]],
     );
     check(
         "network: {rollback: 120}\n",
         &expect![[r#"
-        1:21 error: "120" is no duration: it has no unit; write 90s, 10m or 1h
-    "#]],
+            1:21 error: "120" is not a duration: it has no unit; write 90s, 10m or 1h
+        "#]],
     );
     check(
         "network: {rollback: 2h}\n",
         &expect![[r#"
-        1:21 error: `rollback` is 7200 s, and 30 s to 3600 s is what it may be (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
-    "#]],
+            1:21 error: `rollback` is 7200 s, but must be from 30 s to 3600 s (it is the time that a network which never worked may leave the Pi unreachable; 120s suits most)
+        "#]],
     );
     check("network: {bridge: none, vlan: none}\n", &expect![[""]]);
 }
@@ -222,16 +222,16 @@ fn boot() {
     check(
         "boot: {cmdline: [a b, quiet, quiet, root=/dev/sda1]}\n",
         &expect![[r#"
-            1:18 error: "a b" is no word of a kernel command line: it holds a space; each word is an item of the list
-            1:30 error: "quiet" stands here twice
-            1:37 warning: `root` is the base's own business; with another one the Pi may not start
+            1:18 error: "a b" is not a word of the kernel command line: it holds a space; each word is an item of the list
+            1:30 error: "quiet" is here twice
+            1:37 warning: `root` belongs to the base; with another value the Pi may not start
         "#]],
     );
     check(
         "boot: {config: {gpu mem: 16, kernel: x, ok: \"a\\nb\"}}\n",
         &expect![[r#"
-            1:17 error: "gpu mem" is no key of config.txt: letters, digits and underscores are
-            1:30 warning: `kernel` is the base's own business; with another one the Pi may not start
+            1:17 error: "gpu mem" is not a key of config.txt: letters, digits and underscores are
+            1:30 warning: `kernel` belongs to the base; with another value the Pi may not start
             1:45 error: `ok` is one line of text, and this holds '\n'
         "#]],
     );
@@ -289,14 +289,14 @@ fn lxd() {
     check(
         "lxd: {storage: {size: 15GB}}\n",
         &expect![[r#"
-        1:17 error: a pool of the driver dir has no size of its own (leave the size out, or write `driver: btrfs`)
-    "#]],
+            1:17 error: a pool with the driver dir has no size of its own (leave the size out, or write `driver: btrfs`)
+        "#]],
     );
     check(
         "lxd: {storage: {driver: btrfs, size: 15G}}\n",
         &expect![[r#"
-        1:38 error: "15G" is no size: LXD writes the unit GB
-    "#]],
+            1:38 error: "15G" is not a size: LXD writes the unit GB
+        "#]],
     );
     check(
         "lxd: {storage: {driver: btrfs, size: 1MB}}\n",
@@ -307,16 +307,16 @@ fn lxd() {
     check(
         "lxd: {remotes: {images: \"http://x\", local: \"https://x.net\", a b: \"https://x.net\"}}\n",
         &expect![[r#"
-            1:25 error: "http://x" is no image server: an https:// URL is
-            1:37 error: the remote "local" is the daemon itself
-            1:61 error: "a b" is no name of an image server: it holds a space
+            1:25 error: "http://x" is not an image server: its URL must begin with https://
+            1:37 error: the name "local" means the daemon itself
+            1:61 error: "a b" is not an image server name: it holds a space
         "#]],
     );
     check(
         "lxd: {nat: {ipv4: auto}}\n",
         &expect![[r#"
-        1:19 error: `auto` picks another network each time the preseed is applied (leave the key out for a fixed one, or write an address such as 10.77.0.1/24)
-    "#]],
+            1:19 error: `auto` picks another network each time the preseed is applied (leave the key out for a fixed network, or write an address such as 10.77.0.1/24)
+        "#]],
     );
     check(
         "lxd: {nat: auto}\n",
@@ -349,31 +349,31 @@ fn containers() {
     check(
         "containers: {web: {image: alpine/3.20}}\n",
         &expect![[r#"
-            1:27 error: "alpine/3.20" is no image: an alias with a slash is one of an image server, as images:alpine/3.20
+            1:27 error: "alpine/3.20" is not an image: an alias with a slash is one of an image server, as images:alpine/3.20
         "#]],
     );
     check(
         "containers: {web: {image: \"images:\"}}\n",
         &expect![[r#"
-        1:27 error: "images:" is no image: of its alias, it is empty
-    "#]],
+            1:27 error: "images:" is not an image: of its alias, it is empty
+        "#]],
     );
     check(
         "containers: {web: {image: \"images:a\", mac: \"00-16-3e-00-00-01\"}}\n",
         &expect![[r#"
-            1:44 error: "00-16-3e-00-00-01" is no MAC address: six two-digit hexadecimal numbers with colons are
+            1:44 error: "00-16-3e-00-00-01" is not a MAC address; write six two-digit hexadecimal numbers with colons
         "#]],
     );
     check(
         "containers: {web: {image: \"images:a\", mac: \"01:16:3e:00:00:01\"}}\n",
         &expect![[r#"
-            1:44 error: 01:16:3e:00:00:01 names a group of interfaces, not one (the first byte of an interface's own address is even)
+            1:44 error: 01:16:3e:00:00:01 is the address of a group of interfaces (the first byte of an interface's own address is even)
         "#]],
     );
     check(
         "containers: {web: {image: \"images:a\", mac: \"00:00:00:00:00:00\"}}\n",
         &expect![[r#"
-            1:44 error: 00:00:00:00:00:00 is the address of no interface
+            1:44 error: no interface has the address 00:00:00:00:00:00
         "#]],
     );
     check(
@@ -385,15 +385,15 @@ fn containers() {
     check(
         "containers: {web: {image: \"images:a\", replicas: 5..2}}\n",
         &expect![[r#"
-            1:49 error: "5..2" is no range of numbers: it ends before it starts
+            1:49 error: "5..2" is not a range of numbers: it ends before it starts
         "#]],
     );
     check(
         "containers: {web: {image: \"images:a\", files: {etc/motd: x, /a/../b: y}}}\n",
         &expect![[r#"
-            1:47 error: "etc/motd" is no absolute path: it does not start at `/`
+            1:47 error: "etc/motd" is not an absolute path: it does not start at `/`
             1:57 error: there is no file "x"
-            1:60 error: "/a/../b" is no absolute path: `.` and `..` are not resolved
+            1:60 error: "/a/../b" is not an absolute path: `.` and `..` are not resolved
             1:69 error: there is no file "y"
         "#]],
     );
@@ -401,14 +401,14 @@ fn containers() {
         1:45 error: the command is empty
         1:49 error: a step of `run` has neither `script` nor `command`
         1:65 error: a step runs a script or a command, not both
-        1:100 error: `timeout` is 0 s, and 1 s to 86400 s is what it may be
+        1:100 error: `timeout` is 0 s, but must be from 1 s to 86400 s
         1:105 error: a step of `run` is a mapping of keys, not a list
     "#]]);
     check(
         "containers: {web: {image: \"images:a\", run: [{command: a, retries: 1000, timeout: 10}]}}\n",
         &expect![[r#"
             1:67 error: `retries` is a whole number from 0 to 100, not "1000"
-            1:82 error: "10" is no duration: it has no unit; write 90s, 10m or 1h
+            1:82 error: "10" is not a duration: it has no unit; write 90s, 10m or 1h
         "#]],
     );
     let farm =
@@ -423,7 +423,7 @@ fn dns_and_cards() {
     check(
         "dns: {zone: example..net, serial: -1}\n",
         &expect![[r#"
-            1:13 error: "example..net" is no zone: of its part "", it is empty
+            1:13 error: "example..net" is not a DNS zone: in its part "", it is empty
             1:35 error: `serial` is a whole number from 0 to 4294967295, not "-1"
         "#]],
     );
@@ -436,9 +436,9 @@ fn dns_and_cards() {
     check(
         "cards: {palm_1: {}, palm2: {mac: x, hostname: Ü, users: []}}\n",
         &expect![[r#"
-            1:9 error: "palm_1" is no name of a card: it holds '_'
-            1:34 error: "x" is no MAC address: six two-digit hexadecimal numbers with colons are
-            1:47 error: "Ü" is no host name: it holds 'Ü'
+            1:9 error: "palm_1" is not a card name: it holds '_'
+            1:34 error: "x" is not a MAC address; write six two-digit hexadecimal numbers with colons
+            1:47 error: "Ü" is not a host name: it holds 'Ü'
             1:50 error: unknown key "users" in card "palm2" (the keys here are mac, hostname, network, containers)
         "#]],
     );

@@ -9,7 +9,7 @@ fn invalid_yaml_is_refused_at_the_place_where_it_stops() {
     whole(
         "farm: 1\n\tbase: mini\n",
         &expect![[r#"
-            1:7 error: this is no YAML: while scanning a plain scalar, found a tab (YAML is indented by spaces, never by tabs)
+            1:7 error: this is not YAML: while scanning a plain scalar, found a tab (YAML is indented by spaces, never by tabs)
         "#]],
     );
 }
@@ -19,15 +19,15 @@ fn anchors_aliases_and_tags_are_refused() {
     check(
         "locale: &a C.UTF-8\ntimezone: *a\n",
         &expect![[r#"
-        1:9 error: an anchor (`&name`) stands here, and a farm has none (write the value out where it belongs)
-        2:11 error: an alias (`*name`) stands here, and a farm has none (write the value out where it belongs)
-    "#]],
+            1:9 error: a farm must not have anchors (`&name`) (write the value out where it belongs)
+            2:11 error: a farm must not have aliases (`*name`) (write the value out where it belongs)
+        "#]],
     );
     check(
         "locale: !!str C\n",
         &expect![[r#"
-        1:9 error: a tag (`!name`) stands here, and a farm has none (write the value out where it belongs)
-    "#]],
+            1:9 error: a farm must not have tags (`!name`) (write the value out where it belongs)
+        "#]],
     );
 }
 
@@ -81,7 +81,7 @@ fn a_farm_is_one_document() {
             1:1 error: the farm has no `base`
             1:1 error: the farm has no `hostname`
             1:1 warning: the farm has no users, so nobody can log in at the Pi (the login that comes with Ubuntu's image is removed)
-            1:7 error: `farm` takes the version of the file, a whole number (write `farm: 1`)
+            1:7 error: `farm` takes the version of the file, a whole number (write `farm: 1` in the first line)
         "#]],
     );
 }
@@ -91,14 +91,14 @@ fn keys_stand_once_and_are_known() {
     check(
         "hostname: palm\nhostname: plam\n",
         &expect![[r#"
-        2:1 error: "hostname" stands here twice
-    "#]],
+            2:1 error: "hostname" is here twice
+        "#]],
     );
     check(
         "files: {/etc/motd: a, /etc/motd: b}\n",
         &expect![[r#"
             1:20 error: there is no file "a"
-            1:23 error: "/etc/motd" stands here twice
+            1:23 error: "/etc/motd" is here twice
         "#]],
     );
     check(
@@ -144,13 +144,13 @@ fn line_ends_and_marks_of_other_systems_are_read() {
     check(
         "hostname: palm\r\ntimezone: UCT+1\r\n",
         &expect![[r#"
-        2:11 error: "UCT+1" is no time zone (did you mean "UCT"?)
-    "#]],
+            2:11 error: "UCT+1" is not a time zone (did you mean "UCT"?)
+        "#]],
     );
     whole(
         "farm: 1\nba\0se: mini\n",
         &expect![[r#"
-            2:3 error: this is no YAML: found unprintable character
+            2:3 error: this is not YAML: found unprintable character
         "#]],
     );
 }
@@ -165,7 +165,7 @@ fn invalid_utf_8_is_refused_at_the_place_where_it_stops() {
         None,
     );
     expect![[r#"
-        2:12 error: this is no UTF-8
+        2:12 error: this is not UTF-8
     "#]]
     .assert_eq(&super::brief(&result));
 }
@@ -183,8 +183,8 @@ fn a_deep_or_large_file_is_refused() {
     check(
         &format!("rc_local: {deeper}"),
         &expect![[r#"
-        1:266 error: this is no YAML: recursion limit exceeded
-    "#]],
+            1:266 error: this is not YAML: recursion limit exceeded
+        "#]],
     );
     let many = format!("rc_local: [{}]\n", "a,".repeat(30_000));
     check(

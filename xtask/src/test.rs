@@ -95,22 +95,25 @@ impl Tally {
 
     /// Print the closing lines; whether all went well.
     pub(crate) fn close(&self) -> bool {
-        for skipped in &self.skipped {
-            println!("skipped: {skipped}");
-        }
-        for in_part in &self.in_part {
-            println!("skipped in part: {in_part}");
-        }
-        for broken in &self.broken {
-            println!("failed: {broken}");
-        }
-        println!(
-            "{} passed, {} failed, {} skipped",
-            self.passed,
-            self.failed,
-            self.skipped.len()
-        );
+        print!("{}", self.summary());
+        self.is_good()
+    }
+
+    fn is_good(&self) -> bool {
         self.failed == 0 && self.passed > 0
+    }
+
+    fn summary(&self) -> String {
+        let all = [
+            ("skipped", &self.skipped),
+            ("skipped in part", &self.in_part),
+            ("failed", &self.broken),
+        ];
+        let lines = all
+            .iter()
+            .flat_map(|(what, list)| list.iter().map(move |one| format!("{what}: {one}\n")));
+        let (passed, failed, skipped) = (self.passed, self.failed, self.skipped.len());
+        lines.collect::<String>() + &format!("{passed} passed, {failed} failed, {skipped} skipped\n")
     }
 }
 
@@ -206,6 +209,7 @@ mod tests {
         tally.line("test result: FAILED. 3 passed; 2 failed; 0 ignored");
         assert_eq!((tally.passed, tally.failed, tally.skipped.len()), (13, 2, 2));
         assert_eq!((tally.in_part.len(), tally.returned), (1, 0));
-        assert!(!tally.close());
+        assert!(!tally.is_good());
+        assert!(tally.summary().ends_with("13 passed, 2 failed, 2 skipped\n"));
     }
 }

@@ -55,12 +55,11 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
     let what = format!("container {}", quoted(&name));
     section(entry, what, p, |fields| {
         fields.require("image");
+        let profiles = fields.list("profiles", named("a profile name", names::object));
         Container {
             name,
             image: fields.value("image", parsed(image)).unwrap_or_default(),
-            profiles: fields
-                .has("profiles")
-                .then(|| fields.list("profiles", named("a profile name", names::object))),
+            profiles: fields.has("profiles").then_some(profiles),
             mac: fields.value("mac", mac),
             config: fields.read("config", fields::texts).unwrap_or_default(),
             devices: fields.read("devices", lxd::devices).unwrap_or_default(),

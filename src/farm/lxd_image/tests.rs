@@ -108,21 +108,15 @@ fn what_is_no_image_is_told() {
     );
     check(&tar(&[("readme", b"x")]), "it is a tarball with neither");
     check(&tar(&[("rootfs/bin/sh", ARMHF)]), "it is a tarball with neither");
-    check(
-        &tar(&[("metadata.yaml", b"a: [")]),
-        "its metadata.yaml is no metadata: ",
-    );
+    check(&tar(&[("metadata.yaml", b"a: [")]), "invalid metadata.yaml: ");
     check(
         &tar(&[("metadata.yaml", b"properties: {}")]),
-        "its metadata.yaml is no metadata: it names no",
+        "invalid metadata.yaml: it names no",
     );
     let bomb = b"a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
         d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
         g: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
-    check(
-        &tar(&[("metadata.yaml", bomb)]),
-        "its metadata.yaml is no metadata: ",
-    );
+    check(&tar(&[("metadata.yaml", bomb)]), "invalid metadata.yaml: ");
 }
 
 /// The head of a tarball with one member that is said to have 3 GiB, and the first MiB of it.

@@ -213,8 +213,8 @@ fn what_is_no_archive() {
     };
     check(b"\x1f\x8b\x08", "gzip");
     check(b"\xfd7zXZ\0\0", "xz");
-    check(b"", "empty one");
-    check(&[0; 1024], "empty one");
+    check(b"", "or it is empty");
+    check(&[0; 1024], "or it is empty");
     check(b"hello", "reading");
     check(&[b'x'; 512], "reading");
     assert!(matches!(
