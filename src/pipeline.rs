@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use crate::agents::{self, AgentError};
 use crate::base::layout::{Layout, LayoutError, Partition, Table};
-use crate::base::source::{BaseImage, Sha256Sum, Verified};
+use crate::base::source::{BaseImage, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
 use crate::edit::block::{Edited, Edits, Extents, ReadAt, Span};
-use crate::edit::tree::{Node, Privacy, Tree};
+use crate::edit::tree::Tree;
 use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
@@ -22,7 +22,6 @@ use crate::farm::{LoadedFarm, ResolvedCard};
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
 use crate::write::flash::{Job, PlannedFiles};
-use crate::write::image_manifest::ListedFile;
 use crate::write::root_space::Room;
 
 pub use check::{check, judge};
@@ -62,9 +61,8 @@ pub struct PreparedCard {
     pub plan: CardPlan,
     /// The blocks in which it differs from its base.
     pub edits: Edits,
-    /// For the manifest of an image.
-    pub files: Vec<ListedFile>,
-    tree: Tree,
+    /// What the card holds beyond its base.
+    pub tree: Tree,
 }
 
 /// Why a card cannot be made.
@@ -177,12 +175,7 @@ impl<'a> FarmInputs<'a> {
         let tree = self.render(&plan, base)?;
         let time = self.host.epoch.unwrap_or(base.facts.newest);
         let edits = edit::edit(&base.image, base.layout.spans(), &tree, time)?;
-        Ok(PreparedCard {
-            plan,
-            edits,
-            files: listed_files(&tree),
-            tree,
-        })
+        Ok(PreparedCard { plan, edits, tree })
     }
 }
 
@@ -223,19 +216,4 @@ pub fn card_job(base: &BaseImageInfo, prepared: PreparedCard) -> Result<Job, Bui
 pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> Result<Extents, BuildError> {
     let spans: Vec<Span> = partitions.iter().map(|partition| partition.span).collect();
     fs::allocated(&Edited::new(image, edits), &spans).map_err(BuildError::Allocation)
-}
-
-/// What the manifest of an image says about each node.
-fn listed_files(tree: &Tree) -> Vec<ListedFile> {
-    let entry = |(volume, path, planned): (_, &crate::edit::tree::CardPath, &crate::edit::tree::Planned)| {
-        let sha256 = match (&planned.node, planned.privacy) {
-            (Node::File { content, .. }, Privacy::Public) => Some(Sha256Sum::of(content)),
-            _ => None,
-        };
-        ListedFile {
-            path: format!("{volume}:{path}"),
-            sha256,
-        }
-    };
-    tree.iter().map(entry).collect()
 }

@@ -72,7 +72,7 @@ fn write(
             allocated,
             output: Output {
                 path,
-                files: &card.files,
+                tree: &card.tree,
             },
         })
         .collect();

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 
-use super::{write_image, FreeSpace, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
+use super::{write_image, FreeSpace, Gap, ImageDigest, Sink, SinkError, WriteOptions, Zeroes};
 use crate::base::source::{BaseImage, Verified};
 use crate::card::{BurnError, CardReport, CardWriter, Medium, Touched, Unverified};
 use crate::edit::block::{Edited, Edits};
@@ -143,13 +143,12 @@ impl<M: Medium> Sink for CardSink<'_, M> {
         }
     }
 
-    fn zeroes(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
-        // The card would keep its old bytes there.
-        Err(BurnError::OutOfOrder.into())
-    }
-
-    fn free(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
-        Ok(())
+    fn gap(&mut self, _offset: u64, _len: u64, reason: Gap) -> Result<(), SinkError> {
+        match reason {
+            Gap::Free => Ok(()),
+            // The card would keep its old bytes there.
+            Gap::Zero => Err(BurnError::OutOfOrder.into()),
+        }
     }
 
     fn finish(self, watch: Watch<'_>) -> Result<Unverified<M>, SinkError> {

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::base::source::SourceError;
 use crate::card::BurnError;
+use crate::edit::block::length;
 use crate::edit::EditError;
 
 /// A reason why an image was not written. `target` is a path.
@@ -43,6 +44,33 @@ pub enum SinkError {
 }
 
 impl SinkError {
+    pub(super) fn create(target: &str) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Create {
+            target: target.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn write<'a>(
+        target: &'a str,
+        offset: u64,
+        bytes: &'a [u8],
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Write {
+            target: target.to_owned(),
+            offset,
+            len: length(bytes),
+            source,
+        }
+    }
+
+    pub(super) fn finish(target: &str) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Finish {
+            target: target.to_owned(),
+            source,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

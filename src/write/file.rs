@@ -1,4 +1,4 @@
-//! An image as a file, with holes for zeroes. It must never be under its name before it is whole.
+//! An image as a file, with holes for zeroes. The file must never have its name before it is whole.
 //!
 //! It bypasses the page cache if the filesystem can do that: copying into the cache takes a tenth of the time that
 //! decoding takes, and everything would still have to reach the disk in the end.
@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use super::{Sink, SinkError, Zeroes};
+use super::{Gap, Sink, SinkError, Zeroes};
 use crate::edit::block::{length, BLOCK_LEN};
 use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::filesystem::{begin_write_back, set_page_cache, PageCache};
@@ -23,7 +23,6 @@ pub struct FileSink {
     new: AtomicFile,
     target: String,
     path: Through,
-    size: u64,
 }
 
 /// How the bytes reach the disk.
@@ -47,18 +46,15 @@ impl FileSink {
     /// A sink for a new file at `path`; what is there now stays until the new one is whole.
     pub fn create(path: &Path) -> Result<Self, SinkError> {
         let target = path.display().to_string();
-        match AtomicFile::create(path, Readers::Owner) {
-            Ok(new) => Ok(Self {
-                path: match set_page_cache(new.file(), PageCache::Bypassed) {
-                    Ok(()) => Through::Direct,
-                    Err(_) => Through::CACHE,
-                },
-                new,
-                target,
-                size: 0,
-            }),
-            Err(source) => Err(SinkError::Create { target, source }),
-        }
+        let new = AtomicFile::create(path, Readers::Owner).map_err(SinkError::create(&target))?;
+        Ok(Self {
+            path: match set_page_cache(new.file(), PageCache::Bypassed) {
+                Ok(()) => Through::Direct,
+                Err(_) => Through::CACHE,
+            },
+            new,
+            target,
+        })
     }
 
     fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -94,41 +90,28 @@ impl Sink for FileSink {
     const ZEROES: Zeroes = Zeroes::Apart;
 
     fn begin(&mut self, size: u64) -> Result<(), SinkError> {
-        self.size = size;
-        self.new.file().set_len(size).map_err(|source| SinkError::Create {
-            target: self.target.clone(),
-            source,
-        })
+        let file = self.new.file();
+        file.set_len(size).map_err(SinkError::create(&self.target))
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        self.put(offset, bytes).map_err(|source| SinkError::Write {
-            target: self.target.clone(),
-            offset,
-            len: length(bytes),
-            source,
-        })
+        let written = self.put(offset, bytes);
+        written.map_err(SinkError::write(&self.target, offset, bytes))
     }
 
-    fn zeroes(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn free(&mut self, _offset: u64, _len: u64) -> Result<(), SinkError> {
+    fn gap(&mut self, _offset: u64, _len: u64, _reason: Gap) -> Result<(), SinkError> {
         Ok(())
     }
 
     fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
-        flushed(self.new, self.target, watch)
+        flushed(self.new, &self.target, watch)
     }
 }
 
 /// Wait until the file's bytes are on the disk. It still does not have its name.
-pub(super) fn flushed(new: AtomicFile, target: String, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
+pub(super) fn flushed(new: AtomicFile, target: &str, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
     watch.progress.advance(Phase::Flush, 0, 1);
-    new.file()
-        .sync_all()
-        .map_err(|source| SinkError::Finish { target, source })?;
+    new.file().sync_all().map_err(SinkError::finish(target))?;
     watch.progress.advance(Phase::Flush, 1, 1);
     Ok(new)
 }

@@ -4,16 +4,8 @@ use serde_json::json;
 
 use crate::base::source::{Provenance, Sha256Sum, Trust};
 use crate::edit::block::EditsDigest;
+use crate::edit::tree::{CardPath, Node, Planned, Privacy, Tree, Volume};
 use crate::write::Packing;
-
-/// A file that was put on the card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedFile {
-    /// `boot:/…` or `root:/…`.
-    pub path: String,
-    /// The digest of its content; `None` if it holds a secret or is not a regular file.
-    pub sha256: Option<Sha256Sum>,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Manifest<'a> {
@@ -25,22 +17,17 @@ pub struct Manifest<'a> {
     pub packing: Packing,
     /// Digest of what was changed: together with the base's digest it identifies the image.
     pub edits: EditsDigest,
-    /// What was put on the card, in any order.
-    pub files: &'a [ListedFile],
+    /// What was put on the card.
+    pub tree: &'a Tree,
 }
 
 /// The manifest as JSON, ending in a line feed. It holds neither times nor directories of the host.
 pub fn render(manifest: &Manifest<'_>) -> String {
-    let mut files: Vec<&ListedFile> = manifest.files.iter().collect();
-    files.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut files: Vec<(String, Option<String>)> = manifest.tree.iter().map(listed).collect();
+    files.sort();
     let files: Vec<_> = files
         .into_iter()
-        .map(|file| {
-            json!({
-                "path": file.path,
-                "sha256": file.sha256.as_ref().map(ToString::to_string),
-            })
-        })
+        .map(|(path, sha256)| json!({"path": path, "sha256": sha256}))
         .collect();
     let name = manifest.base.name.rsplit('/').next().unwrap_or_default();
     let value = json!({
@@ -66,17 +53,38 @@ pub fn render(manifest: &Manifest<'_>) -> String {
     format!("{value:#}\n")
 }
 
+/// The name of a node, such as `boot:/cmdline.txt`, and the digest of its content if it is a file without secrets.
+fn listed((volume, path, planned): (Volume, &CardPath, &Planned)) -> (String, Option<String>) {
+    let sha256 = match (&planned.node, planned.privacy) {
+        (Node::File { content, .. }, Privacy::Public) => Some(Sha256Sum::of(content).to_string()),
+        _ => None,
+    };
+    (format!("{volume}:{path}"), sha256)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::source::Format;
+    use crate::edit::tree::Access;
 
     #[test]
     fn a_manifest_names_no_directory_and_no_secret() {
-        let listed = |path: &str, sha256| ListedFile {
-            path: path.into(),
-            sha256,
-        };
+        let mut tree = Tree::default();
+        for (volume, path, privacy) in [
+            (Volume::Root, "/etc/shadow", Privacy::Secret),
+            (Volume::Boot, "/cmdline.txt", Privacy::Public),
+        ] {
+            let planned = Planned {
+                node: Node::File {
+                    content: b"content".as_slice().into(),
+                    access: Access::root(0o644),
+                },
+                origin: "test".into(),
+                privacy,
+            };
+            tree.add(volume, CardPath::new(path).unwrap(), planned).unwrap();
+        }
         let text = render(&Manifest {
             base: &Provenance {
                 name: "/home/u/bases/a.img.xz".into(),
@@ -88,17 +96,14 @@ mod tests {
             sha256: None,
             packing: Packing::Raw,
             edits: [2; 32],
-            files: &[
-                listed("root:/etc/shadow", None),
-                listed("boot:/cmdline.txt", Some(Sha256Sum([3; 32]))),
-            ],
+            tree: &tree,
         });
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["base"]["name"], "a.img.xz");
         assert_eq!(value["base"]["verified"], "no");
         assert_eq!(value["image"]["size"], 1 << 20);
         assert_eq!(value["files"][0]["path"], "boot:/cmdline.txt");
-        assert_eq!(value["files"][0]["sha256"], "03".repeat(32));
+        assert_eq!(value["files"][0]["sha256"], Sha256Sum::of(b"content").to_string());
         assert!(value["files"][1]["sha256"].is_null());
         assert!(!text.contains("/home"));
     }

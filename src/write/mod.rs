@@ -29,16 +29,25 @@ use crate::progress::Watch;
 /// How a sink takes zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeroes {
-    /// Long runs by [`Sink::zeroes`]: a new file has holes for them.
+    /// Long runs by [`Sink::gap`]: a new file has holes for them.
     Apart,
-    /// As bytes like any other: the old bytes of a card must be overwritten.
+    /// By [`Sink::write`] like other bytes: the old bytes of a card must be overwritten.
     AsBytes,
+}
+
+/// Why bytes are not given to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// They are zero.
+    Zero,
+    /// No filesystem uses them.
+    Free,
 }
 
 /// Something that takes an image.
 ///
-/// After [`begin`](Self::begin), the calls of the other three cover the image from its first byte to its last; each
-/// begins where the one before ended. Every offset is a multiple of 4096, and so is every length except that of the
+/// After [`begin`](Self::begin), the calls of `write` and `gap` cover the image from its first byte to its last; each
+/// begins at the end of the one before. Every offset is a multiple of 4096, and so is every length except that of the
 /// last call. No call has more than 1 MiB. `bytes` are aligned to 4096 bytes in memory, so that direct I/O can use
 /// them.
 pub trait Sink {
@@ -55,12 +64,9 @@ pub trait Sink {
     /// After an error the sink cannot be used any more.
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError>;
 
-    /// Write `len` zeroes at `offset`. Not called if [`Self::ZEROES`] is [`Zeroes::AsBytes`].
-    fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError>;
-
-    /// No filesystem uses the `len` bytes at `offset`. A new file must read as zeroes there; a card may keep its old
-    /// bytes.
-    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError>;
+    /// Skip `len` bytes at `offset`. A new file must read as zeroes there; a card may keep its old bytes if no
+    /// filesystem uses them. Not called with [`Gap::Zero`] if [`Self::ZEROES`] is [`Zeroes::AsBytes`].
+    fn gap(&mut self, offset: u64, len: u64, reason: Gap) -> Result<(), SinkError>;
 
     /// Flush everything to stable storage and return the result.
     ///

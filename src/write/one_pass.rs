@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::merge::{merge_chunk, needed_by_any, Merge, MergedChunk, RunKind};
 use super::options::{ImageDigest, Mapped, WriteOptions, WriteTarget, Written};
-use super::{Sink, SinkError};
+use super::{Gap, Sink, SinkError};
 use crate::base::source::{BaseImage, BufferPool, PassError, PassOptions, Sha256Sum, Verified};
 use crate::edit::block::{Edits, ReadAt};
 use crate::progress::{Phase, Watch};
@@ -34,12 +34,8 @@ pub fn write_image<S: Sink>(
         free: options.free,
         sink,
     };
-    let pool = BufferPool::default();
-    let merge = Merge::new(&target, base.size(), &pool)?;
-    let mut outlets = [Outlet::new(target.sink)];
-    pass(base, &[merge], &mut outlets, &pool, options, watch)?;
-    let [outlet] = outlets;
-    outlet.finish(base.size(), watch)
+    // One target has one result.
+    Ok(write_images(base, vec![target], options, watch)?.remove(0))
 }
 
 /// Write several cards of one base, which is decoded once. Of `options`, all but the free space is for all of them. The
@@ -160,10 +156,10 @@ impl<S: Sink> Outlet<S> {
             let len = run.range.end - run.range.start;
             match run.kind {
                 RunKind::Bytes => self.sink.write(run.range.start, chunk.bytes(&run.range))?,
-                RunKind::Zero => self.sink.zeroes(run.range.start, len)?,
+                RunKind::Zero => self.sink.gap(run.range.start, len, Gap::Zero)?,
                 RunKind::Free => {
                     self.skipped += len;
-                    self.sink.free(run.range.start, len)?;
+                    self.sink.gap(run.range.start, len, Gap::Free)?;
                 }
             }
         }

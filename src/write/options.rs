@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use super::SinkError;
 use crate::base::source::Sha256Sum;
 use crate::edit::block::{Edits, Extents};
 
@@ -54,6 +55,22 @@ pub struct Written<D> {
     /// Bytes of image that are free and were skipped.
     pub skipped: u64,
     pub done: D,
+}
+
+impl<D> Written<D> {
+    /// The same image with another result of its sink.
+    pub(super) fn with<E>(
+        self,
+        done: impl FnOnce(D) -> Result<E, SinkError>,
+    ) -> Result<Written<E>, SinkError> {
+        Ok(Written {
+            size: self.size,
+            sha256: self.sha256,
+            mapped: self.mapped,
+            skipped: self.skipped,
+            done: done(self.done)?,
+        })
+    }
 }
 
 /// One card of a fleet: its edits and its destination.

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::base::source::{BaseImage, Verified};
 use crate::edit::block::{Edits, Extents};
+use crate::edit::tree::Tree;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::progress::Watch;
-use crate::write::image_manifest::{self, ListedFile};
+use crate::write::{bmap, image_manifest};
 
 /// How an image is to be packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub struct Output<'a> {
     /// The image; its name says how it is packed. `PATH.bmap` and `PATH.manifest.json` come beside it.
     pub path: &'a Path,
     /// For the manifest: what was put on the card.
-    pub files: &'a [ListedFile],
+    pub tree: &'a Tree,
 }
 
 /// Write image, block map and manifest. Until all three are whole and on the disk, older files keep these names. An
@@ -149,23 +150,17 @@ fn stage(
     image: Written<AtomicFile>,
 ) -> Result<Staged, SinkError> {
     let [bmap, manifest] = companions(output.path);
-    let bmap = staged(&bmap, &crate::write::bmap::render(image.size, &image.mapped))?;
+    let bmap = staged(&bmap, &bmap::render(image.size, &image.mapped))?;
     let text = image_manifest::render(&image_manifest::Manifest {
         base: base.provenance(),
         size: image.size,
         sha256: image.sha256,
         packing,
         edits: edits.digest(),
-        files: output.files,
+        tree: output.tree,
     });
     let manifest = staged(&manifest, &text)?;
-    Ok(Written {
-        size: image.size,
-        sha256: image.sha256,
-        mapped: image.mapped,
-        skipped: image.skipped,
-        done: [image.done, bmap, manifest],
-    })
+    image.with(|image| Ok([image, bmap, manifest]))
 }
 
 /// Do everything that may fail before the three files get their names.
@@ -173,37 +168,30 @@ fn ready(staged: &mut Staged) -> Result<(), SinkError> {
     for new in &mut staged.done {
         let target = new.path().display().to_string();
         new.ready(Durability::Synced)
-            .map_err(|source| SinkError::Finish { target, source })?;
+            .map_err(SinkError::finish(&target))?;
     }
     Ok(())
 }
 
 /// Give the three files their names, the image first. The companions of an earlier image are removed before.
 fn name(staged: Staged) -> Result<Written<PathBuf>, SinkError> {
-    let [image, bmap, manifest] = staged.done;
-    let done = image.path().to_owned();
-    let failed = |path: &Path| {
-        let target = path.display().to_string();
-        move |source| SinkError::Finish { target, source }
-    };
-    for small in [&bmap, &manifest] {
-        match std::fs::remove_file(small.path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(small.path())(error))
+    staged.with(|files| {
+        let path = files[0].path().to_owned();
+        for small in &files[1..] {
+            match std::fs::remove_file(small.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let target = small.path().display().to_string();
+                    return Err(SinkError::finish(&target)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
-    }
-    for new in [image, bmap, manifest] {
-        let failed = failed(new.path());
-        new.commit(Durability::Synced).map_err(failed)?;
-    }
-    Ok(Written {
-        size: staged.size,
-        sha256: staged.sha256,
-        mapped: staged.mapped,
-        skipped: staged.skipped,
-        done,
+        for new in files {
+            let target = new.path().display().to_string();
+            new.commit(Durability::Synced)
+                .map_err(SinkError::finish(&target))?;
+        }
+        Ok(path)
     })
 }
 
@@ -228,5 +216,5 @@ fn staged(path: &Path, text: &str) -> Result<AtomicFile, SinkError> {
         new.file().sync_all()?;
         Ok(new)
     };
-    write().map_err(|source| SinkError::Create { target, source })
+    write().map_err(SinkError::create(&target))
 }

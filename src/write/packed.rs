@@ -8,7 +8,7 @@ use xz2::stream::{Check, MtStreamBuilder};
 use xz2::write::XzEncoder;
 
 use super::file::flushed;
-use super::{Sink, SinkError, Zeroes};
+use super::{Gap, Sink, SinkError, Zeroes};
 use crate::edit::block::length;
 use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::filesystem::begin_write_back;
@@ -45,7 +45,9 @@ pub trait Encoder: Write {
         Self: Sized;
 
     /// Announce how many bytes will be written, before the first one.
-    fn expect(&mut self, size: u64) -> io::Result<()>;
+    fn expect(&mut self, _size: u64) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Write what is still buffered, and return the file.
     fn finish(self) -> io::Result<OutFile>;
@@ -55,10 +57,8 @@ impl<E: Encoder> Packed<E> {
     /// A sink for a new file at `path`, compressed by `threads` threads.
     pub fn create(path: &Path, threads: NonZeroUsize) -> Result<Self, SinkError> {
         let target = path.display().to_string();
-        match E::create(path, threads) {
-            Ok(encoder) => Ok(Self { encoder, target }),
-            Err(source) => Err(SinkError::Create { target, source }),
-        }
+        let encoder = E::create(path, threads).map_err(SinkError::create(&target))?;
+        Ok(Self { encoder, target })
     }
 }
 
@@ -68,22 +68,16 @@ impl<E: Encoder> Sink for Packed<E> {
     const ZEROES: Zeroes = Zeroes::Apart;
 
     fn begin(&mut self, size: u64) -> Result<(), SinkError> {
-        self.encoder.expect(size).map_err(|source| SinkError::Create {
-            target: self.target.clone(),
-            source,
-        })
+        let expected = self.encoder.expect(size);
+        expected.map_err(SinkError::create(&self.target))
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        self.encoder.write_all(bytes).map_err(|source| SinkError::Write {
-            target: self.target.clone(),
-            offset,
-            len: length(bytes),
-            source,
-        })
+        let written = self.encoder.write_all(bytes);
+        written.map_err(SinkError::write(&self.target, offset, bytes))
     }
 
-    fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
+    fn gap(&mut self, offset: u64, len: u64, _reason: Gap) -> Result<(), SinkError> {
         let zeroes = [0; 16 << 10];
         let mut done = 0;
         while done < len {
@@ -94,16 +88,9 @@ impl<E: Encoder> Sink for Packed<E> {
         Ok(())
     }
 
-    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        self.zeroes(offset, len)
-    }
-
     fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
-        let Self { encoder, target } = self;
-        match encoder.finish() {
-            Ok(out) => flushed(out.new, target, watch),
-            Err(source) => Err(SinkError::Finish { target, source }),
-        }
+        let out = self.encoder.finish().map_err(SinkError::finish(&self.target))?;
+        flushed(out.new, &self.target, watch)
     }
 }
 
@@ -116,10 +103,6 @@ impl Encoder for XzEncoder<OutFile> {
             .check(Check::Crc64)
             .encoder()?;
         Ok(Self::new_stream(OutFile::create(path)?, stream))
-    }
-
-    fn expect(&mut self, _size: u64) -> io::Result<()> {
-        Ok(())
     }
 
     fn finish(self) -> io::Result<OutFile> {

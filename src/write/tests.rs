@@ -15,8 +15,8 @@ use crate::base::source::testing::{base, extents, image, unwatched, xz};
 use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
 use crate::edit::block::Extents;
 use crate::edit::block::{Edits, Overlay, WriteAt};
+use crate::edit::tree::Tree;
 use crate::progress::{Cancel, Phase, Progress, Watch};
-use crate::write::image_manifest::ListedFile;
 
 fn options(threads: usize) -> WriteOptions<'static> {
     WriteOptions {
@@ -81,13 +81,8 @@ impl<const APART: bool> Sink for Model<APART> {
         Ok(())
     }
 
-    fn zeroes(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
-        assert!(APART);
-        self.take(offset, &vec![0; usize::try_from(len).unwrap()]);
-        Ok(())
-    }
-
-    fn free(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
+    fn gap(&mut self, offset: u64, len: u64, reason: Gap) -> Result<(), SinkError> {
+        assert!(APART || reason == Gap::Free);
         self.take(offset, &vec![0; usize::try_from(len).unwrap()]);
         Ok(())
     }
@@ -214,11 +209,10 @@ fn write(
     path: &Path,
     options: WriteOptions<'_>,
 ) -> Result<Written<std::path::PathBuf>, SinkError> {
-    let files = [ListedFile {
-        path: "root:/etc/hostname".into(),
-        sha256: None,
-    }];
-    let output = Output { path, files: &files };
+    let output = Output {
+        path,
+        tree: &Tree::default(),
+    };
     unwatched(|watch| write_output(base, edits, output, options, watch))
 }
 
@@ -341,7 +335,7 @@ fn a_request_to_stop_leaves_nothing() {
     };
     let output = Output {
         path: &dir.path().join("palm.img"),
-        files: &[],
+        tree: &Tree::default(),
     };
     let error = write_output(&base, &Edits::new(6 << 20), output, options(2), watch).unwrap_err();
     assert!(error.is_cancelled());
