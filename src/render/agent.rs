@@ -5,10 +5,10 @@ use palmfarm_protocol::paths::{DOCUMENT, PRESEED};
 use serde_json::json;
 
 use super::builder::{yaml, TreeBuilder};
-use super::host::privacy_of;
+use super::host::planned;
 use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
-use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
+use crate::edit::tree::{Access, Node, Privacy, Volume};
 use crate::farm::lxd_image::Machine;
 use crate::plan::secret::is_often_secret;
 use crate::plan::{self, CardPlan};
@@ -25,7 +25,7 @@ pub(super) fn render(
         found => {
             return Err(RenderError::Agent {
                 arch: base.arch,
-                found: found.map_or_else(|| "no ELF file".into(), |found| format!("for {found}")),
+                found: found.map_or_else(|| "not an ELF file".into(), |found| format!("for {found}")),
             })
         }
     }
@@ -33,35 +33,19 @@ pub(super) fn render(
         content: inputs.agent.clone(),
         access: Access::root(0o755),
     };
-    add(
-        build,
-        "/usr/lib/palmfarm/palmfarm-agent",
-        node,
-        "palmfarm-agent",
-        Privacy::Public,
-    )?;
-    // Where a shell finds it: `palmfarm-agent status` is what people type on the Pi.
-    add(
-        build,
+    let path = "/usr/lib/palmfarm/palmfarm-agent";
+    build.add(Volume::Root, path, node, "palmfarm-agent", Privacy::Public)?;
+    // In the search path of shells: people type `palmfarm-agent status` on the Pi.
+    build.link(
         "/usr/sbin/palmfarm-agent",
-        Node::Symlink {
-            target: "../lib/palmfarm/palmfarm-agent".into(),
-        },
+        "../lib/palmfarm/palmfarm-agent",
         "palmfarm-agent",
-        Privacy::Public,
     )?;
     let mut document = plan.firstboot.clone();
     document.boot_mount.clone_from(&base.boot_mount);
     let text = plan::document(&document)?;
-    // Scripts may hold what is secret to containers.
-    build.file(
-        Volume::Root,
-        DOCUMENT,
-        text.as_bytes(),
-        0o600,
-        "farm.yaml",
-        Privacy::Secret,
-    )?;
+    // Scripts may contain secrets of containers.
+    build.private(DOCUMENT, &text, "farm.yaml", Privacy::Secret)?;
     build.unit(
         "systemd/palmfarm-firstboot.service",
         "multi-user.target",
@@ -69,30 +53,10 @@ pub(super) fn render(
     )?;
     preseed(build, plan)?;
     for file in &plan.payload {
-        let node = Node::File {
-            content: file.content.clone(),
-            access: Access::root(if file.private { 0o600 } else { 0o644 }),
-        };
-        let origin = format!("farm.yaml: {}", file.source);
-        add(build, file.path.as_str(), node, &origin, privacy_of(file))?;
+        let planned = planned(file, format!("farm.yaml: {}", file.source));
+        build.tree.add(Volume::Root, file.path.clone(), planned)?;
     }
     build.dir("/var/lib/palmfarm", 0o755, "palmfarm-agent")
-}
-
-fn add(
-    build: &mut TreeBuilder,
-    path: &str,
-    node: Node,
-    origin: &str,
-    privacy: Privacy,
-) -> Result<(), RenderError> {
-    let planned = Planned {
-        node,
-        origin: origin.into(),
-        privacy,
-    };
-    build.tree.add(Volume::Root, CardPath::new(path)?, planned)?;
-    Ok(())
 }
 
 fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
@@ -110,17 +74,6 @@ fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> 
         .profiles
         .iter()
         .flat_map(|profile| profile.config.keys());
-    let privacy = if keys.any(|key| is_often_secret(key)) {
-        Privacy::Secret
-    } else {
-        Privacy::Public
-    };
-    build.file(
-        Volume::Root,
-        PRESEED,
-        text.as_bytes(),
-        0o600,
-        "farm.yaml lxd",
-        privacy,
-    )
+    let privacy = Privacy::secret_if(keys.any(|key| is_often_secret(key)));
+    build.private(PRESEED, &text, "farm.yaml lxd", privacy)
 }

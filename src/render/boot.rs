@@ -4,7 +4,7 @@ use crate::farm::decode::boot as rules;
 use crate::farm::Boot;
 use minijinja::context;
 
-use super::builder::{TemplateFile, TreeBuilder};
+use super::builder::TreeBuilder;
 use super::RenderError;
 use crate::base::{Arch, BaseFacts};
 use crate::edit::tree::Volume;
@@ -126,12 +126,7 @@ fn config(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<
         })?;
     }
     let path = there.path.as_str();
-    let from = TemplateFile {
-        template: "boot/config.txt",
-        path,
-        mode: 0o644,
-    };
-    let ours = build.text(from, context! { config => config.clone() })?;
+    let ours = build.text("boot/config.txt", path, context! { config => config.clone() })?;
     let gap = if there.text.is_empty() || there.text.ends_with('\n') {
         ""
     } else {

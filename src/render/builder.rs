@@ -1,5 +1,5 @@
-//! The tree while it grows: nodes added one by one, templates filled in, YAML written. It must never let a value become
-//! more than a value; that each rendered file says what was put in is proved in tests/render.
+//! The tree while it grows: nodes added one by one, templates filled in, YAML written. No value may change the structure
+//! of the file that it is put into; tests/render parse every rendered file and compare it with the plan.
 
 use minijinja::value::Value;
 use serde_json::Value as Json;
@@ -8,21 +8,13 @@ use super::engine::Engine;
 use super::RenderError;
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
 
-/// Where enabled units and units of the card's own lie.
+/// The folder of the units that palmfarm adds and of the links that enable units.
 pub(super) const UNITS: &str = "/etc/systemd/system";
 
 /// The tree and the engine that fills it.
 pub(super) struct TreeBuilder {
     pub(super) tree: Tree,
     engine: Engine,
-}
-
-/// A template, where its text goes, and with which permissions.
-#[derive(Clone, Copy)]
-pub(super) struct TemplateFile<'a> {
-    pub(super) template: &'static str,
-    pub(super) path: &'a str,
-    pub(super) mode: u16,
 }
 
 impl TreeBuilder {
@@ -38,29 +30,42 @@ impl TreeBuilder {
         })
     }
 
-    /// The text of `from` with `values` filled in.
-    pub(super) fn text(&self, from: TemplateFile<'_>, values: Value) -> Result<String, RenderError> {
+    /// The text of `template` with `values` filled in, which will be at `path`.
+    pub(super) fn text(
+        &self,
+        template: &'static str,
+        path: &str,
+        values: Value,
+    ) -> Result<String, RenderError> {
         self.engine
-            .fill(from.template, values)
+            .fill(template, values)
             .map_err(|source| RenderError::Template {
-                template: from.template,
-                path: from.path.to_owned(),
+                template,
+                path: path.to_owned(),
                 source,
             })
     }
 
-    /// Fill `from` in and plan it on the root filesystem, for everybody to see.
-    pub(super) fn root(&mut self, from: TemplateFile<'_>, values: Value) -> Result<(), RenderError> {
-        let text = self.text(from, values)?;
-        let origin = format!("templates/{}", from.template);
-        self.file(
-            Volume::Root,
-            from.path,
-            text.as_bytes(),
-            from.mode,
-            &origin,
-            Privacy::Public,
-        )
+    /// Fill in `template` and plan it on the root filesystem, 0644.
+    pub(super) fn template(
+        &mut self,
+        template: &'static str,
+        path: &str,
+        values: Value,
+    ) -> Result<(), RenderError> {
+        let text = self.text(template, path, values)?;
+        self.public(Volume::Root, path, &text, &format!("templates/{template}"))
+    }
+
+    /// A file of the root filesystem that only root may read, 0600.
+    pub(super) fn private(
+        &mut self,
+        path: &str,
+        text: &str,
+        origin: &str,
+        privacy: Privacy,
+    ) -> Result<(), RenderError> {
+        self.file(Volume::Root, path, text.as_bytes(), 0o600, origin, privacy)
     }
 
     pub(super) fn file(
@@ -115,17 +120,12 @@ impl TreeBuilder {
     ) -> Result<(), RenderError> {
         let name = template.rsplit('/').next().unwrap_or(template);
         let path = format!("{UNITS}/{name}");
-        let from = TemplateFile {
-            template,
-            path: &path,
-            mode: 0o644,
-        };
-        self.root(from, values)?;
+        self.template(template, &path, values)?;
         let link = format!("{UNITS}/{wanted_by}.wants/{name}");
         self.link(&link, &path, &format!("templates/{template}"))
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         volume: Volume,
         path: &str,
@@ -143,14 +143,14 @@ impl TreeBuilder {
     }
 }
 
-/// `value` as YAML, after `comment`, whose lines begin with `#`: JSON, every text of which stays a text. YAML's own
-/// writers leave quotes out where they are not needed in YAML 1.2, and cloud-init and LXD read 1.1, where a bare `no` is
-/// false and a bare 1:30 a number.
+/// `value` as YAML after `comment`, whose lines begin with `#`. It is written as JSON, so that every string stays a
+/// string: YAML's own writers leave out quotes that YAML 1.2 does not need, but cloud-init and LXD read YAML 1.1, in
+/// which a bare `no` is false and a bare 1:30 is a number.
 pub(super) fn yaml(comment: &str, value: &Json) -> String {
     let mut text = format!("{comment}\n");
     for c in format!("{value:#}\n").chars() {
         match c {
-            // Some readers take these for the end of a line or of the text; they can only stand in strings.
+            // Some readers take these for the end of a line or of the text. They occur in strings only.
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 text.push_str(&format!("\\u{:04x}", u32::from(c)));
             }

@@ -55,14 +55,7 @@ fn meta_data(build: &mut TreeBuilder, plan: &CardPlan, instance: &str) -> Result
         &json!({"instance-id": instance, "local-hostname": plan.card.hostname}),
     );
     let path = format!("{SEED}/meta-data");
-    build.file(
-        Volume::Root,
-        &path,
-        text.as_bytes(),
-        0o600,
-        "farm.yaml",
-        Privacy::Public,
-    )
+    build.private(&path, &text, "farm.yaml", Privacy::Public)
 }
 
 fn user_data(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
@@ -72,13 +65,9 @@ fn user_data(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError
          # The image's own default user is not among the users, so there is no ubuntu with a well-known password.",
         &config(plan),
     );
-    let privacy = if plan.users.iter().any(|user| user.password.is_some()) {
-        Privacy::Secret
-    } else {
-        Privacy::Public
-    };
+    let privacy = Privacy::secret_if(plan.users.iter().any(|user| user.password.is_some()));
     let path = format!("{SEED}/user-data");
-    build.file(Volume::Root, &path, text.as_bytes(), 0o600, "farm.yaml", privacy)
+    build.private(&path, &text, "farm.yaml", privacy)
 }
 
 /// What cloud-init is told: only what the farm declares, and what must not be left to the image.

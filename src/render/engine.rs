@@ -19,7 +19,6 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "host/hostname",
     "host/hosts",
     "host/interfaces",
-    "host/netplan.yaml",
     "host/rc-local",
     "host/resolv.conf",
     "host/resolved.conf",

@@ -2,7 +2,7 @@
 
 use minijinja::context;
 
-use super::builder::{TemplateFile, TreeBuilder, UNITS};
+use super::builder::{TreeBuilder, UNITS};
 use super::RenderError;
 use crate::base::BaseFacts;
 use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
@@ -12,20 +12,10 @@ use crate::plan::{CardFile, CardPlan};
 pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let hostname = &plan.card.hostname;
     // cloud-init sets it too, but the first log lines and DHCP request come before.
-    let from = TemplateFile {
-        template: "host/hostname",
-        path: "/etc/hostname",
-        mode: 0o644,
-    };
-    build.root(from, context! { hostname })?;
-    let from = TemplateFile {
-        template: "host/hosts",
-        path: "/etc/hosts",
-        mode: 0o644,
-    };
-    build.root(from, context! { hostname })?;
-    // Empty, so that each card draws its own (machine-id(5)); systemd 237 does not know "uninitialized". D-Bus keeps
-    // a copy that systemd would take over.
+    build.template("host/hostname", "/etc/hostname", context! { hostname })?;
+    build.template("host/hosts", "/etc/hosts", context! { hostname })?;
+    // Empty, so that each card makes its own ID (machine-id(5)); systemd 237 does not know "uninitialized". D-Bus keeps
+    // a copy, which systemd would use instead.
     build.file(
         Volume::Root,
         "/etc/machine-id",
@@ -38,34 +28,31 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     rc_local(build, plan, base)
 }
 
-/// Lay the farm's own files over what is planned: whoever names a path means it.
+/// Plan the farm's own files. They replace any node that is planned at the same path.
 pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     for file in &plan.files {
-        let planned = Planned {
-            node: Node::File {
-                content: file.content.clone(),
-                access: Access::root(if file.private { 0o600 } else { 0o644 }),
-            },
-            origin: format!("farm.yaml files: {}", file.source),
-            privacy: privacy_of(file),
-        };
         let (volume, path) = place(Volume::Root, &file.path, base)?;
-        build.tree.replace(volume, path, planned);
+        let origin = format!("farm.yaml files: {}", file.source);
+        build.tree.replace(volume, path, planned(file, origin));
     }
     Ok(())
 }
 
-/// What only its owner may read beside the farm file is nobody else's business in plans and manifests either.
-pub(super) fn privacy_of(file: &CardFile) -> Privacy {
-    if file.private {
-        Privacy::Secret
-    } else {
-        Privacy::Public
+/// The node of a file that the farm names. If only its owner may read it beside the farm file, only root may on the
+/// card, and plans and manifests do not show it.
+pub(super) fn planned(file: &CardFile, origin: String) -> Planned {
+    Planned {
+        node: Node::File {
+            content: file.content.clone(),
+            access: Access::root(if file.private { 0o600 } else { 0o644 }),
+        },
+        origin,
+        privacy: Privacy::secret_if(file.private),
     }
 }
 
-/// Where a path of the running host lies on the card: what is below the mount point of the FAT partition would be hidden
-/// by it on the root filesystem.
+/// The place on the card of a path of the running host. The FAT partition is mounted over its mount point, so a path
+/// below that belongs onto the FAT partition.
 pub(super) fn place(
     volume: Volume,
     path: &CardPath,
@@ -80,14 +67,14 @@ pub(super) fn place(
 }
 
 fn rc_local(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
-    // systemd runs it only when it is executable, and from 260 on not at all.
+    // systemd runs /etc/rc.local only if it is executable, and since 260 not at all.
     let of_the_base = base.runs_rc_local;
     let lines = &plan.rc_local;
     if !of_the_base && lines.is_empty() {
         return Ok(());
     }
     if of_the_base {
-        // Or systemd before 260 would run it as well.
+        // Otherwise systemd before 260 would run it as well.
         build.link(
             &format!("{UNITS}/rc-local.service"),
             "/dev/null",
@@ -95,12 +82,17 @@ fn rc_local(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Resul
         )?;
     }
     if !lines.is_empty() {
-        let from = TemplateFile {
-            template: "host/rc-local",
-            path: "/usr/lib/palmfarm/rc-local",
-            mode: 0o755,
-        };
-        build.root(from, context! { lines => lines.clone() })?;
+        let (template, path) = ("host/rc-local", "/usr/lib/palmfarm/rc-local");
+        let text = build.text(template, path, context! { lines })?;
+        let origin = format!("templates/{template}");
+        build.file(
+            Volume::Root,
+            path,
+            text.as_bytes(),
+            0o755,
+            &origin,
+            Privacy::Public,
+        )?;
     }
     build.unit(
         "systemd/palmfarm-rc-local.service",

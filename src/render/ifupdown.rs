@@ -5,7 +5,7 @@ use crate::farm::{Ipv4, Ipv6};
 use minijinja::context;
 use palmfarm_protocol::paths::{IFUPDOWN_STANZA, MAC_PLACEHOLDER};
 
-use super::builder::{TemplateFile, TreeBuilder};
+use super::builder::TreeBuilder;
 use super::RenderError;
 use crate::plan::CardPlan;
 
@@ -54,33 +54,30 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), Ren
     };
     if inet6 == "none" {
         // No stanza means the kernel's own way, which takes every advertisement.
-        let from = TemplateFile {
-            template: "host/sysctl.conf",
-            path: "/etc/sysctl.d/90-palmfarm.conf",
-            mode: 0o644,
-        };
-        build.root(from, context! { interface => &interface })?;
+        build.template(
+            "host/sysctl.conf",
+            "/etc/sysctl.d/90-palmfarm.conf",
+            context! { interface => &interface },
+        )?;
     }
-    let from = TemplateFile {
-        template: "ifupdown/interfaces",
-        path: IFUPDOWN_STANZA,
-        mode: 0o644,
-    };
-    let values = context! {
-        interface,
-        inet,
-        inet6,
-        bridge => network.bridge.is_some(),
-        port => network.port(),
-        uplink => &network.uplink,
-        vlan => network.vlan,
-        mac,
-        address,
-        gateway,
-        dns4,
-        address6,
-        gateway6,
-        dns6,
-    };
-    build.root(from, values)
+    build.template(
+        "ifupdown/interfaces",
+        IFUPDOWN_STANZA,
+        context! {
+            interface,
+            inet,
+            inet6,
+            bridge => network.bridge.is_some(),
+            port => network.port(),
+            uplink => &network.uplink,
+            vlan => network.vlan,
+            mac,
+            address,
+            gateway,
+            dns4,
+            address6,
+            gateway6,
+            dns6,
+        },
+    )
 }

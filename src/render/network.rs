@@ -1,22 +1,24 @@
-//! The network: systemd-networkd's files and what starts it, and everything else on the base that would configure an
-//! interface put to rest.
+//! The network: systemd-networkd's files and what starts it. Everything else on the base that would configure an
+//! interface is emptied.
 //!
-//! The hardware address of the bridge must stand in its .netdev file, and is known on the Pi only, unless the farm
-//! names it. So that file lies below /usr/lib/palmfarm/network with a placeholder, and palmfarm-bridge.service copies
-//! it to /run/systemd/network with the address filled in, before systemd-networkd starts. It must not lie in
-//! /etc/systemd/network as well: there it would win over the copy of the same name, and under another name systemd-networkd
-//! 237 would refuse both. With ifupdown every file goes that way, so that none is left once ifupdown has taken over.
+//! The .netdev file of the bridge must have its hardware address, which only the Pi knows unless the farm names it. So
+//! palmfarm puts that file below /usr/lib/palmfarm/network with a placeholder, and palmfarm-bridge.service copies it to
+//! /run/systemd/network with the address filled in before systemd-networkd starts. The file must not be in
+//! /etc/systemd/network as well: there it would override the copy of the same name, and under another name
+//! systemd-networkd 237 would refuse both. With ifupdown every file goes that way, so that none is left once ifupdown
+//! has taken over.
 
 use crate::farm::Renderer;
 use minijinja::{context, Value};
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::{MAC_PLACEHOLDER, NETWORK, NETWORK_FALLBACK};
+use serde_json::json;
 
 use super::addressing::Addresses;
-use super::builder::{TemplateFile, TreeBuilder, UNITS};
+use super::builder::{yaml, TreeBuilder, UNITS};
 use super::{ifupdown, RenderError};
 use crate::base::BaseFacts;
-use crate::edit::tree::{CardPath, Node, Planned, Privacy, Volume};
+use crate::edit::tree::{Privacy, Volume};
 use crate::plan::CardPlan;
 
 /// Where systemd-networkd looks; `05` sorts before netplan's `10`.
@@ -79,7 +81,7 @@ pub(super) fn render(
     if ifupdown {
         ifupdown::render(build, plan)?;
     }
-    rest(build, plan, base)
+    empty_others(build, plan, base)
 }
 
 fn place(build: &mut TreeBuilder, dir: &str, file: &NetFile) -> Result<(), RenderError> {
@@ -97,12 +99,7 @@ fn net_file(
 ) -> Result<NetFile, RenderError> {
     let kind = template.rsplit('.').next().unwrap_or_default();
     let name = format!("05-palmfarm-{interface}.{kind}");
-    let from = TemplateFile {
-        template,
-        path: &name,
-        mode: 0o644,
-    };
-    let text = build.text(from, values)?;
+    let text = build.text(template, &name, values)?;
     Ok(NetFile { name, template, text })
 }
 
@@ -156,28 +153,26 @@ fn bridge_unit(build: &mut TreeBuilder, plan: &CardPlan, fallback: bool) -> Resu
         context! { bridge, uplink, ifupdown, fallback },
     )?;
     let device = super::engine::device_unit(uplink);
-    let from = TemplateFile {
-        template: "systemd/uplink-device.conf",
-        path: &format!("{UNITS}/{device}.d/90-palmfarm.conf"),
-        mode: 0o644,
-    };
-    build.root(from, context! {})
+    build.template(
+        "systemd/uplink-device.conf",
+        &format!("{UNITS}/{device}.d/90-palmfarm.conf"),
+        context! {},
+    )
 }
 
 fn wait_online(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
     let (interface, ifupdown) = (network.addressed(), network.renderer == Renderer::Ifupdown);
-    let from = TemplateFile {
-        template: "networkd/wait-online.conf",
-        // After netplan's 10-netplan.conf, wherever that lies: drop-ins sort by name alone (systemd.unit(5)).
-        path: &format!("{UNITS}/systemd-networkd-wait-online.service.d/90-palmfarm.conf"),
-        mode: 0o644,
-    };
-    build.root(from, context! { interface, ifupdown })
+    // After netplan's 10-netplan.conf, wherever that lies: drop-ins sort by name alone (systemd.unit(5)).
+    build.template(
+        "networkd/wait-online.conf",
+        &format!("{UNITS}/systemd-networkd-wait-online.service.d/90-palmfarm.conf"),
+        context! { interface, ifupdown },
+    )
 }
 
-/// The links that `systemctl enable systemd-networkd systemd-resolved` makes, where the base has the unit: `[Install]` of systemd 237
-/// to 259.
+/// The links that `systemctl enable systemd-networkd systemd-resolved` makes for the units that the base has, by
+/// `[Install]` of systemd 237 to 259.
 fn start_networkd(build: &mut TreeBuilder, base: &BaseFacts, systemd: u32) -> Result<(), RenderError> {
     if !base.has_unit("systemd-networkd.service") {
         return Err(RenderError::NoUnit {
@@ -236,57 +231,35 @@ fn resolver(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Resul
             "systemd-resolved",
         )?;
         if network.renderer == Renderer::Ifupdown && !dns.is_empty() {
-            let from = TemplateFile {
-                template: "host/resolved.conf",
-                path: "/etc/systemd/resolved.conf.d/90-palmfarm.conf",
-                mode: 0o644,
-            };
-            build.root(from, context! { dns })?;
+            build.template(
+                "host/resolved.conf",
+                "/etc/systemd/resolved.conf.d/90-palmfarm.conf",
+                context! { dns },
+            )?;
         }
         return Ok(());
     }
-    // Without it whoever configures the interface writes resolv.conf, and for fixed addresses nobody does.
+    // Without systemd-resolved, the DHCP client writes resolv.conf, and for fixed addresses nothing does.
     if dns.is_empty() {
         return Ok(());
     }
-    let from = TemplateFile {
-        template: "host/resolv.conf",
-        path: "/etc/resolv.conf",
-        mode: 0o644,
-    };
-    build.root(from, context! { dns })
+    build.template("host/resolv.conf", "/etc/resolv.conf", context! { dns })
 }
 
-/// Put to rest what else on the base would configure an interface: netplan's files, and ifupdown's where it is
-/// installed and not asked for. What a package owns below /usr is covered by a file of the same name in /etc.
-fn rest(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
-    let template = "host/netplan.yaml";
+/// Empty everything else on the base that would configure an interface: netplan's files, and those of ifupdown if it is
+/// installed but the farm does not use it. A file in /etc overrides a package's file of the same name below /usr.
+fn empty_others(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let text = yaml(
+        "# palmfarm has emptied this file: systemd-networkd is configured below /etc/systemd/network.",
+        &json!({"network": {"version": 2}}),
+    );
     for path in &base.netplan {
+        // The same name may be in several of netplan's folders; planning the same file twice is fine.
         let path = format!("/etc/netplan/{}", path.name());
-        let from = TemplateFile {
-            template,
-            path: &path,
-            mode: 0o600,
-        };
-        let text = build.text(from, context! {})?;
-        let planned = Planned {
-            node: Node::File {
-                content: text.as_bytes().into(),
-                access: crate::edit::tree::Access::root(from.mode),
-            },
-            origin: format!("templates/{template}"),
-            privacy: Privacy::Public,
-        };
-        // The same name may lie in several of netplan's folders.
-        build.tree.replace(Volume::Root, CardPath::new(&path)?, planned);
+        build.private(&path, &text, "palmfarm", Privacy::Public)?;
     }
     if base.has_unit("networking.service") && plan.firstboot.network.renderer == Renderer::Networkd {
-        let from = TemplateFile {
-            template: "host/interfaces",
-            path: "/etc/network/interfaces",
-            mode: 0o644,
-        };
-        build.root(from, context! {})?;
+        build.template("host/interfaces", "/etc/network/interfaces", context! {})?;
     }
     Ok(())
 }
