@@ -1,4 +1,4 @@
-//! How a command ended: the exit code, and the one place that prints an error.
+//! How a command ended: the exit code, and the error with which it ended, printed. It must not decide what went wrong.
 
 use std::process::ExitCode;
 
