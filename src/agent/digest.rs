@@ -1,4 +1,4 @@
-//! A short name for a text, to tell one document or network from another. It is no protection against anybody who
+//! A short name for a text, to tell one document or network from another. It does not protect against anybody who
 //! wants two texts to have the same name.
 
 /// The CRC-32 of `text` (IEEE 802.3: polynomial 0x04c11db7, reflected) and its length in bytes.
