@@ -42,7 +42,7 @@ pub enum Mismatch {
     #[error("its `file` is the squashfs of a split image")]
     OnlySquashfs,
     /// Something else where metadata belongs.
-    #[error("its `metadata` is no tarball of metadata.yaml and templates")]
+    #[error("its `metadata` is not a tarball of metadata.yaml and templates")]
     NotMetadata,
 }
 

@@ -24,8 +24,8 @@ fn boot_has_one_set_of_rules() {
         "boot: {config: {a-b: 1, x.y: 2, ok: \" 1\", gpu_mem: 16}}",
         &[],
         &expect![[r#"
-            4:17 "a-b" is not a key of config.txt: letters, digits and underscores are
-            4:25 "x.y" is not a key of config.txt: letters, digits and underscores are
+            4:17 "a-b" is not a key of config.txt: it may have letters, digits, underscores and colons
+            4:25 "x.y" is not a key of config.txt: it may have letters, digits, underscores and colons
             4:37 "ok= 1" is not a line of config.txt: a value is one line without white space around it
         "#]],
     );
@@ -126,7 +126,7 @@ fn the_shape_of_an_image_is_judged() {
         &rootfs,
         Some(&unified),
         &expect![[r"
-        4:37 the image a: its `metadata` is no tarball of metadata.yaml and templates
+        4:37 the image a: its `metadata` is not a tarball of metadata.yaml and templates
     "]],
     );
     check_image(

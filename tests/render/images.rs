@@ -178,7 +178,7 @@ fn parts_that_do_not_go_together_are_refused() {
     check(FARM, &meta, &[], "is the metadata of a split image");
     check(FARM, b"hsqs", &[], "is the squashfs of a split image");
     check(&with_meta, &unified, &meta, "has metadata already");
-    check(&with_meta, &rootfs, &unified, "no tarball of metadata.yaml");
+    check(&with_meta, &rootfs, &unified, "not a tarball of metadata.yaml");
     check(
         FARM,
         &tar(&[("readme", b"x")]),

@@ -230,7 +230,7 @@ fn boot() {
     check(
         "boot: {config: {gpu mem: 16, kernel: x, ok: \"a\\nb\"}}\n",
         &expect![[r#"
-            1:17 error: "gpu mem" is not a key of config.txt: letters, digits and underscores are
+            1:17 error: "gpu mem" is not a key of config.txt: it may have letters, digits, underscores and colons
             1:30 warning: `kernel` belongs to the base; with another value the Pi may not start
             1:45 error: `ok` is one line of text, and this holds '\n'
         "#]],

@@ -43,11 +43,11 @@ fn config(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
     config
 }
 
-/// A word of a kernel command line. Quotes are refused because the kernel takes what stands between two of them for one
+/// A word of a kernel command line. Quotes are refused because the kernel takes everything between two of them for one
 /// word, spaces included, and anything beyond ASCII because the firmware defines no encoding.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub(crate) fn word(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("it is empty".into());
@@ -64,11 +64,11 @@ pub(crate) fn word(text: &str) -> Result<(), String> {
 /// A key of config.txt: `gpu_mem`, `dtparam`, `hdmi_mode:1`.
 ///
 /// # Errors
-/// Why `text` is none.
+/// Why `text` is not one.
 pub(crate) fn config_key(text: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
     if text.is_empty() || !text.chars().all(fine) {
-        return Err("letters, digits and underscores are".into());
+        return Err("it may have letters, digits, underscores and colons".into());
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(crate) fn config_key(text: &str) -> Result<(), String> {
 /// The line `key=value` of config.txt. The firmware cuts longer lines off, and white space around a value is lost.
 ///
 /// # Errors
-/// Why it is none.
+/// Why it is not one.
 pub(crate) fn config_line(key: &str, value: &str) -> Result<(), String> {
     config_key(key)?;
     let bytes = key.len() + 1 + value.len();
