@@ -14,10 +14,11 @@ use palmfarm::base::source::{BaseImage, CacheDir, Expect};
 use palmfarm::base::survey::{survey, Volumes};
 use palmfarm::edit::block::{Overlay, ReadAt, Span, WriteAt};
 use palmfarm::edit::fs::{allocated, FileKind};
-use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::farm::{assets, overlay};
+use palmfarm::plan::content_cache::ContentCache;
 use palmfarm::plan::{self, html, show};
-use palmfarm::progress::{Cancel, Silent, Watch};
+use palmfarm::progress::{Cancel, Observer, Silent};
 use palmfarm::{edit, farm};
 use palmfarm_agent::daemon::Daemon;
 use palmfarm_agent::journal;
@@ -43,7 +44,7 @@ pub const ENTRIES: &[Entry] = &[
 /// farm.yaml: read, told about, planned, shown.
 pub fn farm_yaml(bytes: &[u8]) {
     let nowhere = Path::new("/nonexistent");
-    match farm::parse("farm.yaml", bytes.to_vec(), nowhere, &|_| None, None) {
+    match farm::parse("farm.yaml", bytes, nowhere, &|_| None, None) {
         Err(refused) => {
             drop(refused.text().render(refused.problems()));
         }
@@ -57,7 +58,14 @@ pub fn farm_yaml(bytes: &[u8]) {
                     continue;
                 };
                 let prefixes: Vec<_> = "2001:db8::/64".parse().into_iter().collect();
-                if let Ok(plan) = plan::card(&loaded.farm, card, &gathered.sources, &hashes, &prefixes) {
+                if let Ok(plan) = plan::card(
+                    &loaded.farm,
+                    card,
+                    &gathered.sources,
+                    &hashes,
+                    &prefixes,
+                    &mut ContentCache::default(),
+                ) {
                     let tree = Tree::default();
                     drop(show::text(&plan, &tree));
                     drop(show::json(&plan, &tree).to_string());
@@ -126,11 +134,11 @@ pub fn xz(bytes: &[u8]) {
         return;
     }
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &Silent,
         cancel: &cancel,
     };
-    if let Ok(image) = BaseImage::open(file.path(), Expect::Anything, &CacheDir::none(), watch) {
+    if let Ok(image) = BaseImage::open(file.path(), Expect::Anything, &CacheDir::none(), observer) {
         let mut buf = [0; 4096];
         let size = image.size();
         for at in [0, size / 3, size / 2, size.saturating_sub(4096)] {
@@ -147,11 +155,11 @@ struct Whole {
 
 static MINI: LazyLock<Whole> = LazyLock::new(|| {
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &Silent,
         cancel: &cancel,
     };
-    let image = BaseImage::built_in("mini", mini::MINI, watch).unwrap();
+    let image = BaseImage::built_in("mini", mini::MINI, observer).unwrap();
     let mut bytes = vec![0; usize::try_from(image.size()).unwrap()];
     image.read_exact_at(0, &mut bytes).unwrap();
     let bytes: &'static [u8] = Box::leak(bytes.into_boxed_slice());
@@ -270,6 +278,7 @@ fn tree() -> Tree {
         "/var/new/deep/dir",
         Node::Dir {
             access: Access::root(0o700),
+            if_there: IfThere::Set,
         },
     );
     tree

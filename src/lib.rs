@@ -22,4 +22,5 @@ pub mod render;
 mod sha256;
 mod tarball;
 pub mod text;
+pub mod text_file;
 pub mod write;

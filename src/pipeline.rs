@@ -7,20 +7,25 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
+use palmfarm_protocol::firstboot;
+
 use crate::agents::{self, AgentError};
 use crate::base::layout::{Layout, LayoutError, Partition, Table};
-use crate::base::source::{BaseImage, Verified};
+use crate::base::source::{self, BaseImage, Trust, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
 use crate::edit::block::{Edited, Edits, Extents, ReadAt, Span};
-use crate::edit::tree::Tree;
+use crate::edit::tree::{CardPath, Planned, Privacy, Tree};
 use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
 use crate::farm::passwords::SecretError;
+use crate::farm::secret;
 use crate::farm::{LoadedFarm, ResolvedCard};
+use crate::plan::content_cache::ContentCache;
 use crate::plan::{self, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
+use crate::text::shown_url;
 use crate::write::flash::{Job, PlannedFiles};
 use crate::write::root_space::Room;
 
@@ -65,6 +70,22 @@ pub struct PreparedCard {
     pub tree: Tree,
 }
 
+impl PreparedCard {
+    /// Whether it holds what its owner did not mean to show: then who knows the digest of its image and all else that
+    /// the image is made from can try out passwords until the digest is right.
+    pub fn has_secrets(&self) -> bool {
+        let document = palmfarm_protocol::paths::DOCUMENT;
+        let in_files = |(_, path, planned): (_, &CardPath, &Planned)| {
+            planned.privacy != Privacy::Public && path.as_str() != document
+        };
+        let in_containers = |container: &firstboot::Container| {
+            let is_shown = secret::all_shown(container.config.keys(), container.devices.values().flatten());
+            !container.run.is_empty() || !is_shown
+        };
+        self.tree.iter().any(in_files) || self.plan.firstboot.containers.iter().any(in_containers)
+    }
+}
+
 /// Why a card cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -103,8 +124,12 @@ pub enum BuildError {
 impl BuildError {
     /// What the person can do.
     pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = source::hint_within(self) {
+            return Some(hint.into());
+        }
         match self {
             Self::Layout(error) => Some(error.hint().into()),
+            Self::Survey(error) => error.hint().map(Into::into),
             Self::Gather(error) => error.hint().map(Into::into),
             Self::Plan(error) => error.hint().map(Into::into),
             Self::Render(error) => error.hint(),
@@ -117,7 +142,7 @@ impl BuildError {
             Self::Allocation(_) => {
                 Some("the image is damaged: download it again and compare its SHA-256".into())
             }
-            _ => None,
+            Self::Secret(_) => None,
         }
     }
 }
@@ -146,9 +171,18 @@ impl<'a> FarmInputs<'a> {
     /// Hash passwords and plan `card`.
     pub fn plan(&self, card: ResolvedCard, prefixes: &[Prefix]) -> Result<CardPlan, BuildError> {
         let hashes = assets::hashes(&self.loaded, &card.name, self.host.environment)?;
-        let mut plan = plan::card(&self.loaded.farm, card, &self.assets.sources, &hashes, prefixes)?;
+        let mut plan = plan::card(
+            &self.loaded.farm,
+            card,
+            &self.assets.sources,
+            &hashes,
+            prefixes,
+            &mut ContentCache::default(),
+        )?;
         for file in plan.files.iter_mut().chain(&mut plan.payload) {
-            file.private = self.assets.private.contains(&file.source);
+            if file.privacy == Privacy::Public && self.assets.private.contains(&file.source) {
+                file.privacy = Privacy::Undeclared;
+            }
         }
         plan.epoch = self.host.epoch;
         Ok(plan)
@@ -162,7 +196,7 @@ impl<'a> FarmInputs<'a> {
         let agent = agents::agent(base.facts.arch)?;
         let inputs = Inputs {
             agent: agent.into_owned().into(),
-            base_name: self.loaded.farm.base.clone(),
+            base_name: shown_url(&self.loaded.farm.base),
             base_sha256: Some(base.image.provenance().sha256.to_string()),
             overlays: self.assets.overlays.clone(),
         };
@@ -179,12 +213,21 @@ impl<'a> FarmInputs<'a> {
     }
 }
 
-/// What goes onto a card that will hold `image` as it is: any disk image with a partition table.
+/// What goes onto a card that will hold `image` as it is: any disk image with a partition table. A partition may end beyond
+/// it only if its digest was given, which shows that it was not cut short.
 pub fn image_job(image: Verified<BaseImage>) -> Result<Job, BuildError> {
     let table = Table::read(&image)?;
+    if image.provenance().trust != Trust::Matched {
+        table.check_whole(image.size())?;
+    }
     let edits = Edits::new(image.size());
     let allocated = allocated(&image, &table.partitions, &edits)?;
-    Ok(Job::new(Arc::new(image), edits, allocated, None))
+    Ok(Job {
+        image: Arc::new(image),
+        edits,
+        allocated,
+        files: None,
+    })
 }
 
 /// What goes onto a card of a farm.
@@ -204,16 +247,20 @@ pub fn card_job(base: &BaseImageInfo, prepared: PreparedCard) -> Result<Job, Bui
             inode_tables: base.inode_tables,
         },
     };
-    Ok(Job::new(
-        Arc::clone(&base.image),
-        prepared.edits,
+    Ok(Job {
+        image: Arc::clone(&base.image),
+        edits: prepared.edits,
         allocated,
-        Some(files),
-    ))
+        files: Some(files),
+    })
 }
 
 /// The bytes of `image` that matter once `edits` are laid over it: all but what its filesystems mark as free.
 pub fn allocated(image: &BaseImage, partitions: &[Partition], edits: &Edits) -> Result<Extents, BuildError> {
-    let spans: Vec<Span> = partitions.iter().map(|partition| partition.span).collect();
+    let spans: Vec<Span> = partitions
+        .iter()
+        .filter(|partition| partition.may_be_filesystem())
+        .map(|partition| partition.span)
+        .collect();
     fs::allocated(&Edited::new(image, edits), &spans).map_err(BuildError::Allocation)
 }

@@ -85,9 +85,9 @@ impl Cancel {
     }
 }
 
-/// Every long-running function takes one.
+/// Where a long-running function reports, and when it must stop.
 #[derive(Clone, Copy)]
-pub struct Watch<'a> {
+pub struct Observer<'a> {
     /// Where to report.
     pub progress: &'a dyn Progress,
     /// When to stop.

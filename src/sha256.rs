@@ -26,17 +26,12 @@ impl FromStr for Sha256Sum {
 
     fn from_str(text: &str) -> Result<Self, BadSha256> {
         let bad = || BadSha256(text.into());
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(bad());
-        }
+        let digit = |char: char| u8::try_from(char.to_digit(16)?).ok();
+        let digits: Option<Vec<u8>> = text.chars().map(digit).collect();
+        let digits = digits.filter(|digits| digits.len() == 64).ok_or_else(bad)?;
         let mut sum = [0; 32];
-        for (byte, digits) in sum.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
-            // `from_str_radix` accepts a sign.
-            if digits.starts_with('+') {
-                return Err(bad());
-            }
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| bad())?;
+        for (byte, pair) in sum.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1];
         }
         Ok(Self(sum))
     }

@@ -20,13 +20,13 @@ const BLOCK: u64 = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// Before a member.
-    #[error("more than {MOST_HEADERS} bytes stand before one of its members, for a name or for attributes")]
+    #[error("more than {MOST_HEADERS} bytes of names and attributes come before one of its members")]
     Headers,
     /// In all.
-    #[error("unpacked it has more than {0} bytes, and that is the most")]
+    #[error("it unpacks to more than {0} bytes, which is the limit")]
     Whole(u64),
     /// It gives the size of a sparse file twice, and readers differ in which one they believe.
-    #[error("the size of a sparse file stands in it twice")]
+    #[error("it gives the size of a sparse file twice")]
     TwoSizes,
 }
 
@@ -34,9 +34,9 @@ impl Excess {
     /// What the person can do.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Headers => "pack it anew from its files; no file system takes names as long",
-            Self::Whole(_) => "leave out of it what need not be there",
-            Self::TwoSizes => "pack it anew without --sparse",
+            Self::Headers => "pack it again from its files; no file system allows names that long",
+            Self::Whole(_) => "leave out files that are not needed",
+            Self::TwoSizes => "pack it again without --sparse",
         }
     }
 
@@ -125,19 +125,13 @@ impl<'a, R: Read> Iterator for Members<'a, R> {
     fn next(&mut self) -> Option<Self::Item> {
         // The rest of the last member is skipped, and then come the headers of the next.
         self.meter.until.set(self.end.saturating_add(MOST_HEADERS));
-        let mut entry = match self.entries.next()? {
-            Ok(entry) => entry,
-            Err(error) => return Some(Err(error)),
-        };
-        // All headers were read, so the content begins here.
-        let size = match stored(&mut entry) {
-            Ok(size) => size,
-            Err(error) => return Some(Err(error)),
-        };
-        let blocks = size.div_ceil(BLOCK).saturating_mul(BLOCK);
-        self.end = self.meter.at.get().saturating_add(blocks);
-        self.meter.until.set(u64::MAX);
-        Some(Ok(entry))
+        Some(self.entries.next()?.and_then(|mut entry| {
+            // All headers were read, so the content begins here.
+            let blocks = stored(&mut entry)?.div_ceil(BLOCK).saturating_mul(BLOCK);
+            self.end = self.meter.at.get().saturating_add(blocks);
+            self.meter.until.set(u64::MAX);
+            Ok(entry)
+        }))
     }
 }
 

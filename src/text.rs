@@ -17,6 +17,21 @@ pub fn shell_quote(text: &str) -> String {
     format!("'{}'", printable(text).replace('\'', r"'\''"))
 }
 
+/// A URL as it may be shown: without user, password and query, which may hold a token. What is no URL stays as it is.
+pub fn shown_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (shown, hidden) = rest.split_at(end);
+    // A password may have a slash in it that should have been written as %2F.
+    let (user, place) = shown
+        .rsplit_once('@')
+        .map_or(("", shown), |(_, place)| ("…@", place));
+    let query = if hidden.is_empty() { "" } else { "?…" };
+    format!("{scheme}://{user}{place}{query}")
+}
+
 /// `bytes` in powers of ten, as sizes are printed on cards: `31.9 GB`.
 pub fn size_text(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
@@ -32,6 +47,26 @@ pub fn size_text(bytes: u64) -> String {
         }
         None => format!("{bytes} bytes"),
     }
+}
+
+/// Replace each `\ooo` by the byte with this octal number: so the kernel writes space, tab, newline, backslash and `#` in
+/// lists of mounts (`mangle_path`), and people in fstab(5). Any other backslash is left alone.
+pub fn unescape(field: &str) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.get(..3).filter(|_| *first == b'\\').and_then(octal);
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[3..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    // `from_str_radix` would take a sign.
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(())?;
+    u8::from_str_radix(digits, 8).ok()
 }
 
 pub(crate) fn rewrites_a_line(char: char) -> bool {
@@ -62,6 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn a_url_is_shown_without_what_lets_somebody_in() {
+        for (url, expect) in [
+            ("https://a.example/x.img", "https://a.example/x.img"),
+            ("https://me:pass@a.example/x", "https://…@a.example/x"),
+            ("https://me:pa/ss@a.example/x", "https://…@a.example/x"),
+            ("https://a.example/x?token=t", "https://a.example/x?…"),
+            ("https://a.example?token=a@b#c", "https://a.example?…"),
+            ("a@b?c", "a@b?c"),
+        ] {
+            assert_eq!(shown_url(url), expect);
+        }
+    }
+
+    #[test]
     fn sizes_read_as_on_the_card() {
         for (bytes, expect) in [
             (0, "0 bytes"),
@@ -73,6 +122,21 @@ mod tests {
             (u64::MAX, "18446744.0 TB"),
         ] {
             assert_eq!(size_text(bytes), expect, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn only_whole_octal_numbers_are_escapes() {
+        for (field, expect) in [
+            (r"a\040b", "a b"),
+            (r"a\04", r"a\04"),
+            (r"a\", r"a\"),
+            (r"\777", r"\777"),
+            (r"\+12", r"\+12"),
+            (r"\303\244", "ä"),
+            (r"\\040", r"\ "),
+        ] {
+            assert_eq!(unescape(field), expect);
         }
     }
 }

@@ -297,6 +297,8 @@ impl Comb {
         boot[..3].copy_from_slice(b"\xeb\x58\x90");
         // Sectors of 512 bytes, 32 of them reserved, two tables (specification 1.03, "Boot Sector and BPB").
         boot[11..17].copy_from_slice(&[0, 2, per_cluster, 32, 0, 2]);
+        boot[21] = 0xF8;
+        boot[44] = 3;
         boot[32..36].copy_from_slice(&Self::SECTORS.to_le_bytes());
         boot[36..40].copy_from_slice(&Self::TABLE.to_le_bytes());
         boot[510..].copy_from_slice(b"\x55\xaa");
@@ -308,6 +310,9 @@ impl Comb {
 
     fn entry(&self, number: u32) -> u32 {
         let clusters = (Self::SECTORS - 32 - 2 * Self::TABLE) / self.cluster;
+        if number == 0 {
+            return 0x0FFF_FFF8;
+        }
         let free = number > 1 && (number.is_multiple_of(2) || number >= clusters + 2 - 100);
         if free {
             0

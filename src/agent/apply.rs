@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
 use crate::program;
-use crate::root::{read_text, Root};
+use crate::root::{read_text_from, Root};
 use crate::run::{self, ExitStatus};
 use crate::step::StepError;
 
@@ -31,19 +32,12 @@ pub fn apply(root: &Root, file: &Path) -> ExitStatus {
         let why = format!("this machine was not set up by palmfarm: it has no {DOCUMENT}");
         return refused(file, &[why]);
     }
-    let bundle = match is_tar(file) {
-        Ok(true) => match unpack(root, file) {
-            Ok(bundle) => Some(bundle),
-            Err(error) => return refused(file, &[error.message]),
-        },
-        Ok(false) => None,
-        Err(error) => return refused(file, &[format!("reading it: {error}")]),
+    let (bundle, text) = match read(root, file) {
+        Ok(read) => read,
+        Err(error) => return refused(file, &[error.message]),
     };
     let tree = bundle.as_ref().map(|bundle| Root::new(&bundle.0));
-    let source = tree
-        .as_ref()
-        .map_or_else(|| file.to_owned(), |tree| tree.at(DOCUMENT));
-    let (document, digest) = match run::document(&source) {
+    let (document, digest) = match run::parse(file, &text) {
         Ok(read) => read,
         Err(error) => return refused(file, &[error.message]),
     };
@@ -74,7 +68,7 @@ pub fn apply(root: &Root, file: &Path) -> ExitStatus {
             root.write_private(PRESEED, format!("{preseed}\n").as_bytes())?;
         }
         // Last: until then the card has its own document and the files that this one names.
-        root.write_private(DOCUMENT, read_text(&source)?.as_bytes())
+        root.write_private(DOCUMENT, text.as_bytes())
     };
     run::run_after(root, &document, &digest, || {
         let done = install().map_err(|error| StepError::new(format!("installing it: {error}")));
@@ -93,7 +87,29 @@ impl Drop for Bundle {
     }
 }
 
-fn unpack(root: &Root, file: &Path) -> Result<Bundle, StepError> {
+/// The document that `file` is or holds, and what came with it. The file is opened once, and its document is read once:
+/// somebody may replace it meanwhile, and what is judged must be what is installed.
+fn read(root: &Root, file: &Path) -> Result<(Option<Bundle>, String), StepError> {
+    let failed = |error: io::Error| StepError::new(format!("reading it: {error}"));
+    let mut open = File::open(file).map_err(failed)?;
+    let mut head = Vec::new();
+    open.by_ref().take(262).read_to_end(&mut head).map_err(failed)?;
+    // A tarball: both POSIX's and GNU's form have this at offset 257.
+    if head.get(257..) != Some(b"ustar") {
+        let text = read_text_from(head.as_slice().chain(open)).map_err(failed)?;
+        return Ok((None, text));
+    }
+    if !open.metadata().map_err(failed)?.is_file() {
+        return Err(StepError::new("a tarball must be a plain file"));
+    }
+    let same = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    let bundle = unpack(root, &same)?;
+    let inside = |error| StepError::new(format!("reading {DOCUMENT} in it: {error}"));
+    let text = Root::new(&bundle.0).read(DOCUMENT).map_err(inside)?;
+    Ok((Some(bundle), text))
+}
+
+fn unpack(root: &Root, file: &str) -> Result<Bundle, StepError> {
     for process in root.names(UNPACKED) {
         if !root.has(&format!("/proc/{process}")) {
             drop(Bundle(root.at(&format!("{UNPACKED}/{process}"))));
@@ -107,10 +123,8 @@ fn unpack(root: &Root, file: &Path) -> Result<Bundle, StepError> {
         "--extract",
         "--no-same-owner",
         "--no-same-permissions",
-        // A colon in the name does not mean a host.
-        "--force-local",
         "--file",
-        &file.to_string_lossy(),
+        file,
         "--directory",
         &bundle.0.to_string_lossy(),
     ];
@@ -161,13 +175,6 @@ fn bring(tree: &Root, root: &Root, path: &str) -> io::Result<()> {
     }
     File::open(&from)?.sync_all()?;
     fs::rename(from, to)
-}
-
-/// Whether `file` is a tarball: both POSIX's and GNU's form have `ustar` at offset 257.
-fn is_tar(file: &Path) -> io::Result<bool> {
-    let mut head = Vec::new();
-    File::open(file)?.take(262).read_to_end(&mut head)?;
-    Ok(head.get(257..) == Some(b"ustar"))
 }
 
 /// Why `new` is not a document for the card that `now` is on. What other files of the card also depend on cannot be
@@ -282,9 +289,26 @@ mod tests {
             .status()
             .unwrap();
         assert!(tar.success());
-        let error = unpack(&scratch.0, &file).err().unwrap();
+        let error = read(&scratch.0, &file).err().unwrap();
         assert!(error.message.contains(expect), "{}", error.message);
         assert!(scratch.0.names(UNPACKED).is_empty(), "it was left behind");
+    }
+
+    #[test]
+    fn a_document_is_read_once() {
+        let text = serde_json::to_string(&document()).unwrap();
+        let scratch = Scratch::new("apply-once", &[("/tmp/x", "")]);
+        let pipe = scratch.0.at("/tmp/pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        // What a pipe holds can be read by one reader only.
+        let writer = std::thread::spawn({
+            let (pipe, text) = (pipe.clone(), text.clone());
+            move || fs::write(pipe, text).unwrap()
+        });
+        let (bundle, got) = read(&scratch.0, &pipe).unwrap();
+        writer.join().unwrap();
+        assert!(bundle.is_none() && got == text);
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod nic;
 mod packages;
 mod program;
 mod progress;
+pub mod rebuild;
+mod record;
 mod report;
 mod rollback;
 pub mod root;

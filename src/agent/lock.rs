@@ -28,16 +28,14 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     // The file must appear with its content, or the lock would look dead for a moment.
     let half = path.with_extension(std::process::id().to_string());
     File::create(&half)?.write_all(own.as_bytes())?;
-    let taken = match fs::hard_link(&half, &path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if is_held(root) {
-                Ok(None)
-            } else {
-                fs::rename(&half, &path).map(|()| Some(Lock(path)))
-            }
+    let taken = loop {
+        let Some(path) = free(root) else { break Ok(None) };
+        let path = root.at(&path);
+        match fs::hard_link(&half, &path) {
+            // Another agent was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => break linked.map(|()| Some(Lock(path))),
         }
-        Err(error) => Err(error),
-        Ok(()) => Ok(Some(Lock(path))),
     };
     let _ = fs::remove_file(&half);
     taken
@@ -45,9 +43,26 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
 
 /// Whether a living agent holds the lock.
 pub(crate) fn is_held(root: &Root) -> bool {
-    let holder = root.read(PATH).unwrap_or_default();
-    let pid = holder.split(' ').next().unwrap_or_default();
-    identity(root, pid).is_some_and(|alive| alive == holder)
+    free(root).is_none()
+}
+
+/// The path at which the lock can be taken; `None` if a living agent holds it. Nobody removes the file of a dead holder:
+/// two agents could find it at once, and the slower one would remove the lock of the faster. In its place there is a file
+/// for the lock after that holder, which only one of them can make.
+fn free(root: &Root) -> Option<String> {
+    let mut path = PATH.to_owned();
+    while let Ok(holder) = root.read(&path) {
+        let pid = holder.split(' ').next().unwrap_or_default();
+        let after = format!("{PATH}.after-{}", holder.replace(' ', "-"));
+        if identity(root, pid).is_some_and(|alive| alive == holder) {
+            return None;
+        }
+        if after == path {
+            break;
+        }
+        path = after;
+    }
+    Some(path)
 }
 
 /// What tells a process from a later one with the same number: its start time, field 22 of `/proc/PID/stat` (proc(5)).
@@ -78,6 +93,19 @@ mod tests {
         assert!(!is_held(root));
         assert_eq!(root.names("/run/palmfarm"), [""; 0]);
         assert!(take(root).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_slow_run_does_not_take_over_what_a_fast_one_has_taken() {
+        let dead = [("/proc/self/stat", STAT), ("/proc/7/stat", STAT), (PATH, "9 1")];
+        let scratch = Scratch::new("lock-slow", &dead);
+        let root = &scratch.0;
+        let slow = free(root).unwrap();
+        let fast = take(root).unwrap();
+        assert!(fast.is_some());
+        let linked = fs::hard_link(root.at("/proc/self/stat"), root.at(&slow));
+        assert_eq!(linked.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(is_held(root) && take(root).unwrap().is_none());
     }
 
     #[test]

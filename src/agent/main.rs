@@ -6,10 +6,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use palmfarm_agent::apply;
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, ExitStatus};
 use palmfarm_agent::status::{self, Format};
+use palmfarm_agent::{apply, rebuild};
 
 const USAGE: &str = "\
 usage: palmfarm-agent [--root DIR] COMMAND
@@ -18,6 +18,7 @@ usage: palmfarm-agent [--root DIR] COMMAND
     network               confirm the declared network, or go back to DHCP
     run [--document FILE] make true what the card declares
     apply FILE            replace the card's first-boot document with another one, and make that true
+    rebuild NAME [--yes]  make a container again; the old one stays under another name
     status [--json] [--follow]
                           how far the card is; --follow until the current run has ended
     version               the agent's version";
@@ -40,6 +41,12 @@ fn main() -> ExitCode {
             run::run(&root, document, digest)
         }),
         ["apply", file] => apply::apply(&root, Path::new(file)),
+        ["rebuild", name] | ["rebuild", name, "--yes"] | ["rebuild", "--yes", name] => {
+            let asked = words.len() == 3;
+            run::with_document(&root, None, |document, digest| {
+                rebuild::rebuild(&root, document, digest, name, asked)
+            })
+        }
         ["status"] => status::once(&root, Format::Text),
         ["status", "--json"] => status::once(&root, Format::Json),
         ["status", "--follow"] => status::follow(&root, Format::Text),

@@ -61,7 +61,7 @@ impl<'a> Progress<'a> {
             report::settle(self.root, self.document);
         }
         self.report.network = report::network_now(self.root, self.document);
-        self.report.state = report::state(&self.report.steps);
+        self.report.state = report::state(&self.report);
         let state = self.report.state;
         report::publish(self.root, self.document, &self.report);
         // After the report: if the journal says done, the report on the card must say so, too.

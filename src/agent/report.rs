@@ -98,10 +98,17 @@ fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
     lan_has_ipv6 && !global().any(formed)
 }
 
-/// The state of a card whose run took these steps.
-pub(crate) fn state(steps: &[Step]) -> State {
+/// The state of a card whose run has ended with this report. A running container without an address that was predicted is
+/// not as declared.
+pub(crate) fn state(report: &Report) -> State {
     let bad = |step: &Step| matches!(step.state, StepState::Failed | StepState::Skipped);
-    if steps.iter().any(bad) {
+    let lacks = |one: &Container| {
+        one.predicted
+            .iter()
+            .any(|address| !one.observed.contains(address))
+    };
+    let away = |one: &Container| one.state == "Running" && !one.message.is_empty() && lacks(one);
+    if report.steps.iter().any(bad) || report.containers.iter().any(away) {
         State::Failed
     } else {
         State::Done
@@ -356,13 +363,28 @@ mod tests {
 
     #[test]
     fn what_is_skipped_or_failed_is_not_done() {
-        let of = |states: &[StepState]| {
-            let steps: Vec<Step> = states.iter().map(|state| step("x", *state, "")).collect();
-            state(&steps)
+        let scratch = Scratch::new("report-state", &[]);
+        let mut report = begin(&scratch.0, &document(), 1);
+        let mut of = |states: &[StepState]| {
+            report.steps = states.iter().map(|state| step("x", *state, "")).collect();
+            state(&report)
         };
         assert_eq!(of(&[StepState::Unchanged, StepState::Changed]), State::Done);
         assert_eq!(of(&[StepState::Changed, StepState::Failed]), State::Failed);
         assert_eq!(of(&[StepState::Skipped]), State::Failed);
+        report.steps.clear();
+        report.containers.push(Container {
+            name: "web".into(),
+            state: "Running".into(),
+            mac: Mac([0; 6]),
+            predicted: vec!["2001:db8::1".parse().unwrap()],
+            observed: Vec::new(),
+            message: "it has no global IPv6 address".into(),
+        });
+        assert_eq!(state(&report), State::Failed);
+        // Its owner stopped it.
+        report.containers[0].state = "Stopped".into();
+        assert_eq!(state(&report), State::Done);
     }
 
     #[test]

@@ -143,8 +143,13 @@ fn make_dirs(dir: &Path) -> io::Result<()> {
 
 /// Read a whole text file. None that the agent reads is larger than a document may be.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    read_text_from(File::open(path)?)
+}
+
+/// The same from a file that is open.
+pub(crate) fn read_text_from(file: impl Read) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
     if u64::try_from(text.len()).is_ok_and(|length| length <= LARGEST) {
         return Ok(text);
     }

@@ -10,7 +10,7 @@ use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::report::{Outcome, State};
 
 use crate::daemon::{find_socket, Daemon};
-use crate::farm::{self, AddressWait};
+use crate::farm::{self, AddressWait, Farm};
 use crate::journal::{self, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, Root};
@@ -65,19 +65,24 @@ pub fn with_document(
 pub(crate) fn document(file: &Path) -> Result<(FirstBoot, String), StepError> {
     let shown = file.display();
     let text = read_text(file).map_err(|error| StepError::new(format!("reading {shown}: {error}")))?;
-    let document: FirstBoot = serde_json::from_str(&text).map_err(|error| {
-        let version = serde_json::from_str::<serde_json::Value>(&text)
+    parse(file, &text)
+}
+
+/// The same from the text of `file`.
+pub(crate) fn parse(file: &Path, text: &str) -> Result<(FirstBoot, String), StepError> {
+    let document: FirstBoot = serde_json::from_str(text).map_err(|error| {
+        let version = serde_json::from_str::<serde_json::Value>(text)
             .ok()
             .and_then(|value| value.get("version")?.as_u64());
         StepError::new(match version {
             Some(version) if version != u64::from(VERSION) => unknown_version(file, version),
-            _ => format!("reading {shown}: {error}"),
+            _ => format!("reading {}: {error}", file.display()),
         })
     })?;
     if document.version != VERSION {
         return Err(StepError::new(unknown_version(file, u64::from(document.version))));
     }
-    Ok((document, digest::of(&text)))
+    Ok((document, digest::of(text)))
 }
 
 /// `palmfarm-agent bridge`: before systemd-networkd.
@@ -214,7 +219,7 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
             lxd::add_users_to_group(root, declared.flavour, users)
         });
     }
-    farm::converge(&daemon, document, declared, root.dir(), progress);
+    farm::converge(&Farm::new(&daemon, declared, root), document, progress);
     let wait = if progress.has_changed_the_farm() {
         AddressWait::Fresh(ADDRESSES)
     } else if uptime(root).is_some_and(|seconds| seconds < YOUNG) {

@@ -43,7 +43,7 @@ pub(crate) enum DaemonState {
     Working,
     /// It answers, but the failure may be due to its shutting down.
     Doubtful,
-    /// It answers that it is starting or shutting down.
+    /// It answers that it is starting or shutting down, or that somebody else was faster: look again.
     Busy,
     /// It does not answer.
     Away,
@@ -89,7 +89,7 @@ impl From<DaemonError> for StepError {
     fn from(error: DaemonError) -> Self {
         let daemon = match error.kind() {
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
-            DaemonErrorKind::Refused { code: 503, .. } => DaemonState::Busy,
+            DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
             // LXD 5.0 also says this with status 500, and of operations that it cancels.
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
                 if message.contains("shutting down") =>
@@ -122,10 +122,16 @@ pub(crate) trait StepListener {
 
     /// Run `step` between [`StepListener::begin`] and [`StepListener::end`]. Returns whether it succeeded.
     fn take(&mut self, name: &str, step: &mut dyn FnMut() -> StepResult) -> bool {
+        self.take_noting(name, &mut |_| step())
+    }
+
+    /// The same for a step that may have something to say although it succeeds.
+    fn take_noting(&mut self, name: &str, step: &mut dyn FnMut(&mut String) -> StepResult) -> bool {
         self.begin(name);
-        let (state, message, output) = match step() {
-            Ok(Change::Unchanged) => (StepState::Unchanged, String::new(), Vec::new()),
-            Ok(Change::Changed) => (StepState::Changed, String::new(), Vec::new()),
+        let mut note = String::new();
+        let (state, message, output) = match step(&mut note) {
+            Ok(Change::Unchanged) => (StepState::Unchanged, note, Vec::new()),
+            Ok(Change::Changed) => (StepState::Changed, note, Vec::new()),
             Err(error) => (StepState::Failed, error.message, error.output),
         };
         self.end(Step {

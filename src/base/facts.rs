@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::edit::tree::CardPath;
+use super::refusal::BaseRefusal;
+use crate::edit::tree::{Access, CardPath};
 
 /// An architecture, named as Debian names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +15,7 @@ pub enum Arch {
     Armhf,
     /// 64-bit ARM: `aarch64-unknown-linux-gnu`.
     Arm64,
-    /// x86-64: no Pi, but the machine on which farms are tried.
+    /// x86-64: not a Pi, but the machine on which farms are tried.
     Amd64,
 }
 
@@ -74,10 +76,33 @@ pub struct BaseFacts {
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
     pub units: BTreeSet<String>,
-    /// Whether palmfarm has already customized it: then it is somebody's card and not a base.
+    /// Those of them in whose place `/etc/systemd/system` has another file, or a link to `/dev/null`: the unit is
+    /// masked, or somebody changed it.
+    pub replaced_units: BTreeSet<String>,
+    /// Drop-ins of the base by unit that set a condition or another command.
+    pub drop_ins: Vec<(String, CardPath)>,
+    /// Files of systemd-networkd and udev that configure interfaces.
+    pub networkd: Vec<NetworkdFile>,
+    /// Rules of udev's that give names to interfaces, and these names.
+    pub naming_rules: Vec<(CardPath, BTreeSet<String>)>,
+    /// Keys of sysctl.d(5) that turn IPv6 off.
+    pub ipv6_off: BTreeSet<String>,
+    /// cloud-init's own settings.
+    pub cloud_init: CloudInit,
+    /// Who could log in, and which names are taken.
+    pub accounts: Accounts,
+    /// What each card must have for itself, or what would turn off what the card needs: it is removed from the card.
+    pub remains: Vec<Remains>,
+    /// How its two filesystems are found.
+    pub names: VolumeNames,
+    /// Why no card is made from it, whatever the farm.
+    pub refusals: Vec<BaseRefusal>,
+    /// Whether palmfarm has already customized it, so that it is a finished card and not a base.
     pub customized: bool,
     /// Where fstab mounts the FAT partition.
     pub boot_mount: String,
+    /// All of fstab(5); empty if there is none.
+    pub fstab: String,
     /// When the root filesystem was last written or made, whichever is later, in seconds since 1970: the time that
     /// the edits carry if `SOURCE_DATE_EPOCH` is not set. Looking at every file would decode most of an image.
     pub newest: u32,
@@ -88,4 +113,55 @@ impl BaseFacts {
     pub fn has_unit(&self, name: &str) -> bool {
         self.units.contains(name)
     }
+}
+
+/// A file that is removed from the card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// On the root filesystem.
+    pub path: CardPath,
+    /// What it does or is, for people.
+    pub what: &'static str,
+}
+
+/// A `.network`, `.netdev` or `.link` file of the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkdFile {
+    /// Its path.
+    pub path: CardPath,
+    /// Whether it belongs to a package, below `/usr/lib`. A file of the same name in `/etc` overrides it.
+    pub is_packaged: bool,
+    /// All of it; empty for a link to `/dev/null`.
+    pub text: String,
+}
+
+/// What cloud-init of the base is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CloudInit {
+    /// The modules that it would run, with underscores; `None` if no file lists any.
+    pub modules: Option<BTreeSet<String>>,
+    /// The instances that it has run for, by identifier.
+    pub instances: BTreeSet<String>,
+}
+
+/// The accounts of a base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// The names in `/etc/passwd`.
+    pub users: BTreeSet<String>,
+    /// The names in `/etc/group`.
+    pub groups: BTreeSet<String>,
+    /// Those who could log in with a password, or with none.
+    pub with_password: BTreeSet<String>,
+    /// `/etc/shadow`, and who may read it.
+    pub shadow: Option<(Arc<str>, Access)>,
+}
+
+/// By which names Linux finds the two filesystems of a base, as fstab and `root=` have them: `LABEL=writable`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeNames {
+    /// The FAT partition.
+    pub boot: Vec<String>,
+    /// The root filesystem; its label first.
+    pub root: Vec<String>,
 }

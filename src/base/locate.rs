@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::base::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::base::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
 use crate::base::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
-use crate::progress::Watch;
+use crate::progress::Observer;
 
 /// What `base:` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,9 @@ impl BaseError {
             Self::NotHere { name, .. } | Self::Unlisted { name, .. } => {
                 Some(format!("`palmfarm base fetch {name}` downloads it"))
             }
+            Self::Remote { url, .. } if url.ends_with("?…") => {
+                Some("`palmfarm base fetch URL` downloads it; write its whole URL".into())
+            }
             Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
             Self::Download(error) => error.hint(),
             Self::Digest(_) | Self::Key(_) => None,
@@ -109,21 +112,21 @@ pub fn open_base(
     request: &BaseRequest<'_>,
     cache: &CacheDir,
     client: Option<&Client>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Verified<BaseImage>, BaseError> {
     let given = request.sha256.map(str::parse::<Sha256Sum>).transpose()?;
     let expect = given.map_or(Expect::Anything, Expect::Sha256);
     match request.base {
-        BaseRef::Path(path) => Ok(BaseImage::open(&request.dir.join(path), expect, cache, watch)?),
+        BaseRef::Path(path) => Ok(BaseImage::open(&request.dir.join(path), expect, cache, observer)?),
         BaseRef::Url(url) => {
-            let path = url_here(url, given, cache, client, watch)?;
-            Ok(BaseImage::open(&path, expect, cache, watch)?)
+            let path = url_here(url, given, cache, client, observer)?;
+            Ok(BaseImage::open(&path, expect, cache, observer)?)
         }
-        BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::base::mini::MINI, watch)?),
+        BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::base::mini::MINI, observer)?),
         BaseRef::Name(name) => {
             let known = catalogue::find(name).ok_or_else(|| BaseError::Unknown { name: name.into() })?;
-            let (path, digest) = known_here(request, known, given, cache, client, watch)?;
-            Ok(BaseImage::open(&path, Expect::Sha256(digest), cache, watch)?)
+            let (path, digest) = known_here(request, known, given, cache, client, observer)?;
+            Ok(BaseImage::open(&path, Expect::Sha256(digest), cache, observer)?)
         }
     }
 }
@@ -135,20 +138,19 @@ fn known_here(
     given: Option<Sha256Sum>,
     cache: &CacheDir,
     client: Option<&Client>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<(PathBuf, Sha256Sum), BaseError> {
     let keys = download::ubuntu_keys()?;
     let bases = bases(cache);
-    let pinned = known.sha256.and_then(|sum| sum.parse().ok());
     let digest = given
-        .or(pinned)
+        .or_else(|| known.pinned())
         .or_else(|| download::remembered(known, &keys, bases.as_ref().ok()?));
     let mut places = vec![request.dir.join(known.file)];
     places.extend(bases.iter().map(|bases| bases.join(known.file)));
     if let Some(path) = places.into_iter().find(|place| place.is_file()) {
         let digest = match (digest, client) {
             (Some(digest), _) => digest,
-            (None, Some(client)) => download::listed(client, known, RELEASES, &keys, &bases?, watch)?,
+            (None, Some(client)) => download::listed(client, known, RELEASES, &keys, &bases?, observer)?,
             (None, None) => {
                 return Err(BaseError::Unlisted {
                     path,
@@ -166,18 +168,18 @@ fn known_here(
             cache: bases,
         });
     };
-    let digest = download::fetch(client, known, RELEASES, &keys, &bases, watch)?;
+    let digest = download::fetch(client, known, RELEASES, &keys, &bases, observer)?;
     Ok((bases.join(known.file), given.unwrap_or(digest)))
 }
 
-/// Where the file behind `url` is in the cache. If it is there it is used, whatever the server has by now;
+/// Where the file behind `url` is in the cache. A file that is there is used even if the server has another one by now;
 /// `palmfarm base fetch` downloads it again.
 fn url_here(
     url: &str,
     given: Option<Sha256Sum>,
     cache: &CacheDir,
     client: Option<&Client>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<PathBuf, BaseError> {
     let parsed = Url::parse(url)?;
     let bases = bases(cache)?;
@@ -189,7 +191,7 @@ fn url_here(
         url: parsed.to_string(),
         cache: bases,
     })?;
-    client.download(&parsed, &path, given, watch)?;
+    client.download(&parsed, &path, given, observer)?;
     Ok(path)
 }
 

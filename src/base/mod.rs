@@ -1,12 +1,15 @@
-//! The base: Ubuntu's image, found or downloaded, verified, opened, and surveyed. It only reads it, and hands no byte on
-//! that was not verified.
+//! The base: Ubuntu's image, found or downloaded, verified, opened, and surveyed. It never writes to the image, and never
+//! passes on a byte that was not verified.
 
 pub mod download;
 mod facts;
 pub mod layout;
 pub mod locate;
 pub mod mini;
+pub mod mounts;
+mod refusal;
 pub mod source;
 pub mod survey;
 
 pub use facts::*;
+pub use refusal::{BaseRefusal, BaseRefusals};

@@ -53,9 +53,7 @@ pub struct CardWriter<M> {
 
 /// A card to which everything but the first MiB was written, not yet read back.
 #[derive(Debug)]
-pub struct Unverified<M> {
-    writer: CardWriter<M>,
-}
+pub struct Unverified<M>(CardWriter<M>);
 
 /// A card that holds the whole image, as reading it back proved.
 #[derive(Debug)]
@@ -131,7 +129,7 @@ impl<M: Medium> CardWriter<M> {
     /// Wait until everything that was written is on the card.
     pub fn finish(self) -> Result<Unverified<M>, TransferError> {
         self.io.flush()?;
-        Ok(Unverified { writer: self })
+        Ok(Unverified(self))
     }
 }
 
@@ -153,7 +151,7 @@ impl<M: Medium> Unverified<M> {
             written,
             probed,
             probe,
-        } = self.writer;
+        } = self.0;
         io.verify_identity()?;
         let total = expect
             .iter()

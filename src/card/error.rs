@@ -116,29 +116,22 @@ pub enum BurnError {
 }
 
 impl BurnError {
-    /// Where on the card, in bytes, if it is about one place.
-    pub fn offset(&self) -> Option<u64> {
-        match self {
-            Self::Differs { offset }
-            | Self::DiffersWidely { offset, .. }
-            | Self::Again { offset, .. }
-            | Self::Changed { offset }
-            | Self::Probe(ProbeError::Fake { offset, .. }) => Some(*offset),
-            Self::Transfer(error) | Self::Probe(ProbeError::Transfer(error)) => error.offset(),
-            Self::TooSmall { .. } | Self::Cancelled | Self::OutOfOrder => None,
-        }
-    }
-
     /// What the user can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Probe(error) => error.hint(),
+            Self::Probe(ProbeError::Fake { .. }) => {
+                Some("fake and worn-out cards do this: use another; f3probe(1) shows how large it really is")
+            }
             Self::Transfer(TransferError::Replaced(_)) => Some("leave the card in and run the command again"),
             Self::Transfer(_) | Self::Differs { .. } | Self::DiffersWidely { .. } => {
                 Some("the card may be worn out, or its reader or cable may be loose: try another reader, then another card")
             }
             Self::Changed { .. } => Some("do not write to the image while it is flashed"),
-            Self::TooSmall { .. } | Self::Again { .. } | Self::Cancelled | Self::OutOfOrder => None,
+            Self::Probe(ProbeError::Transfer(_))
+            | Self::TooSmall { .. }
+            | Self::Again { .. }
+            | Self::Cancelled
+            | Self::OutOfOrder => None,
         }
     }
 }

@@ -65,16 +65,6 @@ pub enum TransferError {
     Replaced(#[from] Replaced),
 }
 
-impl TransferError {
-    /// The offset in bytes, if it was at one place.
-    pub fn offset(&self) -> Option<u64> {
-        match self {
-            Self::Write { offset, .. } | Self::Read { offset, .. } => Some(*offset),
-            Self::Flush(_) | Self::Replaced(_) => None,
-        }
-    }
-}
-
 /// Whole transfers on a [`Medium`].
 #[derive(Debug)]
 pub struct CardIo<M> {

@@ -173,30 +173,26 @@ impl Medium for OpenCard {
     }
 }
 
-/// The first difference of two identities; what one of them does not know is not a difference.
+/// The first difference of two identities. A mark that one of them does not know is not a difference, except that a serial
+/// number must not vanish.
 fn difference(was: &CardIdentity, now: &CardIdentity) -> Option<String> {
-    let changed = |what: &str, was: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
-        Some(format!("its {what} was {was}, now it is {now}"))
+    let marks = |card: &CardIdentity| {
+        [
+            ("number", Some(card.dev.to_string())),
+            ("medium", card.diskseq.map(|number| number.to_string())),
+            ("size in bytes", Some(card.size.to_string())),
+            ("sector in bytes", Some(card.sector.to_string())),
+            ("serial number", card.serial.clone()),
+        ]
     };
-    if was.dev != now.dev {
-        return changed("number", &was.dev, &now.dev);
-    }
-    if let (Some(was), Some(now)) = (was.diskseq, now.diskseq) {
-        if was != now {
-            return changed("medium", &was, &now);
-        }
-    }
-    if was.size != now.size {
-        return changed("size in bytes", &was.size, &now.size);
-    }
-    if was.sector != now.sector {
-        return changed("sector in bytes", &was.sector, &now.sector);
-    }
-    match (&was.serial, &now.serial) {
-        (Some(was), Some(now)) if was != now => changed("serial number", was, now),
-        (Some(was), None) => changed("serial number", was, &"none"),
-        _ => None,
-    }
+    marks(was)
+        .into_iter()
+        .zip(marks(now))
+        .find_map(|((what, was), (_, now))| {
+            let now = now.or_else(|| (what == "serial number").then(|| "none".to_owned()))?;
+            let was = was.filter(|was| *was != now)?;
+            Some(format!("its {what} was {was}, now it is {now}"))
+        })
 }
 
 /// Direct transfers are preferred, not required: if a driver has none, each read drops the kernel's copy first.

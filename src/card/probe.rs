@@ -75,18 +75,6 @@ pub enum ProbeError {
     Transfer(#[from] TransferError),
 }
 
-impl ProbeError {
-    /// What the user can do.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Fake { .. } => {
-                Some("fake and worn-out cards do this: use another; f3probe(1) shows how large it really is")
-            }
-            Self::Transfer(_) => None,
-        }
-    }
-}
-
 /// Stamp the card, then read every stamp back. `salt` tells these stamps from those of an earlier run: any value that
 /// differs from run to run.
 pub fn probe<M: Medium>(card: &CardIo<M>, salt: [u8; 16]) -> Result<Probed, ProbeError> {

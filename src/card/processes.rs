@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::facts::{mount_line, read_system, DevNo, Facts};
+use super::facts::{mount_line, read_system, DevNo, Facts, FileNumber};
 use super::rules::{refusals, target_of};
 use super::Allow;
 use crate::text::printable;
@@ -34,12 +34,17 @@ pub(super) fn uses(root: &Path, dev: DevNo) -> Vec<String> {
     found
 }
 
-/// The processes that have the disk `dev` or a partition of it open for writing: an exclusive open does not keep
-/// them out. Only root sees those of other users; readers, such as udev, do no harm.
+/// The processes that have the disk `dev` or a partition of it open for writing, or the file behind it if it is a loop
+/// device, as virtual machines have: an exclusive open does not keep them out. Only root sees those of other users; readers,
+/// such as udev, do no harm.
 pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
-    let devices = with_partitions(facts(root).as_ref(), dev);
+    let facts = facts(root);
+    let devices = with_partitions(facts.as_ref(), dev);
+    let file = facts.as_ref().and_then(|facts| facts.devices.get(&dev));
+    let files = file.map(|device| device.file.clone()).unwrap_or_default();
+    let is_it = |meta: &Metadata| is_one_of(meta, &devices) || files.contains(&FileNumber::of(meta));
     let mut found: Vec<String> = others(root)
-        .filter(|dir| open_nodes(dir, &devices).any(|descriptor| is_writable(dir, &descriptor)))
+        .filter(|dir| descriptors(dir, is_it).any(|descriptor| is_writable(dir, &descriptor)))
         .map(|dir| format!("{} is writing to it", describe(&dir)))
         .collect();
     found.truncate(NAMED);
@@ -47,7 +52,7 @@ pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
 }
 
 fn facts(root: &Path) -> Option<Facts> {
-    Facts::parse(&read_system(root, &[]).ok()?).ok()
+    Facts::parse(&read_system(root, &[], None).ok()?).ok()
 }
 
 /// The disk `dev` and its partitions, as far as they are known.
@@ -82,7 +87,10 @@ fn describe(process: &Path) -> String {
 fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
     let mut found = Vec::new();
     for dir in others(root) {
-        if open_nodes(&dir, devices).next().is_some() {
+        if descriptors(&dir, |meta| is_one_of(meta, devices))
+            .next()
+            .is_some()
+        {
             found.push(format!("{} has it open", describe(&dir)));
         } else if let Some(target) = mounted_by(&dir, devices) {
             let target = printable(&target);
@@ -98,14 +106,21 @@ fn processes(root: &Path, devices: &BTreeSet<DevNo>) -> Vec<String> {
     found
 }
 
-/// The numbers of the descriptors with which a process has a node of one of `devices` open.
-fn open_nodes<'a>(process: &Path, devices: &'a BTreeSet<DevNo>) -> impl Iterator<Item = OsString> + 'a {
+/// Whether a file is the node of one of `devices`.
+fn is_one_of(meta: &Metadata, devices: &BTreeSet<DevNo>) -> bool {
+    meta.file_type().is_block_device() && devices.contains(&DevNo::of(meta.rdev()))
+}
+
+/// The numbers of the descriptors with which a process has a file open that `is_it`.
+fn descriptors<'a>(
+    process: &Path,
+    is_it: impl Fn(&Metadata) -> bool + 'a,
+) -> impl Iterator<Item = OsString> + 'a {
     let entries = fs::read_dir(process.join("fd")).into_iter().flatten();
-    entries.filter_map(|entry| {
+    entries.filter_map(move |entry| {
         let entry = entry.ok()?;
         let meta = fs::metadata(entry.path()).ok()?;
-        let ours = meta.file_type().is_block_device() && devices.contains(&DevNo::of(meta.rdev()));
-        ours.then(|| entry.file_name())
+        is_it(&meta).then(|| entry.file_name())
     })
 }
 

@@ -52,18 +52,25 @@ impl ReadAt for ReadableCard {
     }
 }
 
-/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer if it is smaller. Does not
-/// wait for a drive to load a medium.
-pub(super) fn read_head(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
+/// The block device `dev` at `node`, if we may read it. Does not wait for a drive to load a medium.
+fn open(node: &Path, dev: DevNo) -> Option<File> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(node)
         .ok()?;
     let meta = file.metadata().ok()?;
-    if !meta.file_type().is_block_device() || DevNo::of(meta.rdev()) != dev {
-        return None;
-    }
+    (meta.file_type().is_block_device() && DevNo::of(meta.rdev()) == dev).then_some(file)
+}
+
+/// What is behind the loop device `dev` at `node`, if we may ask it.
+pub(super) fn loop_status(node: &Path, dev: DevNo) -> Option<sys::LoopStatus> {
+    sys::loop_status(open(node, dev)?.as_fd()).ok()
+}
+
+/// The first `len` bytes of the block device `dev` at `node`, if we may read it; fewer if it is smaller.
+pub(super) fn read_head(node: &Path, dev: DevNo, len: usize) -> Option<Vec<u8>> {
+    let file = open(node, dev)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(len).ok()?;
     file.take(limit).read_to_end(&mut bytes).ok()?;

@@ -66,17 +66,22 @@ pub type Allowed = BTreeSet<Allow>;
 pub(super) type Through = Option<String>;
 
 /// One reason not to write a device.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Refusal {
     /// There is nothing at the path.
+    #[error("there is no {}", printable(path))]
     Missing { path: String },
     /// What is at the path cannot be examined.
+    #[error("{} cannot be accessed: {why}", printable(path))]
     Unreadable { path: String, why: String },
     /// A file, a directory or a character device.
+    #[error("{} is {what}, not a disk", printable(path))]
     NotBlockDevice { path: String, what: &'static str },
     /// A node for a device that the kernel does not have.
+    #[error("{} names a device that the kernel does not have", printable(path))]
     Unknown { path: String },
     /// A partition, or something made out of disks.
+    #[error("{} is {what}, not a whole disk", printable(node))]
     NotWholeDisk {
         node: String,
         what: &'static str,
@@ -84,13 +89,16 @@ pub enum Refusal {
         disk: Option<String>,
     },
     /// A reader or drive with nothing in it, or a loop device without a file.
+    #[error("has no medium")]
     NoMedium,
     /// It holds the running system.
+    #[error("holds {} of the running system", printable(&holds.join(", ")))]
     System {
         /// Which of the system's directories.
         holds: Vec<String>,
     },
     /// A filesystem on it is mounted.
+    #[error("is mounted at {}{}", printable(target), suffix(via))]
     Mounted {
         /// The mount point.
         target: String,
@@ -98,6 +106,7 @@ pub enum Refusal {
         via: Through,
     },
     /// It is used for swap.
+    #[error("is used for swap: {}{}", printable(path), suffix(via))]
     Swap {
         /// The device or file.
         path: String,
@@ -105,6 +114,7 @@ pub enum Refusal {
         via: Through,
     },
     /// Another block device is built on it.
+    #[error("is in use by {}{}", printable(node), suffix(via))]
     Holder {
         /// The node of that device.
         node: String,
@@ -113,7 +123,24 @@ pub enum Refusal {
         /// The device in between.
         via: Through,
     },
+    /// It is a loop device, and so is another one over the same file.
+    #[error("has the same file behind it as {}", printable(node))]
+    SameFile {
+        /// The node of the other one.
+        node: String,
+    },
+    /// It is a loop device over a device.
+    #[error("is a loop device over {}, which is a device and not a file", printable(node))]
+    LoopOverDevice {
+        /// The node of the device behind it.
+        node: String,
+    },
     /// It is part of a filesystem over several disks that is in use.
+    #[error(
+        "is part of the {fstype} filesystem {}, which is in use{}",
+        printable(uuid),
+        suffix(via)
+    )]
     Volume {
         /// `btrfs` or `bcachefs`.
         fstype: &'static str,
@@ -122,12 +149,14 @@ pub enum Refusal {
         via: Through,
     },
     /// It is part of a ZFS pool.
+    #[error("is part of the ZFS pool {}{}", printable(name), suffix(via))]
     Pool {
         name: String,
         /// The device in between.
         via: Through,
     },
     /// It holds a file that must survive.
+    #[error("holds the {}, {}{}", role.word(), printable(path), suffix(via))]
     Contains {
         /// Which.
         role: FileRole,
@@ -137,8 +166,10 @@ pub enum Refusal {
         via: Through,
     },
     /// The device refuses writes.
+    #[error("is read-only")]
     ReadOnly,
     /// The image does not fit.
+    #[error("is too small: it holds {size} bytes ({}), and the image has {image} ({})", size_text(*size), size_text(*image))]
     TooSmall {
         /// Of the device, in bytes.
         size: u64,
@@ -146,21 +177,25 @@ pub enum Refusal {
         image: u64,
     },
     /// Its sectors are not the unit of the image's partition table.
+    #[error("has sectors of {sector} bytes, but images for a Pi need {SECTOR}: the Pi would not find the partitions")]
     SectorSize {
         /// Of the device, in bytes.
         sector: u32,
     },
     /// The medium cannot be taken out.
+    #[error("is a fixed disk ({bus}), not a removable one")]
     Internal {
         /// How it is attached.
         bus: &'static str,
     },
     /// It is larger than any card.
+    #[error("holds {}, but cards hold at most {}", size_text(*size), size_text(super::LARGE))]
     Large {
         /// In bytes.
         size: u64,
     },
     /// A file shown as a disk.
+    #[error("is a loop device{}", backed_by(backing))]
     Loop { backing: String },
 }
 
@@ -178,6 +213,8 @@ impl Refusal {
             Self::Mounted { .. } => "mounted",
             Self::Swap { .. } => "swap",
             Self::Holder { .. } => "holder",
+            Self::SameFile { .. } => "same-file",
+            Self::LoopOverDevice { .. } => "loop-over-device",
             Self::Volume { .. } => "volume",
             Self::Pool { .. } => "pool",
             Self::Contains { role, .. } => match role {
@@ -194,7 +231,7 @@ impl Refusal {
         }
     }
 
-    /// What overrides it; hardly anything can be overridden.
+    /// The option that overrides it. Few reasons have one.
     pub const fn allowed_by(&self) -> Option<Allow> {
         match self {
             Self::Internal { .. } => Some(Allow::Internal),
@@ -222,6 +259,10 @@ impl Refusal {
                 release: Some(command),
                 ..
             } => command.clone(),
+            Self::SameFile { node } => format!("losetup -d {node}"),
+            Self::LoopOverDevice { node } => {
+                format!("if {node} is the card, name it in place of the loop device")
+            }
             Self::Volume { fstype: "btrfs", .. } => {
                 "unmount the filesystem; `btrfs filesystem show` lists its disks".to_owned()
             }
@@ -244,7 +285,7 @@ impl Refusal {
     }
 }
 
-/// What the user probably wanted who gave a file in place of the card.
+/// The command that the user probably wanted, who gave a file in place of the card.
 fn to_a_file(path: &str) -> String {
     let ending = Path::new(path).extension().unwrap_or_default();
     if ending == "yaml" || ending == "yml" {
@@ -282,65 +323,11 @@ pub fn explain(refusals: &[Refusal]) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { path } => write!(f, "there is no {}", printable(path)),
-            Self::Unreadable { path, why } => write!(f, "{} cannot be accessed: {why}", printable(path)),
-            Self::NotBlockDevice { path, what } => write!(f, "{} is {what}, not a disk", printable(path)),
-            Self::Unknown { path } => write!(f, "{} names a device that the kernel does not have", printable(path)),
-            Self::NotWholeDisk { node, what, .. } => {
-                write!(f, "{} is {what}, not a whole disk", printable(node))
-            }
-            Self::NoMedium => write!(f, "has no medium"),
-            Self::System { holds } => {
-                write!(f, "holds {} of the running system", printable(&holds.join(", ")))
-            }
-            Self::Mounted { target, via } => write!(f, "is mounted at {}{}", printable(target), suffix(via)),
-            Self::Swap { path, via } => write!(f, "is used for swap: {}{}", printable(path), suffix(via)),
-            Self::Holder { node, via, .. } => write!(f, "is in use by {}{}", printable(node), suffix(via)),
-            Self::Volume { fstype, uuid, via } => {
-                write!(
-                    f,
-                    "is part of the {fstype} filesystem {}, which is in use{}",
-                    printable(uuid),
-                    suffix(via)
-                )
-            }
-            Self::Pool { name, via } => {
-                write!(f, "is part of the ZFS pool {}{}", printable(name), suffix(via))
-            }
-            Self::Contains { role, path, via } => {
-                write!(
-                    f,
-                    "holds the {}, {}{}",
-                    role.word(),
-                    printable(path),
-                    suffix(via)
-                )
-            }
-            Self::ReadOnly => write!(f, "is read-only"),
-            Self::TooSmall { size, image } => write!(
-                f,
-                "is too small: it holds {size} bytes ({}), and the image has {image} ({})",
-                size_text(*size),
-                size_text(*image)
-            ),
-            Self::SectorSize { sector } => write!(
-                f,
-                "has sectors of {sector} bytes, but an image for a Pi is made for {SECTOR}: its partitions would not be found"
-            ),
-            Self::Internal { bus } => write!(f, "is a fixed disk ({bus}), not a removable one"),
-            Self::Large { size } => write!(
-                f,
-                "holds {}, but cards hold at most {}",
-                size_text(*size),
-                size_text(super::LARGE)
-            ),
-            Self::Loop { backing } if backing.is_empty() => write!(f, "is a loop device"),
-            Self::Loop { backing } => write!(f, "is a loop device backed by {}", printable(backing)),
-        }
+fn backed_by(backing: &str) -> String {
+    if backing.is_empty() {
+        return String::new();
     }
+    format!(" backed by {}", printable(backing))
 }
 
 fn suffix(via: &Through) -> String {
@@ -366,15 +353,10 @@ pub(super) fn is_system(target: &str) -> bool {
         "/var",
         "/writable",
     ];
-    target == "/"
-        || target == "/home"
-        || target == "/srv"
-        || target == "/tmp"
-        || WITH_ALL_BELOW.iter().any(|dir| {
-            target
-                .strip_prefix(dir)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+    matches!(target, "/" | "/home" | "/srv" | "/tmp")
+        || WITH_ALL_BELOW
+            .iter()
+            .any(|dir| Path::new(target).starts_with(dir))
 }
 
 #[cfg(test)]

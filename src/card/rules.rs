@@ -104,7 +104,7 @@ pub fn refusals(
         found.extend((device.sector != SECTOR).then_some(Refusal::SectorSize {
             sector: device.sector,
         }));
-        found.extend(unlike_a_card(device));
+        found.extend(unlike_a_card(facts, device));
     }
     found.retain(|refusal| refusal.allowed_by().is_none_or(|allow| !allowed.contains(&allow)));
     found
@@ -204,12 +204,6 @@ fn in_use(facts: &Facts, device: &Device) -> Vec<Refusal> {
         });
     }
     found.extend(holders(facts, device, loops));
-    if let DeviceKind::Loop {
-        backing: Some(backing),
-    } = &device.kind
-    {
-        found.extend(files_behind_loop(facts, backing));
-    }
     found.sort();
     found.dedup();
     found
@@ -263,10 +257,16 @@ fn holders(facts: &Facts, disk: &Device, follow: Follow) -> Vec<Refusal> {
         else {
             continue;
         };
-        found.push(Refusal::Holder {
-            node: holder_name(holder),
-            release: release(holder),
-            via: is_part(below).then(|| facts.node(below)),
+        found.push(if disk.twins.contains(&holder.dev) {
+            Refusal::SameFile {
+                node: holder_name(holder),
+            }
+        } else {
+            Refusal::Holder {
+                node: holder_name(holder),
+                release: release(holder),
+                via: is_part(below).then(|| facts.node(below)),
+            }
         });
     }
     found
@@ -312,23 +312,16 @@ fn volume_group(mapped: &str) -> String {
     group
 }
 
-/// A loop device over the very image would write the image into itself while it is read.
-fn files_behind_loop(facts: &Facts, backing: &str) -> Vec<Refusal> {
-    let files = facts.uses.iter().filter_map(|what| match &what.what {
-        UsageKind::File { role, path } if path == backing => Some(Refusal::Contains {
-            role: *role,
-            path: path.clone(),
-            via: None,
-        }),
-        _ => None,
-    });
-    files.collect()
-}
-
-/// Why the device does not look like a card: each of these can be allowed.
-fn unlike_a_card(device: &Device) -> Vec<Refusal> {
+/// Why the device does not look like a card: each of these can be allowed, but for a loop device over another device. What
+/// is on that device would be overwritten, and whatever uses it does not see that.
+fn unlike_a_card(facts: &Facts, device: &Device) -> Vec<Refusal> {
     let mut found = Vec::new();
     match &device.kind {
+        DeviceKind::Loop { .. } if !device.below.is_empty() => {
+            found.extend(device.below.iter().map(|below| Refusal::LoopOverDevice {
+                node: facts.node(*below),
+            }));
+        }
         DeviceKind::Loop { backing } => found.push(Refusal::Loop {
             backing: backing.clone().unwrap_or_default(),
         }),

@@ -18,6 +18,27 @@ const DISKSEQ: Opcode = opcode::read::<u64>(0x12, 128);
 /// `CDROMEJECT` (linux/cdrom.h): every SCSI disk takes it, card readers on USB included.
 const EJECT: Opcode = 0x5309;
 
+/// `LOOP_GET_STATUS64` (linux/loop.h).
+const LOOP_STATUS: Opcode = 0x4C05;
+
+/// What is behind a loop device, by the numbers of stat(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoopStatus {
+    /// `st_dev` of the file.
+    pub(super) dev: u64,
+    /// `st_ino` of the file.
+    pub(super) inode: u64,
+    /// `st_rdev` of the file: 0 unless it is a device.
+    pub(super) rdev: u64,
+}
+
+/// What is behind a loop device.
+pub(super) fn loop_status(device: BorrowedFd<'_>) -> io::Result<LoopStatus> {
+    // SAFETY: this opcode writes one `struct loop_info64`, which has 232 bytes on every architecture.
+    let [dev, inode, rdev, ..] = unsafe { ioctl(device, Getter::<LOOP_STATUS, [u64; 29]>::new()) }?;
+    Ok(LoopStatus { dev, inode, rdev })
+}
+
 /// The size of a block device in bytes.
 pub(super) fn size(device: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: this opcode writes exactly one u64, on every architecture (block/ioctl.c, put_u64).

@@ -20,6 +20,7 @@ use crate::base::locate::{self, BaseRef};
 use crate::base::source::{file_digest, CacheDir, Sha256Sum};
 use crate::host::bounded_read;
 use crate::text::{printable, size_text};
+use crate::text_file;
 
 pub(super) fn run(args: &Base, ui: Ui) -> CliResult {
     let cache = drop_privileges()?;
@@ -58,7 +59,7 @@ fn ubuntu_keys() -> Result<Vec<TrustedKey>, Failure> {
 
 /// The digest of an image of the catalogue: built in, or from a list that was downloaded with it.
 fn known_digest(known: &Known, keys: &[TrustedKey], bases: Option<&Path>) -> Option<Sha256Sum> {
-    let built_in = known.sha256.and_then(|sum| sum.parse().ok());
+    let built_in = known.pinned();
     built_in.or_else(|| download::remembered(known, keys, bases?))
 }
 
@@ -103,10 +104,11 @@ fn fetch(args: &Fetch, session: &Session, cache: &CacheDir) -> CliResult {
     let (path, digest) = match BaseRef::new(&args.base) {
         BaseRef::Name(name) => fetch_known(name, args, session, cache),
         BaseRef::Url(url) => fetch_url(url, args, session, cache),
-        BaseRef::Path(path) => Err(Failure::new(
-            Outcome::Usage,
-            anyhow!("{path:?} is a path, so there is nothing to download"),
-        )),
+        BaseRef::Path(path) => {
+            return Err(Failure::usage(format_args!(
+                "{path:?} is a path, so there is nothing to download"
+            )))
+        }
     }?;
     session.progress.clear();
     session.ui.report(
@@ -123,9 +125,8 @@ fn fetch_known(
     cache: &CacheDir,
 ) -> Result<(PathBuf, Sha256Sum), Failure> {
     if name == "mini" {
-        return Err(Failure::new(
-            Outcome::Usage,
-            anyhow!("mini is built in, so there is nothing to download"),
+        return Err(Failure::usage(
+            "mini is built in, so there is nothing to download",
         ));
     }
     let known = catalogue::find(name).ok_or_else(|| {
@@ -135,9 +136,8 @@ fn fetch_known(
         )
     })?;
     if args.sha256.is_some() {
-        return Err(Failure::new(
-            Outcome::Usage,
-            anyhow!("--sha256 is for URLs; for a name the digest is known"),
+        return Err(Failure::usage(
+            "--sha256 is for URLs; for a name the digest is known",
         ));
     }
     let failed = |error| not_downloaded(error, session);
@@ -145,7 +145,7 @@ fn fetch_known(
     let keys = ubuntu_keys()?;
     let mirror = args.mirror.as_deref().unwrap_or(RELEASES);
     let digest =
-        download::fetch(&client()?, known, mirror, &keys, &bases, session.watch()).map_err(failed)?;
+        download::fetch(&client()?, known, mirror, &keys, &bases, session.observer()).map_err(failed)?;
     Ok((bases.join(known.file), digest))
 }
 
@@ -156,9 +156,8 @@ fn fetch_url(
     cache: &CacheDir,
 ) -> Result<(PathBuf, Sha256Sum), Failure> {
     if args.mirror.is_some() {
-        return Err(Failure::new(
-            Outcome::Usage,
-            anyhow!("--mirror is for names; a URL names its server itself"),
+        return Err(Failure::usage(
+            "--mirror is for names; a URL names its server itself",
         ));
     }
     let failed = |error| not_downloaded(error, session);
@@ -173,12 +172,12 @@ fn fetch_url(
     let path = bases.join(cached_name(&url));
     // Without a digest, nothing shows whether the server has a newer file.
     if let Some(digest) = args.sha256 {
-        if download::is_there(&path, &digest, session.watch()).map_err(failed)? {
+        if download::is_there(&path, &digest, session.observer()).map_err(failed)? {
             return Ok((path, digest));
         }
     }
     let digest = client()?
-        .download(&url, &path, args.sha256, session.watch())
+        .download(&url, &path, args.sha256, session.observer())
         .map_err(failed)?;
     Ok((path, digest))
 }
@@ -203,7 +202,7 @@ fn verify(args: &Verify, session: &Session, cache: &CacheDir) -> CliResult {
         .as_deref()
         .map(|sums| given_sums(sums, args.signature.as_deref()))
         .transpose()?;
-    let found = file_digest(&args.file, session.watch()).map_err(|error| session.not_read(error))?;
+    let found = file_digest(&args.file, session.observer()).map_err(|error| session.not_read(error))?;
     session.progress.clear();
     let name = args
         .file
@@ -235,7 +234,13 @@ fn given_sums(sums: &Path, signature: Option<&Path>) -> Result<Sums, Failure> {
     };
     let list = read(sums, MOST_SUMS)?;
     let Some(signature) = signature else {
-        return Ok(Sums::parse(&String::from_utf8_lossy(&list)));
+        return match text_file::decode(&list) {
+            Ok(text) => Ok(Sums::parse(&text)),
+            Err(why) => Err(Failure::refused(
+                anyhow!("{} {why}, and a list of digests is text", sums.display()),
+                why.hint(),
+            )),
+        };
     };
     download::signed_sums(&list, &read(signature, MOST_SIGNATURE)?, &ubuntu_keys()?)
         .with_context(|| format!("checking the signature {}", signature.display()))
@@ -248,6 +253,10 @@ fn name_in_list(sums: &Sums, name: &str, found: &Sha256Sum, file: &Path) -> Resu
     match sums.find(name) {
         Some(listed) if listed == *found => Ok(name.into()),
         Some(listed) => Err(differs(file, found, &listed)),
+        None if sums.contradicts_itself(name) => Err(Failure::refused(
+            anyhow!("the list has two different digests for {name:?}"),
+            "take the list from the folder that the file was downloaded from",
+        )),
         None => sums.name_of(found).map(str::to_owned).ok_or_else(|| {
             Failure::refused(
                 anyhow!("the list names neither {name:?} nor any file with SHA-256 {found}"),

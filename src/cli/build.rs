@@ -83,10 +83,10 @@ fn write(
                 free: FreeSpace::Mapped(card.allocated),
                 digest: ImageDigest::Sha256,
             };
-            write_output(&base.image, card.edits, card.output, options, session.watch())
+            write_output(&base.image, card.edits, card.output, options, session.observer())
                 .map(|written| vec![written])
         }
-        cards => write_fleet(&base.image, cards, threads, session.watch()),
+        cards => write_fleet(&base.image, cards, threads, session.observer()),
     };
     written.map_err(|error| {
         if error.is_cancelled() {
@@ -97,7 +97,9 @@ fn write(
 }
 
 fn report(card: &PreparedCard, written: &Written<PathBuf>, ui: Ui) {
-    let sha256 = written.sha256.map(|sum| sum.to_string());
+    // Logs are kept and read by others; the manifest beside the image is as private as the image.
+    let sha256 = written.sha256.filter(|_| !card.has_secrets());
+    let sha256 = sha256.map(|sum| sum.to_string());
     if ui.json {
         ui.event(&serde_json::json!({
             "event": "built", "card": card.plan.card.name, "image": written.done, "size": written.size,

@@ -5,6 +5,7 @@ use super::env::drop_privileges;
 use super::ui::Ui;
 use super::{from_farm, CliResult};
 use crate::farm::addresses;
+use crate::text::shown_url;
 
 pub(super) fn run(args: &Check, ui: Ui) -> CliResult {
     drop_privileges()?;
@@ -24,7 +25,7 @@ pub(super) fn run(args: &Check, ui: Ui) -> CliResult {
             "ok: {} with {}, on {}",
             counted(cards.len(), "card"),
             each(&counts),
-            loaded.farm.base
+            shown_url(&loaded.farm.base)
         ));
     }
     Ok(())

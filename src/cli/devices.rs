@@ -18,7 +18,7 @@ pub(super) fn run(ui: Ui) -> CliResult {
         .map(|program| (FileRole::Program, program))
         .into_iter()
         .collect();
-    let snapshot = read_system(Path::new("/"), &files).or_fail(Outcome::Failed)?;
+    let snapshot = read_system(Path::new("/"), &files, None).or_fail(Outcome::Failed)?;
     let facts = Facts::parse(&snapshot).or_fail(Outcome::Failed)?;
     if ui.json {
         for value in values(&facts, &Allowed::default()) {

@@ -5,14 +5,15 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{anyhow, Context};
 
 use super::{Failure, Outcome, OutcomeExt};
-use crate::base::download::{Client, Limits};
+use crate::base::download::{proxy, Client, Limits};
 use crate::base::source::CacheDir;
 use crate::host::bounded_read;
 use crate::host::privileges::{self, Dropped};
 use crate::pipeline::HostInputs;
+use crate::text_file;
 
 /// The largest file of certificates, in bytes; Debian's has 220 KiB.
 const MOST_CERTIFICATES: u64 = 8 << 20;
@@ -30,15 +31,33 @@ pub(super) fn drop_privileges() -> Result<CacheDir, Failure> {
 /// A client for downloads. `SSL_CERT_FILE` names certificates to trust instead of the built-in ones, for example if a
 /// company's proxy inspects TLS.
 pub(super) fn client() -> Result<Client, Failure> {
+    let set = |variable: &&str| env::var_os(variable).filter(|value| !value.is_empty());
+    let proxy = proxy::VARIABLES
+        .iter()
+        .find_map(|variable| Some((variable, set(variable)?)));
+    if let Some((variable, value)) = proxy {
+        proxy::usable(variable, &value)
+            .map_err(|error| Failure::with_hint(Outcome::Refused, error, |error| Some(error.hint())))?;
+    }
     let certificates = match env::var_os("SSL_CERT_FILE") {
         None => None,
         Some(path) => Some(
-            bounded_read::read(Path::new(&path), MOST_CERTIFICATES)
+            certificates(Path::new(&path))
                 .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
                 .or_fail(Outcome::Refused)?,
         ),
     };
     Ok(Client::new(Limits::default(), certificates.as_deref()))
+}
+
+/// The text of a file of certificates in PEM, at least one of them.
+fn certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = bounded_read::read(path, MOST_CERTIFICATES)?;
+    let text = text_file::decode(&bytes).map_err(|error| anyhow!("it {error}"))?;
+    if !text.lines().any(|line| line == "-----BEGIN CERTIFICATE-----") {
+        return Err(anyhow!("it has no line that reads -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(text.into_bytes())
 }
 
 /// How many threads decode unless the command line says otherwise.

@@ -31,10 +31,10 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
         Some(device) => stat_target(device),
         None => target::pick(args, &allowed, &session)?,
     };
-    let facts = target::facts(args, None)?;
-    messages::refuse(&refusals(&facts, &target, None, &allowed), &target, ui)?;
+    let as_root = target::look(args, None, None)?;
+    messages::refuse(&refusals(&as_root.facts, &target, None, &allowed), &target, ui)?;
     require_answer(args, &target, ui)?;
-    let card = target::open(args, &facts, &target, &allowed, ui)?;
+    let card = target::open(args, &as_root.facts, &target, &allowed, ui)?;
     let cache = drop_privileges()?;
 
     // As the invoking user: everything that can be wrong with a farm or an image is found here.
@@ -42,10 +42,10 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
     session.progress.clear();
 
     // Check the rules again, now that the size and the place of the image are known.
-    let image = PathBuf::from(&input.job.base().provenance().name);
-    let facts = target::facts(args, Some(&image))?;
+    let image = PathBuf::from(&input.job.image.provenance().name);
+    let facts = target::look(args, Some(&image), Some(&as_root))?.facts;
     messages::refuse(
-        &refusals(&facts, &target, Some(input.job.size()), &allowed),
+        &refusals(&facts, &target, Some(input.job.edits.image_size()), &allowed),
         &target,
         ui,
     )?;
@@ -94,17 +94,17 @@ fn write(args: &Flash, job: &Job, card: OpenCard, session: &Session) -> CliResul
         free: if args.full {
             FreeSpace::Written
         } else {
-            FreeSpace::Skipped(job.allocated())
+            FreeSpace::Skipped(&job.allocated)
         },
         salt,
     };
     let path = card.path().to_owned();
     let started = Instant::now();
     // Even after a panic, a card that may be half-written is not called untouched.
-    let written = catch_unwind(AssertUnwindSafe(|| flash(job, card, options, session.watch())))
+    let written = catch_unwind(AssertUnwindSafe(|| flash(job, card, options, session.observer())))
         .map_err(|_reported| Failure::printed(Outcome::Spoiled))?;
     session.progress.clear();
-    let report = written.map_err(|failure| messages::write_failure(failure, &path, session.ui))?;
+    let report = written.map_err(|failure| messages::write_failure(failure, &path, session))?;
     messages::report_flashed(
         report,
         &path,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::ui::Ui;
 use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::source::BaseImage;
+use crate::card::facts::loops_over;
 use crate::farm::problem::Problems;
 use crate::farm::{self, assets, FarmText, LoadError, LoadedFarm, NoSuchCard, Password, ResolvedCard};
 use crate::host::files::FileId;
@@ -50,7 +51,7 @@ pub(super) fn protect_inputs(
     outputs: &[PathBuf],
 ) -> CliResult {
     let named = assets::named_files(&farm.farm);
-    let overlays = farm.farm.overlays.iter().map(String::as_str);
+    let overlays: Vec<PathBuf> = farm.farm.overlays.iter().map(|name| farm.path(name)).collect();
     let passwords = farm.farm.users.iter().filter_map(|user| match &user.password {
         Some(Password::File(name)) => Some(name.as_str()),
         _ => None,
@@ -58,9 +59,9 @@ pub(super) fn protect_inputs(
     let id = |path: &Path| std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
     let inputs: Vec<FileId> = named
         .into_iter()
-        .chain(overlays)
         .chain(passwords)
         .map(|name| farm.path(name))
+        .chain(overlays.iter().cloned())
         .chain([file.to_owned()])
         .filter_map(|path| id(&path))
         .collect();
@@ -69,16 +70,32 @@ pub(super) fn protect_inputs(
         .flat_map(|output| [output.clone()].into_iter().chain(companions(output)))
     {
         let what = if base.lies_at(&path) {
-            "the farm's base"
+            "is the farm's base"
         } else if id(&path).is_some_and(|id| inputs.contains(&id)) {
-            "what the farm is made of"
+            "is what the farm is made of"
+        } else if overlays.iter().any(|folder| lies_below(&path, folder)) {
+            "lies in an overlay of the farm"
+        } else if let [node, ..] = loops_over(Path::new("/"), &path).as_slice() {
+            let error = anyhow::anyhow!("{} is in use as {node}, and would be replaced", path.display());
+            let hint = format!("unmount what is on {node}, then: losetup -d {node}");
+            return Err(Failure::refused(error, hint));
         } else {
             continue;
         };
-        let error = anyhow::anyhow!("{} is {what}, and would be overwritten", path.display());
+        let error = anyhow::anyhow!("{} {what}, and would be overwritten", path.display());
         return Err(Failure::refused(error, "name another file"));
     }
     Ok(())
+}
+
+/// Whether a new file at `path` would be below `folder`, links followed.
+fn lies_below(path: &Path, folder: &Path) -> bool {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let (Some(parent), Some(folder)) = (real(parent.unwrap_or(Path::new("."))), real(folder)) else {
+        return false;
+    };
+    folder.is_dir() && parent.starts_with(folder)
 }
 
 fn show(text: &FarmText, problems: &Problems, ui: Ui) {

@@ -16,13 +16,12 @@ use super::session::Session;
 use super::ui::Ui;
 use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::layout::{Layout, LayoutError};
-use crate::base::source::{Expect, Sha256Sum};
-use crate::base::survey::{self, Volumes};
-use crate::base::BaseFacts;
+use crate::base::source::{self, Expect, Sha256Sum};
+use crate::base::survey::{self, System, Volumes};
 use crate::card::{OpenError, ReadableCard};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
-use crate::edit::fs::{FileKind, VolumeReader, MOST_NAMES, READ_LIMIT};
+use crate::edit::fs::{FileKind, VolumeReader, READ_LIMIT};
 use crate::edit::tree::{CardPath, Volume};
 use crate::pipeline::BuildError;
 use crate::text::{printable, size_text};
@@ -35,7 +34,9 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
     let image = open(args, &session)?;
     session.progress.clear();
     let layout = Layout::read(&image.bytes).map_err(|error| {
+        let packed = source::hint_within(&error);
         let hint = match &error {
+            _ if packed.is_some() => packed.unwrap_or_default(),
             LayoutError::NotAnImage { .. } if image.sha256.is_none() => {
                 "an interrupted `palmfarm flash` leaves a card without a partition table: write it again"
             }
@@ -45,11 +46,10 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
         Failure::refused(anyhow::Error::new(error).context(context), hint)
     })?;
     if let Some(path) = args.path.as_deref().and_then(|path| path.strip_prefix("boot:")) {
-        let boot = survey::boot(&image.bytes, &layout).or_fail(Outcome::Refused)?;
+        let boot = survey::boot(&image.bytes, &layout).map_err(BuildError::from)?;
         return print_file(&boot, Volume::Boot, path, ui);
     }
-    let facts = survey::survey(&image.bytes, &layout).map_err(BuildError::from)?;
-    let volumes = Volumes::open(&image.bytes, &layout).or_fail(Outcome::Refused)?;
+    let volumes = Volumes::open(&image.bytes, &layout).map_err(BuildError::from)?;
     if volumes.journal() == Journal::PassedOver {
         if !ui.json {
             ui.info_line(
@@ -61,9 +61,10 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
         }
     }
     let Some(path) = &args.path else {
+        let system = System::of(&volumes).map_err(BuildError::from)?;
         let base = Inspected {
             layout,
-            facts,
+            system,
             sha256: image.sha256,
             manifest: read_json(&volumes, Volume::Root, MANIFEST)?,
             report: read_json(&volumes, Volume::Boot, REPORT)?,
@@ -75,8 +76,8 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
         return ui.output(as_text(&base).as_bytes());
     };
     let Some(("root", path)) = path.split_once(':') else {
-        let error = anyhow!("{path:?} does not name a partition");
-        return Err(Failure::new(Outcome::Usage, error).hint("begin it with boot: or root:"));
+        let error = format!("{path:?} does not name a partition");
+        return Err(Failure::usage(error).hint("begin it with boot: or root:"));
     };
     print_file(volumes.reader(Volume::Root), Volume::Root, path, ui)
 }
@@ -91,7 +92,7 @@ struct Image {
 /// What was found.
 struct Inspected {
     layout: Layout,
-    facts: BaseFacts,
+    system: System,
     sha256: Option<Sha256Sum>,
     manifest: Option<Manifest>,
     /// Not decoded: the agent on a card may be newer than this program.
@@ -120,11 +121,6 @@ fn open(args: &Inspect, session: &Session) -> Result<Image, Failure> {
 fn print_file(reader: &dyn VolumeReader, volume: Volume, path: &str, ui: Ui) -> CliResult {
     let names = |path: Option<&CardPath>| {
         let names = reader.names(path).or_fail(Outcome::Refused)?;
-        if names.len() >= MOST_NAMES {
-            ui.info_line(format_args!(
-                "only the first {MOST_NAMES} names of the folder are listed"
-            ));
-        }
         let lines: String = names
             .iter()
             .map(|name| format!("{}\n", printable(name)))
@@ -170,16 +166,16 @@ fn as_json(base: &Inspected) -> Value {
     json!({
         "event": "image", "scheme": base.layout.scheme.to_string(), "size": base.layout.disk_size,
         "partitions": partitions.collect::<Vec<_>>(), "boot": base.layout.boot.number,
-        "root": base.layout.root.number, "release": base.facts.release, "architecture": base.facts.arch.debian(),
-        "systemd": base.facts.systemd, "sha256": base.sha256.map(|sum| sum.to_string()),
+        "root": base.layout.root.number, "release": base.system.release, "architecture": base.system.arch.debian(),
+        "systemd": base.system.systemd, "sha256": base.sha256.map(|sum| sum.to_string()),
         "manifest": base.manifest, "report": base.report,
     })
 }
 
 fn as_text(base: &Inspected) -> String {
-    let facts = &base.facts;
-    let mut out = format!("{}, {}", printable(&facts.release), facts.arch);
-    if let Some(systemd) = facts.systemd {
+    let system = &base.system;
+    let mut out = format!("{}, {}", printable(&system.release), system.arch);
+    if let Some(systemd) = system.systemd {
         out.push_str(&format!(", systemd {systemd}"));
     }
     out.push_str(&format!(
@@ -202,7 +198,7 @@ fn as_text(base: &Inspected) -> String {
         ));
     }
     match &base.manifest {
-        None if facts.customized => out.push_str("made by palmfarm, but its manifest cannot be read\n"),
+        None if system.customized => out.push_str("made by palmfarm, but its manifest cannot be read\n"),
         None => out.push_str("palmfarm put nothing on it\n"),
         Some(manifest) => {
             out.push_str(&format!(

@@ -75,6 +75,11 @@ impl Failure {
         Self::new(Outcome::Refused, error).hint(hint)
     }
 
+    /// The command line asks for what cannot be.
+    pub(super) fn usage(message: impl std::fmt::Display) -> Self {
+        Self::new(Outcome::Usage, anyhow::anyhow!("{message}"))
+    }
+
     /// A failure with the hint that the error itself gives.
     pub(super) fn with_hint<E, H>(outcome: Outcome, error: E, hint: impl FnOnce(&E) -> Option<H>) -> Self
     where

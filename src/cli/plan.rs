@@ -1,7 +1,5 @@
 //! `palmfarm plan`: what a card would hold, and the addresses it will have.
 
-use anyhow::anyhow;
-
 use super::args::{Plan, PlanFormat};
 use super::env::{drop_privileges, host_inputs};
 use super::session::Session;
@@ -12,6 +10,7 @@ use crate::farm::problem::ProblemLine;
 use crate::farm::LoadedFarm;
 use crate::pipeline::FarmInputs;
 use crate::plan::{html, show};
+use crate::text::shown_url;
 
 pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
     let prefixes: Result<Vec<Prefix>, _> = args.prefix.iter().map(|prefix| prefix.parse()).collect();
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
         PlanFormat::Html => html::page(
             &plan,
             &render()?,
-            &inputs.loaded.farm.base,
+            &shown_url(&inputs.loaded.farm.base),
             &warnings(&inputs.loaded),
         ),
         // Files may have any content.
@@ -48,8 +47,8 @@ pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
 /// Addresses, if there are any: an empty zone would delete every name.
 fn listed(text: String) -> Result<String, Failure> {
     if text.is_empty() {
-        let error = anyhow!("there is no address to list");
-        return Err(Failure::new(Outcome::Usage, error).hint("give a /64 of the home network: --prefix P/64"));
+        let error = "there is no address to list";
+        return Err(Failure::usage(error).hint("give a /64 of the home network: --prefix P/64"));
     }
     Ok(text)
 }

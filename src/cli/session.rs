@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::progress::ProgressLine;
 use super::ui::Ui;
 use super::{env, Failure, Outcome};
@@ -11,7 +13,7 @@ use crate::base::source::{BaseImage, CacheDir, Expect, SourceError, Verified};
 use crate::farm::LoadedFarm;
 use crate::host::interruption;
 use crate::pipeline::{self, BaseImageInfo};
-use crate::progress::{Cancel, Watch};
+use crate::progress::{Cancel, Observer};
 
 pub(super) struct Session {
     pub(super) ui: Ui,
@@ -29,8 +31,8 @@ impl Session {
         }
     }
 
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch {
+    pub(super) fn observer(&self) -> Observer<'_> {
+        Observer {
             progress: &self.progress,
             cancel: &self.cancel,
         }
@@ -43,7 +45,13 @@ impl Session {
     /// The command was interrupted; say what it left behind.
     pub(super) fn interrupted(&self, message: &str) -> Failure {
         self.progress.clear();
-        self.ui.error_line(message);
+        if self.ui.json {
+            let code = Outcome::Interrupted.code();
+            self.ui
+                .event(&json!({"event": "error", "exit": code, "message": message}));
+        } else {
+            self.ui.error_line(message);
+        }
         Failure::printed(Outcome::Interrupted)
     }
 
@@ -53,7 +61,7 @@ impl Session {
         expect: Expect,
         cache: &CacheDir,
     ) -> Result<Verified<BaseImage>, Failure> {
-        BaseImage::open(path, expect, cache, self.watch()).map_err(|error| self.not_read(error))
+        BaseImage::open(path, expect, cache, self.observer()).map_err(|error| self.not_read(error))
     }
 
     /// Open and survey the farm's base. Unless `offline`, a base that is not in the cache is downloaded first.
@@ -65,7 +73,7 @@ impl Session {
     ) -> Result<BaseImageInfo, Failure> {
         let client = if offline { None } else { Some(env::client()?) };
         let image =
-            locate::open_base(&farm.base(), cache, client.as_ref(), self.watch()).map_err(|error| {
+            locate::open_base(&farm.base(), cache, client.as_ref(), self.observer()).map_err(|error| {
                 let outcome = match &error {
                     BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
                     _ => Outcome::Refused,

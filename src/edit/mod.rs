@@ -93,7 +93,9 @@ where
     }
     if !root.is_empty() {
         let window = window(&overlay, Volume::Root, spans.root)?;
-        Ext4Writer::open(window, time)?.apply(&root)?;
+        Ext4Writer::open(window, time)?
+            .mounts(tree.mounts())
+            .apply(&root)?;
     }
     read_back(&overlay, spans, tree)?;
     overlay.take_edits().map_err(EditError::Collect)
@@ -188,7 +190,11 @@ fn difference(
     Ok(match (node, &found) {
         (Node::Absent, None) => None,
         (Node::Absent, Some(_)) => Some(unlike("nothing")),
-        (Node::Dir { access }, Some(stat)) if stat.kind == FileKind::Dir => access_differs(*access, stat),
+        (Node::Dir { access, if_there }, Some(stat)) if stat.kind == FileKind::Dir => {
+            // What the plan leaves to the base is not the plan's to compare.
+            let planned = stat.access.map(|found| if_there.access(*access, found));
+            access_differs(planned.unwrap_or(*access), stat)
+        }
         (Node::Dir { .. }, _) => Some(unlike("a directory")),
         (Node::Symlink { target }, Some(stat)) => match &stat.kind {
             FileKind::Symlink(found) => (target.as_bytes() != found).then_some(Difference::Target),

@@ -111,14 +111,43 @@ impl fmt::Display for Access {
     }
 }
 
+/// What becomes of the mode and the owner of a directory that the base has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfThere {
+    /// Both stay: the plan needs the directory, and nobody asked for another access.
+    Keep,
+    /// Both become those of the plan.
+    Set,
+    /// The mode becomes that of the plan, and the owner stays.
+    SetMode,
+    /// The owner becomes that of the plan, and the mode stays.
+    SetOwner,
+}
+
+impl IfThere {
+    /// What a directory with the access `there` gets, if the plan has `planned` for it.
+    pub fn access(self, planned: Access, there: Access) -> Access {
+        let (mode, owner) = match self {
+            Self::Keep => (there, there),
+            Self::Set => (planned, planned),
+            Self::SetMode => (planned, there),
+            Self::SetOwner => (there, planned),
+        };
+        Access {
+            mode: mode.mode,
+            ..owner
+        }
+    }
+}
+
 /// What must be at a path of the finished card.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Node {
     /// A regular file. It replaces a file or symlink of the base. FAT ignores `access`.
     File { content: Arc<[u8]>, access: Access },
-    /// A directory. If the base has it, its files stay and its access changes to this one. Parents that no node names
-    /// are created with 0755 root:root. FAT ignores `access`.
-    Dir { access: Access },
+    /// A directory. If the base has it, its files stay, and `if_there` says whether its access does. Parents that no
+    /// node names are created with 0755 root:root. FAT ignores `access`.
+    Dir { access: Access, if_there: IfThere },
     /// A symlink with this target, at most 4095 bytes and not empty. FAT has no symlinks.
     Symlink { target: String },
     /// Nothing: a file or symlink of the base is removed, if there is one.
@@ -130,7 +159,7 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { content, access } => write!(f, "File({} bytes, {:04o})", content.len(), access.mode),
-            Self::Dir { access } => write!(f, "Dir({:04o})", access.mode),
+            Self::Dir { access, .. } => write!(f, "Dir({:04o})", access.mode),
             Self::Symlink { target } => write!(f, "Symlink({target:?})"),
             Self::Absent => f.write_str("Absent"),
         }
@@ -142,6 +171,9 @@ impl fmt::Debug for Node {
 pub enum Privacy {
     /// Plans show it, the manifest lists its SHA-256.
     Public,
+    /// As public, but plans do not show it: nobody has declared it secret, and yet only its owner can read it on the
+    /// computer where the card is made. What the card holds must not depend on that.
+    Undeclared,
     /// Password hashes and the like: plans do not show it, and no manifest lists its hash.
     Secret,
 }
@@ -176,9 +208,27 @@ pub struct Clash {
     pub second: String,
 }
 
+/// A folder of the card over which the running Pi has a filesystem, so that nobody sees what the card has below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, without symlinks.
+    pub folder: CardPath,
+    /// What is there, for people: "the FAT partition".
+    pub what: String,
+}
+
+impl Mount {
+    /// What a person can do who wants something below one.
+    pub const HINT: &'static str =
+        "leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot";
+}
+
 /// Everything that is planned for a card, in the order of volume and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tree(BTreeMap<(Volume, CardPath), Planned>);
+pub struct Tree {
+    nodes: BTreeMap<(Volume, CardPath), Planned>,
+    mounts: Vec<Mount>,
+}
 
 impl Tree {
     /// Plan a node at `path`. Planning the same node twice is fine.
@@ -203,18 +253,28 @@ impl Tree {
 
     /// Plan a node at `path` in place of the one that is planned there, if any: overlays win over templates.
     pub fn replace(&mut self, volume: Volume, path: CardPath, planned: Planned) {
-        self.0.insert((volume, path), planned);
+        self.nodes.insert((volume, path), planned);
     }
 
     pub fn get(&self, volume: Volume, path: &CardPath) -> Option<&Planned> {
-        self.0.get(&(volume, path.clone()))
+        self.nodes.get(&(volume, path.clone()))
     }
 
     /// Every node, boot before root, by path: a directory comes before what is in it.
     pub fn iter(&self) -> impl Iterator<Item = (Volume, &CardPath, &Planned)> {
-        self.0
+        self.nodes
             .iter()
             .map(|((volume, path), planned)| (*volume, path, planned))
+    }
+
+    /// Let nothing be put below the folders of `mounts`, whichever way a path leads there.
+    pub fn cover(&mut self, mounts: Vec<Mount>) {
+        self.mounts = mounts;
+    }
+
+    /// The folders below which nothing may be.
+    pub fn mounts(&self) -> &[Mount] {
+        &self.mounts
     }
 }
 
@@ -223,6 +283,15 @@ impl Tree {
 pub struct Overlay {
     /// Its nodes by path.
     pub nodes: Vec<(Volume, CardPath, Planned)>,
+    /// What its owner may not have meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that prevents no card, and what the person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub message: String,
+    pub hint: String,
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Gathered {
     pub sources: Sources,
     /// The farm's overlays, in its order.
     pub overlays: Vec<Overlay>,
-    /// Those of `sources` that only their owner may read.
+    /// Those of `sources` that only their owner may read here.
     pub private: BTreeSet<String>,
 }
 
@@ -83,13 +83,13 @@ impl GatherError {
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
 /// scripts, images. Overlays are not among them.
 pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
-    let mut named: BTreeSet<&str> = farm.files.values().map(String::as_str).collect();
+    let mut named: BTreeSet<&str> = farm.files.values().map(|source| source.file.as_str()).collect();
     for image in farm.images.values() {
         named.insert(&image.file);
         named.extend(image.metadata.as_deref());
     }
     for container in &farm.containers {
-        named.extend(container.files.values().map(String::as_str));
+        named.extend(container.files.values().map(|source| source.file.as_str()));
         named.extend(container.run.iter().filter_map(|run| match &run.what {
             RunWhat::Script(path) => Some(path.as_str()),
             RunWhat::Command(_) => None,
@@ -156,6 +156,11 @@ impl<'d> Reader<'d> {
     /// For a farm in `dir`.
     pub(crate) fn for_farm_in(dir: &'d Path) -> Self {
         Self::new(dir, MOST)
+    }
+
+    /// What the farm's paths are relative to.
+    pub(crate) fn dir(&self) -> &'d Path {
+        self.dir
     }
 
     /// The total with the `bytes` of `path`, if that is not too much.
@@ -246,7 +251,7 @@ mod tests {
     /// What is gathered for the farm with `lines`, in `dir`, and the bytes for which there was room.
     fn check(dir: &Path, lines: &str, most: u64) -> Result<Gathered, GatherError> {
         let text = format!("farm: 1\nbase: mini\nhostname: palm\n{lines}\n");
-        let loaded = crate::farm::parse("farm.yaml", text.into_bytes(), dir, &|_| None, None)
+        let loaded = crate::farm::parse("farm.yaml", text.as_bytes(), dir, &|_| None, None)
             .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
         gather_within(&loaded, most)
     }

@@ -7,17 +7,19 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::locate::BaseRef;
+use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::{Node, Step};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
-use crate::farm::{Farm, Password, RunWhat};
+use crate::farm::{Farm, FileSource, Password, RunWhat};
 
 use super::packing::Packing;
 use super::scripts::Scripts;
 use super::LARGEST_FILE;
 use crate::base::download::catalogue::{self, KNOWN};
-use crate::farm::passwords::{self, Environment, SecretError};
+use crate::farm::passwords::{self, Environment, Remark, SecretError};
 use crate::host::bounded_read;
+use crate::host::files::{is_private, others_may_read};
 use crate::text::shell_quote;
 
 /// The most names of a folder that are looked through for what a person may have meant.
@@ -36,6 +38,7 @@ pub(super) fn check(
         dir,
         p,
         scripts: Scripts::default(),
+        daemon: None,
     };
     match BaseRef::new(&farm.base) {
         BaseRef::Path(path) => drop(look.regular(&["base".into()], path)),
@@ -47,6 +50,10 @@ pub(super) fn check(
     }
     for (alias, image) in &farm.images {
         let place = ["images".into(), alias.into()];
+        look.daemon = farm
+            .lxd
+            .as_ref()
+            .and_then(|lxd| Daemon::of(&farm.base, lxd.flavour));
         look.archive(&[&place[..], &["file".into()]].concat(), &image.file, &IMAGE);
         if let Some(metadata) = &image.metadata {
             look.archive(&[&place[..], &["metadata".into()]].concat(), metadata, &METADATA);
@@ -73,6 +80,8 @@ struct Look<'a> {
     dir: &'a Path,
     p: &'a mut Problems,
     scripts: Scripts,
+    /// The daemon that imports images, where the base tells.
+    daemon: Option<Daemon>,
 }
 
 /// What kind of archive is expected.
@@ -110,7 +119,7 @@ impl Look<'_> {
 
     fn warning(&mut self, place: &[Step<'_>], message: &str, hint: &str) {
         let at = self.document.locate(place);
-        self.p.push(Problem::warning(at, message).hint(hint));
+        self.p.warning(at, message).hint(hint);
     }
 
     /// Report why `path` cannot be used. An empty path stands for an invalid value, which has been reported.
@@ -150,7 +159,7 @@ impl Look<'_> {
             "`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz".into()
         });
         let message = format!("there is no base called {}", quoted(name));
-        self.p.push(Problem::error(at, message).hint(hint));
+        self.p.error(at, message).hint(hint);
     }
 
     fn regular(&mut self, place: &[Step<'_>], path: &str) -> Option<File> {
@@ -159,20 +168,35 @@ impl Look<'_> {
     }
 
     /// Files that go onto the card whole.
-    fn contents(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
-        for (target, path) in files {
+    fn contents(&mut self, place: &[Step<'_>], files: &BTreeMap<String, FileSource>) {
+        for (target, source) in files {
+            let path = &source.file;
             let opened = bounded_read::open(&self.dir.join(path)).and_then(|file| {
-                let length = file.metadata()?.len();
+                let facts = file.metadata()?;
+                let length = facts.len();
                 if length <= LARGEST_FILE {
-                    return Ok(());
+                    return Ok(facts);
                 }
                 let (mebibytes, most) = (length >> 20, LARGEST_FILE >> 20);
                 Err(io::Error::other(format!(
                     "it has {mebibytes} MiB, and {most} MiB is the limit"
                 )))
             });
-            if opened.is_err() {
-                self.found(&[place, &[target.into()]].concat(), path, opened);
+            let place = [place, &[target.into()]].concat();
+            let Some(facts) = self.found(&place, path, opened) else {
+                continue;
+            };
+            let declared = source.declared;
+            if is_private(&facts) && declared.mode.is_none() && !declared.secret {
+                let message = format!(
+                    "nobody but you can read {}, but everybody on the Pi can",
+                    quoted(path)
+                );
+                let hint = format!(
+                    "write {{file: {path:?}, secret: true}} if it is private, else: chmod 644 {}",
+                    shell_quote(path)
+                );
+                self.warning(&place, &message, &hint);
             }
         }
     }
@@ -203,8 +227,20 @@ impl Look<'_> {
         }
         // A tar has `ustar` at 257 (POSIX.1-2017, pax).
         let is_tar = head.get(257..262) == Some(b"ustar");
-        if !is_tar && !expected.packings.contains(&Packing::of(&head)) {
+        let packing = Packing::of(&head);
+        if !is_tar && !expected.packings.contains(&packing) {
             self.error(place, format!("{} is not {}", quoted(path), expected.what));
+        }
+        // LXD reads zstd since 4.9 (canonical/lxd, pull request 8174).
+        let too_old = self.daemon.is_some_and(|daemon| daemon <= Daemon::Lxd40);
+        if packing == Packing::Zstd && too_old {
+            let message = format!(
+                "{} is packed with zstd, and the LXD of this base does not read that",
+                quoted(path)
+            );
+            let hint = format!("zstd -dc {} | xz > IMAGE.tar.xz", shell_quote(path));
+            let at = self.document.locate(place);
+            self.p.push(Problem::error(at, message).hint(hint));
         }
     }
 
@@ -230,14 +266,19 @@ impl Look<'_> {
         environment: Environment<'_>,
     ) {
         let Some(password) = password else { return };
-        let place: Vec<Step<'_>> = vec!["users".into(), index.into(), "password".into()];
-        let place = match password {
+        let key = match password {
             Password::Hash(_) => return,
-            Password::File(_) => [&place[..], &["file".into()]].concat(),
-            Password::Env(_) => [&place[..], &["env".into()]].concat(),
+            Password::File(_) => "file",
+            Password::Env(_) => "env",
         };
+        let place = ["users".into(), index.into(), "password".into(), key.into()];
         match passwords::available(self.dir, user, password, environment) {
-            Ok(()) => {}
+            Ok(None) => {}
+            Ok(Some(Remark::Blank)) => self.warning(
+                &place,
+                "the password begins or ends with a blank, which is a part of it",
+                "remove the blank if it is not meant",
+            ),
             Err(SecretError::Read { file, source, .. }) => {
                 self.found::<()>(&place, &file, Err(source));
             }
@@ -262,7 +303,7 @@ impl Look<'_> {
 
 /// Whether the file's mode lets group or others read it.
 fn open_to_others(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|there| crate::host::files::others_may_read(&there))
+    fs::metadata(path).is_ok_and(|there| others_may_read(&there))
 }
 
 /// Why, without the number that Rust appends.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::farm::node::Node;
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::Farm;
 
@@ -37,7 +37,7 @@ pub(super) fn check(farm: &Farm, document: &Node, p: &mut Problems) {
                 0 | 1 => "give one of the two a `mac` of its own",
                 _ => "rename one of the two: addresses come from the names of card and container",
             };
-            p.push(Problem::error(at, message).hint(hint));
+            p.error(at, message).hint(hint);
         }
     }
 }

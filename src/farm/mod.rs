@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::locate::{BaseRef, BaseRequest};
 use crate::host::bounded_read;
+use crate::text_file::{self, NotText};
 use node::{Node, Span};
 use passwords::Environment;
 use problem::{Problem, ProblemLine, Problems, Source};
@@ -37,7 +38,7 @@ pub fn load(path: &Path, judge: Option<Judge<'_>>) -> Result<LoadedFarm, LoadErr
         .filter(|dir| *dir != Path::new(""))
         .unwrap_or(Path::new("."));
     let environment = |variable: &str| std::env::var_os(variable);
-    parse(&path.display().to_string(), bytes, dir, &environment, judge).map_err(LoadError::Refused)
+    parse(&path.display().to_string(), &bytes, dir, &environment, judge).map_err(LoadError::Refused)
 }
 
 /// The same for the farm in `bytes`, which came from a file called `name` in `dir`. Passwords may come from `environment`.
@@ -46,7 +47,7 @@ pub fn load(path: &Path, judge: Option<Judge<'_>>) -> Result<LoadedFarm, LoadErr
 /// There are errors in it.
 pub fn parse(
     name: &str,
-    bytes: Vec<u8>,
+    bytes: &[u8],
     dir: &Path,
     environment: Environment<'_>,
     judge: Option<Judge<'_>>,
@@ -60,12 +61,16 @@ pub fn parse(
         },
         document: Node::nothing(),
     };
-    match String::from_utf8(bytes) {
+    match text_file::decode(bytes) {
         Ok(utf8) => text.source.text = utf8,
         Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            text.source.text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            problems.error(Span { start: at, end: at }, "this is not UTF-8");
+            let at = match error {
+                NotText::Utf8 { at } => at,
+                NotText::BrokenUtf16 | NotText::Unmarked => 0,
+            };
+            text.source.text = String::from_utf8_lossy(bytes).into_owned();
+            let problem = Problem::error(Span { start: at, end: at }, format!("the farm {error}"));
+            problems.push(problem.hint(error.hint()));
         }
     }
     let document = problems
@@ -245,6 +250,7 @@ pub mod addresses;
 pub mod assets;
 mod check;
 mod credentials;
+pub mod declared;
 pub(crate) mod decode;
 mod files;
 pub mod lxd_image;
@@ -259,6 +265,7 @@ pub mod problem;
 mod resolve;
 mod schema;
 mod scripts;
+pub(crate) mod secret;
 pub mod stack;
 pub(crate) mod suggest;
 mod timezones;

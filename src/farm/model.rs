@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::tagged;
 
+pub use super::declared::Declared;
 pub use palmfarm_protocol::firstboot::Flavour;
 pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};
 
@@ -41,8 +42,8 @@ pub struct Farm {
     pub containers: Vec<Container>,
     /// Debian packages that the first boot installs.
     pub packages: Vec<String>,
-    /// Host files: path on the card to path beside the farm file.
-    pub files: BTreeMap<String, String>,
+    /// Host files by their path on the card.
+    pub files: BTreeMap<String, FileSource>,
     /// Overlay directories and tar files, beside the farm file.
     pub overlays: Vec<String>,
     /// Shell lines that run at the end of every boot.
@@ -260,8 +261,8 @@ pub struct Container {
     pub config: BTreeMap<String, String>,
     /// LXD devices, merged last.
     pub devices: BTreeMap<String, BTreeMap<String, String>>,
-    /// Path in the container to path beside the farm file.
-    pub files: BTreeMap<String, String>,
+    /// Files that are pushed into it, by their path in the container.
+    pub files: BTreeMap<String, FileSource>,
     /// What runs in it once, in order.
     pub run: Vec<Run>,
     /// The alias under which it is published.
@@ -272,6 +273,15 @@ pub struct Container {
     pub nesting: bool,
     /// Whether it starts with the Pi (`boot.autostart`); `None`: it starts if it ran before.
     pub autostart: Option<bool>,
+}
+
+/// A file that goes onto the card as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSource {
+    /// Beside the farm file.
+    pub file: String,
+    /// Who may read it there, and whose it is.
+    pub declared: Declared,
 }
 
 /// One step of provisioning.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 
 use crate::host::bounded_read;
+use crate::text_file;
 
 /// Rounds of SHA-512-crypt: twenty times the 5000 of crypt(5), a tenth of a second here and well below one on a Pi.
 const ROUNDS: u32 = 100_000;
@@ -21,6 +22,11 @@ const SALT: usize = 12;
 
 /// The longest clear text, in bytes: crypt(3) of libxcrypt takes no more (`CRYPT_MAX_PASSPHRASE_SIZE`, 512 with the NUL).
 const LONGEST: usize = 511;
+
+/// What copying from a web page or a chat leaves in a text, and no keyboard sends.
+const INVISIBLE: [char; 8] = [
+    '\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}',
+];
 
 /// The largest password file that is looked at: its first line counts.
 const LARGEST_FILE: u64 = 64 * 1024;
@@ -107,7 +113,14 @@ pub fn hash(
     }
 }
 
-/// Whether the password of `user`, in a farm in `dir`, can be had here and now.
+/// What may surprise about a password that can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// It begins or ends with a blank, which few people type.
+    Blank,
+}
+
+/// Whether the password of `user`, in a farm in `dir`, can be had here and now, and what may surprise about it.
 ///
 /// # Errors
 /// It cannot.
@@ -116,10 +129,13 @@ pub fn available(
     user: &str,
     password: &Password,
     environment: Environment<'_>,
-) -> Result<(), SecretError> {
+) -> Result<Option<Remark>, SecretError> {
     match password {
-        Password::Hash(_) => Ok(()),
-        Password::File(_) | Password::Env(_) => clear_text(dir, user, password, environment).map(drop),
+        Password::Hash(_) => Ok(None),
+        Password::File(_) | Password::Env(_) => {
+            let clear = clear_text(dir, user, password, environment)?;
+            Ok((clear.trim() != clear).then_some(Remark::Blank))
+        }
     }
 }
 
@@ -147,8 +163,8 @@ fn clear_text(
         "is empty".into()
     } else if text.len() > LONGEST {
         format!("has {} bytes, and {LONGEST} is the limit", text.len())
-    } else if text.chars().any(char::is_control) {
-        "holds a control character, which nobody can type".into()
+    } else if text.chars().any(|c| c.is_control() || INVISIBLE.contains(&c)) {
+        "holds a control or invisible character, which nobody can type".into()
     } else if credentials::crypt_hash(&text).is_ok() {
         "is a hash already; write it as {hash: …}".into()
     } else {
@@ -167,13 +183,12 @@ fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError
         file: file.into(),
         source,
     })?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    String::from_utf8(line.to_vec()).map_err(|_| SecretError::NoPassword {
+    let text = text_file::decode(&bytes).map_err(|error| SecretError::NoPassword {
         user: user.into(),
         from: file.into(),
-        why: "is not UTF-8".into(),
-    })
+        why: format!("{error}; {}", error.hint()),
+    })?;
+    Ok(text.lines().next().unwrap_or_default().into())
 }
 
 /// A salt that two users or two cards do not share.

@@ -76,6 +76,23 @@ impl Problem {
     }
 }
 
+/// The problem that was kept last, if it is a new one: what the person can do is added to it.
+pub struct Kept<'p>(Option<&'p mut Problem>);
+
+impl Kept<'_> {
+    /// Add a hint.
+    pub fn hint(self, hint: impl Into<String>) {
+        self.maybe_hint(Some(hint));
+    }
+
+    /// Add the hint, if there is one.
+    pub fn maybe_hint(self, hint: Option<impl Into<String>>) {
+        if let Some(problem) = self.0 {
+            problem.hint = hint.map(Into::into);
+        }
+    }
+}
+
 /// Problems as they are found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
@@ -86,24 +103,31 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Keep `problem`, unless the same problem was reported before.
-    pub fn push(&mut self, problem: Problem) {
-        if self.list.contains(&problem) {
-            return;
+    /// Keep `problem`, unless the same message was kept for its place before.
+    pub fn push(&mut self, problem: Problem) -> Kept<'_> {
+        let is_same = |kept: &Problem| kept.span == problem.span && kept.message == problem.message;
+        if self.list.iter().any(is_same) {
+            return Kept(None);
         }
         if problem.severity == Severity::Error {
             self.errors += 1;
         }
-        if self.list.len() < MOST {
-            self.list.push(problem);
-        } else {
+        if self.list.len() >= MOST {
             self.more += 1;
+            return Kept(None);
         }
+        self.list.push(problem);
+        Kept(self.list.last_mut())
     }
 
     /// Keep an error.
-    pub fn error(&mut self, span: Span, message: impl Into<String>) {
-        self.push(Problem::error(span, message));
+    pub fn error(&mut self, span: Span, message: impl Into<String>) -> Kept<'_> {
+        self.push(Problem::error(span, message))
+    }
+
+    /// Keep a warning.
+    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> Kept<'_> {
+        self.push(Problem::warning(span, message))
     }
 
     /// Whether no more are kept: then one more need not be worded, only counted by [`Self::count`].

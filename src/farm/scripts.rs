@@ -11,6 +11,8 @@ use palmfarm_protocol::firstboot;
 
 use crate::edit::block::length;
 use crate::host::bounded_read;
+use crate::text::shell_quote;
+use crate::text_file::Leftover;
 
 /// The largest script, in bytes: it travels in the first-boot document.
 const LARGEST: u64 = 1 << 20;
@@ -53,30 +55,38 @@ impl Scripts {
 impl Script {
     fn of(path: &str, bytes: &[u8]) -> Self {
         let nowhere = Span::default();
-        let wrong = |why| Self {
-            length: 0,
-            problems: vec![Problem::error(
-                nowhere,
-                format!("{} is not a script: it {why}", quoted(path)),
-            )],
+        let wrong = |why, hint: String| {
+            let problem = Problem::error(nowhere, format!("{} is not a script: it {why}", quoted(path)));
+            Self {
+                length: 0,
+                problems: vec![problem.hint(hint)],
+            }
         };
+        if Leftover::of(bytes) == Some(Leftover::Utf16) {
+            return wrong("is UTF-16", Leftover::Utf16.hint(path));
+        }
         let Ok(text) = std::str::from_utf8(bytes) else {
-            return wrong("is not UTF-8");
+            let hint = format!(
+                "iconv -f WINDOWS-1252 -t UTF-8 {0} > NEW, and then mv NEW {0}",
+                shell_quote(path)
+            );
+            return wrong("is not UTF-8", hint);
         };
         if text.contains('\0') {
-            return wrong("holds a NUL byte");
+            let hint = "a script is a text; run a program from `files`, or from the image";
+            return wrong("holds a NUL byte", hint.into());
         }
         let mut problems = Vec::new();
-        let mut warn =
-            |message: &str, hint: &str| problems.push(Problem::warning(nowhere, message).hint(hint));
-        if text.trim().is_empty() {
-            warn("the script is empty", "it does nothing");
+        if text
+            .trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+            .is_empty()
+        {
+            problems.push(Problem::warning(nowhere, "the script is empty").hint("it does nothing"));
         }
-        if text.contains("\r\n") {
-            warn(
-                "the script has the line ends of Windows, which a shell takes for part of the line",
-                "sed -i 's/\\r$//' takes the carriage returns away",
-            );
+        // It goes into the container as it is: what a person has written is not changed behind their back.
+        if let Some(left) = Leftover::of(bytes) {
+            let message = format!("of the script {}: {}", quoted(path), left.message());
+            problems.push(Problem::warning(nowhere, message).hint(left.hint(path)));
         }
         Self {
             length: length(bytes),

@@ -1,5 +1,7 @@
 //! "did you mean": the word that a person most likely meant. Nothing here decides what is right.
 
+use crate::text::shown_url;
+
 /// Words longer than this are not compared: the comparison is quadratic, and nobody misspells a word that long.
 const LONGEST: usize = 64;
 
@@ -43,9 +45,10 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     closest(word, known).map(|close| format!("did you mean {close:?}?"))
 }
 
-/// `text` in quotes as it may stand in a message: escaped, and cut where it is long.
+/// `text` in quotes as it may stand in a message: escaped, cut where it is long, and a URL without its credentials.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
+    let text = &shown_url(text);
     if text.chars().count() <= SHOWN {
         return format!("{text:?}");
     }

@@ -2,11 +2,11 @@
 //!
 //! It is written without a name if the file system can do that (`O_TMPFILE`, open(2)), else under a hidden name beside
 //! the final one. Only [`AtomicFile::commit`] gives it the final name, in one step and after its bytes have reached the
-//! disk. If it is dropped or the program is killed before, there is nothing under that name.
+//! disk. If it is dropped before or the program is killed, the file that had the name is unchanged.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +28,7 @@ pub enum Readers {
 pub enum Durability {
     /// After a power cut there is the whole old file or the whole new one.
     Synced,
-    /// For files that can be made again and are checked when read.
+    /// For files that can be rebuilt and are checked when read.
     Cached,
 }
 
@@ -96,6 +96,17 @@ impl AtomicFile {
         Ok(new)
     }
 
+    /// Make or replace the small file at `path` and its folder, as by [`create_unlinked`](Self::create_unlinked), with
+    /// the content `bytes`, which can be made again.
+    pub(crate) fn write_cached(path: &Path, readers: Readers, bytes: &[u8]) -> io::Result<()> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let new = Self::create_unlinked(path, readers)?;
+        new.file().write_all(bytes)?;
+        new.commit(Durability::Cached)
+    }
+
     /// The file, open for reading and writing.
     pub fn file(&self) -> &File {
         &self.file
@@ -119,7 +130,7 @@ impl AtomicFile {
         Ok(())
     }
 
-    /// Do everything of [`commit`](Self::commit) that can fail because the disk is full, and leave the last step to it.
+    /// Do everything of [`commit`](Self::commit) that can fail because the disk is full. Only the last step then remains.
     pub fn ready(&mut self, durability: Durability) -> io::Result<()> {
         if durability == Durability::Synced {
             self.file.sync_all()?;
@@ -159,7 +170,7 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => match std::fs::canonicalize(path) {
             Ok(real) => resolve(&real),
-            // What it leads to is not there yet. A link to itself is another error.
+            // Its target does not exist yet. A link to itself is another error.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().unwrap_or(Path::new("."));
                 resolve(&folder.join(std::fs::read_link(path)?))
@@ -211,7 +222,6 @@ fn proc_path(file: &impl AsFd) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::os::unix::fs::{symlink, PermissionsExt};
 
     use super::*;

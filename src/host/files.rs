@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// What tells a file from every other that is there at the same time.
+/// What distinguishes a file from every other that exists at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     pub dev: u64,
@@ -47,10 +47,27 @@ impl FileVersion {
     }
 }
 
+impl FileVersion {
+    /// Whether nobody has written to the file since, as far as its times show. `ctime` also changes where a file is linked,
+    /// renamed, removed or given another mode.
+    pub(crate) fn is_as_written(&self, other: &Self) -> bool {
+        let without = |version: &Self| Self {
+            ctime: (0, 0),
+            ..version.clone()
+        };
+        without(self) == without(other)
+    }
+}
+
 /// Whether neither the group nor others have any right.
 pub fn is_private(metadata: &Metadata) -> bool {
     const OTHERS: u32 = 0o077;
     metadata.mode() & OTHERS == 0
+}
+
+/// Whether it runs as its owner or group, or is sticky.
+pub fn is_special(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o7000 != 0
 }
 
 /// Whether the group or others may read it.
@@ -69,17 +86,17 @@ pub fn disk_usage(metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }
 
-/// The text of a regular file of at most `most` bytes that belongs to this user and that nobody else can write to; not
-/// through a symlink. `None` if it is anything else.
-pub(crate) fn read_own(path: &Path, most: u64) -> Option<String> {
+/// The first `most` bytes of a regular file that belongs to this user and that nobody else can write to: the cache is
+/// trusted, so its files must be the user's own. `None` if `path` is anything else, such as a symlink.
+pub(crate) fn read_own(path: &Path, most: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
     let metadata = file.metadata().ok()?;
     let own = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     (own && metadata.is_file()).then_some(())?;
-    file.take(most).read_to_string(&mut text).ok()?;
-    Some(text)
+    file.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Open a file for reading and writing, made with mode 0644 if it is not there, and what is in it kept. A symlink is an

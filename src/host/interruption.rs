@@ -1,10 +1,10 @@
-//! Signals that ask the program to stop. It only notes them: who works looks at the [`Cancel`] and ends cleanly.
+//! Signals that ask the program to stop. It only notes them: the working code looks at the [`Cancel`] and ends cleanly.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::progress::Cancel;
 
-/// A request to stop that Ctrl-C makes, or a terminal that is closed. A second Ctrl-C ends the program at once.
+/// A request to stop, which Ctrl-C or a closed terminal makes. A second Ctrl-C ends the program at once.
 pub(crate) fn cancel_on_signal() -> Cancel {
     let cancel = Cancel::new();
     for signal in [SIGHUP, SIGINT, SIGTERM] {

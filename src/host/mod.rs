@@ -1,6 +1,6 @@
-//! What palmfarm asks of the operating system that it runs on: files, locks, free space, who started it. Block devices
-//! are the card's. The seam at which another system would be added: no other room names one. It decides nothing about
-//! farms, images or cards.
+//! What palmfarm asks of the operating system that it runs on: files, locks, free space, who started it; block devices
+//! belong to `card`. Support for another system would be added here, since no other room names the system. It decides
+//! nothing about farms, images or cards.
 
 #![expect(
     clippy::disallowed_methods,

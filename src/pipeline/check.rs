@@ -6,19 +6,23 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use crate::base::download::catalogue;
 use crate::base::locate::BaseRef;
+use crate::base::mounts;
 use crate::base::Arch;
-use crate::edit::tree::{self, Overlay, Volume};
+use crate::edit::tree::{self, Mount, Overlay, Volume};
 use crate::farm::assets::{GatherError, Reader, Sources};
 use crate::farm::lxd_image::Shape;
 use crate::farm::node::{Node, Span, Step};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
-use crate::farm::{self, CarriedImage, Farm, LoadError, LoadedFarm, RunWhat};
+use crate::farm::{self, CarriedImage, Farm, FileSource, LoadError, LoadedFarm, RunWhat};
 use crate::plan::content_cache::ContentCache;
 use crate::plan::images::{Found, Mismatch};
 use crate::plan::{self, PlanError};
+use crate::text_file::Leftover;
 
 /// Read the farm in `path`, and everything that it names as if its cards were made.
 ///
@@ -55,7 +59,10 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Path, p: &mut Problems) {
     let mut overlays = Vec::new();
     for (index, name) in farm.overlays.iter().enumerate() {
         match judge.reader.overlay(name) {
-            Ok(overlay) => overlays.push((index, overlay)),
+            Ok(overlay) => {
+                judge.overlay(index, name, &overlay);
+                overlays.push((index, overlay));
+            }
             Err(error) => judge.unreadable(&["overlays".into(), index.into()], &error),
         }
     }
@@ -78,7 +85,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn tell(&mut self, at: Span, message: String, hint: Option<impl Into<String>>) {
-        self.p.push(Problem::error(at, message).maybe_hint(hint));
+        self.p.error(at, message).maybe_hint(hint);
     }
 
     /// Tell why a file cannot be had, unless something was told of its place already.
@@ -89,9 +96,23 @@ impl Judge<'_> {
         }
     }
 
-    fn files(&mut self, place: &[Step<'_>], files: &BTreeMap<String, String>) {
-        for (target, path) in files {
-            self.file(&[place, &[target.into()]].concat(), path);
+    fn files(&mut self, place: &[Step<'_>], files: &BTreeMap<String, FileSource>) {
+        for (target, source) in files {
+            let place = [place, &[target.into()]].concat();
+            let Some(content) = self.file(&place, &source.file) else {
+                continue;
+            };
+            self.leftover(&place, target, &source.file, &content);
+        }
+    }
+
+    /// Warn of what an editor has left in a file that is read line by line at `target`.
+    fn leftover(&mut self, place: &[Step<'_>], target: &str, file: &str, content: &[u8]) {
+        let left = Leftover::of(content).filter(|_| Leftover::matters(target, content));
+        if let Some(left) = left {
+            let message = format!("of {}: {}", quoted(file), left.message());
+            let at = self.document.locate(place);
+            self.p.warning(at, message).hint(left.hint(file));
         }
     }
 
@@ -108,23 +129,40 @@ impl Judge<'_> {
         }
     }
 
+    /// Judge an overlay by itself.
+    fn overlay(&mut self, index: usize, name: &str, overlay: &Overlay) {
+        let place = ["overlays".into(), index.into()];
+        let at = self.document.locate(&place);
+        for warning in &overlay.warnings {
+            self.p
+                .warning(at, warning.message.clone())
+                .hint(warning.hint.clone());
+        }
+        for (volume, path, planned) in &overlay.nodes {
+            let covered = mounts::always_covered(path.as_str()).filter(|_| *volume == Volume::Root);
+            if let Some((folder, what)) = covered {
+                let message =
+                    format!("nobody would see {volume}:{path} on the Pi: {folder} is covered by {what}");
+                self.tell(at, message, Some(Mount::HINT));
+            }
+            if let tree::Node::File { content, .. } = &planned.node {
+                let inside = format!("{}/{volume}{path}", packed_from(self.reader.dir(), name));
+                self.leftover(&place, path.as_str(), &inside, content);
+            }
+        }
+    }
+
     /// Judge the files of a carried image one by one, together, and beside the base.
     fn image(&mut self, alias: &str, image: &CarriedImage, arch: Option<Arch>) {
         let key = |key: &'static str| -> [Step<'_>; 3] { ["images".into(), alias.into(), key.into()] };
         let file = self.shape(&key("file"), &image.file);
-        let metadata = image
-            .metadata
-            .as_ref()
-            .map(|path| self.shape(&key("metadata"), path));
-        let (Some(file), metadata) = (file, metadata) else {
+        let metadata = image.metadata.as_ref();
+        let metadata = metadata.map(|path| self.shape(&key("metadata"), path));
+        // A part that cannot be had is told of already.
+        let (Some(file), None | Some(Some(_))) = (file, &metadata) else {
             return;
         };
-        let metadata = match metadata {
-            Some(None) => return,
-            Some(metadata) => metadata,
-            None => None,
-        };
-        let found = match Found::new(alias, image, file, metadata) {
+        let found = match Found::new(alias, image, file, metadata.flatten()) {
             Ok(found) => found,
             Err(what) => {
                 let at = match what {
@@ -132,8 +170,7 @@ impl Judge<'_> {
                     Mismatch::OnlyMetadata | Mismatch::OnlySquashfs => key("file"),
                 };
                 let at = self.document.locate(&at);
-                self.tell(at, format!("the image {alias}: {what}"), what.hint());
-                return;
+                return self.tell(at, format!("the image {alias}: {what}"), what.hint());
             }
         };
         if let Err(error) = found.fits(arch) {
@@ -179,8 +216,9 @@ impl Judge<'_> {
             let leaf = parents
                 .filter_map(|parent| Some((parent, all.get(&(*volume, parent))?)))
                 .find(|(_, (is_leaf, _))| *is_leaf);
+            // FAT has one name for both cases, and other systems that read a card one for both ways to write an accent.
             let first = (*volume == Volume::Boot)
-                .then(|| folded.insert(path.to_uppercase(), *path))
+                .then(|| folded.insert(path.nfc().collect::<String>().to_uppercase(), *path))
                 .flatten();
             let (index, message) = match (leaf, first) {
                 (Some((parent, (_, other))), _) => (
@@ -209,7 +247,7 @@ impl Judge<'_> {
         }
         for card in farm.resolved_cards() {
             let hashes = BTreeMap::new();
-            let planned = plan::card_with(&farm, card, &self.sources, &hashes, &[], &mut self.seen);
+            let planned = plan::card(&farm, card, &self.sources, &hashes, &[], &mut self.seen);
             let (at, message, hint) = match planned {
                 Ok(plan) => match plan::document(&plan.firstboot) {
                     Ok(_) => continue,
@@ -233,6 +271,15 @@ impl Judge<'_> {
             // What one card says the others say, too.
             return;
         }
+    }
+}
+
+/// The folder that a person has of the overlay `name`: what an archive was packed from is not known.
+fn packed_from<'n>(dir: &Path, name: &'n str) -> &'n str {
+    if dir.join(name).is_dir() {
+        name
+    } else {
+        "FOLDER"
     }
 }
 

@@ -9,16 +9,13 @@ use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
 use super::content_cache::ContentCache;
-use super::{carried, CardFile, PlanError};
+use super::{carried, CardFile, PlanError, MODE, OF_THE_AGENT};
 use crate::edit::block::length;
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::assets::Sources;
 use crate::farm::stack::{self, Stacked};
 use crate::farm::{Container, Farm, ResolvedCard, RunWhat};
 use crate::sha256::Sha256Sum;
-
-/// What a step that names no mode gives a pushed file.
-const MODE: u16 = 0o644;
 
 /// Every container of `card` in the order in which they can be made, and what each is left with; the files that
 /// they need are added to `payload`.
@@ -151,12 +148,17 @@ fn pushed(
     let mut files = Vec::new();
     for (path, source) in &declared.files {
         // Under the name that declares them: replicas share their files.
-        let carried = carried(&format!("{FARM_FILES}/{}{path}", declared.name), source, sources)?;
+        let there = source.declared.access(MODE);
+        let privacy = source.declared.privacy(there.mode);
+        let on_card = format!("{FARM_FILES}/{}{path}", declared.name);
+        let carried = carried(&on_card, &source.file, OF_THE_AGENT, privacy, sources)?;
         files.push(PushedFile {
             path: path.clone(),
             source: carried.path.as_str().into(),
             sha256: seen.sha256(&carried.content),
-            mode: MODE,
+            mode: there.mode,
+            uid: there.uid,
+            gid: there.gid,
         });
         if !payload.iter().any(|there| there.path == carried.path) {
             payload.push(carried);
@@ -199,7 +201,11 @@ fn command_label(number: usize, line: &str) -> String {
 fn digest(content: &Content) -> String {
     let files = content.files.iter();
     let files: Vec<_> = files
-        .map(|file| json!([file.path, file.sha256, file.mode]))
+        .map(|file| match (file.uid, file.gid) {
+            // As before files had owners, so that a container with such files is the same one.
+            (0, 0) => json!([file.path, file.sha256, file.mode]),
+            (uid, gid) => json!([file.path, file.sha256, file.mode, uid, gid]),
+        })
         .collect();
     // Not the labels: what people are shown makes nothing.
     let run = content.run.iter();

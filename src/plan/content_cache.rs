@@ -9,21 +9,24 @@ use crate::sha256::Sha256Sum;
 
 /// Contents by where they lie in memory. Each is held, so that no other comes to lie there.
 #[derive(Default)]
-pub(crate) struct ContentCache {
+pub struct ContentCache {
     digests: BTreeMap<usize, (Arc<[u8]>, String)>,
     shapes: BTreeMap<usize, (Arc<[u8]>, Shape)>,
 }
 
 impl ContentCache {
     /// SHA-256 as 64 hexadecimal digits.
-    pub(crate) fn sha256(&mut self, content: &Arc<[u8]>) -> String {
+    pub fn sha256(&mut self, content: &Arc<[u8]>) -> String {
         let digest = || (Arc::clone(content), Sha256Sum::of(content).to_string());
         let (_, digest) = self.digests.entry(place(content)).or_insert_with(digest);
         digest.clone()
     }
 
     /// The shape of an image file.
-    pub(crate) fn shape(&mut self, content: &Arc<[u8]>) -> Result<Shape, ImageError> {
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn shape(&mut self, content: &Arc<[u8]>) -> Result<Shape, ImageError> {
         if let Some((_, shape)) = self.shapes.get(&place(content)) {
             return Ok(shape.clone());
         }
@@ -45,10 +48,13 @@ mod tests {
     #[test]
     fn one_content_is_looked_at_once() {
         let mut seen = ContentCache::default();
-        let image: Arc<[u8]> = b"hsqs"[..].into();
-        for content in [&image, &Arc::clone(&image), &b"hsqs"[..].into()] {
+        let mut squashfs = b"hsqs".to_vec();
+        squashfs.resize(96, 0);
+        squashfs[40] = 96;
+        let image: Arc<[u8]> = squashfs.as_slice().into();
+        for content in [&image, &Arc::clone(&image), &squashfs.as_slice().into()] {
             assert_eq!(seen.shape(content).unwrap(), Shape::Squashfs);
-            assert_eq!(seen.sha256(content), Sha256Sum::of(b"hsqs").to_string());
+            assert_eq!(seen.sha256(content), Sha256Sum::of(&squashfs).to_string());
         }
         assert_eq!((seen.shapes.len(), seen.digests.len()), (2, 2));
         let other: Arc<[u8]> = b"x"[..].into();

@@ -7,8 +7,9 @@ use palmfarm_protocol::firstboot::Image;
 use palmfarm_protocol::paths::IMAGES;
 
 use super::content_cache::ContentCache;
-use super::{card_path, carried, CardFile, PlanError};
+use super::{card_path, carried, CardFile, PlanError, OF_THE_AGENT};
 use crate::base::{Arch, BaseFacts};
+use crate::edit::tree::Privacy;
 use crate::farm::assets::Sources;
 use crate::farm::lxd_image::{self, Machine, Metadata, Shape};
 use crate::farm::CarriedImage;
@@ -65,49 +66,36 @@ impl Mismatch {
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
     /// It is for another machine.
-    #[error("the image {alias} ({source_path}) is for {found}, and the base is {arch}")]
+    #[error("the image {image} is for {found}, and the base is {arch}")]
     Architecture {
-        /// Its alias.
-        alias: String,
-        /// The path beside the farm file.
-        source_path: String,
+        /// Its alias and its file.
+        image: String,
         /// What it is for.
         found: String,
         /// What the base is.
         arch: Arch,
     },
     /// It is for a machine that no base is for.
-    #[error("the image {alias} ({source_path}) is for {found}, and no card is")]
+    #[error("the image {image} is for {found}, and no card is")]
     AnyArchitecture {
-        /// Its alias.
-        alias: String,
-        /// The path beside the farm file.
-        source_path: String,
+        /// Its alias and its file.
+        image: String,
         /// What it is for.
         found: String,
     },
     /// Its metadata and its programs contradict each other.
-    #[error("the metadata of the image {alias} ({source_path}) says {metadata}, but the programs in it are for {machine}")]
+    #[error("the metadata of the image {image} says {metadata}, but the programs in it are for {machine}")]
     Contradiction {
-        /// Its alias.
-        alias: String,
-        /// The path beside the farm file.
-        source_path: String,
+        /// Its alias and its file.
+        image: String,
         /// What its metadata says.
         metadata: String,
         /// What its programs are for.
         machine: Machine,
     },
     /// A plain root filesystem without a program, so that nothing tells its architecture.
-    #[error(
-        "the image {alias} ({source_path}) is a root filesystem without any program in bin, sbin or lib"
-    )]
-    NoProgram {
-        /// Its alias.
-        alias: String,
-        /// The path beside the farm file.
-        source_path: String,
-    },
+    #[error("the image {0} is a root filesystem without any program in bin, sbin or lib")]
+    NoProgram(String),
     /// Its metadata could not be put together.
     #[error("writing the metadata of the image {alias}")]
     Metadata {
@@ -126,7 +114,7 @@ impl Unfit {
         match self {
             Self::Architecture { arch, .. } => Some(format!("take the {arch} build of the image")),
             Self::AnyArchitecture { .. } => Some("take the armhf or arm64 build of the image".into()),
-            Self::NoProgram { .. } => {
+            Self::NoProgram(_) => {
                 Some("give it with metadata of its own: {file: ROOTFS, metadata: META.tar.xz}".into())
             }
             Self::Contradiction { .. } | Self::Metadata { .. } => None,
@@ -193,16 +181,7 @@ impl Found {
             };
         }
         Err(match why {
-            Some(Unfit::Architecture {
-                alias,
-                source_path,
-                found,
-                ..
-            }) => Unfit::AnyArchitecture {
-                alias,
-                source_path,
-                found,
-            },
+            Some(Unfit::Architecture { image, found, .. }) => Unfit::AnyArchitecture { image, found },
             Some(why) => why,
             None => return Ok(()),
         })
@@ -225,12 +204,13 @@ pub(super) fn declared(
             source,
         })
     };
-    let file = carried(&format!("{IMAGES}/{alias}"), &image.file, sources)?;
+    let carried = |path: &str, source: &str| carried(path, source, OF_THE_AGENT, Privacy::Public, sources);
+    let file = carried(&format!("{IMAGES}/{alias}"), &image.file)?;
     let shape = look(&file.content, &image.file)?;
     let path = metadata_path(alias);
     let metadata = match &image.metadata {
         None => None,
-        Some(source) => Some(carried(&path, source, sources)?),
+        Some(source) => Some(carried(&path, source)?),
     };
     let metadata_shape = match &metadata {
         None => None,
@@ -291,10 +271,9 @@ pub fn settle(plan: &mut super::CardPlan, base: &BaseFacts) -> Result<(), Unfit>
 }
 
 fn fits(found: &Found, arch: Arch) -> Result<(), Unfit> {
-    let (alias, source_path) = (found.alias.clone(), found.source.clone());
+    let image = format!("{} ({})", found.alias, found.source);
     let other = |what: String| Unfit::Architecture {
-        alias: alias.clone(),
-        source_path: source_path.clone(),
+        image: image.clone(),
         found: what,
         arch,
     };
@@ -306,13 +285,12 @@ fn fits(found: &Found, arch: Arch) -> Result<(), Unfit> {
     }
     match (found.machine, &found.metadata) {
         (Some(machine), Some(metadata)) if machine != Machine::Known(arch) => Err(Unfit::Contradiction {
-            alias,
-            source_path,
+            image,
             metadata: metadata.architecture.clone(),
             machine,
         }),
         (Some(machine), None) if machine != Machine::Known(arch) => Err(other(machine.to_string())),
-        (None, None) => Err(Unfit::NoProgram { alias, source_path }),
+        (None, None) => Err(Unfit::NoProgram(image)),
         _ => Ok(()),
     }
 }
@@ -324,7 +302,8 @@ fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) ->
         path: path.map_err(std::io::Error::other)?,
         content: Arc::from(content),
         source: format!("metadata for {}", found.source),
-        private: false,
+        access: OF_THE_AGENT,
+        privacy: Privacy::Public,
     };
     let lxd = plan.firstboot.lxd.as_mut();
     let image = lxd.and_then(|lxd| lxd.images.iter_mut().find(|image| image.alias == found.alias));

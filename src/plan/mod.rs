@@ -2,11 +2,10 @@
 //! address chosen. Pure: what the farm names was read before, and nothing here knows of images or filesystems.
 
 mod containers;
-pub(crate) mod content_cache;
+pub mod content_cache;
 pub mod html;
 pub mod images;
 mod preseed;
-pub(crate) mod secret;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +18,7 @@ use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, Storage
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
 use crate::edit::block::length;
-use crate::edit::tree::{BadPath, CardPath};
+use crate::edit::tree::{Access, BadPath, CardPath, Privacy};
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::lxd_image::ImageError;
 use crate::farm::passwords::CryptHash;
@@ -28,8 +27,14 @@ use content_cache::ContentCache;
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
 const BOOT_MOUNT: &str = "/boot/firmware";
 
-/// Packages that stand between a card with `renderer: ifupdown` and the article's stanza.
+/// Packages that a card with `renderer: ifupdown` needs.
 const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
+
+/// The mode of a file for which none is declared.
+const MODE: u16 = 0o644;
+
+/// What only the agent reads, which is root.
+const OF_THE_AGENT: Access = Access::root(0o600);
 
 /// What to do about a document that is too long.
 const SHORTER: &str = "push what is long with `files` and run it from there, or put it into an image";
@@ -97,8 +102,10 @@ pub struct CardFile {
     pub content: Arc<[u8]>,
     /// The path beside the farm file.
     pub source: String,
-    /// Whether only its owner may read it there: then only root may on the card, and nothing shows it.
-    pub private: bool,
+    /// Mode and owner on the card.
+    pub access: Access,
+    /// Whether plans and manifests may show it.
+    pub privacy: Privacy,
 }
 
 /// The agent's document is longer than the agent reads.
@@ -144,7 +151,7 @@ pub enum PlanError {
     /// A password was not hashed beforehand.
     #[error("the password of {0} was not hashed")]
     NotHashed(String),
-    /// No path of a card.
+    /// A path that a card cannot have.
     #[error("planning {source_path:?}")]
     Path {
         /// The path beside the farm file.
@@ -153,7 +160,7 @@ pub enum PlanError {
         #[source]
         source: BadPath,
     },
-    /// A carried image is none.
+    /// A carried image cannot be read as one.
     #[error("reading {source_path:?}, the image {alias}")]
     Image {
         /// Its alias.
@@ -199,29 +206,11 @@ impl PlanError {
 }
 
 /// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN
-/// in which addresses are predicted.
+/// in which addresses are predicted; `seen` knows the files of the farm from its other cards.
 ///
 /// # Errors
 /// What was to be read or hashed beforehand was not, or is no script, or containers wait for each other.
 pub fn card(
-    farm: &Farm,
-    card: ResolvedCard,
-    sources: &Sources,
-    hashes: &BTreeMap<String, CryptHash>,
-    prefixes: &[Prefix],
-) -> Result<CardPlan, PlanError> {
-    card_with(
-        farm,
-        card,
-        sources,
-        hashes,
-        prefixes,
-        &mut ContentCache::default(),
-    )
-}
-
-/// The same, where `seen` knows the files of the farm from another of its cards.
-pub(crate) fn card_with(
     farm: &Farm,
     card: ResolvedCard,
     sources: &Sources,
@@ -240,7 +229,9 @@ pub(crate) fn card_with(
     let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, seen)?;
     let mut files = Vec::new();
     for (path, source) in &farm.files {
-        files.push(carried(path, source, sources)?);
+        let access = source.declared.access(MODE);
+        let privacy = source.declared.privacy(access.mode);
+        files.push(carried(path, &source.file, access, privacy, sources)?);
     }
     // Where the farm declares no daemon its groups are like any other.
     let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour);
@@ -360,12 +351,19 @@ fn planned_user(
     })
 }
 
-fn carried(path: &str, source: &str, sources: &Sources) -> Result<CardFile, PlanError> {
+fn carried(
+    path: &str,
+    source: &str,
+    access: Access,
+    privacy: Privacy,
+    sources: &Sources,
+) -> Result<CardFile, PlanError> {
     Ok(CardFile {
         path: card_path(path, source)?,
         content: read(source, sources)?,
         source: source.into(),
-        private: false,
+        access,
+        privacy,
     })
 }
 

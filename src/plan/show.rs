@@ -1,11 +1,12 @@
-//! A plan as people and programs read it. Nothing secret is ever shown: only that it is there, and how long it is.
+//! A plan as people and programs read it. Nothing secret is ever shown: only that it is there.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::farm::stack;
+use crate::farm::{secret, stack};
 use serde_json::{json, Value};
 
-use super::{secret, CardPlan};
+use super::CardPlan;
 use crate::edit::tree::{Access, Node, Planned, Privacy, Tree};
 
 /// How much of a file is shown in the text form, in bytes; programs get all of it.
@@ -45,7 +46,7 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
             let keys = device
                 .value
                 .iter()
-                .map(|(key, value)| format!("{key}={}", one_line(value)))
+                .map(|(key, value)| format!("{key}={}", one_line(secret::shown_of_device(key, value))))
                 .collect::<Vec<_>>()
                 .join(" ");
             out.push_str(&format!(
@@ -98,10 +99,13 @@ pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
         .iter()
         .zip(&plan.stacks)
         .map(|(container, stack)| {
-            let devices = stack
-                .devices
-                .iter()
-                .map(|(name, device)| (name.clone(), json!({"keys": device.value, "from": device.from})));
+            let devices = stack.devices.iter().map(|(name, device)| {
+                let keys = device.value.iter();
+                let keys: BTreeMap<_, _> = keys
+                    .map(|(key, value)| (key, secret::shown_of_device(key, value)))
+                    .collect();
+                (name.clone(), json!({"keys": keys, "from": device.from}))
+            });
             let config = stack.config.iter().map(|(key, value)| {
                 (
                     key.clone(),
@@ -116,7 +120,7 @@ pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
             })
         });
     let files = tree.iter().map(|(volume, path, planned)| {
-        let secret = planned.privacy == Privacy::Secret;
+        let secret = planned.privacy != Privacy::Public;
         let content = match &planned.node {
             Node::File { content, .. } if !secret => std::str::from_utf8(content).ok(),
             _ => None,
@@ -212,11 +216,11 @@ pub(super) fn kind(planned: &Planned) -> String {
         (uid, gid) => format!("{:04o} {uid}:{gid}", access.mode),
     };
     match &planned.node {
-        Node::File { content, access } if planned.privacy == Privacy::Secret => {
-            format!("{} (secret, {} bytes)", mode(access), content.len())
+        Node::File { access, .. } if planned.privacy != Privacy::Public => {
+            format!("{} (secret)", mode(access))
         }
         Node::File { content, access } => format!("{} {} bytes", mode(access), content.len()),
-        Node::Dir { access } => format!("{} directory", mode(access)),
+        Node::Dir { access, .. } => format!("{} directory", mode(access)),
         Node::Symlink { target } => format!("-> {target}"),
         Node::Absent => "removed".into(),
     }

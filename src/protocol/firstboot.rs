@@ -326,6 +326,18 @@ pub struct PushedFile {
     pub sha256: String,
     /// Permission bits.
     pub mode: u16,
+    /// Its owner there. A document in which every file is root's is one that an older agent reads, too.
+    #[serde(default, skip_serializing_if = "is_root")]
+    pub uid: u32,
+    /// Its group there.
+    #[serde(default, skip_serializing_if = "is_root")]
+    pub gid: u32,
+}
+
+// serde hands fields over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_root(id: &u32) -> bool {
+    *id == 0
 }
 
 /// One step of provisioning.

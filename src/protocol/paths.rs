@@ -4,6 +4,9 @@
 /// The document for the first boot; 0600, since it holds what containers are told.
 pub const DOCUMENT: &str = "/etc/palmfarm/firstboot.json";
 
+/// What cloud-init is told, without passwords: the agent looks whether it is there.
+pub const HOST: &str = "/etc/palmfarm/host.json";
+
 /// What `lxd init --preseed` would take, for people to read; the agent works from [`DOCUMENT`].
 pub const PRESEED: &str = "/etc/palmfarm/lxd-preseed.yaml";
 

@@ -105,7 +105,7 @@ pub struct Container {
     pub name: String,
     /// LXD's word for its state, or `missing`.
     pub state: String,
-    /// Its declared hardware address.
+    /// The hardware address that its `eth0` has; the declared one if it does not run.
     pub mac: Mac,
     /// The addresses that follow from it in the prefixes on the LAN.
     pub predicted: Vec<IpAddr>,

@@ -10,7 +10,7 @@ use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
 use crate::edit::tree::{Access, Node, Privacy, Volume};
 use crate::farm::lxd_image::Machine;
-use crate::plan::secret::is_often_secret;
+use crate::farm::secret;
 use crate::plan::{self, CardPlan};
 
 /// Plan all of it.
@@ -69,11 +69,11 @@ fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> 
          # only what differs: a preseed that is applied again unplugs containers for a moment.",
         &json!(lxd.preseed),
     );
-    let mut keys = lxd
+    let is_shown = lxd
         .preseed
         .profiles
         .iter()
-        .flat_map(|profile| profile.config.keys());
-    let privacy = Privacy::secret_if(keys.any(|key| is_often_secret(key)));
+        .all(|profile| secret::all_shown(profile.config.keys(), profile.devices.values().flatten()));
+    let privacy = Privacy::secret_if(!is_shown);
     build.private(PRESEED, &text, "farm.yaml lxd", privacy)
 }

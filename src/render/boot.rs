@@ -6,7 +6,7 @@ use minijinja::context;
 
 use super::builder::TreeBuilder;
 use super::RenderError;
-use crate::base::{Arch, BaseFacts};
+use crate::base::{Arch, BaseFacts, BaseRefusal};
 use crate::edit::tree::Volume;
 use crate::plan::CardPlan;
 
@@ -40,7 +40,7 @@ fn cmdline(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result
             })
         };
     };
-    let text = merge(&cmdline.text, &words(&plan.boot))?;
+    let text = merge(&cmdline.text, &words(&plan.boot), &|word| is_undone(word, plan))?;
     let most = rules::longest_cmdline(base.arch == Arch::Armhf);
     let bytes = text.lines().next().map_or(0, str::len);
     if bytes > most {
@@ -72,9 +72,14 @@ fn words(boot: &Boot) -> Vec<String> {
 
 /// Put `words` into the first line of `text`, which is all that the firmware reads. A word that is there stays where it
 /// is, one with another value takes the new one, and what is new goes to the end.
-fn merge(text: &str, words: &[String]) -> Result<String, RenderError> {
+///
+/// A word of the base for which `undone` holds goes.
+fn merge(text: &str, words: &[String], undone: &dyn Fn(&str) -> bool) -> Result<String, RenderError> {
+    // A byte order mark of an editor would be a part of the first word.
+    let text = text.trim_start_matches('\u{feff}');
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let mut line: Vec<&str> = first.split_ascii_whitespace().collect();
+    line.retain(|word| !undone(word));
     for word in words {
         rules::word(word).map_err(|why| RenderError::CmdlineWord {
             word: word.clone(),
@@ -102,6 +107,66 @@ fn merge(text: &str, words: &[String]) -> Result<String, RenderError> {
         }
     }
     Ok(format!("{}\n{rest}", line.join(" ")))
+}
+
+/// Whether a word of the base's would turn off what the card needs: cloud-init or its seed, IPv6, or a unit.
+fn is_undone(word: &str, plan: &CardPlan) -> bool {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    match key {
+        "cloud-init" => value == "disabled",
+        "ds" | "ci.ds" | "ci.datasource" | "ci.di.policy" | "cloud-config-url" | "network-config"
+        | "systemd.mask" => true,
+        "ipv6.disable" | "ipv6.disable_ipv6" => value != "0" && super::undo::wants_ipv6(plan),
+        _ => false,
+    }
+}
+
+/// Why the kernel that the base and the farm together describe would not start this card's system.
+pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+    let Some(Ok(text)) = base
+        .cmdline
+        .as_ref()
+        .map(|cmdline| merge(&cmdline.text, &words(&plan.boot), &|word| is_undone(word, plan)))
+    else {
+        return Vec::new();
+    };
+    let first = text.lines().next().unwrap_or_default();
+    let is_declared = |word: &&str| plan.boot.cmdline.iter().any(|declared| declared == word);
+    let of_the_base = first.split(' ').filter(|word| !is_declared(word));
+    let stops = |word: &str| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "init" | "rdinit" => Some("which starts something else than systemd"),
+            "systemd.run" | "systemd.run_success_action" => {
+                Some("which runs a command in place of the system; another tool has customized this image")
+            }
+            "systemd.unit"
+                if !matches!(value, "multi-user.target" | "graphical.target" | "default.target") =>
+            {
+                Some("which starts another target")
+            }
+            "single" | "rescue" | "emergency" | "s" | "S" | "1" | "-b" | "rd.break" | "break" => {
+                Some("which stops the boot before there is a network")
+            }
+            _ => None,
+        }
+    };
+    let mut found: Vec<_> = of_the_base
+        .filter_map(|word| {
+            let (word, why) = (word.to_owned(), stops(word)?);
+            Some(BaseRefusal::KernelWord { word, why })
+        })
+        .collect();
+    let root = first.split(' ').rev().find_map(|word| word.strip_prefix("root="));
+    if let (Some(root), Some(name)) = (root, base.names.root.first()) {
+        if super::undo::is_name(root) && !super::undo::has(&base.names.root, root) {
+            found.push(BaseRefusal::NoSuchRoot {
+                word: format!("root={root}"),
+                root: name.clone(),
+            });
+        }
+    }
+    found
 }
 
 fn key_of(word: &str) -> &str {
@@ -145,7 +210,11 @@ mod tests {
             cmdline: declared.iter().map(|word| (*word).into()).collect(),
             ..Boot::default()
         };
-        assert_eq!(merge(text, &words(&boot)).unwrap(), expect, "{declared:?}");
+        assert_eq!(
+            merge(text, &words(&boot), &|word| word == "gone").unwrap(),
+            expect,
+            "{declared:?}"
+        );
     }
 
     #[test]
@@ -183,6 +252,12 @@ mod tests {
             &["console=ttyS0"],
             "console=tty1 a cgroup_enable=memory cgroup_memory=1 console=ttyS0\n",
         );
+        // What is undone goes, and so does an editor's mark.
+        check(
+            "\u{feff}a gone\r\n",
+            &[],
+            "a cgroup_enable=memory cgroup_memory=1\n",
+        );
         // What the firmware does not read is left alone.
         check("a\n# b\n", &[], "a cgroup_enable=memory cgroup_memory=1\n# b\n");
     }
@@ -190,7 +265,7 @@ mod tests {
     #[test]
     fn a_word_is_a_word() {
         for bad in ["", "a b", "a\nb", "a\tb", "a=\"b\"", "ä"] {
-            assert!(merge("a\n", &[bad.into()]).is_err(), "{bad:?}");
+            assert!(merge("a\n", &[bad.into()], &|_| false).is_err(), "{bad:?}");
         }
     }
 }

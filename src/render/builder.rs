@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::engine::Engine;
 use super::RenderError;
-use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use crate::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
 
 /// The folder of the units that palmfarm adds and of the links that enable units.
 pub(super) const UNITS: &str = "/etc/systemd/system";
@@ -97,7 +97,14 @@ impl TreeBuilder {
 
     pub(super) fn dir(&mut self, path: &str, mode: u16, origin: &str) -> Result<(), RenderError> {
         let access = Access::root(mode);
-        self.add(Volume::Root, path, Node::Dir { access }, origin, Privacy::Public)
+        let if_there = IfThere::Set;
+        self.add(
+            Volume::Root,
+            path,
+            Node::Dir { access, if_there },
+            origin,
+            Privacy::Public,
+        )
     }
 
     pub(super) fn link(&mut self, path: &str, target: &str, origin: &str) -> Result<(), RenderError> {
@@ -143,12 +150,66 @@ impl TreeBuilder {
     }
 }
 
-/// `value` as YAML after `comment`, whose lines begin with `#`. It is written as JSON, so that every string stays a
-/// string: YAML's own writers leave out quotes that YAML 1.2 does not need, but cloud-init and LXD read YAML 1.1, in
-/// which a bare `no` is false and a bare 1:30 is a number.
+/// The mapping `value` as YAML after `comment`, whose lines begin with `#`: in blocks, with each single value as in JSON.
+/// YAML's own writers leave out quotes that YAML 1.2 does not need, but cloud-init and LXD read YAML 1.1, in which a bare
+/// `no` is false and a bare 1:30 is a number.
 pub(super) fn yaml(comment: &str, value: &Json) -> String {
     let mut text = format!("{comment}\n");
-    for c in format!("{value:#}\n").chars() {
+    match value {
+        Json::Object(map) if !map.is_empty() => block(map, "", &mut text),
+        _ => text.push_str(&format!("{}\n", single(value))),
+    }
+    text
+}
+
+/// The lines of a mapping, each with `indent` before it.
+fn block(map: &serde_json::Map<String, Json>, indent: &str, text: &mut String) {
+    for (key, value) in map {
+        let key = if is_plain(key) {
+            key.clone()
+        } else {
+            single(&Json::from(key.as_str()))
+        };
+        text.push_str(&format!("{indent}{key}:"));
+        match value {
+            Json::Object(map) if !map.is_empty() => {
+                text.push('\n');
+                block(map, &format!("{indent}  "), text);
+            }
+            Json::Array(items) if !items.is_empty() => {
+                text.push('\n');
+                for item in items {
+                    text.push_str(&format!("{indent}- "));
+                    match item {
+                        Json::Object(map) if !map.is_empty() => {
+                            let mut lines = String::new();
+                            block(map, &format!("{indent}  "), &mut lines);
+                            // The first line comes after the dash.
+                            text.push_str(lines.trim_start());
+                        }
+                        _ => text.push_str(&format!("{}\n", single(item))),
+                    }
+                }
+            }
+            _ => text.push_str(&format!(" {}\n", single(value))),
+        }
+    }
+}
+
+/// Whether `key` is the same text without quotes, in YAML 1.1 too.
+fn is_plain(key: &str) -> bool {
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    key.starts_with(|c: char| c.is_ascii_alphabetic())
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+        && !WORDS.contains(&key.to_lowercase().as_str())
+}
+
+/// A single value, or a sequence or mapping on one line, as JSON, which YAML reads too.
+fn single(value: &Json) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
         match c {
             // Some readers take these for the end of a line or of the text. They occur in strings only.
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
@@ -205,11 +266,14 @@ mod tests {
             .map(Into::into),
         );
         for text in odd {
-            let written = yaml("# x", &serde_json::json!({ "k": text, "l": [text] }));
-            assert_eq!(written.lines().count(), 7, "{text:?}");
+            let odd = serde_json::json!({ "k": text, "l": [text], "m": {(text.as_str()): [{"n": text, "o": {}}, [text]]} });
+            let written = yaml("# x", &odd);
+            assert_eq!(written.lines().count(), 9, "{text:?}: {written}");
             let read: serde_yaml::Value = serde_yaml::from_str(&written).unwrap();
             let expect = serde_yaml::Value::String(text.clone());
             assert_eq!((&read["k"], &read["l"][0]), (&expect, &expect), "{written}");
+            let list = &read["m"][expect.clone()];
+            assert_eq!((&list[0]["n"], &list[1][0]), (&expect, &expect), "{written}");
         }
     }
 }

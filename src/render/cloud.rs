@@ -5,39 +5,54 @@
 
 use crate::farm::Sudo;
 use minijinja::context;
+use palmfarm_protocol::paths::HOST;
 use serde_json::{json, Value};
 
-use super::builder::{yaml, TreeBuilder};
+use super::builder::{yaml, TreeBuilder, UNITS};
 use super::RenderError;
-use crate::base::BaseFacts;
-use crate::edit::tree::{Privacy, Volume};
+use crate::base::{BaseFacts, BaseRefusal};
+use crate::edit::tree::{CardPath, Privacy, Volume};
 use crate::plan::{CardPlan, PlannedUser};
 
 /// Where cloud-init looks for a seed before any other place.
 const SEED: &str = "/var/lib/cloud/seed/nocloud-net";
 
-/// The first stage of cloud-init under its names since 0.7.
-const STAGES: [&str; 3] = [
-    "cloud-init-local.service",
-    "cloud-init.service",
-    "cloud-init-main.service",
+/// The stages of cloud-init, each under its names since 0.7.
+const STAGES: [&[&str]; 4] = [
+    &["cloud-init-local.service", "cloud-init-main.service"],
+    &[
+        "cloud-init.service",
+        "cloud-init-network.service",
+        "cloud-init-main.service",
+    ],
+    &["cloud-config.service"],
+    &["cloud-final.service"],
 ];
 
 /// Plan the seed.
 pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
-    if !STAGES.iter().any(|stage| base.has_unit(stage)) {
+    let missing = STAGES
+        .iter()
+        .find(|stage| !stage.iter().any(|unit| base.has_unit(unit)));
+    if let Some(unit) = missing.and_then(|stage| stage.first()) {
         if plan.users.is_empty() && plan.timezone.is_none() && plan.locale.is_none() {
             return Ok(());
         }
         return Err(RenderError::NoUnit {
             release: base.release.clone(),
-            unit: "cloud-init-local.service",
+            unit,
             what: "makes users and sets time zone and locale",
             hint: "take Ubuntu's image, or leave `users`, `timezone` and `locale` out",
         });
     }
     super::builtin::add(build, "cloud-init")?;
-    let instance = format!("palmfarm-{}", plan.card.name);
+    // As `systemctl enable` would, where somebody has disabled them.
+    let stages: std::collections::BTreeSet<_> = STAGES.iter().copied().flatten().collect();
+    for unit in stages.into_iter().filter(|unit| base.has_unit(unit)) {
+        let link = format!("{UNITS}/cloud-init.target.wants/{unit}");
+        build.link(&link, &format!("/lib/systemd/system/{unit}"), "systemctl enable")?;
+    }
+    let instance = instance(plan);
     build.dir(SEED, 0o700, "palmfarm")?;
     meta_data(build, plan, &instance)?;
     user_data(build, plan)?;
@@ -47,6 +62,42 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
         context! {},
     )?;
     stock(build, base, &instance)
+}
+
+/// The identifier by which cloud-init knows the card.
+fn instance(plan: &CardPlan) -> String {
+    format!("palmfarm-{}", plan.card.name)
+}
+
+/// What of the base's cloud-init cannot be undone.
+pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+    let mut found = Vec::new();
+    let instance = instance(plan);
+    if base.cloud_init.instances.contains(&instance) {
+        let path = CardPath::new(&format!("/var/lib/cloud/instances/{instance}"));
+        found.extend(path.map(BaseRefusal::UsedInstance));
+    }
+    let needed = [
+        ("growpart", true),
+        ("resizefs", true),
+        ("ssh", true),
+        ("users_groups", !plan.users.is_empty()),
+        ("set_passwords", plan.ssh.password),
+        ("timezone", plan.timezone.is_some()),
+        ("locale", plan.locale.is_some()),
+    ];
+    if let Some(modules) = &base.cloud_init.modules {
+        let missing = |(module, is_needed): &(&'static str, bool)| *is_needed && !modules.contains(*module);
+        let missing: Vec<_> = needed
+            .into_iter()
+            .filter(missing)
+            .map(|(module, _)| module)
+            .collect();
+        if !missing.is_empty() {
+            found.push(BaseRefusal::NoModules(missing));
+        }
+    }
+    found
 }
 
 fn meta_data(build: &mut TreeBuilder, plan: &CardPlan, instance: &str) -> Result<(), RenderError> {
@@ -67,7 +118,17 @@ fn user_data(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError
     );
     let privacy = Privacy::secret_if(plan.users.iter().any(|user| user.password.is_some()));
     let path = format!("{SEED}/user-data");
-    build.private(&path, &text, "farm.yaml", privacy)
+    build.private(&path, &text, "farm.yaml", privacy)?;
+    build.public(Volume::Root, HOST, &without_passwords(config(plan)), "farm.yaml")
+}
+
+/// The same for the agent, as JSON.
+fn without_passwords(mut config: Value) -> String {
+    let users = config["users"].as_array_mut().into_iter().flatten();
+    for user in users.filter_map(Value::as_object_mut) {
+        user.remove("hashed_passwd");
+    }
+    format!("{config:#}\n")
 }
 
 /// What cloud-init is told: only what the farm declares, and what must not be left to the image.

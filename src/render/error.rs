@@ -1,6 +1,6 @@
 //! Why a plan cannot be rendered onto a base.
 
-use crate::base::Arch;
+use crate::base::{Arch, BaseRefusals};
 use crate::edit::tree::{BadPath, Clash};
 use crate::plan::images::Unfit;
 use crate::plan::DocumentTooLong;
@@ -8,7 +8,7 @@ use crate::plan::DocumentTooLong;
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// A template could not be filled in, or a value is none that may stand where it was to go.
+    /// A template could not be filled in, or a value must not be put where it was to go.
     #[error("filling in {template} for {path}")]
     Template {
         /// The template.
@@ -25,9 +25,12 @@ pub enum RenderError {
     /// A carried image is not for the base.
     #[error(transparent)]
     Image(#[from] Unfit),
-    /// No path of a card.
+    /// A path that a card cannot have.
     #[error(transparent)]
     Path(#[from] BadPath),
+    /// The base has something that cannot be undone on the card.
+    #[error(transparent)]
+    Base(#[from] BaseRefusals),
     /// The base has no systemd.
     #[error("{release} has no systemd, and palmfarm's cards are systemd units")]
     NoSystemd {
@@ -107,6 +110,7 @@ impl RenderError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Image(error) => error.hint(),
+            Self::Base(error) => Some(error.hint()),
             Self::NoSystemd { .. } => Some("take Ubuntu's or Debian's image".into()),
             Self::NoUnit { hint, .. } => Some((*hint).into()),
             Self::CmdlineLength { .. } => Some("shorten `boot: cmdline:`".into()),

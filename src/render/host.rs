@@ -4,8 +4,8 @@ use minijinja::context;
 
 use super::builder::{TreeBuilder, UNITS};
 use super::RenderError;
-use crate::base::BaseFacts;
-use crate::edit::tree::{Access, CardPath, Node, Planned, Privacy, Volume};
+use crate::base::{mounts, BaseFacts};
+use crate::edit::tree::{CardPath, Node, Planned, Privacy, Volume};
 use crate::plan::{CardFile, CardPlan};
 
 /// Plan what every card has.
@@ -29,41 +29,38 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
 }
 
 /// Plan the farm's own files. They replace any node that is planned at the same path.
-pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan) {
     for file in &plan.files {
-        let (volume, path) = place(Volume::Root, &file.path, base)?;
         let origin = format!("farm.yaml files: {}", file.source);
-        build.tree.replace(volume, path, planned(file, origin));
+        build
+            .tree
+            .replace(Volume::Root, file.path.clone(), planned(file, origin));
     }
-    Ok(())
 }
 
-/// The node of a file that the farm names. If only its owner may read it beside the farm file, only root may on the
-/// card, and plans and manifests do not show it.
+/// The node of a file that the farm names.
 pub(super) fn planned(file: &CardFile, origin: String) -> Planned {
     Planned {
         node: Node::File {
             content: file.content.clone(),
-            access: Access::root(if file.private { 0o600 } else { 0o644 }),
+            access: file.access,
         },
         origin,
-        privacy: Privacy::secret_if(file.private),
+        privacy: file.privacy,
     }
 }
 
-/// The place on the card of a path of the running host. The FAT partition is mounted over its mount point, so a path
-/// below that belongs onto the FAT partition.
-pub(super) fn place(
-    volume: Volume,
-    path: &CardPath,
-    base: &BaseFacts,
-) -> Result<(Volume, CardPath), RenderError> {
-    let mount = base.boot_mount.trim_end_matches('/');
-    let below = path.as_str().strip_prefix(mount).filter(|_| !mount.is_empty());
-    Ok(match below.and_then(|below| below.strip_prefix('/')) {
-        Some(below) if volume == Volume::Root => (Volume::Boot, CardPath::new(below)?),
-        _ => (volume, path.clone()),
-    })
+/// Let nothing be put where the running Pi has something else, as the fstab of the finished card says.
+pub(super) fn cover(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
+    let own = match build.tree.get(Volume::Root, &CardPath::new("/etc/fstab")?) {
+        Some(planned) => match &planned.node {
+            Node::File { content, .. } => String::from_utf8_lossy(content).into_owned(),
+            _ => String::new(),
+        },
+        None => base.fstab.clone(),
+    };
+    build.tree.cover(mounts::all(&own));
+    Ok(())
 }
 
 fn rc_local(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {

@@ -62,7 +62,7 @@ fn entry(volume: Volume, path: &str, planned: &Planned) -> Entry {
             entry.target = Some(target.clone());
             None
         }
-        Node::Dir { access } => {
+        Node::Dir { access, .. } => {
             entry.kind = Kind::Dir;
             Some(access)
         }

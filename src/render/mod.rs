@@ -13,6 +13,7 @@ mod host;
 mod ifupdown;
 mod manifest;
 mod network;
+mod undo;
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub struct Inputs {
 /// farm's `files`, its `overlays` in order; the manifest lists the outcome.
 ///
 /// # Errors
-/// The base lacks what the plan needs, or a value is none that may stand where it was to go.
+/// The base lacks what the plan needs, or a value must not be put where it was to go.
 pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, RenderError> {
     let Some(systemd) = base.systemd else {
         return Err(RenderError::NoSystemd {
@@ -51,18 +52,19 @@ pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree
     images::settle(&mut settled, base)?;
     let plan = &settled;
     let mut build = TreeBuilder::new()?;
+    undo::render(&mut build, plan, base)?;
     host::render(&mut build, plan, base)?;
     boot::render(&mut build, plan, base)?;
     cloud::render(&mut build, plan, base)?;
     network::render(&mut build, plan, base, systemd)?;
     agent::render(&mut build, plan, base, inputs)?;
-    host::files(&mut build, plan, base)?;
+    host::files(&mut build, plan);
     for overlay in &inputs.overlays {
         for (volume, path, planned) in &overlay.nodes {
-            let (volume, path) = host::place(*volume, path, base)?;
-            build.tree.replace(volume, path, planned.clone());
+            build.tree.replace(*volume, path.clone(), planned.clone());
         }
     }
+    host::cover(&mut build, base)?;
     manifest::render(&mut build, plan, base, inputs)?;
     Ok(build.tree)
 }

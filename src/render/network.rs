@@ -81,7 +81,7 @@ pub(super) fn render(
     if ifupdown {
         ifupdown::render(build, plan)?;
     }
-    empty_others(build, plan, base)
+    empty_others(build, base)
 }
 
 fn place(build: &mut TreeBuilder, dir: &str, file: &NetFile) -> Result<(), RenderError> {
@@ -247,8 +247,8 @@ fn resolver(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Resul
 }
 
 /// Empty everything else on the base that would configure an interface: netplan's files, and those of ifupdown if it is
-/// installed but the farm does not use it. A file in /etc overrides a package's file of the same name below /usr.
-fn empty_others(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+/// installed. A file in /etc overrides a package's file of the same name below /usr.
+fn empty_others(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
     let text = yaml(
         "# palmfarm has emptied this file: systemd-networkd is configured below /etc/systemd/network.",
         &json!({"network": {"version": 2}}),
@@ -258,7 +258,8 @@ fn empty_others(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> R
         let path = format!("/etc/netplan/{}", path.name());
         build.private(&path, &text, "palmfarm", Privacy::Public)?;
     }
-    if base.has_unit("networking.service") && plan.firstboot.network.renderer == Renderer::Networkd {
+    // With `renderer: ifupdown`, too, systemd-networkd brings the network up first.
+    if base.has_unit("networking.service") {
         build.template("host/interfaces", "/etc/network/interfaces", context! {})?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::{write_image, FreeSpace, Gap, ImageDigest, Sink, SinkError, WriteOpti
 use crate::base::source::{BaseImage, Verified};
 use crate::card::{BurnError, CardReport, CardWriter, Medium, Touched, Unverified};
 use crate::edit::block::{Edited, Edits};
-use crate::progress::{Phase, Watch};
+use crate::progress::{Observer, Phase};
 
 #[derive(Clone, Copy, Debug)]
 pub struct CardOptions<'a> {
@@ -36,15 +36,6 @@ impl CardFailure {
             Self::Untouched(cause) | Self::Spoiled(cause) => cause,
         }
     }
-
-    /// The offset on the card in bytes, if the failure was at one place.
-    pub fn offset(&self) -> Option<u64> {
-        match self.cause() {
-            SinkError::Card(error) => error.offset(),
-            SinkError::Write { offset, .. } => Some(*offset),
-            _ => None,
-        }
-    }
 }
 
 /// Write `base` with `edits` to `card`, and read it back.
@@ -56,16 +47,16 @@ pub fn write_card<M: Medium>(
     edits: &Edits,
     card: M,
     options: CardOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<CardReport<M>, CardFailure> {
     let touched = Touched::default();
     let sink = CardSink {
         state: State::Waiting(card),
         touched: touched.clone(),
         salt: options.salt,
-        watch,
+        observer,
     };
-    pass_and_proof(base, edits, sink, options, watch).map_err(|error| {
+    pass_and_proof(base, edits, sink, options, observer).map_err(|error| {
         if touched.is_touched() {
             CardFailure::Spoiled(error)
         } else {
@@ -79,22 +70,22 @@ fn pass_and_proof<M: Medium>(
     edits: &Edits,
     sink: CardSink<'_, M>,
     options: CardOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<CardReport<M>, SinkError> {
     let pass = WriteOptions {
         threads: options.threads,
         free: options.free,
         digest: ImageDigest::None,
     };
-    let image = write_image(base, edits, sink, pass, watch)?;
+    let image = write_image(base, edits, sink, pass, observer)?;
     let expect: Vec<(Range<u64>, [u8; 32])> = image
         .mapped
         .into_iter()
         .map(|mapped| (mapped.range, mapped.sha256.0))
         .collect();
     let step = |done: u64, total: u64| {
-        watch.progress.advance(Phase::ReadBack, done, total);
-        if watch.cancel.is_cancelled() {
+        observer.progress.advance(Phase::ReadBack, done, total);
+        if observer.cancel.is_cancelled() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -108,7 +99,7 @@ struct CardSink<'a, M> {
     state: State<M>,
     touched: Touched,
     salt: [u8; 16],
-    watch: Watch<'a>,
+    observer: Observer<'a>,
 }
 
 enum State<M> {
@@ -129,9 +120,9 @@ impl<M: Medium> Sink for CardSink<'_, M> {
         let State::Waiting(card) = std::mem::replace(&mut self.state, State::Lost) else {
             return Err(BurnError::OutOfOrder.into());
         };
-        self.watch.progress.advance(Phase::Probe, 0, size);
+        self.observer.progress.advance(Phase::Probe, 0, size);
         let writer = CardWriter::begin(card, size, self.salt, &self.touched)?;
-        self.watch.progress.advance(Phase::Probe, size, size);
+        self.observer.progress.advance(Phase::Probe, size, size);
         self.state = State::Writing(writer);
         Ok(())
     }
@@ -151,13 +142,13 @@ impl<M: Medium> Sink for CardSink<'_, M> {
         }
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<Unverified<M>, SinkError> {
+    fn finish(self, observer: Observer<'_>) -> Result<Unverified<M>, SinkError> {
         let State::Writing(writer) = self.state else {
             return Err(BurnError::OutOfOrder.into());
         };
-        watch.progress.advance(Phase::Flush, 0, 1);
+        observer.progress.advance(Phase::Flush, 0, 1);
         let card = writer.finish().map_err(BurnError::from)?;
-        watch.progress.advance(Phase::Flush, 1, 1);
+        observer.progress.advance(Phase::Flush, 1, 1);
         Ok(card)
     }
 }

@@ -11,7 +11,7 @@ use crate::edit::block::{length, BLOCK_LEN};
 use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::filesystem::{begin_write_back, set_page_cache, PageCache};
 use crate::host::positional::write_all_at;
-use crate::progress::{Phase, Watch};
+use crate::progress::{Observer, Phase};
 
 /// How much is written through the page cache before the kernel is asked to begin writing it back, in bytes. Otherwise
 /// nothing reaches the disk before the flush at the end, which then takes as long as all the decoding before it.
@@ -103,15 +103,19 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
-        flushed(self.new, &self.target, watch)
+    fn finish(self, observer: Observer<'_>) -> Result<AtomicFile, SinkError> {
+        flushed(self.new, &self.target, observer)
     }
 }
 
 /// Wait until the file's bytes are on the disk. It still does not have its name.
-pub(super) fn flushed(new: AtomicFile, target: &str, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
-    watch.progress.advance(Phase::Flush, 0, 1);
+pub(super) fn flushed(
+    new: AtomicFile,
+    target: &str,
+    observer: Observer<'_>,
+) -> Result<AtomicFile, SinkError> {
+    observer.progress.advance(Phase::Flush, 0, 1);
     new.file().sync_all().map_err(SinkError::finish(target))?;
-    watch.progress.advance(Phase::Flush, 1, 1);
+    observer.progress.advance(Phase::Flush, 1, 1);
     Ok(new)
 }

@@ -9,16 +9,20 @@ use crate::card::{wipe_partition_table, BurnError, CardReport, Medium};
 use crate::edit;
 use crate::edit::block::{Edits, Extents};
 use crate::edit::tree::Tree;
-use crate::progress::Watch;
+use crate::progress::Observer;
 use crate::write::root_space::Room;
 use crate::write::{write_card, CardFailure, CardOptions, SinkError};
 
-/// What a card is to hold.
+/// What a card is to hold: `edits` laid over `image`.
 pub struct Job {
-    image: Arc<Verified<BaseImage>>,
-    edits: Edits,
-    allocated: Extents,
-    files: Option<PlannedFiles>,
+    /// The image, and how it is known to be the right one.
+    pub image: Arc<Verified<BaseImage>>,
+    /// What differs from it.
+    pub edits: Edits,
+    /// The bytes that matter, of the image with its edits.
+    pub allocated: Extents,
+    /// What is looked at again on the card; `None` where the image is nobody's farm.
+    pub files: Option<PlannedFiles>,
 }
 
 /// What was put on the image: looked at again on the card.
@@ -32,49 +36,7 @@ pub struct PlannedFiles {
 }
 
 impl Job {
-    /// `edits` laid over `image`, of which the bytes in `allocated` matter; `files` are looked at again on the card.
-    #[must_use]
-    pub fn new(
-        image: Arc<Verified<BaseImage>>,
-        edits: Edits,
-        allocated: Extents,
-        files: Option<PlannedFiles>,
-    ) -> Self {
-        Self {
-            image,
-            edits,
-            allocated,
-            files,
-        }
-    }
-
-    /// The image, and how it is known to be the right one.
-    #[must_use]
-    pub fn base(&self) -> &Verified<BaseImage> {
-        &self.image
-    }
-
-    /// Bytes of the image.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.edits.image_size()
-    }
-
-    /// Bytes of it that matter.
-    #[must_use]
-    pub fn in_use(&self) -> u64 {
-        self.allocated.total()
-    }
-
-    /// The map of what matters.
-    #[must_use]
-    pub fn allocated(&self) -> &Extents {
-        &self.allocated
-    }
-
-    /// The bytes that the root filesystem will have free on a card of `card` bytes; `None` where the image is
-    /// nobody's farm.
-    #[must_use]
+    /// The bytes that the root filesystem of a farm will have free on a card of `card` bytes.
     pub fn free_when_grown(&self, card: u64) -> Option<u64> {
         self.files.as_ref().map(|files| files.room.free_on(card))
     }
@@ -89,9 +51,9 @@ pub fn flash<M: Medium + 'static>(
     job: &Job,
     card: M,
     options: CardOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<CardReport<M>, CardFailure> {
-    let report = write_card(&job.image, &job.edits, card, options, watch)?;
+    let report = write_card(&job.image, &job.edits, card, options, observer)?;
     match &job.files {
         Some(files) => check_files(report, files),
         None => Ok(report),

@@ -24,7 +24,7 @@ pub use options::{FreeSpace, ImageDigest, Mapped, WriteOptions, WriteTarget, Wri
 pub use output::{companions, write_fleet, write_output, FleetCard, Output, Packing};
 pub use packed::{XzSink, ZstdSink};
 
-use crate::progress::Watch;
+use crate::progress::Observer;
 
 /// How a sink takes zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// After an error nothing counts as written.
-    fn finish(self, watch: Watch<'_>) -> Result<Self::Done, SinkError>;
+    fn finish(self, observer: Observer<'_>) -> Result<Self::Done, SinkError>;
 }
 
 #[cfg(test)]

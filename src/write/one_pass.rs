@@ -13,7 +13,7 @@ use super::options::{ImageDigest, Mapped, WriteOptions, WriteTarget, Written};
 use super::{Gap, Sink, SinkError};
 use crate::base::source::{BaseImage, BufferPool, PassError, PassOptions, Sha256Sum, Verified};
 use crate::edit::block::{Edits, ReadAt};
-use crate::progress::{Phase, Watch};
+use crate::progress::{Observer, Phase};
 
 /// Chunks that may wait for the thread that hashes the whole image.
 const WAITING: usize = 8;
@@ -27,7 +27,7 @@ pub fn write_image<S: Sink>(
     edits: &Edits,
     sink: S,
     options: WriteOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Written<S::Done>, SinkError> {
     let target = WriteTarget {
         edits,
@@ -35,7 +35,7 @@ pub fn write_image<S: Sink>(
         sink,
     };
     // One target has one result.
-    Ok(write_images(base, vec![target], options, watch)?.remove(0))
+    Ok(write_images(base, vec![target], options, observer)?.remove(0))
 }
 
 /// Write several cards of one base, which is decoded once. Of `options`, all but the free space is for all of them. The
@@ -47,7 +47,7 @@ pub fn write_images<S: Sink>(
     base: &Verified<BaseImage>,
     targets: Vec<WriteTarget<'_, S>>,
     options: WriteOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Vec<Written<S::Done>>, SinkError> {
     let pool = BufferPool::default();
     let mut merges = Vec::new();
@@ -56,10 +56,10 @@ pub fn write_images<S: Sink>(
         merges.push(Merge::new(&target, base.size(), &pool)?);
         outlets.push(Outlet::new(target.sink));
     }
-    pass(base, &merges, &mut outlets, &pool, options, watch)?;
+    pass(base, &merges, &mut outlets, &pool, options, observer)?;
     outlets
         .into_iter()
-        .map(|outlet| outlet.finish(base.size(), watch))
+        .map(|outlet| outlet.finish(base.size(), observer))
         .collect()
 }
 
@@ -70,14 +70,14 @@ fn pass<S: Sink>(
     outlets: &mut [Outlet<S>],
     pool: &BufferPool,
     options: WriteOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<(), SinkError> {
     let size = base.size();
     let needed = needed_by_any(merges);
     let pass_options = PassOptions {
         threads: options.threads,
         needed: needed.as_ref(),
-        cancel: watch.cancel,
+        cancel: observer.cancel,
         pool,
     };
     for outlet in &mut *outlets {
@@ -107,7 +107,7 @@ fn pass<S: Sink>(
                     outlet.take(chunk)?;
                 }
                 if let Some(end) = end {
-                    watch.progress.advance(Phase::Write, end, size);
+                    observer.progress.advance(Phase::Write, end, size);
                 }
                 Ok(())
             },
@@ -171,13 +171,13 @@ impl<S: Sink> Outlet<S> {
         Ok(())
     }
 
-    fn finish(self, size: u64, watch: Watch<'_>) -> Result<Written<S::Done>, SinkError> {
+    fn finish(self, size: u64, observer: Observer<'_>) -> Result<Written<S::Done>, SinkError> {
         Ok(Written {
             size,
             sha256: self.sha256,
             mapped: self.mapped,
             skipped: self.skipped,
-            done: self.sink.finish(watch)?,
+            done: self.sink.finish(observer)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::base::source::{BaseImage, Verified};
 use crate::edit::block::{Edits, Extents};
 use crate::edit::tree::Tree;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
-use crate::progress::Watch;
+use crate::progress::Observer;
 use crate::write::{bmap, image_manifest};
 
 /// How an image is to be packed.
@@ -70,25 +70,25 @@ pub fn write_output(
     edits: &Edits,
     output: Output<'_>,
     options: WriteOptions<'_>,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Written<PathBuf>, SinkError> {
     let packing = Packing::of(output.path)?;
     let path = output.path;
     let image = match packing {
-        Packing::Raw => write_image(base, edits, FileSink::create(path)?, options, watch)?,
+        Packing::Raw => write_image(base, edits, FileSink::create(path)?, options, observer)?,
         Packing::Xz => write_image(
             base,
             edits,
             XzSink::create(path, options.threads)?,
             options,
-            watch,
+            observer,
         )?,
         Packing::Zstd => write_image(
             base,
             edits,
             ZstdSink::create(path, options.threads)?,
             options,
-            watch,
+            observer,
         )?,
     };
     let mut written = stage(base, edits, output, packing, image)?;
@@ -112,7 +112,7 @@ pub fn write_fleet(
     base: &Verified<BaseImage>,
     cards: &[FleetCard<'_>],
     threads: NonZeroUsize,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Vec<Written<PathBuf>>, SinkError> {
     let mut targets = Vec::new();
     for card in cards {
@@ -128,7 +128,7 @@ pub fn write_fleet(
         free: FreeSpace::Written,
         digest: ImageDigest::Sha256,
     };
-    let images = write_images(base, targets, options, watch)?;
+    let images = write_images(base, targets, options, observer)?;
     let mut staged = Vec::new();
     for (card, image) in cards.iter().zip(images) {
         staged.push(stage(base, card.edits, card.output, Packing::Raw, image)?);

@@ -13,7 +13,7 @@ use crate::edit::block::length;
 use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::filesystem::begin_write_back;
 use crate::numbers::{at_most, u64_from_usize};
-use crate::progress::Watch;
+use crate::progress::Observer;
 
 /// One block of .xz holds this many bytes of image, as in Ubuntu's images: what is written here can be read here
 /// again at random and in parallel.
@@ -88,9 +88,9 @@ impl<E: Encoder> Sink for Packed<E> {
         Ok(())
     }
 
-    fn finish(self, watch: Watch<'_>) -> Result<AtomicFile, SinkError> {
+    fn finish(self, observer: Observer<'_>) -> Result<AtomicFile, SinkError> {
         let out = self.encoder.finish().map_err(SinkError::finish(&self.target))?;
-        flushed(out.new, &self.target, watch)
+        flushed(out.new, &self.target, observer)
     }
 }
 

@@ -11,12 +11,12 @@ use proptest::prelude::*;
 use xz2::stream::Check;
 
 use super::*;
-use crate::base::source::testing::{base, extents, image, unwatched, xz};
+use crate::base::source::testing::{base, extents, image, unobserved, xz};
 use crate::base::source::{BaseImage, Sha256Sum, SourceError, Verified};
 use crate::edit::block::Extents;
-use crate::edit::block::{Edits, Overlay, WriteAt};
+use crate::edit::block::{Edits, Overlay, ReadAt, WriteAt};
 use crate::edit::tree::Tree;
-use crate::progress::{Cancel, Phase, Progress, Watch};
+use crate::progress::{Cancel, Observer, Phase, Progress};
 
 fn options(threads: usize) -> WriteOptions<'static> {
     WriteOptions {
@@ -87,7 +87,7 @@ impl<const APART: bool> Sink for Model<APART> {
         Ok(())
     }
 
-    fn finish(self, _watch: Watch<'_>) -> Result<Vec<u8>, SinkError> {
+    fn finish(self, _watch: Observer<'_>) -> Result<Vec<u8>, SinkError> {
         Ok(self.bytes)
     }
 }
@@ -121,7 +121,7 @@ fn check_pass<S: Sink<Done = Vec<u8>>>(
             expect[place(&(start..end))].fill(0);
         }
     }
-    let written = unwatched(|watch| write_image(base, edits, sink, options, watch)).unwrap();
+    let written = unobserved(|observer| write_image(base, edits, sink, options, observer)).unwrap();
     assert!(written.done == expect);
     assert_eq!(written.sha256, Some(Sha256Sum::of(&expect)));
     assert_eq!(written.size, size);
@@ -185,7 +185,7 @@ fn each_card_of_a_fleet_gets_its_own_image() {
                 sink: Model::<true>::new(),
             });
         }
-        let written = unwatched(|watch| write_images(&base, targets, options(2), watch)).unwrap();
+        let written = unobserved(|observer| write_images(&base, targets, options(2), observer)).unwrap();
         assert_eq!(written.len(), count);
         for (written, (_, edited)) in written.iter().zip(&cards) {
             assert!(written.done == *edited);
@@ -213,7 +213,7 @@ fn write(
         path,
         tree: &Tree::default(),
     };
-    unwatched(|watch| write_output(base, edits, output, options, watch))
+    unobserved(|observer| write_output(base, edits, output, options, observer))
 }
 
 type Unpack = fn(&[u8]) -> Vec<u8>;
@@ -329,7 +329,7 @@ fn a_request_to_stop_leaves_nothing() {
     let base = base(packed.path(), &xz(&image, 1 << 20, Check::Crc64)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &StopHalfway(&cancel),
         cancel: &cancel,
     };
@@ -337,8 +337,47 @@ fn a_request_to_stop_leaves_nothing() {
         path: &dir.path().join("palm.img"),
         tree: &Tree::default(),
     };
-    let error = write_output(&base, &Edits::new(6 << 20), output, options(2), watch).unwrap_err();
+    let error = write_output(&base, &Edits::new(6 << 20), output, options(2), observer).unwrap_err();
     assert!(error.is_cancelled());
+    assert!(names(dir.path()).is_empty());
+}
+
+/// Changes the last bytes of the base when the first are written, and sets its times back.
+struct ForgeTheEnd<'a>(&'a Path);
+
+impl Progress for ForgeTheEnd<'_> {
+    fn advance(&self, phase: Phase, done: u64, _total: u64) {
+        if phase == Phase::Write && done <= 1 << 20 {
+            let file = std::fs::File::options().write(true).open(self.0).unwrap();
+            let metadata = file.metadata().unwrap();
+            let times = std::fs::FileTimes::new().set_modified(metadata.modified().unwrap());
+            std::os::unix::fs::FileExt::write_all_at(&file, b"forged", metadata.size() - 6).unwrap();
+            file.set_times(times).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_base_that_is_changed_while_it_is_written_reaches_no_output() {
+    let size = 96 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path(), &vec![7; size]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = Cancel::new();
+    let observer = Observer {
+        progress: &ForgeTheEnd(&folder.path().join("base")),
+        cancel: &cancel,
+    };
+    let output = Output {
+        path: &dir.path().join("palm.img"),
+        tree: &Tree::default(),
+    };
+    let edits = Edits::new(base.size());
+    let error = write_output(&base, &edits, output, options(1), observer).unwrap_err();
+    assert!(
+        matches!(error, SinkError::Source(SourceError::Changed { .. })),
+        "{error:?}"
+    );
     assert!(names(dir.path()).is_empty());
 }
 
@@ -356,9 +395,9 @@ fn a_full_disk_is_named() {
     assert_eq!(full.to_string(), "writing 4096 bytes at offset 0 of palm.img");
     assert!(full.hint().unwrap().starts_with("make room"));
     let device = Path::new("/dev/full");
-    let error = unwatched(|watch| {
+    let error = unobserved(|observer| {
         FileSink::create(device)
-            .and_then(|sink| write_image(&base, &Edits::new(3 << 20), sink, options(1), watch))
+            .and_then(|sink| write_image(&base, &Edits::new(3 << 20), sink, options(1), observer))
     })
     .unwrap_err();
     assert!(matches!(error, SinkError::Create { .. }));

@@ -1,10 +1,11 @@
 //! What `build` leaves behind, and what it does not.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::common::has;
 use super::{command, farm_in, has_agents, palmfarm, told, PASSWORD};
 
 fn names(dir: &std::path::Path) -> Vec<String> {
@@ -57,7 +58,7 @@ fn image_manifest_and_map_come_together() {
     for (path, expect) in [
         (
             "root:/etc/palmfarm",
-            "firstboot.json\nlxd-preseed.yaml\nmanifest.json\n",
+            "firstboot.json\nhost.json\nlxd-preseed.yaml\nmanifest.json\n",
         ),
         ("boot:", "cmdline.txt\n"),
         ("root:/etc/hostname", "palm\n"),
@@ -220,4 +221,53 @@ fn a_fleet_is_what_its_cards_are_alone() {
     let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "one.img"]);
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
     assert!(!dir.path().join("one.img").exists());
+}
+
+#[test]
+fn builds_that_share_a_base_do_not_disturb_each_other() {
+    if !has_agents() || !has("xz") || !has("gzip") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/mini/mini.img.xz");
+    let pack = "xz -dc \"$0\" | gzip -1 > base.img.gz";
+    let packed = Command::new("sh")
+        .args(["-c", pack, mini])
+        .current_dir(dir.path())
+        .status();
+    assert!(packed.unwrap().success());
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        farm.replace("base: mini", "base: base.img.gz"),
+    )
+    .unwrap();
+    let names = ["a.img", "b.img", "c.img"];
+    let mut builds: Vec<Child> = names
+        .iter()
+        .map(|name| {
+            command(dir.path())
+                .args(["build", "farm.yaml", "-o", name])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    // Meanwhile, the base gets another name again and again, and the cache is cleaned.
+    let link = dir.path().join("link");
+    while builds.iter_mut().any(|build| build.try_wait().unwrap().is_none()) {
+        fs::hard_link(dir.path().join("base.img.gz"), &link).unwrap();
+        fs::remove_file(&link).unwrap();
+        let out = palmfarm(dir.path(), &["base", "clean"]);
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    }
+    for build in builds {
+        let out = build.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    }
+    let images: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| fs::read(dir.path().join(name)).unwrap())
+        .collect();
+    assert!(images[0] == images[1] && images[1] == images[2]);
 }

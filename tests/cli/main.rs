@@ -15,6 +15,7 @@ mod build;
 mod examples;
 mod generated;
 mod messages;
+mod odd_bases;
 mod surroundings;
 
 use std::path::Path;

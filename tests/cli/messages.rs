@@ -175,6 +175,141 @@ fn a_plan_shows_nothing_that_may_be_secret() {
     assert!(!manifest.contains("planted-secret"), "{manifest}");
     let key = palmfarm(dir.path(), &["inspect", "x.img", "root:/etc/key.pem"]);
     assert_eq!(key.stdout, b"planted-secret\n");
+    // Who knows everything but a password could try passwords until the digest is right.
+    assert!(
+        !told(&out).contains("sha256") && manifest.contains("\"sha256\""),
+        "{}",
+        told(&out)
+    );
+}
+
+#[test]
+fn a_file_that_is_private_here_and_not_declared_so_is_told() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let farm = |files: &str| {
+        let farm =
+            format!("farm: 1\nbase: mini\nhostname: palm\nusers: []\nfiles: {{{files}}}\noverlays: [site]\n");
+        fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+    };
+    fs::create_dir_all(dir.path().join("site/root/etc")).unwrap();
+    for file in ["key.pem", "site/root/etc/key", "site/root/etc/other"] {
+        fs::write(dir.path().join(file), "planted-secret\n").unwrap();
+        fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    farm("/etc/key.pem: key.pem");
+    let said = told(&palmfarm(dir.path(), &["check", "farm.yaml"]));
+    for expect in [
+        "warning: nobody but you can read \"key.pem\", but everybody on the Pi can",
+        "hint: write {file: \"key.pem\", secret: true} if it is private, else: chmod 644 key.pem",
+        "warning: of the files of this overlay 2 can be read by nobody but you, and by everybody on the Pi; the first is \
+         root/etc/key",
+    ] {
+        assert!(said.contains(expect), "{expect}: {said}");
+    }
+    // What the hints say.
+    farm("/etc/key.pem: {file: \"key.pem\", secret: true}");
+    let rules = "[\"root/etc/key\"]\nsecret = true\n[\"root/etc/other\"]\nmode = \"0640\"\nowner = \"0:7\"\n";
+    fs::write(dir.path().join("site/overlay.toml"), rules).unwrap();
+    let said = told(&palmfarm(dir.path(), &["check", "farm.yaml"]));
+    assert!(!said.contains("nobody but you"), "{said}");
+    let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "x.img"]);
+    assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    let card = palmfarm(
+        dir.path(),
+        &["inspect", "x.img", "root:/etc/palmfarm/manifest.json"],
+    );
+    let card: serde_json::Value = serde_json::from_slice(&card.stdout).unwrap();
+    for (path, mode, gid) in [
+        ("/etc/key.pem", "0600", 0),
+        ("/etc/key", "0600", 0),
+        ("/etc/other", "0640", 7),
+    ] {
+        let files = card["files"].as_array().unwrap();
+        let entry = files.iter().find(|entry| entry["path"] == path).unwrap();
+        assert_eq!(
+            (&entry["mode"], &entry["gid"]),
+            (&mode.into(), &gid.into()),
+            "{entry}"
+        );
+        assert!(
+            entry["secret"] == true && entry.get("sha256").is_none_or(serde_json::Value::is_null),
+            "{entry}"
+        );
+    }
+}
+
+#[test]
+fn the_umask_of_a_checkout_changes_no_image() {
+    if !has_agents() {
+        return;
+    }
+    let build = |umask: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let make = "mkdir -p site/root/etc site/root/srv/empty; echo a > site/root/etc/a; \
+                    printf '#!/bin/sh\\n' > site/root/run.sh; chmod u+x site/root/run.sh; echo b > b";
+        let made = std::process::Command::new("sh")
+            .args(["-c", &format!("umask {umask}; {make}")])
+            .current_dir(dir.path())
+            .status();
+        assert!(made.unwrap().success());
+        let farm = "farm: 1\nbase: mini\nhostname: palm\nusers: []\nfiles: {/etc/b: b}\noverlays: [site]\n";
+        fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+        let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "x.img"]);
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+        fs::read(dir.path().join("x.img")).unwrap()
+    };
+    assert!(build("022") == build("077"), "the images differ");
+}
+
+#[test]
+fn credentials_in_urls_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let sha256 = "0".repeat(64);
+    for base in [
+        "https://me:planted-secret@a.example/x.img",
+        "ftp://me:planted-secret@a.example/x.img",
+        "https://a.example/x.img?token=planted-secret",
+        "ftp://a.example/x.img?token=planted-secret",
+    ] {
+        let farm = format!(
+            "farm: 1\n{{base: '{base}', sha256: {sha256}, hostname: palm, lxd: {{remotes: {{images: '{base}'}}}}, \
+             containers: {{c: {{image: '{base}', config: {{environment.T: planted-secret}}, bogus: 1}}}}}}\n"
+        );
+        let farm = farm.replacen("farm: 1\n{", "{farm: 1, ", 1);
+        fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+        for args in [
+            &["check", "farm.yaml"][..],
+            &["plan", "farm.yaml"],
+            &["base", "fetch", base, "--sha256", "x"],
+        ] {
+            let said = told(&palmfarm(dir.path(), args));
+            assert!(!said.contains("planted-secret"), "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_not_passed_by() {
+    let dir = tempfile::tempdir().unwrap();
+    for (variable, value) in [
+        ("ALL_PROXY", "socks5://me:planted-secret@127.0.0.1:1"),
+        ("https_proxy", "http://x:planted-secret@h:p"),
+    ] {
+        let out = super::command(dir.path())
+            .args(["base", "fetch", "ubuntu-22.04-armhf"])
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let said = told(&out);
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(variable) && !said.contains("planted-secret"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

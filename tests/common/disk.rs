@@ -121,9 +121,50 @@ impl Disk {
 
     /// Another loop device over this one.
     pub fn loop_over(&mut self) -> String {
-        let node = attach(&["-f", "--show", &self.node]);
+        let node = self.node.clone();
+        self.another(&[&node])
+    }
+
+    /// Another loop device over what losetup(8) is told.
+    pub fn another(&mut self, arguments: &[&str]) -> String {
+        let node = attach(&[&["-f", "--show"], arguments].concat());
         self.undo.push(("losetup -d", node.clone()));
         node
+    }
+
+    /// A new folder beside the file, on which mount(8) puts what it is told.
+    pub fn mount_what(&mut self, arguments: &[&str]) -> PathBuf {
+        let target = self
+            .folder
+            .path()
+            .join(format!("another mount {}", self.undo.len()));
+        fs::create_dir(&target).unwrap();
+        let text = target.to_str().unwrap().to_owned();
+        run("mount", &[arguments, &[&text]].concat());
+        self.undo.push(("umount", text));
+        target
+    }
+
+    /// Detach a loop device that [`Disk::another`] attached.
+    pub fn detach(&mut self, node: &str) {
+        let behind =
+            || fs::read_to_string(node.replace("/dev/", "/sys/class/block/") + "/loop/backing_file").ok();
+        let before = behind();
+        run("losetup", &["-d", node]);
+        // While another test has a look at it, it is only marked to be detached.
+        for _ in 0..500 {
+            if behind() != before {
+                break;
+            }
+            std::thread::sleep(super::MOMENT);
+        }
+        self.forget(&[node]);
+    }
+
+    /// The test itself has let go of these: they are not let go a second time.
+    pub fn forget(&mut self, gone: &[&str]) {
+        self.undo
+            .retain(|(_, argument)| !gone.contains(&argument.as_str()));
     }
 
     /// A digest of all of its bytes.
@@ -155,7 +196,7 @@ impl Disk {
         allowed: &[Allow],
     ) -> Result<ApprovedCard, Vec<Refusal>> {
         let files: Vec<(FileRole, &Path)> = image.map(|image| (FileRole::Image, image)).into_iter().collect();
-        let facts = Facts::parse(&read_system(Path::new("/"), &files).unwrap()).unwrap();
+        let facts = Facts::parse(&read_system(Path::new("/"), &files, None).unwrap()).unwrap();
         let allowed: Allowed = allowed.iter().copied().collect();
         approve(&facts, &stat_target(Path::new(path)), Some(image_size), &allowed)
     }
@@ -204,6 +245,7 @@ impl Access {
 pub struct Mounted {
     pub at: PathBuf,
     device: String,
+    access: Access,
     is_up: bool,
     _dir: TempDir,
 }
@@ -226,6 +268,7 @@ impl Mounted {
         let mut mounted = Self {
             at: dir.path().to_owned(),
             device: attach(&args),
+            access,
             is_up: false,
             _dir: dir,
         };
@@ -244,8 +287,14 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
+        let at = self.at.to_str().unwrap();
+        if self.is_up && self.access == Access::Write {
+            // A mount namespace that another process made meanwhile has this mount, too, and the filesystem stays in use
+            // there. Once it is read-only, it is clean on the medium all the same.
+            patiently("mount", &["-o", "remount,ro", at]);
+        }
         if self.is_up {
-            patiently("umount", &[self.at.to_str().unwrap()]);
+            patiently("umount", &[at]);
         }
         patiently("losetup", &["--detach", &self.device]);
     }

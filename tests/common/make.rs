@@ -271,6 +271,16 @@ impl Image {
         }
     }
 
+    /// Let `work` change a part of the image that lies in a file of its own meanwhile.
+    pub fn change(&self, (start, size): (u64, u64), work: impl FnOnce(&str)) {
+        let part = super::oracle::extract(self, (start, size));
+        work(part.path().to_str().unwrap());
+        let bytes = fs::read(part.path()).unwrap();
+        // Some programs cut a file to whole blocks.
+        assert!(u64::try_from(bytes.len()).unwrap() <= size, "the part has grown");
+        self.patch(start, &bytes);
+    }
+
     /// Let debugfs change the root filesystem.
     pub fn debugfs(&self, request: &str) {
         let name = format!("{}?offset={}", self.path.display(), self.root.0);

@@ -20,6 +20,7 @@
 
 pub mod agents;
 pub mod alone;
+pub mod base;
 pub mod disk;
 pub mod make;
 pub mod oracle;

@@ -18,7 +18,8 @@ enum Kind {
     Mapped(Vec<usize>),
     Raid(Vec<usize>),
     LoopOverDevice(usize),
-    LoopOverFile(usize),
+    /// The mount, and one of a few files in it, so that some have the same.
+    LoopOverFile(usize, usize),
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +50,9 @@ struct Machine {
     allowed: Vec<Allow>,
 }
 
+/// The files that loop devices have behind them.
+const FILES: [&str; 3] = ["image", "program", "file"];
+
 const TARGETS: [&str; 5] = ["/", "/home", "/media/x y", "/boot/efi", "/mnt/#1\\2"];
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -61,7 +65,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         3 => prop::collection::vec(some(), 1..3).prop_map(Kind::Mapped),
         2 => prop::collection::vec(some(), 1..4).prop_map(Kind::Raid),
         1 => some().prop_map(Kind::LoopOverDevice),
-        1 => some().prop_map(Kind::LoopOverFile),
+        2 => (some(), 0..3_usize).prop_map(|(mount, file)| Kind::LoopOverFile(mount, file)),
     ]
 }
 
@@ -127,7 +131,7 @@ fn settled(mut machine: Machine) -> Machine {
         .filter(|index| {
             matches!(
                 machine.nodes[*index].kind,
-                Kind::Fixed | Kind::Removable | Kind::Card | Kind::LoopOverDevice(_) | Kind::LoopOverFile(_)
+                Kind::Fixed | Kind::Removable | Kind::Card | Kind::LoopOverDevice(_) | Kind::LoopOverFile(..)
             )
         })
         .collect();
@@ -140,8 +144,8 @@ fn settled(mut machine: Machine) -> Machine {
             Kind::Mapped(over) => Kind::Mapped(over.iter().map(|below| below % count).collect()),
             Kind::Raid(over) => Kind::Raid(over.iter().map(|below| below % count).collect()),
             Kind::LoopOverDevice(over) => Kind::LoopOverDevice(over % count),
-            Kind::LoopOverFile(_) if mounts == 0 => Kind::Fixed,
-            Kind::LoopOverFile(mount) => Kind::LoopOverFile(mount % mounts),
+            Kind::LoopOverFile(..) if mounts == 0 => Kind::Fixed,
+            Kind::LoopOverFile(mount, file) => Kind::LoopOverFile(mount % mounts, *file),
             other => other.clone(),
         };
     }
@@ -159,7 +163,7 @@ impl Machine {
             Kind::Partition(of) => format!("{}p{index}", self.name(*of)),
             Kind::Mapped(_) => format!("dm-{index}"),
             Kind::Raid(_) => format!("md{index}"),
-            Kind::LoopOverDevice(_) | Kind::LoopOverFile(_) => format!("loop{index}"),
+            Kind::LoopOverDevice(_) | Kind::LoopOverFile(..) => format!("loop{index}"),
         }
     }
 
@@ -202,9 +206,15 @@ impl Machine {
                 Kind::LoopOverDevice(over) => {
                     say("loop/backing_file", &format!("/dev/{}\n", self.name(*over)));
                 }
-                Kind::LoopOverFile(mount) => {
+                Kind::LoopOverFile(mount, file) => {
                     let dir = self.mounts[*mount].target.trim_end_matches('/');
-                    say("loop/backing_file", &format!("{dir}/file{index}\n"));
+                    say("loop/backing_file", &format!("{dir}/{}\n", FILES[*file]));
+                    // By another name, as through a hard link; the kernel knows the file all the same.
+                    if index % 2 == 0 {
+                        say("loop/backing_file", &format!("/elsewhere/{index} (deleted)\n"));
+                    }
+                    let number = format!("file: 0:{mount} {file}");
+                    out.add_text(&format!("@loop/b8:{index}"), &number);
                 }
                 Kind::Fixed | Kind::Removable | Kind::Card => {}
             }
@@ -224,9 +234,10 @@ impl Machine {
         for (role, place) in [(FileRole::Image, self.image), (FileRole::Program, self.program)] {
             if let Some(mount) = place {
                 let path = format!("{}/{}", self.mounts[mount].target, role.word());
+                let file = FILES.iter().position(|file| *file == role.word()).unwrap();
                 out.add_text(
                     &format!("@{}", role.word()),
-                    &format!("path: {path}\nmnt_id: {}", 100 + mount),
+                    &format!("path: {path}\nmnt_id: {}\nfile: 0:{mount} {file}", 100 + mount),
                 );
             }
         }
@@ -273,9 +284,33 @@ impl Machine {
             Kind::Partition(of) => vec![*of],
             Kind::Mapped(over) | Kind::Raid(over) => over.clone(),
             Kind::LoopOverDevice(over) => vec![*over],
-            Kind::LoopOverFile(mount) => vec![self.mounts[*mount].node],
+            Kind::LoopOverFile(mount, _) => {
+                let shown = index % 2 == 1;
+                let holding = shown.then_some(self.mounts[*mount].node);
+                let is_twin = |other: &usize| *other != index && self.is_same_file(index, *other);
+                let twins = (0..self.nodes.len()).filter(is_twin);
+                holding.into_iter().chain(twins).collect()
+            }
             Kind::Fixed | Kind::Removable | Kind::Card => Vec::new(),
         }
+    }
+
+    fn is_same_file(&self, one: usize, other: usize) -> bool {
+        match (&self.nodes[one].kind, &self.nodes[other].kind) {
+            (Kind::LoopOverFile(mount, file), Kind::LoopOverFile(its_mount, its)) => {
+                (mount, file) == (its_mount, its)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the node is a loop device over the image or the program.
+    fn is_over_role(&self, index: usize) -> bool {
+        let Kind::LoopOverFile(mount, file) = self.nodes[index].kind else {
+            return false;
+        };
+        (FILES[file] == "image" && self.image == Some(mount))
+            || (FILES[file] == "program" && self.program == Some(mount))
     }
 
     /// Whether `from` rests on `to`, by repeated relaxation of a matrix: another way than the one under test.
@@ -314,12 +349,14 @@ impl Machine {
         let in_use = used.into_iter().any(|other| reach[other][target]);
         let held =
             (0..self.nodes.len()).any(|other| other != target && !is_own_part(other) && reach[other][target]);
+        // A loop device over another device is not a disk of its own.
         let whole = matches!(
             node.kind,
-            Kind::Fixed | Kind::Removable | Kind::Card | Kind::LoopOverDevice(_) | Kind::LoopOverFile(_)
+            Kind::Fixed | Kind::Removable | Kind::Card | Kind::LoopOverFile(..)
         );
+        let over_role = (0..self.nodes.len()).any(|other| reach[other][target] && self.is_over_role(other));
         let size = node.sectors * 512;
-        in_use || held || !whole || node.read_only || size == 0 || size < self.image_size
+        in_use || held || over_role || !whole || node.read_only || size == 0 || size < self.image_size
     }
 
     /// What must have been allowed before `target` may be written.
@@ -328,7 +365,7 @@ impl Machine {
         let mut needs = BTreeSet::new();
         match node.kind {
             Kind::Fixed => needs.insert(Allow::Internal),
-            Kind::LoopOverDevice(_) | Kind::LoopOverFile(_) => needs.insert(Allow::Loop),
+            Kind::LoopOverDevice(_) | Kind::LoopOverFile(..) => needs.insert(Allow::Loop),
             _ => false,
         };
         if node.sectors * 512 > LARGE {

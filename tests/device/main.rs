@@ -16,3 +16,4 @@ mod fixtures;
 mod graphs;
 mod liar;
 mod loops;
+mod stacked;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use palmfarm::base::download::{Client, DownloadError, Limits, Url};
 use palmfarm::base::source::Sha256Sum;
-use palmfarm::progress::{Cancel, Silent, Watch};
+use palmfarm::progress::{Cancel, Observer, Silent};
 
 /// A client that does not wait long.
 fn client() -> Client {
@@ -33,11 +33,11 @@ fn client() -> Client {
 /// Download `url` to `dir/image`.
 fn download(url: &str, dir: &Path, expect: Option<Sha256Sum>) -> Result<Sha256Sum, DownloadError> {
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &Silent,
         cancel: &cancel,
     };
-    client().download(&Url::parse(url).unwrap(), &dir.join("image"), expect, watch)
+    client().download(&Url::parse(url).unwrap(), &dir.join("image"), expect, observer)
 }
 
 /// Bytes of which no part is like another.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use palmfarm::base::download::catalogue::Known;
 use palmfarm::base::download::{fetch, remembered, signed_sums, DownloadError, SignatureError, TrustedKey};
 use palmfarm::base::source::Sha256Sum;
-use palmfarm::progress::{Cancel, Silent, Watch};
+use palmfarm::progress::{Cancel, Observer, Silent};
 
 use crate::common::skipped;
 use crate::server::{Served, Server};
@@ -109,11 +109,11 @@ const IMAGE: Known = Known {
 
 fn get(server: &Server, known: &Known, keys: &[TrustedKey], dir: &Path) -> Result<Sha256Sum, DownloadError> {
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &Silent,
         cancel: &cancel,
     };
-    fetch(&client(), known, &server.url("/releases"), keys, dir, watch)
+    fetch(&client(), known, &server.url("/releases"), keys, dir, observer)
 }
 
 fn serve(server: &Server, list: &[u8], signature: &[u8], image: &[u8]) {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::common::agents::{copy_agents, VARIABLE};
 use crate::common::alone::alone;
 use crate::common::disk::{Access, Disk};
-use crate::common::run;
+use crate::common::{has, run};
 use crate::{exits, flash, folder, is_ready, noise, palmfarm, surrounded, told, MIB, SUDO_BY_NOBODY};
 
 const CARD: u64 = 256 * MIB;
@@ -215,4 +215,61 @@ fn root_is_given_up_before_a_farm_is_read() {
     copy_agents(&agents);
     let out = by_nobody.env(VARIABLE, &agents).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+}
+
+#[test]
+fn another_name_of_the_base_is_found_without_root() {
+    if !is_ready() || !has("xz") {
+        return;
+    }
+    let disk = Disk::new(CARD);
+    // The built-in base, as the file behind the card.
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/mini/mini.img.xz");
+    let unpack = "xz -dc \"$0\" | dd of=\"$1\" bs=1M conv=notrunc status=none";
+    run("sh", &["-c", unpack, mini, disk.file().to_str().unwrap()]);
+    let dir = folder();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(disk.file(), dir.path().join("base.img")).unwrap();
+    let farm = crate::FARM.replace("base: mini", "base: base.img");
+    fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+    let agents = dir.path().join("agents");
+    copy_agents(&agents);
+    let before = disk.hash();
+    let mut by_nobody = palmfarm(dir.path(), &flash("farm.yaml", disk.node(), &[]));
+    by_nobody.envs(SUDO_BY_NOBODY).env(VARIABLE, &agents);
+    let out = by_nobody.output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(told(&out).contains("holds the image"), "{}", told(&out));
+    assert_eq!(disk.hash(), before);
+}
+
+#[test]
+fn an_output_that_is_something_else_too_is_refused() {
+    if !is_ready() || !has("xz") {
+        return;
+    }
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/mini/mini.img.xz");
+    fs::copy(mini, at("base.img.xz")).unwrap();
+    fs::create_dir_all(at("overlay/root/etc")).unwrap();
+    fs::write(at("overlay/root/etc/issue"), "palm\n").unwrap();
+    let farm = crate::FARM.replace("base: mini", "base: base.img.xz\noverlays: [overlay]");
+    fs::write(at("farm.yaml"), farm).unwrap();
+    let refused = |output: &str, expect: &str| {
+        let text = exits(dir.path(), &["build", "farm.yaml", "-o", output], 1);
+        assert!(text.contains(expect), "{output}: {text}");
+    };
+    fs::hard_link(at("base.img.xz"), at("a.img.xz")).unwrap();
+    refused("a.img.xz", "is the farm's base");
+    fs::hard_link(at("motd.txt"), at("b.img")).unwrap();
+    refused("b.img", "is what the farm is made of");
+    refused("overlay/root/etc/c.img", "lies in an overlay of the farm");
+    // An image that somebody has mounted would be gone with the last name of its file.
+    let disk = Disk::new(CARD);
+    fs::hard_link(disk.file(), at("d.img")).unwrap();
+    refused("d.img", &format!("is in use as {}", disk.node()));
+    drop(disk);
+    exits(dir.path(), &["build", "farm.yaml", "-o", "d.img"], 0);
+    assert_eq!(fs::read_to_string(at("motd.txt")).unwrap(), "welcome\n");
 }

@@ -109,11 +109,11 @@ fn a_block_that_ends_early_is_refused() {
         let path = dir.path().join("base.img.xz");
         std::fs::write(&path, seeds::xz_that_ends_early()).unwrap();
         let cancel = palmfarm::progress::Cancel::new();
-        let watch = palmfarm::progress::Watch {
+        let observer = palmfarm::progress::Observer {
             progress: &palmfarm::progress::Silent,
             cancel: &cancel,
         };
-        let image = BaseImage::open(&path, Expect::Anything, &CacheDir::none(), watch).unwrap();
+        let image = BaseImage::open(&path, Expect::Anything, &CacheDir::none(), observer).unwrap();
         assert_eq!(image.size(), 4 << 20);
         let error = image.read_exact_at(0, &mut [0; 512]).unwrap_err().to_string();
         done.send(error).unwrap();

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{chown, symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
 
 use crate::common::oracle::{SeenKind, Walk};
 
@@ -186,6 +186,7 @@ pub(crate) fn draw(before: &Walk, random: &mut Random, block: usize) -> Tree {
             },
             3 | 4 => Node::Dir {
                 access: random.access(),
+                if_there: IfThere::Set,
             },
             _ => Node::File {
                 content: random.content().into(),

@@ -1,11 +1,14 @@
 //! What FAT cannot hold, which FATs are not written, and root directories that are filled to their ends.
 
+use palmfarm::base::layout::Layout;
+use palmfarm::base::survey;
+use palmfarm::edit::fs::VolumeReader;
 use palmfarm::edit::tree::{Node, Volume};
 
-use crate::common::make::{self, Image, Recipe};
+use crate::common::make::{self, FileBase, Image, Recipe};
 use crate::common::{self, oracle};
 use crate::refused::{refusal, small};
-use crate::{directory, edited, edits_of, file, link, tree, TOOLS};
+use crate::{directory, edited, edits_of, file, link, path, tree, TOOLS};
 
 fn check_boot(image: &Image, nodes: &[(&str, Node)], expect: &str) {
     let nodes = nodes
@@ -100,6 +103,115 @@ fn fats_that_are_not_written() {
         &tree([(Volume::Boot, "/x", file(b"", 0o644))]),
     );
     assert!(text.starts_with("the boot filesystem is FAT12 ("), "{text}");
+}
+
+/// Where the label is, in bytes from the start of a FAT32 and of the copy of its boot sector.
+const LABELS: [u64; 2] = [71, 6 * 512 + 71];
+
+/// What `blkid` and our reading of the partitions call the boot partition of `image`.
+fn labels(image: &Image) -> (String, Result<Layout, String>) {
+    let part = oracle::extract(image, image.boot);
+    let name = part.path().to_str().unwrap();
+    let (_, blkid) = common::attempt("blkid", &["-p", "-s", "LABEL", "-o", "value", name]);
+    let layout = Layout::read(&FileBase::open(&image.path));
+    (blkid.trim().to_owned(), layout.map_err(|error| error.to_string()))
+}
+
+#[test]
+fn a_label_is_read_where_linux_reads_it() {
+    if !common::have(TOOLS) || !common::have(&["blkid", "fatlabel"]) {
+        return;
+    }
+    // As Windows leaves it, and mlabel.
+    let in_directory = small();
+    for at in LABELS {
+        in_directory.patch(in_directory.boot.0 + at, b"NO NAME    ");
+    }
+    let (blkid, layout) = labels(&in_directory);
+    assert_eq!(blkid, "system-boot");
+    assert_eq!(layout.unwrap().boot.number, 1);
+    // fsck.vfat wants the label in both places, so mtools is the judge.
+    let after = edited(&in_directory, &tree([(Volume::Boot, "/x", file(b"x", 0o644))]));
+    assert_eq!(oracle::mtools_walk(&after).get("/x").unwrap(), b"x");
+
+    let in_sector = small();
+    // The label is the first entry of the root directory, whose cluster is the first one.
+    let boot = in_sector.read(in_sector.boot.0, 512);
+    let field = |at: usize| u64::from(u32::from_le_bytes(boot[at..at + 4].try_into().unwrap()));
+    let root = (u64::from(boot[14]) + 2 * field(36)) * 512;
+    assert_eq!(in_sector.read(in_sector.boot.0 + root, 11), b"system-boot");
+    in_sector.patch(in_sector.boot.0 + root, &[0xE5]);
+    let (blkid, layout) = labels(&in_sector);
+    assert_eq!(blkid, "");
+    assert_eq!(
+        layout.unwrap_err(),
+        "partition 1 is called system-boot in its boot sector alone; Linux looks for the label in the root directory, \
+         so it would not be mounted"
+    );
+    let error = Layout::read(&FileBase::open(&in_sector.path)).unwrap_err();
+    assert_eq!(error.hint(), "run `fatlabel PARTITION system-boot`");
+    in_sector.change(in_sector.boot, |partition| {
+        common::run("fatlabel", &[partition, "system-boot"]);
+    });
+    let (blkid, layout) = labels(&in_sector);
+    assert_eq!(blkid, "system-boot");
+    layout.unwrap();
+}
+
+/// Linux reads them, but the specification counts clusters: the library would write the table of a FAT16.
+#[test]
+fn a_fat32_with_few_clusters_is_read_and_not_written() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let make_again =
+        "copy the files of the partition away, run `mkfs.vfat -F 16 -n system-boot PARTITION`, and copy \
+                      them back; or use an image as Ubuntu publishes it";
+    let small_fat32 = small();
+    let fat12 = Recipe {
+        boot: (2048, 60_000),
+        mkfs_fat: &["-F", "12", "-s", "16"],
+        ..make::JAMMY
+    };
+    let fat12 = fat12.make_with(|_| {});
+    let files = oracle::mtools_walk(&small_fat32);
+    // mtools does not fill such a FAT32, so this one is shortened.
+    for sector in [0, 6 * 512] {
+        small_fat32.patch(small_fat32.boot.0 + sector + 32, &60_000_u32.to_le_bytes());
+    }
+    let layout = Layout::read(&FileBase::open(&small_fat32.path)).unwrap();
+    let base = std::sync::Arc::new(FileBase::open(&small_fat32.path));
+    let boot = survey::boot(&base, &layout).unwrap();
+    for (name, content) in &files {
+        let read = boot.read(&path(name), 1 << 20).unwrap().unwrap();
+        assert!(read == *content, "{name}");
+    }
+    for (image, expect) in [
+        (
+            small_fat32,
+            "the boot filesystem is a FAT32 with 58736 clusters, and by the specification a FAT32 has 65525 or more",
+        ),
+        (
+            fat12,
+            "the boot filesystem is FAT12 (3745 clusters); a Pi's is FAT16 or FAT32",
+        ),
+    ] {
+        let plan = tree([(Volume::Boot, "/config.txt", file(b"[all]\n", 0o644))]);
+        let error = edits_of(&image, &plan).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint()), (expect, Some(make_again)));
+        // As the hint says.
+        image.change(image.boot, |partition| {
+            common::run("mkfs.vfat", &["-F", "16", "-n", "system-boot", partition]);
+            common::run("mmd", &["-i", partition, "::overlays"]);
+            for (name, content) in &files {
+                let copy = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(copy.path(), content).unwrap();
+                let copy = copy.path().to_str().unwrap();
+                common::run("mcopy", &["-i", partition, copy, &format!("::{name}")]);
+            }
+        });
+        oracle::assert_whole(&edited(&image, &plan));
+    }
 }
 
 /// The root directory of FAT16 has 512 entries and never more.

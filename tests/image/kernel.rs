@@ -101,7 +101,7 @@ pub(crate) fn by_kernel(top: &Path, tree: &Tree) -> io::Result<()> {
                 own(&place, access)?;
                 file.set_modified(time)?;
             }
-            Node::Dir { access } => match there {
+            Node::Dir { access, .. } => match there {
                 None => {
                     fs::create_dir(&place)?;
                     own(&place, access)?;

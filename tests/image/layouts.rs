@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use palmfarm::edit::block::{ReadAt, Span, Window};
 use palmfarm::edit::fs::allocated;
 use palmfarm::edit::fs::ext4::Superblock;
-use palmfarm::edit::tree::{Access, Node, Tree, Volume};
+use palmfarm::edit::tree::{Access, IfThere, Node, Tree, Volume};
 
 use crate::common;
 use crate::common::make::{self, FileBase, Image, Recipe};
@@ -43,7 +43,14 @@ fn plan() -> Tree {
         (Volume::Root, "/etc/empty", file(b"full\n", 0o4711)),
         (Volume::Root, "/home/me/one", file(b"no longer linked\n", 0o600)),
         (Volume::Root, "/home/me/two", link("one")),
-        (Volume::Root, "/home/new/deep/er", Node::Dir { access: owned }),
+        (
+            Volume::Root,
+            "/home/new/deep/er",
+            Node::Dir {
+                access: owned,
+                if_there: IfThere::Set,
+            },
+        ),
         (
             Volume::Root,
             "/home/new/deep/er/file",
@@ -150,7 +157,7 @@ pub(crate) fn expected(before: &Walk, tree: &Tree) -> Walk {
                 Some(seen(SeenKind::File(content.to_vec()), access.mode, Some(*access)))
             }
             Node::Symlink { target } => Some(seen(SeenKind::Symlink(target.clone()), 0o777, None)),
-            Node::Dir { access } => {
+            Node::Dir { access, .. } => {
                 let mut place = place.clone();
                 while let Some(SeenKind::Symlink(_)) = walk.get(&place).map(|seen| &seen.kind) {
                     place = resolve(&walk, &format!("{place}/x"))

@@ -11,12 +11,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crowded;
 mod drawn;
 mod fat;
+mod hashes;
 mod kernel;
 mod layouts;
+mod paths;
 mod random;
 mod refused;
+mod remains;
 mod surveyed;
 mod unclean;
 
@@ -25,7 +29,7 @@ use std::sync::Arc;
 use common::make::{FileBase, Image};
 use palmfarm::base::layout::Layout;
 use palmfarm::edit::block::Edits;
-use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
+use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::edit::{edit, EditError};
 
 /// The time that edits carry: 2023-11-14 22:13:20 UTC.
@@ -79,6 +83,7 @@ fn root<'a>(nodes: impl IntoIterator<Item = (&'a str, Node)>) -> Tree {
 fn directory(mode: u16) -> Node {
     Node::Dir {
         access: Access::root(mode),
+        if_there: IfThere::Set,
     }
 }
 

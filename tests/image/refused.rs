@@ -1,12 +1,16 @@
 //! What is not edited, each with its own message and something that the person can do.
 
+use std::sync::Arc;
+
+use palmfarm::base::layout::Layout;
+use palmfarm::base::survey::Volumes;
 use palmfarm::edit::fs::FsError;
-use palmfarm::edit::tree::{Access, Node, Tree};
+use palmfarm::edit::tree::{Node, Tree, Volume};
 use palmfarm::edit::EditError;
 
-use crate::common::make::{self, Image, Recipe};
+use crate::common::make::{self, FileBase, Image, Recipe};
 use crate::common::{self, oracle};
-use crate::{directory, edited, edits_of, file, link, root, TOOLS};
+use crate::{edited, edits_of, file, link, root, TOOLS};
 
 /// Bytes from the start of the root partition to a field of its superblock.
 const STATE: u64 = 1024 + 0x3A;
@@ -52,7 +56,7 @@ pub(crate) fn refusal(image: &Image, tree: &Tree) -> String {
     text
 }
 
-fn check(image: &Image, nodes: &[(&str, Node)], expect: &str) {
+pub(crate) fn check(image: &Image, nodes: &[(&str, Node)], expect: &str) {
     assert_eq!(refusal(image, &root(nodes.iter().cloned())), expect);
 }
 
@@ -127,8 +131,17 @@ fn features_that_are_not_written() {
         (&["-O", "fast_commit"], "fast_commit"),
         (&["-O", "stable_inodes"], "stable_inodes"),
     ] {
-        let expect = format!("the root filesystem has features that palmfarm does not write: {names}");
-        check(&with(options), &nodes, &expect);
+        let expect = format!("the root filesystem has features that palmfarm does not edit: {names}");
+        let image = with(options);
+        check(&image, &nodes, &expect);
+        // Whoever reads it first says the same.
+        let base = Arc::new(FileBase::open(&image.path));
+        let layout = Layout::read(&*base).unwrap();
+        if let Err(error) = Volumes::open(&base, &layout) {
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert_eq!((source, error.hint()), (expect, hint(&image, &nodes)));
+        }
+        follow(&image, &nodes, names);
     }
     for (options, expect) in [
         (
@@ -150,6 +163,28 @@ fn features_that_are_not_written() {
     ] {
         check(&with(options), &nodes, expect);
     }
+}
+
+pub(crate) fn hint(image: &Image, nodes: &[(&str, Node)]) -> Option<&'static str> {
+    edits_of(image, &root(nodes.iter().cloned())).unwrap_err().hint()
+}
+
+/// Follow the hint for a filesystem that has the features `names`.
+pub(crate) fn follow(image: &Image, nodes: &[(&str, Node)], names: &str) {
+    let hint = hint(image, nodes).unwrap();
+    image.change(image.root, |partition| {
+        if hint == "run `tune2fs -O ^FEATURE PARTITION` for each of them, then `e2fsck -f PARTITION`" {
+            // One that rests on another goes first.
+            for name in names.split(", ").collect::<Vec<_>>().into_iter().rev() {
+                common::run("tune2fs", &["-O", &format!("^{name}"), partition]);
+            }
+            common::attempt("e2fsck", &["-fy", partition]);
+        } else {
+            assert!(hint.contains("`mkfs.ext4 -L writable` makes"), "{hint}");
+            common::run("mkfs.ext4", &["-q", "-F", "-L", "writable", partition]);
+        }
+    });
+    oracle::assert_whole(&edited(image, &root(nodes.iter().cloned())));
 }
 
 #[test]
@@ -220,123 +255,65 @@ fn plans_that_just_fit() {
     oracle::assert_whole(&edited(&less, &again));
 }
 
+/// As `resize2fs -M` leaves it: the farm is not to blame.
 #[test]
-fn paths_that_cannot_be() {
-    if !common::have(TOOLS) {
+fn a_base_that_was_shrunk_is_enlarged() {
+    if !common::have(&[TOOLS, &["resize2fs", "sfdisk"]].concat()) {
         return;
     }
-    let image = small();
-    let any = || file(b"x", 0o644);
-    check(
-        &image,
-        &[("/circle/x", any())],
-        "/circle leads through more than 40 symlinks",
-    );
-    check(
-        &image,
-        &[("/ping/x", any())],
-        "/ping leads through more than 40 symlinks",
-    );
-    check(
-        &image,
-        &[("/nowhere/x", any())],
-        "/nowhere/x leads through a symlink to \"not/there\", which does not exist",
-    );
-    check(
-        &image,
-        &[("/etc/file/x", any())],
-        "/etc/file/x is not possible: in the root filesystem, file is not a directory",
-    );
-    check(
-        &image,
-        &[("/to-file/x", any())],
-        "/to-file/x is not possible: in the root filesystem, file is not a directory",
-    );
-    let in_the_way =
-        |wanted| format!("root:/etc is a directory in the base, but the plan has {wanted} there");
-    check(&image, &[("/etc", any())], &in_the_way("a file"));
-    check(&image, &[("/etc", link("x"))], &in_the_way("a symlink"));
-    check(&image, &[("/etc", Node::Absent)], &in_the_way("nothing"));
-    let no_directory =
-        |path| format!("root:{path} is not a directory in the base, but the plan has one there");
-    for path in ["/etc/file", "/to-file", "/nowhere"] {
-        check(&image, &[(path, directory(0o755))], &no_directory(path));
-    }
-    check(
-        &image,
-        &[("/lib/x", any()), ("/usr/lib/x", file(b"y", 0o644))],
-        "/lib/x and /usr/lib/x are the same place in the root filesystem, but the plan has different nodes \
-         there",
-    );
-    check(
-        &image,
-        &[("/etc/file", Node::Absent), ("/etc/file/now/below", any())],
-        "the plan removes root:/etc/file, but puts /etc/file/now/below below it",
-    );
-    check(
-        &image,
-        &[("/x", file(b"", 0o10_000))],
-        "the mode 0o10000 of /x has more than the twelve bits of a mode",
-    );
-    let nobody = Access {
-        mode: 0o644,
-        uid: u32::MAX,
-        gid: 0,
+    let image = make::NOBLE.make_with(|root| std::fs::create_dir(root.join("etc")).unwrap());
+    image.change(image.root, |partition| {
+        common::attempt("e2fsck", &["-fy", partition]);
+        common::run("resize2fs", &["-M", partition]);
+        let file = std::fs::OpenOptions::new().write(true).open(partition).unwrap();
+        file.set_len(image.root.1).unwrap();
+    });
+    let plan = root([("/etc/agent", file(&make::noise(1_500_000), 0o755))]);
+    let text = refusal(&image, &plan);
+    assert!(text.ends_with("bytes free, and 1523712 are needed"), "{text}");
+    let hint = edits_of(&image, &plan).unwrap_err().hint().unwrap();
+    assert!(hint.starts_with("the base was shrunk to what it holds"), "{hint}");
+    // As the hint says, with less than 1G.
+    let name = image.path.to_str().unwrap();
+    common::run("truncate", &["-s", "+16M", name]);
+    common::run("sh", &["-c", &format!("echo ,+ | sfdisk -q -N 2 {name}")]);
+    let layout = Layout::read(&FileBase::open(&image.path)).unwrap();
+    let span = layout.root.span;
+    assert!(span.size() > image.root.1);
+    let image = Image {
+        root: (span.start(), span.size()),
+        ..image
     };
-    check(
-        &image,
-        &[("/x", Node::Dir { access: nobody })],
-        "the owner or group of /x is 4294967295, which means \"none\"",
-    );
-    check(
-        &image,
-        &[("/x", link(&"a/".repeat(2048)))],
-        "the target of the symlink /x has 4096 bytes, and this filesystem takes 4095",
-    );
-    check(
-        &image,
-        &[("/x", link(""))],
-        "the target of the symlink /x has 0 bytes, and this filesystem takes 4095",
-    );
-    check(
-        &image,
-        &[("/x", link(&"a".repeat(256)))],
-        "the target of the symlink /x has a part of more than 255 bytes",
-    );
+    image.change(image.root, |partition| {
+        common::attempt("e2fsck", &["-fy", partition]);
+        common::run("resize2fs", &[partition]);
+    });
+    oracle::assert_whole(&edited(&image, &plan));
 }
 
 #[test]
-fn paths_that_look_odd_and_can_be() {
-    if !common::have(TOOLS) {
-        return;
-    }
-    let image = small();
-    let any = || file(b"x", 0o644);
-    let after = edited(
-        &image,
-        &root([
-            ("/circle", any()),
-            ("/lib/x", any()),
-            ("/usr/lib/x", any()),
-            ("/out/x", any()),
-            ("/to-file/x/y", Node::Absent),
-            ("/nowhere/x", Node::Absent),
-            ("/etc/longest", link(&"a/".repeat(2047))),
-            ("/etc/file", Node::Absent),
-        ]),
-    );
-    oracle::assert_whole(&after);
-    if common::is_root() {
-        let walk = oracle::kernel_walk(&after);
-        for name in ["/circle", "/usr/lib/x", "/etc/x"] {
-            assert_eq!(
-                walk.get(name).map(|seen| &seen.kind),
-                Some(&oracle::SeenKind::File(b"x".to_vec())),
-                "{name}"
-            );
-        }
-    } else {
-        common::skipped_in_part("what the kernel sees: it needs root");
+fn who_has_too_much_to_carry_is_told_so() {
+    let no_room = |volume, needed| FsError::NoRoom {
+        volume,
+        free: 0,
+        needed,
+    };
+    for (error, expect) in [
+        (no_room(Volume::Root, 100 << 20), "carry fewer or smaller images"),
+        (
+            no_room(Volume::Boot, 1 << 20),
+            "put fewer or smaller files onto the boot partition",
+        ),
+        (FsError::NoInodes { free: 1, needed: 100 }, "the base was shrunk"),
+        (
+            FsError::NoInodes {
+                free: 1,
+                needed: 10_000,
+            },
+            "pack small files",
+        ),
+    ] {
+        assert!(error.hint().unwrap().starts_with(expect), "{error}");
     }
 }
 

@@ -1,14 +1,16 @@
 //! Bases with more in them than a survey should look at.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
 use palmfarm::base::layout::Layout;
-use palmfarm::base::survey::survey;
+use palmfarm::base::survey::{survey, Volumes};
 use palmfarm::edit::block::ReadAt;
+use palmfarm::edit::tree::Volume;
 
 use crate::common;
 use crate::common::make::{self, FileBase, Image, Recipe};
@@ -81,6 +83,33 @@ fn a_directory_is_read_once_however_many_names_it_has() {
     let (few, many) = (read_of(1000), read_of(8000));
     // 8000 entries take some 400 KiB.
     assert!(many < few + (4 << 20), "{few} and {many} bytes");
+}
+
+#[test]
+fn all_names_of_a_directory_are_listed() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let recipe = Recipe {
+        mkfs_ext4: &["-N", "30000"],
+        ..make::NOBLE
+    };
+    let image = recipe.make_with(|top| {
+        fs::create_dir(top.join("many")).unwrap();
+        for nth in 0..20_000 {
+            fs::write(top.join(format!("many/f{nth:05}")), "").unwrap();
+        }
+        let not_utf8 = std::ffi::OsStr::from_bytes(b"many/g\xff");
+        fs::write(top.join(not_utf8), "").unwrap();
+    });
+    let base = Arc::new(FileBase::open(&image.path));
+    let layout = Layout::read(&*base).unwrap();
+    let volumes = Volumes::open(&base, &layout).unwrap();
+    let many = palmfarm::edit::tree::CardPath::new("/many").unwrap();
+    let names = volumes.reader(Volume::Root).names(Some(&many)).unwrap();
+    assert_eq!(names.len(), 20_001);
+    assert_eq!(names[19_999], "f19999");
+    assert_eq!(names[20_000], "g\u{fffd}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ const OF_A_BASE: &[&str] = &[
     "usr/lib/systemd/system/systemd-networkd-wait-online.service",
     "usr/lib/systemd/system/systemd-resolved.service",
     "usr/lib/systemd/system/cloud-init-local.service",
+    "usr/lib/systemd/system/cloud-init.service",
+    "usr/lib/systemd/system/cloud-config.service",
     "usr/lib/systemd/system/cloud-final.service",
     "usr/lib/systemd/system/ssh.service",
 ];

@@ -3,11 +3,9 @@
 //!
 //! The farm here is smaller than the article's, so that this takes minutes; it has each kind of request in it.
 
-use std::collections::BTreeMap;
-
 use palmfarm_protocol::firstboot::FirstBoot;
 
-use crate::document::{add, container, file, run, with_alpine};
+use crate::document::{add, container, file, run, unplugged, with_alpine};
 use crate::lab::Lab;
 use crate::proxy::Kill;
 use crate::state::{same, state};
@@ -18,9 +16,8 @@ fn farm(lab: &Lab, edition: u32) -> FirstBoot {
     let page = format!("edition {edition}\n");
     lab.put("etc/palmfarm/files/page", page.as_bytes());
     let mut farm = with_alpine(lab);
-    let unplugged = BTreeMap::from([("eth0".into(), [("type".into(), "none".into())].into())]);
     let mut web = container("web", 1, "alpine");
-    web.devices.clone_from(&unplugged);
+    web.devices = unplugged();
     web.files = vec![file(
         "/srv/www/page",
         "/etc/palmfarm/files/page",
@@ -34,7 +31,7 @@ fn farm(lab: &Lab, edition: u32) -> FirstBoot {
     web.publish = Some("web_image".into());
     add(&mut farm, web);
     let mut w2 = container("w2", 2, "web_image");
-    w2.devices = unplugged;
+    w2.devices = unplugged();
     add(&mut farm, w2);
     farm
 }
@@ -108,7 +105,16 @@ fn check(lab: &Lab, document: &FirstBoot, kill: Kill, calm: &[String], expect: &
         kinds(&calm[..n]),
         "the run that was killed went another way"
     );
+    // A container that the daemon has been told is ready is finished, whatever the record could still be told.
+    let request = &calm[n - 1];
+    let finished = request.starts_with("PATCH /1.0/instances/") && kill == Kill::Answered(n);
+    let uuid = || {
+        let path = request.trim_start_matches("PATCH ");
+        finished.then(|| lab.pi.query(path)["config"]["volatile.uuid"].take())
+    };
+    let before = uuid();
     let next = lab.agent(document);
+    assert_eq!(uuid(), before, "{request}");
     let case = format!("{kill:?}: {}, then {:#?}", calm[n - 1], next.changes);
     assert!(
         next.status.success(),

@@ -95,6 +95,11 @@ pub(crate) fn container(name: &str, number: u8, image: &str) -> Container {
     }
 }
 
+/// Devices of a container that does not wait for the network, since it has none.
+pub(crate) fn unplugged() -> BTreeMap<String, BTreeMap<String, String>> {
+    BTreeMap::from([("eth0".into(), [("type".into(), "none".into())].into())])
+}
+
 /// Add `container`, with the digest of what it is now.
 pub(crate) fn add(document: &mut FirstBoot, mut container: Container) {
     let content = (
@@ -114,6 +119,8 @@ pub(crate) fn file(path: &str, source: &str, content: &[u8], mode: u16) -> Pushe
         source: source.into(),
         sha256: hex(&Sha256::digest(content)),
         mode,
+        uid: 0,
+        gid: 0,
     }
 }
 

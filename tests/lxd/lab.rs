@@ -126,7 +126,12 @@ impl Lab {
 
     /// Run the agent with the words of a command, in which `CARD` is the directory of the card.
     pub(crate) fn command(&self, words: &[&str]) -> Ran {
-        self.run(words, Kill::Never, |_| {})
+        self.command_until(words, Kill::Never)
+    }
+
+    /// The same until it is killed.
+    pub(crate) fn command_until(&self, words: &[&str], kill: Kill) -> Ran {
+        self.run(words, kill, |_| {})
     }
 
     fn run(&self, words: &[&str], kill: Kill, mut meanwhile: impl FnMut(usize)) -> Ran {
@@ -153,7 +158,9 @@ impl Lab {
                     agent.kill().unwrap();
                 }
             }
-            meanwhile(proxy.changes().len());
+            let changes = proxy.changes().len();
+            meanwhile(changes);
+            proxy.saw(changes);
             std::thread::sleep(Duration::from_millis(20));
         };
         let took = begun.elapsed();

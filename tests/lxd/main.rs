@@ -12,7 +12,9 @@
 )]
 
 mod card;
+mod carried;
 mod cgroup;
+mod chance;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
@@ -22,6 +24,7 @@ mod image;
 mod incus;
 mod lab;
 mod netns;
+mod owner;
 mod pi;
 mod predict;
 mod proxy;
@@ -32,3 +35,4 @@ mod state;
 mod story;
 mod sweep;
 mod trouble;
+mod used;

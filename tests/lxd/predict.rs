@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::report::Container;
+use palmfarm_protocol::report::{Container, StepState};
 
 use crate::common::skipped;
 use crate::document::{add, address, carry, container, empty};
@@ -38,7 +38,12 @@ fn debian(client: Client, service: Service) -> Option<(Lab, FirstBoot, Ran)> {
     );
     add(&mut farm, container("deb", 1, "debian"));
     let ran = lab.agent(&farm);
-    ran.all_well();
+    assert_eq!(
+        ran.step("container deb").state,
+        StepState::Changed,
+        "{}",
+        ran.printed
+    );
     Some((lab, farm, ran))
 }
 
@@ -52,6 +57,7 @@ fn holds(client: Client) {
         return;
     };
     let deb = deb(&ran);
+    assert!(ran.status.success(), "{}", ran.printed);
     assert_eq!(deb.message, "", "{deb:#?}");
     assert!(deb.observed.contains(&deb.predicted[0]), "{deb:#?}");
     let begun = Instant::now();

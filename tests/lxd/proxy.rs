@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub(crate) enum Kill {
     Sent(usize),
     /// The daemon has answered the `n`th request, and nobody has read that.
     Answered(usize),
+    /// By itself; the `n`th request waits until [`Proxy::saw`] has been told of it, so that somebody else is faster.
+    Late(usize),
 }
 
 /// A running agent, once it is one.
@@ -31,6 +33,7 @@ pub(crate) struct Proxy {
     path: PathBuf,
     changes: Arc<Mutex<Vec<String>>>,
     last: Arc<Mutex<Option<Instant>>>,
+    seen: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,9 +45,10 @@ impl Proxy {
         let changes = Arc::new(Mutex::new(Vec::new()));
         let over = Arc::new(AtomicBool::new(false));
         let last = Arc::new(Mutex::new(None));
+        let seen = Arc::new(AtomicUsize::new(0));
         let serve = {
             let (daemon, changes, over) = (daemon.to_owned(), Arc::clone(&changes), Arc::clone(&over));
-            let last = Arc::clone(&last);
+            let (last, seen) = (Arc::clone(&last), Arc::clone(&seen));
             move || {
                 for agent in listener.incoming().flatten() {
                     if over.load(Ordering::SeqCst) {
@@ -52,7 +56,7 @@ impl Proxy {
                     }
                     let before = changes.lock().unwrap().len();
                     // A daemon that is away is what the agent should see, too.
-                    let _ = pass(&agent, &daemon, &changes, &victim, kill);
+                    let _ = pass(&agent, &daemon, &changes, &victim, kill, &seen);
                     if changes.lock().unwrap().len() > before {
                         *last.lock().unwrap() = Some(Instant::now());
                     }
@@ -64,6 +68,7 @@ impl Proxy {
             path: path.into(),
             changes,
             last,
+            seen,
             over,
             thread,
         }
@@ -76,6 +81,11 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// The test has done what it had to do after so many requests for a change.
+    pub(crate) fn saw(&self, changes: usize) {
+        self.seen.store(changes, Ordering::SeqCst);
+    }
+
     /// When the last of them was answered.
     pub(crate) fn last(&self) -> Option<Instant> {
         *self.last.lock().unwrap()
@@ -99,6 +109,7 @@ fn pass(
     changes: &Mutex<Vec<String>>,
     victim: &Victim,
     kill: Kill,
+    seen: &AtomicUsize,
 ) -> io::Result<()> {
     let mut from = BufReader::new(agent);
     let mut head = String::new();
@@ -117,6 +128,9 @@ fn pass(
         let mut changes = changes.lock().unwrap();
         changes.push(request.into());
         count = changes.len();
+    }
+    while kill == Kill::Late(count) && seen.load(Ordering::SeqCst) < count {
+        thread::sleep(Duration::from_millis(10));
     }
     let mut to = UnixStream::connect(daemon)?;
     // A daemon may answer and hang up before it has read the body. Its answer is there all the same, and however the

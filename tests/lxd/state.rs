@@ -19,6 +19,7 @@ pub(crate) fn state(lab: &Lab) -> String {
             .unwrap()
             .iter()
             .filter(|(key, _)| !key.starts_with("volatile.") || *key == "volatile.eth0.hwaddr")
+            .filter(|(key, _)| *key != "image.palmfarm.nonce")
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let snapshots = list(lab, &format!("/1.0/instances/{name}/snapshots"));
@@ -38,7 +39,13 @@ pub(crate) fn state(lab: &Lab) -> String {
         }));
     }
     // In the order of their fingerprints, in which there is chance, too.
-    let images = list(lab, "/1.0/images?recursion=1");
+    let mut images = list(lab, "/1.0/images?recursion=1");
+    for image in &mut images {
+        image["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("palmfarm.nonce");
+    }
     let shown_image =
         |image: &Value| shown(&json!({"aliases": image["aliases"], "properties": image["properties"]}));
     let mut images: Vec<String> = images.iter().map(shown_image).collect();

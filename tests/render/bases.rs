@@ -1,15 +1,19 @@
 //! Facts of bases as the survey gathers them: one of each generation.
 
-use palmfarm::base::{Arch, BaseFacts, BaseText};
+use std::collections::BTreeSet;
+
+use palmfarm::base::{Accounts, Arch, BaseFacts, BaseText, CloudInit, VolumeNames};
 use palmfarm::edit::tree::CardPath;
 
 /// Units that matter to rendering and that every base has.
-const COMMON: [&str; 7] = [
+const COMMON: [&str; 9] = [
     "systemd-networkd.service",
     "systemd-networkd.socket",
     "systemd-networkd-wait-online.service",
     "systemd-resolved.service",
     "cloud-init-local.service",
+    "cloud-init.service",
+    "cloud-config.service",
     "cloud-final.service",
     "ssh.service",
 ];
@@ -33,7 +37,18 @@ pub(crate) fn bionic() -> BaseFacts {
         runs_rc_local: true,
         netplan: Vec::new(),
         units: units(&["rc-local.service"]),
+        replaced_units: BTreeSet::new(),
+        drop_ins: Vec::new(),
+        networkd: Vec::new(),
+        naming_rules: Vec::new(),
+        ipv6_off: BTreeSet::new(),
+        cloud_init: CloudInit::default(),
+        accounts: Accounts::default(),
+        remains: Vec::new(),
+        names: names("cloudimg-rootfs"),
+        refusals: Vec::new(),
         boot_mount: "/boot/firmware".into(),
+        fstab: fstab("cloudimg-rootfs"),
         customized: false,
         newest: 1_532_000_000,
     }
@@ -60,6 +75,8 @@ pub(crate) fn jammy() -> BaseFacts {
         runs_rc_local: false,
         netplan: vec![CardPath::new("/etc/netplan/50-cloud-init.yaml").unwrap()],
         units: units(&[]),
+        names: names("writable"),
+        fstab: fstab("writable"),
         newest: 1_726_000_000,
         ..bionic()
     }
@@ -90,6 +107,10 @@ pub(crate) fn resolute() -> BaseFacts {
     }
 }
 
+fn fstab(root: &str) -> String {
+    format!("LABEL={root} / ext4 defaults 0 1\nLABEL=system-boot /boot/firmware vfat defaults 0 1\n")
+}
+
 fn text(path: &str, text: &str) -> BaseText {
     BaseText {
         path: CardPath::new(path).unwrap(),
@@ -97,6 +118,21 @@ fn text(path: &str, text: &str) -> BaseText {
     }
 }
 
-fn units(more: &[&str]) -> std::collections::BTreeSet<String> {
+/// How the filesystems of a base are found whose root has the label `root`.
+fn names(root: &str) -> VolumeNames {
+    let names = |label: &str, number| {
+        [
+            format!("LABEL={label}"),
+            format!("PARTUUID=70616c6d-{number:02}"),
+            format!("number {number}"),
+        ]
+    };
+    VolumeNames {
+        boot: names("system-boot", 1).into(),
+        root: names(root, 2).into(),
+    }
+}
+
+fn units(more: &[&str]) -> BTreeSet<String> {
     COMMON.iter().chain(more).map(|unit| (*unit).into()).collect()
 }

@@ -9,11 +9,20 @@ use palmfarm::farm::assets::{self, Gathered};
 use palmfarm::farm::problem::Severity;
 use palmfarm::farm::{self, LoadedFarm};
 use palmfarm::pipeline;
+use palmfarm::plan::content_cache::ContentCache;
 use palmfarm::plan::{self, CardPlan, PlanError};
 use palmfarm::render::{self, Inputs, RenderError};
 
 /// Files that farms of these tests may name; each holds its own name.
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
+
+/// The superblock of an empty squashfs.
+pub(crate) const SQUASHFS: [u8; 96] = {
+    let mut bytes = [0; 96];
+    [bytes[0], bytes[1], bytes[2], bytes[3]] = *b"hsqs";
+    bytes[40] = 96;
+    bytes
+};
 
 /// A folder with the files of [`FILES`] and `more`.
 pub(crate) fn folder(more: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -36,7 +45,7 @@ pub(crate) fn folder(more: &[(&str, &[u8])]) -> tempfile::TempDir {
 pub(crate) fn load(yaml: &str, more: &[(&str, &[u8])]) -> (LoadedFarm, Gathered) {
     let dir = folder(more);
     let farm = format!("farm: 1\nbase: mini\n{yaml}");
-    let loaded = farm::parse("farm.yaml", farm.into_bytes(), dir.path(), &secret, None)
+    let loaded = farm::parse("farm.yaml", farm.as_bytes(), dir.path(), &secret, None)
         .unwrap_or_else(|refused| panic!("{}", refused.text().render(refused.problems())));
     let gathered = assets::gather(&loaded).unwrap();
     (loaded, gathered)
@@ -53,7 +62,7 @@ pub(crate) fn judged_on(base: &str, yaml: &str, more: &[(&str, &[u8])]) -> Strin
     let farm = format!("farm: 1\nbase: {base}\n{yaml}");
     match farm::parse(
         "farm.yaml",
-        farm.into_bytes(),
+        farm.as_bytes(),
         dir.path(),
         &secret,
         Some(&pipeline::judge),
@@ -82,14 +91,29 @@ pub(crate) fn plan_card(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> Ca
     let card = loaded.farm.card(card).unwrap();
     let hashes = assets::hashes(&loaded, &card.name, &secret).unwrap();
     let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
-    plan::card(&loaded.farm, card, &gathered.sources, &hashes, &prefixes).unwrap()
+    plan::card(
+        &loaded.farm,
+        card,
+        &gathered.sources,
+        &hashes,
+        &prefixes,
+        &mut ContentCache::default(),
+    )
+    .unwrap()
 }
 
 /// The only card of a farm that names the files `more`, or why it cannot be planned.
 pub(crate) fn try_plan_with(yaml: &str, more: &[(&str, &[u8])]) -> Result<CardPlan, PlanError> {
     let (loaded, gathered) = load(yaml, more);
     let card = loaded.farm.card(None).unwrap();
-    plan::card(&loaded.farm, card, &gathered.sources, &BTreeMap::new(), &[])
+    plan::card(
+        &loaded.farm,
+        card,
+        &gathered.sources,
+        &BTreeMap::new(),
+        &[],
+        &mut ContentCache::default(),
+    )
 }
 
 /// The only card, in the article's prefix.

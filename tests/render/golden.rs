@@ -24,7 +24,7 @@ fn listing(tree: &Tree) -> String {
         all.push_str(&format!("=== {volume}:{path} "));
         match &planned.node {
             Node::Absent => all.push_str("absent\n"),
-            Node::Dir { access } => all.push_str(&format!("dir {:04o}\n", access.mode)),
+            Node::Dir { access, .. } => all.push_str(&format!("dir {:04o}\n", access.mode)),
             Node::Symlink { target } => all.push_str(&format!("-> {target}\n")),
             Node::File { content, access } => {
                 all.push_str(&format!(

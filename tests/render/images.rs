@@ -89,7 +89,7 @@ fn a_unified_image_goes_as_it_is() {
 fn a_split_image_goes_in_two_parts() {
     let (rootfs, meta) = (tar(&[("bin/sh", ARMHF)]), tar(&[META]));
     let yaml = FARM.replace("a.tar}", "a.tar, metadata: meta.tar}");
-    for rootfs in [&rootfs[..], b"hsqs"] {
+    for rootfs in [&rootfs[..], &crate::farms::SQUASHFS] {
         let plan = plan(&yaml, &[("a.tar", rootfs), ("meta.tar", &meta)]);
         let tree = rendered(&plan, &bases::jammy());
         let image = image(&tree);
@@ -176,7 +176,12 @@ fn parts_that_do_not_go_together_are_refused() {
         assert!(error.to_string().contains(expect), "{error}");
     };
     check(FARM, &meta, &[], "is the metadata of a split image");
-    check(FARM, b"hsqs", &[], "is the squashfs of a split image");
+    check(
+        FARM,
+        &crate::farms::SQUASHFS,
+        &[],
+        "is the squashfs of a split image",
+    );
     check(&with_meta, &unified, &meta, "has metadata already");
     check(&with_meta, &rootfs, &unified, "not a tarball of metadata.yaml");
     check(

@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 use palmfarm::base::source::BaseImage;
 use palmfarm::farm::{assets, parse};
 use palmfarm::pipeline::{self, BaseImageInfo};
-use palmfarm::progress::{Cancel, Silent, Watch};
+use palmfarm::plan::content_cache::ContentCache;
+use palmfarm::progress::{Cancel, Observer, Silent};
 use palmfarm::{edit, plan, render};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -23,11 +24,11 @@ use crate::images::{tar, ARM64, ARMHF, META};
 /// The built-in base.
 static MINI: LazyLock<BaseImageInfo> = LazyLock::new(|| {
     let cancel = Cancel::new();
-    let watch = Watch {
+    let observer = Observer {
         progress: &Silent,
         cancel: &cancel,
     };
-    let image = BaseImage::built_in("mini", palmfarm::base::mini::MINI, watch).unwrap();
+    let image = BaseImage::built_in("mini", palmfarm::base::mini::MINI, observer).unwrap();
     pipeline::survey(image).unwrap()
 });
 
@@ -47,10 +48,10 @@ static ARCHIVES: LazyLock<Vec<(&str, Vec<u8>)>> = LazyLock::new(|| {
         ("meta.tar", tar(&[META])),
         (
             "other-meta.tar",
-            tar(&[("metadata.yaml", b"architecture: riscv64\n")]),
+            tar(&[("metadata.yaml", b"architecture: riscv64\ncreation_date: 1\n")]),
         ),
         ("bad-meta.tar", tar(&[("metadata.yaml", b"{")])),
-        ("rootfs.squashfs", b"hsqs".to_vec()),
+        ("rootfs.squashfs", crate::farms::SQUASHFS.to_vec()),
         ("packed.tar.bz2", b"BZh91AY&SY".to_vec()),
         ("arm64.tar", tar(&[("bin/sh", ARM64)])),
         ("torn.tar", tar(&[META, ("rootfs/bin/sh", ARM64)])),
@@ -264,7 +265,7 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
     let text = format!("farm: 1\nbase: mini\n{yaml}");
     let Ok(loaded) = parse(
         "farm.yaml",
-        text.into_bytes(),
+        text.as_bytes(),
         dir.path(),
         &secret,
         Some(&pipeline::judge),
@@ -275,7 +276,14 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
     let gathered = assets::gather(&loaded).map_err(|error| failed(error.into()))?;
     for card in loaded.farm.resolved_cards() {
         let hashes = assets::hashes(&loaded, &card.name, &secret).map_err(|error| failed(error.into()))?;
-        let plan = plan::card(&loaded.farm, card, &gathered.sources, &hashes, &[]);
+        let plan = plan::card(
+            &loaded.farm,
+            card,
+            &gathered.sources,
+            &hashes,
+            &[],
+            &mut ContentCache::default(),
+        );
         let plan = plan.map_err(|error| failed(error.into()))?;
         let mut inputs = inputs(&MINI.facts);
         inputs.overlays.clone_from(&gathered.overlays);

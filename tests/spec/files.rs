@@ -106,20 +106,20 @@ fn scripts_are_text() {
         (
             b"\xff",
             expect![[r#"
-                1:52 error: "s" is not a script: it is not UTF-8
+                1:52 error: "s" is not a script: it is not UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 s > NEW, and then mv NEW s)
             "#]],
         ),
         (
             b"a\0b",
             expect![[r#"
-                1:52 error: "s" is not a script: it holds a NUL byte
+                1:52 error: "s" is not a script: it holds a NUL byte (a script is a text; run a program from `files`, or from the image)
             "#]],
         ),
         (
             b"a\r\nb\r\n",
             expect![[r#"
-            1:52 warning: the script has the line ends of Windows, which a shell takes for part of the line (sed -i 's/\r$//' takes the carriage returns away)
-        "#]],
+                1:52 warning: of the script "s": it has the line ends of Windows, and the carriage return is taken for a part of the line (sed -i '1s/^\xEF\xBB\xBF//; s/\r$//' s)
+            "#]],
         ),
     ] {
         fs::write(dir.join("s"), content).unwrap();
@@ -161,7 +161,7 @@ fn check_planned(dir: &Path, lines: &str, expect: &Expect) {
     let text = completed(lines).replace("ANY_KEY", super::KEY);
     let read = parse(
         "farm.yaml",
-        text.into_bytes(),
+        text.as_bytes(),
         dir,
         &super::no_environment,
         Some(&pipeline::judge),
@@ -244,8 +244,8 @@ fn passwords_can_be_had() {
             "a\u{7}b",
             0o600,
             expect![[r#"
-            1:147 error: the password of craig from craig holds a control character, which nobody can type
-        "#]],
+                1:147 error: the password of craig from craig holds a control or invisible character, which nobody can type
+            "#]],
         ),
     ] {
         fs::write(&file, content.replace("ANY_HASH", super::HASH)).unwrap();

@@ -9,6 +9,7 @@
 mod addresses;
 mod containers;
 mod files;
+mod hints;
 mod random;
 mod schema;
 mod sections;
@@ -41,7 +42,7 @@ fn read(text: &str) -> Result<LoadedFarm, Refused> {
 
 fn read_in(text: &str, dir: &Path) -> Result<LoadedFarm, Refused> {
     let text = text.replace("ANY_KEY", KEY).replace("ANY_HASH", HASH);
-    let result = parse("farm.yaml", text.clone().into_bytes(), dir, &no_environment, None);
+    let result = parse("farm.yaml", text.as_bytes(), dir, &no_environment, None);
     schema::agrees(&text, &result);
     result
 }

@@ -84,7 +84,7 @@ fn same_keys(lines: &str, pointer: &str) {
     let text = completed(lines).replace("ANY_KEY", KEY);
     let result = parse(
         "farm.yaml",
-        text.into_bytes(),
+        text.as_bytes(),
         std::path::Path::new("/nonexistent"),
         &super::no_environment,
         None,

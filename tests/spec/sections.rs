@@ -311,7 +311,7 @@ fn host_files() {
     check(
         "files: {/proc/x: a, /etc/palmfarm/y: b, /etc: c, /etc/z: d}\n",
         &expect![[r#"
-            1:9 error: /proc is covered by the kernel's processes
+            1:9 error: /proc is covered by the kernel's processes (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
             1:18 error: there is no file "a"
             1:21 error: "/etc" is a file of the farm, so nothing can be in it
             1:21 error: palmfarm itself keeps "/etc/palmfarm/y"
@@ -319,6 +319,38 @@ fn host_files() {
             1:47 error: there is no file "c"
             1:50 error: "/etc" is a file of the farm, so nothing can be in it
             1:58 error: there is no file "d"
+        "#]],
+    );
+    check(
+        "files: {/a: {file: Cargo.toml, mode: \"0600\", owner: \"33:33\"}, /b: {file: Cargo.toml, secret: true, owner: root}}\n",
+        &expect![[r#"
+            1:9 error: there is no file "Cargo.toml"
+            1:63 error: there is no file "Cargo.toml"
+        "#]],
+    );
+    check(
+        "files: {/a: {mode: \"888\", owner: craig, secrt: true}, /b: {file: Cargo.toml, secret: true, mode: \"0644\"}, /tmp/x: Cargo.toml, /var/run/x: Cargo.toml, /boot/firmware/x: Cargo.toml}\n",
+        &expect![[r#"
+            1:9 error: the file "/a" has no `file`
+            1:20 error: the mode "888" is not three or four octal digits such as "0755"
+            1:34 error: the owner "craig" is neither root nor two numbers such as "33:33" (www-data of Debian and Ubuntu)
+            1:41 error: unknown key "secrt" in the file "/a" (did you mean "secret"?)
+            1:55 error: it is secret, and its mode 0644 lets everybody read it (leave `mode` out: a secret is 0600)
+            1:55 error: there is no file "Cargo.toml"
+            1:107 error: /tmp is covered by a filesystem in memory, or emptied, at every boot (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
+            1:115 error: there is no file "Cargo.toml"
+            1:127 error: /var/run is covered by /run, a filesystem in memory (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
+            1:139 error: there is no file "Cargo.toml"
+            1:151 error: /boot/firmware is covered by the FAT partition (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
+            1:169 error: there is no file "Cargo.toml"
+        "#]],
+    );
+    check(
+        "containers: {c: {image: \"images:a\", files: {/a: {file: Cargo.toml, mode: \"4755\"}, /run/x: Cargo.toml}}}\n",
+        &expect![[r#"
+            1:45 error: there is no file "Cargo.toml"
+            1:74 error: the container daemon sets only the nine bits of permission (leave the first digit out, and set it by chmod in a line of `run`)
+            1:91 error: there is no file "Cargo.toml"
         "#]],
     );
     check(

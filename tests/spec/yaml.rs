@@ -159,13 +159,13 @@ fn line_ends_and_marks_of_other_systems_are_read() {
 fn invalid_utf_8_is_refused_at_the_place_where_it_stops() {
     let result = palmfarm::farm::parse(
         "farm.yaml",
-        b"farm: 1\nhostname: p\xe4lm\n".to_vec(),
+        b"farm: 1\nhostname: p\xe4lm\n",
         std::path::Path::new("/nonexistent"),
         &super::no_environment,
         None,
     );
     expect![[r#"
-        2:12 error: this is not UTF-8
+        2:12 error: the farm is not UTF-8 (from byte 19 on) (save it as UTF-8 in your editor, or: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW)
     "#]]
     .assert_eq(&super::brief(&result));
 }

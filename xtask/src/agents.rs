@@ -134,10 +134,12 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
         "-Clink-arg=-Wl,-z,max-page-size=16384",
         // The same linker whichever one the compiler prefers.
         "-Clink-arg=-fuse-ld=bfd",
-        // The index of the unwind tables: nothing unwinds (`panic = "abort"`).
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
     ];
-    let mut cargo = cargo_build(&flags.map(str::to_owned));
+    let script = workspace_dir().join("xtask/src/agents/no-unwind.ld");
+    let script = format!("-Clink-arg=-Wl,-T,{}", script.display());
+    let flags: Vec<String> = flags.map(str::to_owned).into_iter().chain([script]).collect();
+    let mut cargo = cargo_build(&flags);
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);
     cargo.args(["--target", arch.triple()]);
     cargo.arg("--target-dir").arg(&out);

@@ -21,9 +21,11 @@ mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::SystemTime;
 
 use anyhow::{bail, Result};
 use checks::Checks;
+use cuts::Choice;
 use lab::Lab;
 use qemu::Board;
 use xshell::cmd;
@@ -34,6 +36,9 @@ use crate::sh;
 
 /// The card's name and host name in every farm that is booted.
 const HOST: &str = "palm";
+
+/// The layout that the tests boot.
+const USUAL: &str = "jammy";
 
 /// Set in a process with a mount namespace of its own: no other process sees its mounts, and they end with it.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
@@ -48,7 +53,7 @@ pub(crate) enum Trial {
     /// Farms that would cut the Pi off, and a router that is gone.
     Rollback,
     /// One first boot, with the power cut at every point of it.
-    PowerCuts,
+    PowerCuts(Choice),
     /// The base itself, to see that base and harness are sound.
     Stock,
 }
@@ -73,7 +78,7 @@ impl Renderer {
 }
 
 /// What to boot, and on what.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     /// Boot a farm whose network this configures
@@ -88,11 +93,17 @@ pub(crate) struct Options {
     /// Boot farms that would cut the Pi off, and one whose router is gone
     #[arg(long, group = "trial")]
     rollback: bool,
-    /// Cut the power at every point of one first boot
+    /// Cut the power at every point of one first boot, and boot some of the cards that are left
     #[arg(long, group = "trial")]
     power_cuts: bool,
+    /// How many of the cards that power cuts left are booted
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "power_cuts")]
+    cuts: usize,
+    /// What the random choices of --power-cuts follow from [default: the time]
+    #[arg(long, value_name = "SEED", requires = "power_cuts")]
+    seed: Option<std::num::NonZeroU64>,
     /// The base: bionic, jammy, noble or resolute
-    #[arg(long, value_name = "LAYOUT", default_value = Hardware::USUAL.layout)]
+    #[arg(long, value_name = "LAYOUT", default_value = USUAL)]
     base: String,
     /// The board that QEMU emulates
     #[arg(long, value_enum, default_value = "virt")]
@@ -108,26 +119,31 @@ impl Options {
             Self { lxd: true, .. } => Trial::Lxd,
             Self { stock: true, .. } => Trial::Stock,
             Self { rollback: true, .. } => Trial::Rollback,
-            Self { power_cuts: true, .. } => Trial::PowerCuts,
+            Self { power_cuts: true, .. } => Trial::PowerCuts(Choice {
+                seed: self.seed.map_or_else(seconds_now, u64::from),
+                boots: self.cuts,
+            }),
             _ => Trial::Farm(self.renderer),
         }
     }
 }
 
+/// Seconds since 1970, as a seed.
+fn seconds_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(1, |now| now.as_secs())
+}
+
 /// Boot.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let trial = options.trial();
-    let hardware = Hardware {
-        layout: &options.base,
-        board: options.machine,
-    };
     let tool = match (&options.tool, trial) {
         (Some(tool), _) => tool.clone(),
         (None, Trial::Stock) => PathBuf::new(),
         // Built as the user who started this, before anything runs as root.
         (None, _) => tool_with_agents()?,
     };
-    let passed = as_root(trial, hardware, &tool)?;
+    let passed = as_root(trial, &options.base, options.machine, &tool)?;
     println!("{passed} checks passed");
     Ok(())
 }
@@ -140,9 +156,8 @@ impl Ahead {
     pub(crate) fn start() -> Self {
         let begin = || -> Result<Child> {
             let (sh, program) = (sh::shell()?, std::env::current_exe()?);
-            let layout = Hardware::USUAL.layout;
             // It must not outlive this process.
-            let base = cmd!(sh, "setpriv --pdeathsig TERM {program} base {layout}");
+            let base = cmd!(sh, "setpriv --pdeathsig TERM {program} base {USUAL}");
             sh::start_logged(base, &crate::target_dir().join("base-ahead.log"))
         };
         // A failure is ignored here: it happens again, and is reported, when the base is used.
@@ -157,59 +172,45 @@ impl Ahead {
     }
 }
 
-/// What is booted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hardware<'a> {
-    /// The base's layout, and with it the architecture.
-    layout: &'a str,
-    /// What the card is put into.
-    board: Board,
-}
-
-impl Hardware<'static> {
-    /// What the tests boot.
-    const USUAL: Self = Self {
-        layout: "jammy",
-        board: Board::Virt,
-    };
-}
-
 /// Boot cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. Call [`ready`]
 /// first.
 pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
     for renderer in renderers {
-        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), Hardware::USUAL, &tool)?);
+        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), USUAL, Board::Virt, &tool)?);
     }
     Ok(passed)
 }
 
 /// Run the trial here or, if this is not root, in a child that is; a child counts as one check.
-fn as_root(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
+fn as_root(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
     let tool_word = tool.display().to_string();
-    let board = hardware.board.name();
-    let mut args = vec!["boot", "--base", hardware.layout, "--machine", board];
+    let (seed, cuts);
+    let mut args = vec!["boot", "--base", layout, "--machine", board.name()];
     args.extend(["--tool", &tool_word]);
     match trial {
         Trial::Stock => args.push("--stock"),
         Trial::Lxd => args.push("--lxd"),
         Trial::Rollback => args.push("--rollback"),
-        Trial::PowerCuts => args.push("--power-cuts"),
+        Trial::PowerCuts(choice) => {
+            (seed, cuts) = (choice.seed.to_string(), choice.boots.to_string());
+            args.extend(["--power-cuts", "--seed", &seed, "--cuts", &cuts]);
+        }
         Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
     }
     if deps::rerun_as_root(&args)? {
         return Ok(1);
     }
     ready()?;
-    if trial == Trial::PowerCuts && std::env::var_os(OWN_MOUNTS).is_none() {
+    if matches!(trial, Trial::PowerCuts(_)) && std::env::var_os(OWN_MOUNTS).is_none() {
         deps::ensure(cuts::NEEDS)?;
         let (sh, program) = (sh::shell()?, std::env::current_exe()?);
         let unshare = cmd!(sh, "unshare --mount --propagation private {program} {args...}");
         unshare.env(OWN_MOUNTS, "1").run()?;
         return Ok(1);
     }
-    boot(trial, hardware, tool)
+    boot(trial, layout, board, tool)
 }
 
 /// Whether a card can be booted here; an error says why not.
@@ -222,8 +223,8 @@ pub(crate) fn ready() -> Result<()> {
 }
 
 /// Run the trial with the palmfarm `tool`; the number of checks that passed.
-fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
-    let base = base::build(hardware.layout)?;
+fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
+    let base = base::build(layout)?;
     let mut checks = Checks::new();
     let (name, seconds) = match trial {
         Trial::Rollback => {
@@ -233,15 +234,15 @@ fn boot(trial: Trial, hardware: Hardware<'_>, tool: &Path) -> Result<u64> {
         Trial::Stock => ("stock", 3600),
         Trial::Farm(renderer) => (renderer.name(), 7200),
         Trial::Lxd => ("lxd", 7200),
-        Trial::PowerCuts => ("cuts", 6 * 3600),
+        Trial::PowerCuts(_) => ("cuts", 12 * 3600),
     };
     Lab::with(name, seconds, |lab| {
-        lab.board = hardware.board;
+        lab.board = board;
         match trial {
             Trial::Stock => stock::trial(lab, &base, &mut checks)?,
             Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
             Trial::Lxd => lxd::trial(lab, &base, tool, &mut checks)?,
-            Trial::PowerCuts => cuts::trial(lab, &base, tool, &mut checks)?,
+            Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,
             // Above, with labs of its own.
             Trial::Rollback => {}
         }

@@ -4,6 +4,7 @@
 //! missing, and the caller prints what it skips. It never upgrades or removes an installed package without saying so, and
 //! never adds a package source.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -62,6 +63,25 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<()> {
 /// Whether apt-get's packages are Debian's or a derivative's.
 pub(crate) fn debian_here() -> bool {
     sh::find("apt-get").is_some() && debian_like(&os_release())
+}
+
+/// Of each archive of Debian's main component that this machine uses: its address, its release as the machine calls it,
+/// and its codename, such as `bookworm`, `bookworm-updates`.
+pub(crate) fn debian_archives() -> Result<Vec<[String; 3]>> {
+    let format = "$(REPO_URI) $(RELEASE) $(CODENAME) $(COMPONENT)";
+    let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
+    let targets = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]))?;
+    Ok(main_archives(&targets))
+}
+
+fn main_archives(index_targets: &str) -> Vec<[String; 3]> {
+    let found = index_targets
+        .lines()
+        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            [uri, release, codename, "main"] => Some([uri, release, codename].map(str::to_owned)),
+            _ => None,
+        });
+    found.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Install `packages`, each `name=version`, beside everything that is installed: what conflicts is an error.
@@ -211,6 +231,18 @@ mod tests {
         check("ID=fedora\n", false);
         check("VERSION_ID=debian\n", false);
         check("", false);
+    }
+
+    #[test]
+    fn an_archive_of_the_main_component_is_listed_once() {
+        let text =
+            "m://a/ stable bookworm main\nm://a/ stable bookworm main\nm://a/ stable bookworm contrib\n\n\
+                    m://b/ bookworm-updates bookworm-updates main\n";
+        let expect = [
+            ["m://a/", "stable", "bookworm"],
+            ["m://b/", "bookworm-updates", "bookworm-updates"],
+        ];
+        assert_eq!(main_archives(text), expect);
     }
 
     #[test]

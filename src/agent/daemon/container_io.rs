@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
+use palmfarm_protocol::firstboot::PushedFile;
 use serde_json::{json, Value};
 
 use super::{encoded, is_path, unknown, Daemon, DaemonError, DaemonResult, Upload, PATIENCE};
@@ -46,15 +47,16 @@ const LINES: usize = 20;
 /// How many bytes at the end of each channel are searched for them.
 const TAIL: usize = 8 << 10;
 
-/// Write `length` bytes to `path` in `container`, owned by its root. Missing directories are made (0755).
+/// Write `length` bytes to the path of `file` in `container`, with its mode and owner. Missing directories are made
+/// (0755, root's).
 pub(crate) fn push_file(
     daemon: &Daemon,
     container: &str,
-    path: &str,
-    mode: u16,
+    file: &PushedFile,
     length: u64,
     bytes: &mut dyn Read,
 ) -> Result<(), PushError> {
+    let path = file.path.as_str();
     let bad = || PushError::Path(path.into());
     let (above, name) = path.rsplit_once('/').ok_or_else(bad)?;
     if !path.starts_with('/') || name.is_empty() {
@@ -62,12 +64,13 @@ pub(crate) fn push_file(
     }
     make_directories(daemon, container, above)?;
     let doing = format!("writing {path} in {container}");
-    let mode = format!("{mode:04o}");
+    let mode = format!("{:04o}", file.mode);
+    let (uid, gid) = (file.uid.to_string(), file.gid.to_string());
     let mut upload = Upload { length, bytes };
     daemon.upload(
         &doing,
         &at(daemon, container, path),
-        &headers("file", &mode),
+        &headers("file", &mode, &uid, &gid),
         &mut upload,
         PATIENCE,
     )?;
@@ -134,7 +137,7 @@ fn make_directories(daemon: &Daemon, container: &str, above: &str) -> Result<(),
         daemon.upload(
             &doing,
             &at(daemon, container, path),
-            &headers("directory", "0755"),
+            &headers("directory", "0755", "0", "0"),
             &mut upload,
             PATIENCE,
         )?;
@@ -152,16 +155,16 @@ fn at(daemon: &Daemon, container: &str, path: &str) -> String {
 }
 
 /// The headers for a file. Incus renamed them; each daemon ignores those of the other.
-fn headers<'a>(kind: &'a str, mode: &'a str) -> [(&'a str, &'a str); 9] {
+fn headers<'a>(kind: &'a str, mode: &'a str, uid: &'a str, gid: &'a str) -> [(&'a str, &'a str); 9] {
     [
         ("Content-Type", "application/octet-stream"),
         ("X-LXD-type", kind),
-        ("X-LXD-uid", "0"),
-        ("X-LXD-gid", "0"),
+        ("X-LXD-uid", uid),
+        ("X-LXD-gid", gid),
         ("X-LXD-mode", mode),
         ("X-Incus-type", kind),
-        ("X-Incus-uid", "0"),
-        ("X-Incus-gid", "0"),
+        ("X-Incus-uid", uid),
+        ("X-Incus-gid", gid),
         ("X-Incus-mode", mode),
     ]
 }

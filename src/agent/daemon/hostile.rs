@@ -266,3 +266,47 @@ fn a_request_to_delete_has_no_body() {
     assert_eq!(deleted, Value::from("deleted"));
     assert_eq!(daemon.changes(), 1);
 }
+
+#[test]
+fn what_fails_for_a_moment_is_asked_again() {
+    let failures = AtomicU32::new(0);
+    let path = serve(move |request| {
+        http(if request.starts_with("GET /1.0 ") {
+            r#"{"type":"sync","metadata":{"environment":{"server_version":"5.0"}}}"#
+        } else if failures.fetch_add(1, Ordering::SeqCst) == 0 {
+            r#"{"type":"error","error_code":500,"error":"database is locked"}"#
+        } else {
+            r#"{"type":"sync","metadata":"there"}"#
+        })
+    });
+    let daemon = Daemon::connect(&path).unwrap();
+    assert_eq!(
+        daemon.look("looking", "/1.0/x").unwrap(),
+        Some(Value::from("there"))
+    );
+}
+
+#[test]
+fn a_change_names_the_state_that_it_is_for() {
+    let path = serve(|request| {
+        if request.starts_with("GET ") {
+            let body = r#"{"type":"sync","metadata":{"environment":{"server_version":"5.0"}}}"#;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nEtag: abc\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            format!("{head}{body}").into_bytes()
+        } else if request.contains("\r\nIf-Match: abc\r\n") {
+            http(r#"{"type":"sync","metadata":"changed"}"#)
+        } else {
+            http(r#"{"type":"error","error_code":412,"error":"ETag doesn't match"}"#)
+        }
+    });
+    let daemon = Daemon::connect(&path).unwrap();
+    let (_, tag) = daemon.look_tagged("looking", "/1.0/x").unwrap().unwrap();
+    let change = |tag: &str| daemon.change_if("changing", "PUT", "/1.0/x", &Value::Null, tag, PATIENCE);
+    assert_eq!(change(&tag).unwrap(), Value::from("changed"));
+    let error = crate::step::StepError::from(change("old").unwrap_err());
+    // The step is taken again, and begins by looking.
+    assert_eq!(error.daemon, crate::step::DaemonState::Busy);
+}

@@ -41,6 +41,8 @@ pub(super) struct Body<'a> {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// The entity tag (RFC 9110, section 8.8.3), which names this state of what was asked for; empty if there is none.
+    pub(super) tag: String,
 }
 
 /// Why there is no answer.
@@ -155,26 +157,37 @@ fn write_request(stream: &mut Timed, request: &Request<'_>, body: Option<Body<'_
 }
 
 fn read_answer(from: &mut impl BufRead) -> Result<Answer, Broken> {
-    let (mut status, mut framing) = read_head(from)?;
+    let mut head = read_head(from)?;
     // 1xx are interim answers; the real one follows (RFC 9110, section 15.2).
     for _ in 0..MOST_INTERIM {
-        if status >= 200 {
+        if head.status >= 200 {
             break;
         }
-        (status, framing) = read_head(from)?;
+        head = read_head(from)?;
     }
+    let status = head.status;
     if status < 200 {
         return Err(Broken::Malformed(format!(
             "more than {MOST_INTERIM} interim answers"
         )));
     }
-    let body = match framing {
+    let body = match head.framing {
         _ if status == 204 || status == 304 => Vec::new(),
         Framing::Length(length) => read_exactly(from, length)?,
         Framing::Chunked => read_chunks(from)?,
         Framing::UntilClose => read_bounded(from)?,
     };
-    Ok(Answer { status, body })
+    Ok(Answer {
+        status,
+        body,
+        tag: head.tag,
+    })
+}
+
+struct Head {
+    status: u16,
+    framing: Framing,
+    tag: String,
 }
 
 /// How the end of a body is found (RFC 9112, section 6.3).
@@ -184,7 +197,7 @@ enum Framing {
     UntilClose,
 }
 
-fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
+fn read_head(from: &mut impl BufRead) -> Result<Head, Broken> {
     let first = read_line(from)?;
     let mut words = first.splitn(3, ' ');
     let version = words.next().unwrap_or_default();
@@ -193,10 +206,11 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
         return Err(Broken::Malformed(format!("{first:?} is not a status line")));
     };
     let mut framing = Framing::UntilClose;
+    let mut tag = String::new();
     for _ in 0..MOST_HEADERS {
         let line = read_line(from)?;
         if line.is_empty() {
-            return Ok((status, framing));
+            return Ok(Head { status, framing, tag });
         }
         let Some((name, value)) = line.split_once(':') else {
             return Err(Broken::Malformed(format!("{:?} is not a header", cut(&line))));
@@ -215,6 +229,8 @@ fn read_head(from: &mut impl BufRead) -> Result<(u16, Framing), Broken> {
                 .parse()
                 .map_err(|_| Broken::Malformed(format!("content length {:?}", cut(value))))?;
             framing = Framing::Length(length);
+        } else if name.eq_ignore_ascii_case("etag") {
+            tag = value.into();
         }
     }
     Err(Broken::Malformed(format!("more than {MOST_HEADERS} headers")))

@@ -28,6 +28,10 @@ pub(crate) use socket::find_socket;
 /// most of a minute to load it from an SD card.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How many times the daemon is asked for something if it fails, and the pause before each further time.
+const MOST_LOOKS: u32 = 3;
+const BEFORE_LOOK: Duration = Duration::from_secs(1);
+
 /// How long one request may wait for an operation.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -169,13 +173,24 @@ impl Daemon {
 
     /// Read `path`; `None` if it does not exist.
     pub fn look(&self, doing: &str, path: &str) -> DaemonResult<Option<Value>> {
-        match self.call(doing, "GET", path, None) {
-            Ok(value) => Ok(Some(value)),
-            Err(DaemonError {
-                kind: DaemonErrorKind::Refused { code: 404, .. },
-                ..
-            }) => Ok(None),
-            Err(error) => Err(error),
+        Ok(self.look_tagged(doing, path)?.map(|(value, _)| value))
+    }
+
+    /// The same with the tag of the state that it has now, for [`Daemon::change_if`].
+    pub fn look_tagged(&self, doing: &str, path: &str) -> DaemonResult<Option<(Value, String)>> {
+        let mut tries = 0_u32;
+        loop {
+            tries = tries.saturating_add(1);
+            let error = match self.call_raw(doing, "GET", path, None, "") {
+                Ok((mut answer, tag)) => return Ok(Some((metadata(&mut answer), tag))),
+                Err(error) => error,
+            };
+            match error.kind {
+                DaemonErrorKind::Refused { code: 404, .. } => return Ok(None),
+                // Its database on a slow card was busy, or something went away while it made a list.
+                DaemonErrorKind::Refused { code: 500, .. } if tries < MOST_LOOKS => sleep(BEFORE_LOOK),
+                _ => return Err(error),
+            }
         }
     }
 
@@ -189,8 +204,22 @@ impl Daemon {
         body: &Value,
         patience: Duration,
     ) -> DaemonResult<Value> {
+        self.change_if(doing, method, path, body, "", patience)
+    }
+
+    /// The same if what is at `path` still has the state with this tag. Otherwise the daemon refuses it: somebody else
+    /// changed it meanwhile.
+    pub fn change_if(
+        &self,
+        doing: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+        tag: &str,
+        patience: Duration,
+    ) -> DaemonResult<Value> {
         self.count();
-        let answer = self.call_raw(doing, method, path, Some(body))?;
+        let (answer, _) = self.call_raw(doing, method, path, Some(body), tag)?;
         self.settle(doing, answer, patience)
     }
 
@@ -198,7 +227,7 @@ impl Daemon {
     /// (RFC 9110, section 9.3.5), and the daemon does not read it.
     pub fn delete(&self, doing: &str, path: &str, patience: Duration) -> DaemonResult<Value> {
         self.count();
-        let answer = self.call_raw(doing, "DELETE", path, None)?;
+        let (answer, _) = self.call_raw(doing, "DELETE", path, None, "")?;
         self.settle(doing, answer, patience)
     }
 
@@ -284,17 +313,25 @@ impl Daemon {
     }
 
     fn call(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> DaemonResult<Value> {
-        let mut answer = self.call_raw(doing, method, path, body)?;
-        Ok(answer.get_mut("metadata").map(Value::take).unwrap_or_default())
+        let (mut answer, _) = self.call_raw(doing, method, path, body, "")?;
+        Ok(metadata(&mut answer))
     }
 
-    fn call_raw(&self, doing: &str, method: &str, path: &str, body: Option<&Value>) -> DaemonResult<Value> {
+    /// Send a request, which is refused if there is a `tag` and the state has another one. Returns the answer and its tag.
+    fn call_raw(
+        &self,
+        doing: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        tag: &str,
+    ) -> DaemonResult<(Value, String)> {
         let text = body.map(Value::to_string);
         let mut bytes = text.as_deref().unwrap_or_default().as_bytes();
-        let headers: &[_] = if text.is_some() {
-            &[("Content-Type", "application/json")]
-        } else {
-            &[]
+        let headers: &[_] = match (&text, tag) {
+            (None, _) => &[],
+            (Some(_), "") => &[("Content-Type", "application/json")],
+            (Some(_), tag) => &[("Content-Type", "application/json"), ("If-Match", tag)],
         };
         let length = u64::try_from(bytes.len()).map_err(|_| unknown(doing, "the request is too large"))?;
         let body = text.is_some().then_some(Body {
@@ -308,13 +345,13 @@ impl Daemon {
             patience: PATIENCE,
         };
         let answer = exchange(&self.socket, &request, body).map_err(|broken| unreachable(doing, &broken))?;
-        envelope(doing, answer.status, &answer.body)
+        Ok((envelope(doing, answer.status, &answer.body)?, answer.tag))
     }
 
     /// Wait for the operation that `answer` names, if it names one.
     fn settle(&self, doing: &str, mut answer: Value, patience: Duration) -> DaemonResult<Value> {
         if answer.get("type").and_then(Value::as_str) != Some("async") {
-            return Ok(answer.get_mut("metadata").map(Value::take).unwrap_or_default());
+            return Ok(metadata(&mut answer));
         }
         let operation = answer
             .get("operation")
@@ -332,7 +369,7 @@ impl Daemon {
             let mut state = self.call(doing, "GET", &path, None)?;
             // 100 to 199: running; 200: done; 400 and 401: failed, cancelled (LXD's doc/rest-api.md).
             match state.get("status_code").and_then(Value::as_u64) {
-                Some(200) => return Ok(state.get_mut("metadata").map(Value::take).unwrap_or_default()),
+                Some(200) => return Ok(metadata(&mut state)),
                 Some(100..=199) => {}
                 Some(400 | 401) => {
                     let message = state.get("err").and_then(Value::as_str).unwrap_or_default();
@@ -396,6 +433,11 @@ fn unreachable(doing: &str, broken: &Broken) -> DaemonError {
 
 fn unknown(doing: &str, what: &str) -> DaemonError {
     DaemonError::new(doing, DaemonErrorKind::Unknown(what.into()))
+}
+
+/// What an answer or an operation brings.
+fn metadata(answer: &mut Value) -> Value {
+    answer.get_mut("metadata").map(Value::take).unwrap_or_default()
 }
 
 /// Unwrap an answer of the API: each one is a JSON object with a `type`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use palmfarm_protocol::firstboot::{Container, Lxd};
+use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::nic;
 use serde_json::Value;
 
@@ -78,6 +79,11 @@ pub(crate) fn observed(state: &Value) -> Vec<IpAddr> {
         .and_then(|eth0| eth0.get("addresses"))
         .and_then(Value::as_array);
     all.map_or_else(Vec::new, |all| all.iter().filter_map(global).collect())
+}
+
+/// The hardware address of `eth0` in the same state.
+pub(crate) fn mac(state: &Value) -> Option<Mac> {
+    state["network"]["eth0"]["hwaddr"].as_str()?.parse().ok()
 }
 
 /// Why a container does not have its predicted addresses, and what to do; empty if it has them. `elsewhere` was predicted

@@ -1,18 +1,22 @@
 //! One container: made with its address and profiles, provisioned once, and from then on left to its owner.
 //!
 //! Its own configuration says how far it is, and the daemon changes that in a transaction: a power cut between any two
-//! requests leaves a container that says either `new` or `ready`, and never one that only seems finished.
+//! requests leaves a container that says either `new` or `ready`, and never one that only seems finished. That says
+//! nothing of who made it; `owned` decides that. The table in ARCHITECTURE.md has every case.
 
 use std::fs::File;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use palmfarm_protocol::firstboot::{Container, ImageRef, Lxd, Run};
+use palmfarm_protocol::firstboot::{Container, Content, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
-use super::{address, mark, survey, text, MARK, NEW, READY, STATE};
+use super::owned::{self, Stage, REMOVING};
+use super::{address, merge, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
+use crate::digest;
+use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
 
 /// How long making a container may take. The daemon unpacks its image, and may have to fetch it first: 30 minutes for an SD
@@ -41,81 +45,203 @@ pub(super) fn local_image(container: &Container) -> Option<&str> {
 }
 
 /// Make or update `container`.
-pub(super) fn make(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> StepResult {
+pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
     let name = &container.name;
-    let path = format!("{}/{}", daemon.instances(), encoded(name));
-    let looking = format!("looking for {name}");
-    if let Some(now) = daemon.look(&looking, &path)? {
-        let Some(made_of) = text(&now, &["config", MARK]) else {
+    let path = format!("{}/{}", farm.daemon.instances(), encoded(name));
+    let known = farm.record.get(Kind::Container, name);
+    let found = farm.daemon.look_tagged(&format!("looking for {name}"), &path)?;
+    let Some((now, tag)) = found else {
+        if let Some(other) = owned::elsewhere(farm, &known)? {
             return Err(StepError::new(format!(
-                "a container called {name} exists that palmfarm did not make; rename one of the two (lxc rename \
-                 {name} NEW), then run palmfarm-agent run"
-            )));
-        };
-        let ready = text(&now, &["config", STATE]) == Some(READY);
-        if ready && made_of == mark(container) {
-            return settings(daemon, container, &path, &now);
-        }
-        // A finished container holds its owner's data. Only a template is there to be rebuilt.
-        if ready && container.publish.is_none() {
-            return Err(StepError::new(format!(
-                "{name} was made from an earlier declaration and has been left as it is; to rebuild it, delete it \
-                 (lxc delete --force {name}), then run palmfarm-agent run"
+                "{name} is now called {other}, and has been left as it is; give it back its name (lxc rename {other} \
+                 {name}), or run palmfarm-agent rebuild {name}, which makes another {name}"
             )));
         }
-        delete(daemon, name, &path, &now)?;
+        return build(farm, container, &path);
+    };
+    match owned::stage(&known, &now, container) {
+        Stage::Unfinished if owned::is_unused(farm, name, &path, &now)? => again(farm, container, &path, &now),
+        Stage::Unfinished => Err(StepError::new(format!(
+            "{name} is half-made, but somebody has used it since, so it has been left as it is; to keep it: lxc config \
+             set {name} {STATE} {READY}; {}",
+            rebuild(name)
+        ))),
+        Stage::Finished if known.is_null() => {
+            // An earlier agent made it and kept no record. Nothing shows what it was told of settings.
+            farm.record.put(Kind::Container, name, adopted(container, &now))?;
+            settings(farm, container, &path, &now, &tag)
+        }
+        Stage::Finished if known["content"] == content(container) => {
+            settings(farm, container, &path, &now, &tag)
+        }
+        Stage::Finished if container.publish.is_some() && owned::is_unused(farm, name, &path, &now)? => {
+            again(farm, container, &path, &now)
+        }
+        Stage::Finished => Err(StepError::new(format!(
+            "{name} was made from an earlier declaration and has been left as it is; {}",
+            rebuild(name)
+        ))),
+        Stage::Other(why) => Err(StepError::new(format!(
+            "{why}; rename one of the two (lxc rename {name} NEW), then run palmfarm-agent run"
+        ))),
     }
-    create(daemon, lxd, container)?;
-    start(daemon, name, &path)?;
-    provision(daemon, lxd, container, root)?;
-    daemon.change(
+}
+
+/// A run has failed to finish `container`, and is about to say so.
+pub(super) fn give_up(farm: &Farm<'_>, container: &Container) {
+    let name = &container.name;
+    let path = format!("{}/{}", farm.daemon.instances(), encoded(name));
+    if owned::is_unfinished(&farm.record.get(Kind::Container, name)) {
+        if let Err(error) = owned::hand_over(farm, name, &path) {
+            say!("{error}");
+        }
+    }
+}
+
+/// Delete `container`, which nobody has used, and make it again.
+fn again(farm: &Farm<'_>, container: &Container, path: &str, now: &Value) -> StepResult {
+    let name = &container.name;
+    let mut removing = farm.record.get(Kind::Container, name);
+    removing[REMOVING] = now["last_used_at"].clone();
+    farm.record.put(Kind::Container, name, removing)?;
+    delete(farm.daemon, name, path, now)?;
+    build(farm, container, path)
+}
+
+/// The command that makes a container again.
+fn rebuild(name: &str) -> String {
+    format!("to make it again as it is declared now, and keep the old one: palmfarm-agent rebuild {name}")
+}
+
+/// Make `container`, which does not exist.
+fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
+    let name = &container.name;
+    // A container with this state is the one that this entry announces.
+    let state = format!("{NEW}-{}", farm.nonce());
+    let mut entry = declared(container);
+    entry["stage"] = json!(state);
+    farm.record.put(Kind::Container, name, entry.clone())?;
+    create(farm.daemon, farm.lxd, container, &state)?;
+    let made = farm
+        .daemon
+        .look(&format!("looking for {name}"), path)?
+        .unwrap_or_default();
+    entry["id"] = owned::id(&made);
+    farm.record.put(Kind::Container, name, entry.clone())?;
+    start(farm.daemon, name, path)?;
+    provision(farm.daemon, farm.lxd, container, farm.root.dir())?;
+    if container.publish.is_some() {
+        owned::hand_over(farm, name, path)?;
+        entry = farm.record.get(Kind::Container, name);
+    }
+    farm.daemon.change(
         &format!("marking {name} as ready"),
         "PATCH",
-        &path,
+        path,
         &json!({"config": {STATE: READY}}),
         STARTING,
     )?;
+    entry["stage"] = json!(READY);
+    farm.record.put(Kind::Container, name, entry)?;
     Ok(Change::Changed)
 }
 
-/// Update what can change on a finished container without rebuilding it: its configuration, devices and profiles.
-fn settings(daemon: &Daemon, container: &Container, path: &str, now: &Value) -> StepResult {
-    let config = now.get("config").and_then(Value::as_object);
-    let differs = |(key, value): &(&String, &String)| {
-        config.and_then(|config| config.get(*key)).and_then(Value::as_str) != Some(value.as_str())
+/// What the record keeps of the declaration of a container. `publish` says whether it was a template then.
+fn declared(container: &Container) -> Value {
+    let mut config = json!(container.config);
+    // The daemon takes a NIC's hardware address from here unless a profile or device has one.
+    config[MAC] = json!(container.mac.to_string());
+    json!({
+        "digest": container.digest,
+        "content": content(container),
+        "publish": container.publish,
+        "config": config,
+        "devices": container.devices,
+        "profiles": container.profiles,
+    })
+}
+
+/// The entry of a container that is there without one. It is not a template, so that no run deletes it.
+fn adopted(container: &Container, now: &Value) -> Value {
+    let mut entry = declared(container);
+    entry["stage"] = json!(READY);
+    entry["id"] = owned::id(now);
+    entry["publish"] = Value::Null;
+    entry
+}
+
+/// A short name for all that makes the content of a container. That it is published does not change what it holds.
+fn content(container: &Container) -> Value {
+    let content = Content {
+        publish: None,
+        ..Content::clone(&container.content)
     };
-    let mut patch = Map::new();
-    let changed: Map<String, Value> = container
-        .config
-        .iter()
-        .filter(differs)
-        .map(|(k, v)| (k.clone(), json!(v)))
-        .collect();
-    if !changed.is_empty() {
-        patch.insert("config".into(), Value::Object(changed));
-    }
-    let devices = now.get("devices").and_then(Value::as_object);
-    let missing: Map<String, Value> = container
-        .devices
-        .iter()
-        .filter(|(name, device)| devices.and_then(|devices| devices.get(*name)) != Some(&json!(device)))
-        .map(|(name, device)| (name.clone(), json!(device)))
-        .collect();
-    if !missing.is_empty() {
-        patch.insert("devices".into(), Value::Object(missing));
-    }
-    if now.get("profiles") != Some(&json!(container.profiles)) {
-        patch.insert("profiles".into(), json!(container.profiles));
-    }
-    if patch.is_empty() {
-        return Ok(Change::Unchanged);
-    }
-    let doing = format!("changing the settings of {}", container.name);
-    daemon.change(&doing, "PATCH", path, &Value::Object(patch), STARTING)?;
-    Ok(Change::Changed)
+    json!(digest::of(&json!(content).to_string()))
 }
 
-fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepError> {
+/// Update what can change on a finished container without rebuilding it: its configuration, devices, profiles and
+/// hardware address.
+fn settings(farm: &Farm<'_>, container: &Container, path: &str, now: &Value, tag: &str) -> StepResult {
+    let name = &container.name;
+    let mut entry = farm.record.get(Kind::Container, name);
+    let declared = declared(container);
+    let mut config = merge::keys(&entry["config"], &declared["config"], &now["config"]);
+    // A container that has never had a network port has no address either.
+    if text(now, &["config", MAC]).is_none() {
+        config.changes.remove(MAC);
+        config.left.retain(|key| key != MAC);
+    }
+    let devices = merge::keys(&entry["devices"], &declared["devices"], &now["devices"]);
+    let profiles = merge::profiles(&entry["profiles"], &declared["profiles"], &now["profiles"]);
+    let devices_left = devices.left.iter().map(|device| format!("the device {device}"));
+    let left: Vec<String> = config
+        .left
+        .into_iter()
+        .chain(devices_left)
+        .chain(profiles.left)
+        .collect();
+    farm.note_left(name, &left);
+    // The record is written after the restart, so a power cut does not prevent it.
+    let new_mac = entry["config"][MAC] != declared["config"][MAC]
+        && text(now, &["config", MAC]).is_some()
+        && !left.iter().any(|key| key == MAC);
+    let mut change = Change::Unchanged;
+    if !(config.changes.is_empty() && devices.changes.is_empty() && profiles.changes.is_empty()) {
+        let mut body = Map::new();
+        for key in [
+            "architecture",
+            "config",
+            "description",
+            "devices",
+            "ephemeral",
+            "profiles",
+        ] {
+            body.insert(key.into(), now[key].clone());
+        }
+        merge::apply(&mut body, "config", config.changes);
+        merge::apply(&mut body, "devices", devices.changes);
+        body.extend(profiles.changes);
+        let doing = format!("changing the settings of {name}");
+        farm.daemon
+            .change_if(&doing, "PUT", path, &Value::Object(body), tag, STARTING)?;
+        change = Change::Changed;
+    }
+    if new_mac && text(now, &["status"]) == Some("Running") {
+        let body = json!({"action": "restart", "timeout": 60});
+        let doing = format!("restarting {name} for its new hardware address");
+        farm.daemon
+            .change(&doing, "PUT", &format!("{path}/state"), &body, STARTING)?;
+    }
+    // A power cut may have come between the mark on the container and this entry.
+    entry["stage"] = json!(READY);
+    for key in ["config", "devices", "profiles"] {
+        entry[key] = declared[key].clone();
+    }
+    farm.record.put(Kind::Container, name, entry)?;
+    Ok(change)
+}
+
+fn create(daemon: &Daemon, lxd: &Lxd, container: &Container, state: &str) -> Result<(), StepError> {
     let name = &container.name;
     let source = match &container.image {
         ImageRef::Local(alias) => json!({"type": "image", "alias": alias}),
@@ -128,15 +254,9 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), StepE
             json!({"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias})
         }
     };
-    let mut config: Map<String, Value> = container
-        .config
-        .iter()
-        .map(|(k, v)| (k.clone(), json!(v)))
-        .collect();
-    // The daemon takes a NIC's hardware address from here unless a profile or device has one.
-    config.insert("volatile.eth0.hwaddr".into(), json!(container.mac.to_string()));
-    config.insert(MARK.into(), json!(mark(container)));
-    config.insert(STATE.into(), json!(NEW));
+    let mut config = declared(container)["config"].take();
+    config[MARK] = json!(container.digest);
+    config[STATE] = json!(state);
     let body = json!({
         "name": name,
         "source": source,
@@ -201,7 +321,7 @@ fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> 
         let lost = |error| StepError::new(format!("reading {} for {name}: {error}", source.display()));
         let mut content = File::open(&source).map_err(lost)?;
         let length = content.metadata().map_err(lost)?.len();
-        push_file(daemon, name, &file.path, file.mode, length, &mut content)?;
+        push_file(daemon, name, file, length, &mut content)?;
     }
     if container.run.is_empty() {
         return Ok(());

@@ -1,5 +1,5 @@
 //! Images that the card carries: each is put into the daemon's store once, under its alias. An image that an earlier
-//! document carried under the same alias is deleted once the alias has moved.
+//! document carried under the same alias is deleted once the alias has moved, if the agent's record has its fingerprint.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::Image;
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use super::alias::point;
-use super::text;
+use super::{text, Farm};
 use crate::daemon::{encoded, Daemon, Upload};
+use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
 
 /// How long importing an image may take: the daemon reads it from the card, hashes it and writes it to the card.
@@ -20,34 +21,68 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// What separates the parts of a split image; random enough that no line of a tarball equals it.
 const BOUNDARY: &str = "palmfarm-6f1d2a9c4be84d07a5c3";
 
-/// The image property that names the alias under which the card carries it.
+/// The alias under which the card carries an image: a property of the image, and a key of its entry in the record.
 const CARRIED: &str = "palmfarm.carried";
 
 /// What a person can do about a damaged or missing file.
 const AGAIN: &str = "put it there again (palmfarm build FARM -o OUT.tar, then palmfarm-agent apply)";
 
 /// Make sure that `image` is in the store and has its alias.
-pub(super) fn carry(daemon: &Daemon, image: &Image, root: &Path) -> StepResult {
+pub(super) fn carry(farm: &Farm<'_>, image: &Image) -> StepResult {
     let alias = &image.alias;
     let fingerprint = &image.fingerprint;
-    let images = listed(daemon)?;
+    let images = listed(farm.daemon)?;
     let mut change = Change::Unchanged;
-    if !images
-        .iter()
-        .any(|one| text(one, &["fingerprint"]) == Some(fingerprint))
-    {
-        import(daemon, image, root)?;
+    if find(&images, fingerprint).is_none() {
+        farm.record
+            .put(Kind::Image, fingerprint, json!({CARRIED: alias}))?;
+        import(farm.daemon, image, farm.root.dir())?;
         change = Change::Changed;
     }
-    change = change.or(point(daemon, alias, fingerprint, "carried on the card")?);
-    let former = images.iter().filter(|one| {
-        text(one, &["properties", CARRIED]) == Some(alias) && text(one, &["fingerprint"]) != Some(fingerprint)
-    });
-    for one in former {
-        delete(daemon, one, &format!("deleting the former image {alias}"))?;
-        change = Change::Changed;
+    change = change.or(point(farm, alias, fingerprint, "carried on the card")?);
+    let former = |entry: &Value| entry[CARRIED] == **alias;
+    Ok(change.or(discard(farm, alias, fingerprint, former)?))
+}
+
+/// Delete the images that the agent made, except `kept`, whose entries are `former`. An image that has another name than
+/// `alias` stays, because whoever named it may need it.
+pub(super) fn discard(
+    farm: &Farm<'_>,
+    alias: &str,
+    kept: &str,
+    former: impl Fn(&Value) -> bool,
+) -> StepResult {
+    let mut change = Change::Unchanged;
+    for fingerprint in farm.record.names(Kind::Image) {
+        if fingerprint == kept || !former(&farm.record.get(Kind::Image, &fingerprint)) {
+            continue;
+        }
+        // Publishing takes minutes, in which somebody may have named it.
+        if let Some(image) = find(&listed(farm.daemon)?, &fingerprint) {
+            let names = image["aliases"].as_array().into_iter().flatten();
+            let mut names = names.filter_map(|one| text(one, &["name"]));
+            // The owner may have imported the same file.
+            let is_marked = [CARRIED, super::publish::OF]
+                .iter()
+                .any(|key| !image["properties"][key].is_null());
+            if !is_marked || names.any(|name| name != alias) {
+                continue;
+            }
+            let path = format!("/1.0/images/{}", encoded(&fingerprint));
+            farm.daemon
+                .delete(&format!("deleting the former image {alias}"), &path, PATIENCE)?;
+            change = Change::Changed;
+        }
+        farm.record.put(Kind::Image, &fingerprint, Value::Null)?;
     }
     Ok(change)
+}
+
+/// The image with this fingerprint among [`listed`].
+pub(super) fn find<'a>(images: &'a [Value], fingerprint: &str) -> Option<&'a Value> {
+    images
+        .iter()
+        .find(|one| text(one, &["fingerprint"]) == Some(fingerprint))
 }
 
 /// All images of the store.
@@ -57,15 +92,6 @@ pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
         Some(Value::Array(images)) => images,
         _ => Vec::new(),
     })
-}
-
-/// Delete one of [`listed`] from the store.
-pub(super) fn delete(daemon: &Daemon, image: &Value, doing: &str) -> Result<(), StepError> {
-    if let Some(fingerprint) = text(image, &["fingerprint"]) {
-        let path = format!("/1.0/images/{}", encoded(fingerprint));
-        daemon.delete(doing, &path, PATIENCE)?;
-    }
-    Ok(())
 }
 
 fn import(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), StepError> {

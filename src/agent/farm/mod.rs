@@ -1,26 +1,31 @@
 //! The farm on the container daemon: server settings, pools, networks, profiles, images and containers. Each is read
 //! first, and changed only if it is not as declared.
 //!
-//! What palmfarm makes carries its mark, a `user.palmfarm` key or property. What carries no mark was made by somebody
-//! else and is never changed, so a clash of names ends in a message.
+//! The agent destroys only what its record shows that it made, and what nobody has used since. What palmfarm makes also
+//! carries a mark, a `user.palmfarm` key or property; a copy carries it too, so the mark is for people. What somebody
+//! else made is never changed, so a clash of names ends in a message.
 
 mod address;
 mod alias;
 mod container;
 mod image;
+mod merge;
+mod owned;
 mod preseed;
 mod publish;
 mod steps;
 mod survey;
 
-use std::path::Path;
+use std::cell::RefCell;
 use std::time::Duration;
 
-use palmfarm_protocol::firstboot::{Container, FirstBoot, Lxd};
+use palmfarm_protocol::firstboot::{FirstBoot, Lxd};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::step::StepListener;
+use crate::record::{Kind, Record};
+use crate::root::Root;
+use crate::step::{Change, StepListener};
 
 pub(crate) use survey::{survey, unknown, AddressWait};
 
@@ -33,50 +38,138 @@ pub(crate) const STATE: &str = "user.palmfarm.state";
 /// The value of [`STATE`] once everything that was to run in a container has run.
 pub(crate) const READY: &str = "ready";
 
-/// The value of [`STATE`] before that.
+/// The start of the value of [`STATE`] before that; an identifier follows that no other container has had.
 pub(crate) const NEW: &str = "new";
+
+/// The key that has the hardware address of a container's `eth0`.
+pub(crate) const MAC: &str = "volatile.eth0.hwaddr";
 
 /// How long work that was begun earlier may take: an image that is being unpacked onto an SD card.
 const SETTLING: Duration = Duration::from_secs(1800);
 
-/// Make the farm of `document` true. `root` is the top of the card's file tree, `/` on a Pi. If a step fails, only the
-/// steps that need it are skipped.
-pub(crate) fn converge(
-    daemon: &Daemon,
-    document: &FirstBoot,
-    lxd: &Lxd,
-    root: &Path,
-    listener: &mut dyn StepListener,
-) {
-    let mut steps = steps::Steps::new(daemon, listener);
+/// What every step of a run works with.
+pub(crate) struct Farm<'a> {
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) lxd: &'a Lxd,
+    pub(crate) root: &'a Root,
+    record: Record<'a>,
+    /// What the current step has to say although it succeeds.
+    notes: RefCell<Vec<String>>,
+}
+
+impl<'a> Farm<'a> {
+    pub(crate) fn new(daemon: &'a Daemon, lxd: &'a Lxd, root: &'a Root) -> Self {
+        Self {
+            daemon,
+            lxd,
+            root,
+            record: Record::open(root),
+            notes: RefCell::default(),
+        }
+    }
+
+    /// A word that was never used before.
+    fn nonce(&self) -> String {
+        self.root.line("/proc/sys/kernel/random/uuid").unwrap_or_default()
+    }
+
+    fn note(&self, what: String) {
+        self.notes.borrow_mut().push(what);
+    }
+
+    /// Say which settings of `what` the agent left as somebody else has set them.
+    fn note_left(&self, what: &str, left: &[String]) {
+        if !left.is_empty() {
+            self.note(format!(
+                "somebody has changed {} of {what}, so that is left as it is; declare what {what} has, or set what the \
+                 farm declares",
+                left.join(", ")
+            ));
+        }
+    }
+}
+
+/// Make the farm of `document` true. If a step fails, only the steps that need it are skipped.
+pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn StepListener) {
+    let mut steps = steps::Steps::new(farm, listener);
     let mut unusable = preseed::Unusable::default();
     // If it fails, `unusable` knows which containers cannot be made.
     steps.take("preseed", || {
-        daemon.settle_down(SETTLING)?;
-        preseed::apply(daemon, &lxd.preseed, &mut unusable)
+        farm.daemon.settle_down(SETTLING)?;
+        preseed::apply(farm, &mut unusable)
     });
     let mut failed: Vec<String> = Vec::new();
-    for image in &lxd.images {
+    for image in &farm.lxd.images {
         let name = format!("image {}", image.alias);
-        if !steps.take(&name, || image::carry(daemon, image, root)) {
+        if !steps.take(&name, || image::carry(farm, image)) {
             failed.push(image.alias.clone());
         }
     }
     for container in &document.containers {
         let name = format!("container {}", container.name);
         let base = container::local_image(container);
-        let no_image = base.filter(|alias| failed.iter().any(|failed| failed == alias));
+        // A container that is finished needs its image no more.
+        let no_image = base
+            .filter(|alias| failed.iter().any(|failed| failed == alias))
+            .filter(|_| !owned::is_finished(farm, &container.name));
         let made = if let Some(alias) = no_image {
             steps.skip(&name, &format!("its image {alias} could not be made"))
         } else if let Some(what) = unusable.needed_by(container) {
             steps.skip(&name, &format!("{what} could not be made"))
         } else {
-            steps.take(&name, || container::make(daemon, lxd, container, root))
+            let made = steps.take(&name, || container::make(farm, container));
+            if !made {
+                container::give_up(farm, container);
+            }
+            made
         };
         let Some(alias) = &container.publish else { continue };
         let name = format!("publish {alias}");
-        if !made || !steps.take(&name, || publish::publish(daemon, container, alias)) {
+        if !made || !steps.take(&name, || publish::publish(farm, container, alias)) {
             failed.push(alias.clone());
+        }
+    }
+    name_undeclared(farm, document, &mut steps);
+}
+
+/// Name what the agent made and what is no longer declared. It may be in use, so it stays.
+fn name_undeclared(farm: &Farm<'_>, document: &FirstBoot, steps: &mut steps::Steps<'_>) {
+    let preseed = &farm.lxd.preseed;
+    let containers = || document.containers.iter();
+    let published = containers().filter_map(|one| one.publish.as_ref());
+    let images = farm.lxd.images.iter().map(|one| &one.alias).chain(published);
+    let kinds: [(_, _, _, Vec<&String>); 4] = [
+        (
+            Kind::Container,
+            "container",
+            "delete --force",
+            containers().map(|one| &one.name).collect(),
+        ),
+        (Kind::Alias, "image", "image delete", images.collect()),
+        (
+            Kind::Profile,
+            "profile",
+            "profile delete",
+            preseed.profiles.iter().map(|one| &one.name).collect(),
+        ),
+        (
+            Kind::Network,
+            "network",
+            "network delete",
+            preseed.networks.iter().map(|one| &one.name).collect(),
+        ),
+    ];
+    for (kind, what, delete, declared) in kinds {
+        for name in farm.record.names(kind) {
+            if declared.contains(&&name) || !owned::exists(farm, kind, &name) {
+                continue;
+            }
+            steps.take(&format!("{what} {name}"), || {
+                farm.note(format!(
+                    "it is no longer declared, and has been left as it is; to delete it: lxc {delete} {name}"
+                ));
+                Ok(Change::Unchanged)
+            });
         }
     }
 }
@@ -84,9 +177,4 @@ pub(crate) fn converge(
 /// The string under `keys` in `value`.
 pub(crate) fn text<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
     keys.iter().try_fold(value, |value, key| value.get(key))?.as_str()
-}
-
-/// The mark of a container of the farm.
-pub(crate) fn mark(container: &Container) -> &str {
-    &container.digest
 }

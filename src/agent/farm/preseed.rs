@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Preseed, Profile, StoragePool};
-use serde_json::{json, Value};
+use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Profile, StoragePool};
+use serde_json::{json, Map, Value};
 
-use super::MARK;
+use super::{merge, text, Farm, MARK};
 use crate::daemon::{encoded, Daemon};
+use crate::record::Kind;
 use crate::step::{Change, DaemonState, StepError, StepResult};
 
 /// How long one request may take: making a btrfs pool formats a loop file on an SD card.
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The value of [`MARK`] on the objects of the preseed.
 const OURS: &str = "preseed";
 
-/// The key by which a profile says which of its devices the farm declared; the owner added the others.
-const DEVICES: &str = "user.palmfarm.devices";
+/// The key under which the daemon has the settings of an object.
+const CONFIG: &str = "config";
 
 /// The objects of the preseed that could not be made as declared, so that no container can be made with them.
 #[derive(Default)]
@@ -47,25 +48,26 @@ impl Unusable {
 }
 
 /// Make as much of the preseed true as possible. What fails is reported together at the end, and noted in `unusable`.
-pub(super) fn apply(daemon: &Daemon, preseed: &Preseed, unusable: &mut Unusable) -> StepResult {
+pub(super) fn apply(farm: &Farm<'_>, unusable: &mut Unusable) -> StepResult {
+    let preseed = &farm.lxd.preseed;
     *unusable = Unusable::default();
-    let mut all = vec![server(daemon, &preseed.config)];
+    let mut all = vec![server(farm, &preseed.config)];
     for pool in &preseed.storage_pools {
-        let done = storage(daemon, pool);
+        let done = storage(farm.daemon, pool);
         if done.is_err() {
             unusable.pools_and_networks.push(pool.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.networks {
-        let done = network(daemon, one);
+        let done = network(farm, one);
         if done.is_err() {
             unusable.pools_and_networks.push(one.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.profiles {
-        let done = profile(daemon, one);
+        let done = profile(farm, one);
         if done.is_err() || unusable.is_used_by(one) {
             unusable.profiles.push(one.name.clone());
         }
@@ -92,21 +94,25 @@ fn together(all: Vec<StepResult>) -> StepResult {
     }
 }
 
-fn server(daemon: &Daemon, config: &BTreeMap<String, String>) -> StepResult {
+fn server(farm: &Farm<'_>, config: &BTreeMap<String, String>) -> StepResult {
     let doing = "reading the server's settings";
-    let now = daemon.look(doing, "/1.0")?.unwrap_or_default();
-    let differing = differing(config, now.get("config"));
-    if differing.is_empty() {
-        return Ok(Change::Unchanged);
-    }
-    daemon.change(
-        "changing the server's settings",
-        "PATCH",
-        "/1.0",
-        &json!({"config": differing}),
-        PATIENCE,
-    )?;
-    Ok(Change::Changed)
+    let (now, tag) = farm.daemon.look_tagged(doing, "/1.0")?.unwrap_or_default();
+    let declared = json!(config);
+    let merge = merge::keys(&farm.record.get(Kind::Server, CONFIG), &declared, &now[CONFIG]);
+    farm.note_left("the server", &merge.left);
+    let change = if merge.changes.is_empty() {
+        Change::Unchanged
+    } else {
+        // Here, an empty value unsets a key.
+        let text = |(key, value): (String, Value)| (key, if value.is_null() { json!("") } else { value });
+        let changes: Map<String, Value> = merge.changes.into_iter().map(text).collect();
+        let doing = "changing the server's settings";
+        farm.daemon
+            .change_if(doing, "PATCH", "/1.0", &json!({CONFIG: changes}), &tag, PATIENCE)?;
+        Change::Changed
+    };
+    farm.record.put(Kind::Server, CONFIG, declared)?;
+    Ok(change)
 }
 
 fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
@@ -118,7 +124,7 @@ fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
         return Ok(Change::Changed);
     };
     // Neither the driver nor the size of a pool can be changed once it exists, and it may hold containers.
-    let driver = super::text(&now, &["driver"]).unwrap_or_default();
+    let driver = text(&now, &["driver"]).unwrap_or_default();
     if driver != pool.driver {
         return Err(StepError::new(format!(
             "the storage pool {} has the driver {driver}, but the farm declares {}; declare {driver} or another name, or \
@@ -129,178 +135,124 @@ fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
     Ok(Change::Unchanged)
 }
 
-fn network(daemon: &Daemon, declared: &ManagedNetwork) -> StepResult {
+fn network(farm: &Farm<'_>, declared: &ManagedNetwork) -> StepResult {
     let name = &declared.name;
     let path = format!("/1.0/networks/{}", encoded(name));
-    let now = daemon.look(&format!("looking for the network {name}"), &path)?;
-    let managed = |now: &Value| now.get("managed").and_then(Value::as_bool).unwrap_or(false);
-    let mut config = declared.config.clone();
-    config.insert(MARK.into(), OURS.into());
-    let Some(now) = now.filter(managed) else {
-        let body = json!({"name": name, "type": declared.kind, "config": config});
-        daemon.change(
-            &format!("making the network {name}"),
-            "POST",
-            "/1.0/networks",
-            &body,
-            PATIENCE,
-        )?;
-        return Ok(Change::Changed);
+    let now = farm
+        .daemon
+        .look_tagged(&format!("looking for the network {name}"), &path)?;
+    let managed = |(now, _): &(Value, String)| now["managed"] == true;
+    let object = Object {
+        kind: Kind::Network,
+        what: format!("the network {name}"),
+        name,
+        path: &path,
+        declared: json!({CONFIG: declared.config}),
     };
-    let differing = differing(&declared.config, now.get("config"));
-    if differing.is_empty() {
-        return Ok(Change::Unchanged);
-    }
-    if super::text(&now, &["config", MARK]) != Some(OURS) {
-        let keys = differing
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        return Err(StepError::new(format!(
-            "the network {name} was not made by palmfarm and differs in {keys}; declare what it has, or another name, \
-             or delete it"
-        )));
-    }
-    let body = json!({"config": differing});
-    daemon.change(
-        &format!("changing the network {name}"),
-        "PATCH",
-        &path,
-        &body,
-        PATIENCE,
-    )?;
-    Ok(Change::Changed)
+    let Some((now, tag)) = now.filter(managed) else {
+        let mut body = json!({"name": name, "type": declared.kind, CONFIG: declared.config});
+        body[CONFIG][MARK] = json!(OURS);
+        return object.create(farm, "/1.0/networks", &body);
+    };
+    object.update(farm, &now, &tag, false)
 }
 
-fn profile(daemon: &Daemon, declared: &Profile) -> StepResult {
+fn profile(farm: &Farm<'_>, declared: &Profile) -> StepResult {
     let name = &declared.name;
     let path = format!("/1.0/profiles/{}", encoded(name));
-    let mut config = declared.config.clone();
-    config.insert(MARK.into(), OURS.into());
-    let names: Vec<&str> = declared.devices.keys().map(String::as_str).collect();
-    config.insert(DEVICES.into(), names.join(","));
-    let mut whole =
-        json!({"description": declared.description, "config": config, "devices": declared.devices});
-    let Some(now) = daemon.look(&format!("looking for the profile {name}"), &path)? else {
-        let mut body = whole;
+    let now = farm
+        .daemon
+        .look_tagged(&format!("looking for the profile {name}"), &path)?;
+    let object = Object {
+        kind: Kind::Profile,
+        what: format!("the profile {name}"),
+        name,
+        path: &path,
+        declared: json!({
+            "description": declared.description, CONFIG: declared.config, "devices": declared.devices,
+        }),
+    };
+    let Some((now, tag)) = now else {
+        let mut body = object.declared.clone();
         body["name"] = json!(name);
-        daemon.change(
-            &format!("making the profile {name}"),
-            "POST",
-            "/1.0/profiles",
-            &body,
-            PATIENCE,
-        )?;
-        return Ok(Change::Changed);
+        body[CONFIG][MARK] = json!(OURS);
+        return object.create(farm, "/1.0/profiles", &body);
     };
-    whole["devices"] = with_kept(declared, &now);
-    let same_devices = now.get("devices") == whole.get("devices");
-    if same_devices && differing(&declared.config, now.get("config")).is_empty() {
-        return Ok(Change::Unchanged);
-    }
-    // The daemon itself makes an empty profile `default`; one with devices and without a mark was made by somebody else.
-    let ours = super::text(&now, &["config", MARK]) == Some(OURS);
-    let empty = now
-        .get("devices")
-        .and_then(Value::as_object)
-        .is_none_or(serde_json::Map::is_empty);
-    let free = name == "default" && empty;
-    if !ours && !free {
-        return Err(StepError::new(format!(
-            "the profile {name} was not made by palmfarm and differs from what the farm declares; declare what it \
-             has, or another name, or delete it"
-        )));
-    }
-    // Keys that somebody added to the profile are kept, too.
-    let mut body = whole;
-    if let (Some(kept), Some(config)) = (
-        now.get("config").and_then(Value::as_object),
-        body["config"].as_object_mut(),
-    ) {
-        for (key, value) in kept {
-            config.entry(key).or_insert_with(|| value.clone());
-        }
-    }
-    daemon.change(
-        &format!("changing the profile {name}"),
-        "PUT",
-        &path,
-        &body,
-        PATIENCE,
-    )?;
-    Ok(Change::Changed)
+    // The daemon itself makes an empty profile `default`; one with devices was made by somebody else.
+    let empty = now["devices"].as_object().is_none_or(Map::is_empty);
+    object.update(farm, &now, &tag, name == "default" && empty)
 }
 
-/// The devices of `declared`, and those that the owner added to the profile as it is `now`. Devices of an earlier
-/// declaration are removed if the profile says which they are.
-fn with_kept(declared: &Profile, now: &Value) -> Value {
-    let mut devices = json!(declared.devices);
-    let brought = super::text(now, &["config", DEVICES]).unwrap_or_default();
-    let ours = |name: &str| brought.split(',').any(|one| one == name);
-    if let (Some(all), Some(there)) = (
-        devices.as_object_mut(),
-        now.get("devices").and_then(Value::as_object),
-    ) {
-        for (name, device) in there.iter().filter(|(name, _)| !ours(name)) {
-            all.entry(name).or_insert_with(|| device.clone());
-        }
+/// A network or a profile.
+struct Object<'a> {
+    kind: Kind,
+    what: String,
+    name: &'a str,
+    path: &'a str,
+    /// What is declared of it now: `config`, and perhaps `devices` and `description`.
+    declared: Value,
+}
+
+impl Object<'_> {
+    fn create(self, farm: &Farm<'_>, all: &str, body: &Value) -> StepResult {
+        farm.daemon
+            .change(&format!("making {}", self.what), "POST", all, body, PATIENCE)?;
+        farm.record.put(self.kind, self.name, self.declared)?;
+        Ok(Change::Changed)
     }
-    devices
-}
 
-/// The declared keys that now have another value.
-fn differing(declared: &BTreeMap<String, String>, now: Option<&Value>) -> BTreeMap<String, String> {
-    let same = |key: &str, value: &str| match now.and_then(|now| now.get(key)) {
-        Some(Value::String(now)) => now == value,
-        Some(Value::Bool(now)) => now.to_string() == value,
-        Some(Value::Number(now)) => now.to_string() == value,
-        _ => false,
-    };
-    let different = declared.iter().filter(|(key, value)| !same(key, value));
-    different
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_of_its_owner_stay_on_a_profile() {
-        let nic = || BTreeMap::from([("type".to_owned(), "nic".to_owned())]);
-        let declared = Profile {
-            name: "default".into(),
-            description: String::new(),
-            config: BTreeMap::new(),
-            devices: [("eth0".to_owned(), nic())].into(),
+    /// Change what the declaration changed since the last run, and leave alone what somebody else has changed. `free`
+    /// says that nobody has made the object for a purpose.
+    fn update(self, farm: &Farm<'_>, now: &Value, tag: &str, free: bool) -> StepResult {
+        let recorded = farm.record.get(self.kind, self.name);
+        let ours = !recorded.is_null() || text(now, &[CONFIG, MARK]) == Some(OURS);
+        let then = if !recorded.is_null() {
+            &recorded
+        } else if free && !ours {
+            now
+        } else {
+            &self.declared
         };
-        let check = |now: Value, expect: Value| assert_eq!(with_kept(&declared, &now), expect);
-        let (eth0, data) = (json!({"type": "nic"}), json!({"type": "disk"}));
-        check(
-            json!({"devices": {"eth0": {"type": "none"}, "data": data}}),
-            json!({"eth0": eth0, "data": data}),
-        );
-        check(
-            json!({"config": {DEVICES: "data,eth0"}, "devices": {"data": data, "more": data}}),
-            json!({"eth0": eth0, "more": data}),
-        );
-        check(json!({"devices": {}}), json!({"eth0": eth0}));
-    }
-
-    #[test]
-    fn only_what_differs_is_changed() {
-        let declared = BTreeMap::from([("a".into(), "1".into()), ("b".into(), "true".into())]);
-        let check = |now: Value, expect: &[&str]| {
-            assert_eq!(
-                differing(&declared, Some(&now)).keys().collect::<Vec<_>>(),
-                expect
+        // Whatever the body of a PUT lacks is removed, a description of the owner's, too.
+        let mut body = Map::new();
+        body.insert("description".into(), now["description"].clone());
+        for (key, _) in self.declared.as_object().into_iter().flatten() {
+            body.insert(key.clone(), now[key].clone());
+        }
+        let (mut left, mut changed) = (Vec::new(), false);
+        for part in [CONFIG, "devices"] {
+            let merge = merge::keys(&then[part], &self.declared[part], &now[part]);
+            changed |= !merge.changes.is_empty();
+            merge::apply(&mut body, part, merge.changes);
+            left.extend(merge.left);
+        }
+        if self.declared["description"] != then["description"] && now["description"] == then["description"] {
+            body.insert("description".into(), self.declared["description"].clone());
+            changed = true;
+        }
+        if !(ours || free || left.is_empty()) {
+            return Err(StepError::new(format!(
+                "{} was not made by palmfarm and differs in {}; declare what it has, or another name, or delete it",
+                self.what,
+                left.join(", ")
+            )));
+        }
+        farm.note_left(&self.what, &left);
+        if changed {
+            merge::apply(
+                &mut body,
+                CONFIG,
+                [(MARK.to_owned(), json!(OURS))].into_iter().collect(),
             );
-        };
-        check(json!({"a": "1", "b": "true", "c": "x"}), &[]);
-        check(json!({"a": 1, "b": true}), &[]);
-        check(json!({"a": "2"}), &["a", "b"]);
-        assert_eq!(differing(&declared, None).len(), 2);
+            let doing = format!("changing {}", self.what);
+            farm.daemon
+                .change_if(&doing, "PUT", self.path, &Value::Object(body), tag, PATIENCE)?;
+        }
+        farm.record.put(self.kind, self.name, self.declared)?;
+        Ok(if changed {
+            Change::Changed
+        } else {
+            Change::Unchanged
+        })
     }
 }

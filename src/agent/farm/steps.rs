@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::SETTLING;
+use super::{Farm, SETTLING};
 use crate::daemon::Daemon;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
@@ -20,15 +20,15 @@ const MOST_RESTARTS: u32 = 3;
 
 /// The steps of one run.
 pub(super) struct Steps<'a> {
-    daemon: &'a Daemon,
+    farm: &'a Farm<'a>,
     listener: &'a mut dyn StepListener,
     daemon_is_lost: bool,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(daemon: &'a Daemon, listener: &'a mut dyn StepListener) -> Self {
+    pub(super) fn new(farm: &'a Farm<'a>, listener: &'a mut dyn StepListener) -> Self {
         Self {
-            daemon,
+            farm,
             listener,
             daemon_is_lost: false,
         }
@@ -39,8 +39,19 @@ impl<'a> Steps<'a> {
         if self.daemon_is_lost {
             return self.skip(name, "the container daemon does not answer");
         }
-        let (daemon, lost) = (self.daemon, &mut self.daemon_is_lost);
-        self.listener.take(name, &mut || persist(daemon, &mut step, lost))
+        let (farm, lost) = (self.farm, &mut self.daemon_is_lost);
+        self.listener.take_noting(name, &mut |notes| {
+            let done = persist(
+                farm.daemon,
+                &mut || {
+                    farm.notes.take();
+                    step()
+                },
+                lost,
+            );
+            *notes = farm.notes.take().join("; ");
+            done
+        })
     }
 
     /// Report a step that is not taken, and why. Returns false, since it did not succeed.

@@ -10,7 +10,7 @@ use palmfarm_protocol::firstboot::{Container, FirstBoot, Lxd};
 use palmfarm_protocol::report;
 use serde_json::Value;
 
-use super::{address, text};
+use super::{address, text, MAC};
 use crate::daemon::{encoded, Daemon, DaemonResult};
 
 /// How long a container that has one global IPv6 address may take to form the predicted one: stateless
@@ -125,6 +125,9 @@ fn look(
     };
     let mut report = blank(container, text(&now, &["status"]).unwrap_or(UNKNOWN));
     report.observed = address::observed(&now);
+    if let Some(mac) = address::mac(&now) {
+        report.mac = mac;
+    }
     let parent = address::parent(lxd, container);
     let seen = parent.map_or_else(Vec::new, |parent| address::prefixes(if_inet6, parent));
     report.predicted = address::predicted(container, &seen);
@@ -132,7 +135,16 @@ fn look(
         return (report, AddressState::Final);
     }
     let elsewhere = address::elsewhere(&container.predicted, &seen);
-    report.message = address::difference(&report.predicted, &report.observed, &elsewhere);
+    report.message = if report.mac == container.mac {
+        address::difference(&report.predicted, &report.observed, &elsewhere)
+    } else {
+        let name = &container.name;
+        format!(
+            "its eth0 does not have the declared hardware address {}; if the farm declares what you want, set it (lxc \
+             config set {name} {MAC} {}; lxc restart {name})",
+            container.mac, container.mac
+        )
+    };
     let state = if report.predicted.iter().all(|one| report.observed.contains(one)) {
         AddressState::Complete
     } else if report.observed.iter().any(IpAddr::is_ipv6) {

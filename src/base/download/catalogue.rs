@@ -3,6 +3,8 @@
 //! The digests of some images are known here. For the others, and for every download, the list of digests beside the
 //! image must carry Ubuntu's signature.
 
+use crate::base::source::Sha256Sum;
+
 /// Where Ubuntu publishes its images for boards; mirrors keep the folders below it.
 pub const RELEASES: &str = "https://cdimage.ubuntu.com/releases";
 
@@ -15,7 +17,7 @@ pub struct Known {
     pub file: &'static str,
     /// Its folder below [`RELEASES`].
     pub folder: &'static str,
-    /// SHA-256 of the file, from the release's `SHA256SUMS`; `None`: the signed list says it.
+    /// SHA-256 of the file, from the release's `SHA256SUMS`; `None` if only the signed list gives it.
     pub sha256: Option<&'static str>,
     /// What a person should know before choosing it.
     pub note: &'static str,
@@ -87,6 +89,11 @@ pub fn find(name: &str) -> Option<&'static Known> {
 }
 
 impl Known {
+    /// The digest that is known here.
+    pub fn pinned(&self) -> Option<Sha256Sum> {
+        self.sha256?.parse().ok()
+    }
+
     /// Where it is below `mirror`, which is used in place of [`RELEASES`].
     pub fn url(&self, mirror: &str) -> String {
         self.beside(mirror, self.file)
@@ -107,7 +114,6 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::source::Sha256Sum;
 
     #[test]
     fn names_files_and_digests_are_what_they_look_like() {

@@ -1,5 +1,5 @@
-//! Frees space in the user's cache by removing files that can be made again. It touches only files whose names this
-//! program chose.
+//! Frees space in the user's cache by removing files that can be rebuilt or downloaded again. It touches only files whose
+//! names this program chose.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use crate::host::{files, locks};
 /// What to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CleanScope {
-    /// Unpacked bases and remembered digests: both can be made again without a download.
+    /// Unpacked bases and remembered digests: both can be rebuilt without a download.
     Unpacked,
     /// Everything, downloads too.
     All,
@@ -28,8 +28,8 @@ pub struct Cleaned {
     pub size: u64,
 }
 
-/// Remove what `what` says from `cache`, except downloads in progress. Returns the removed files by path; after an error
-/// some may have been removed.
+/// Remove the files of `what` from `cache`, except downloads in progress. Returns the removed files by path. After an error,
+/// some may be gone already.
 pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
     let Some(cache) = cache.path() else {
         return Ok(Vec::new());
@@ -47,7 +47,7 @@ pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
                 "hashes" => is_hash(name),
                 _ => is_unpacked(name) || what == CleanScope::All && is_download(name),
             };
-            if goes && !is_being_downloaded(&path) {
+            if goes && !is_being_downloaded(&path) && !is_being_unpacked(&path) {
                 let size = files::disk_usage(&fs::symlink_metadata(&path)?);
                 fs::remove_file(&path)?;
                 cleaned.push(Cleaned { path, size });
@@ -81,9 +81,10 @@ fn is_hash(name: &str) -> bool {
         .is_some_and(|(dev, inode)| is_number(dev) && is_number(inode))
 }
 
-/// `SHA256.img` and `SHA256.sha256`.
+/// `SHA256.img`, `SHA256.sha256` and `SHA256.lock`.
 fn is_unpacked(name: &str) -> bool {
-    let stem = name.strip_suffix(".img").or_else(|| name.strip_suffix(".sha256"));
+    let mut ends = [".img", ".sha256", ".lock"].into_iter();
+    let stem = ends.find_map(|end| name.strip_suffix(end));
     stem.is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
@@ -106,6 +107,11 @@ fn is_being_downloaded(path: &Path) -> bool {
         path.to_owned()
     };
     File::open(part).is_ok_and(|file| locks::is_locked(&file))
+}
+
+/// Whether another process is unpacking it: that one has `SHA256.lock` locked.
+fn is_being_unpacked(path: &Path) -> bool {
+    File::open(path.with_extension("lock")).is_ok_and(|file| locks::is_locked(&file))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::partial::{Origin, Partial};
 use super::url::Url;
 use super::DownloadError;
 use crate::base::source::Sha256Sum;
-use crate::progress::{Cancel, Phase, Watch};
+use crate::edit::block::length;
+use crate::progress::{Cancel, Observer, Phase};
 
 /// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
 pub const MOST_BYTES: u64 = 64 << 30;
@@ -92,24 +93,8 @@ impl Client {
         let (mut response, _) = self.ask(url, None)?;
         whole(url, response.status().as_u16())?;
         let mut bytes = Vec::new();
-        let mut buffer = vec![0; 16 << 10];
-        let mut reader = response
-            .body_mut()
-            .with_config()
-            .limit(most.saturating_add(1))
-            .reader();
-        let done = loop {
-            let done = crate::edit::block::length(&bytes);
-            if done > most {
-                return Err(DownloadError::TooLarge {
-                    url: url.to_string(),
-                    most,
-                });
-            }
-            if cancel.is_cancelled() {
-                return Err(DownloadError::Cancelled);
-            }
-            // A server that sends a byte now and then is never silent.
+        let done = receive(url, &mut response, 0, most, cancel, |piece, done| {
+            bytes.extend_from_slice(piece);
             if started.elapsed() > self.limits.small {
                 return Err(DownloadError::Slow {
                     url: url.to_string(),
@@ -117,23 +102,9 @@ impl Client {
                     most: self.limits.small,
                 });
             }
-            let read = reader.read(&mut buffer).map_err(|source| DownloadError::Broken {
-                url: url.to_string(),
-                done,
-                source,
-            })?;
-            match buffer.get(..read) {
-                Some(piece) if !piece.is_empty() => bytes.extend_from_slice(piece),
-                _ => break done,
-            }
-        };
-        if let Some(total) = number(response.headers(), "content-length").filter(|total| *total != done) {
-            return Err(DownloadError::Short {
-                url: url.to_string(),
-                done,
-                total,
-            });
-        }
+            Ok(())
+        })?;
+        complete(url, done, number(response.headers(), "content-length"))?;
         Ok(bytes)
     }
 
@@ -144,14 +115,14 @@ impl Client {
         url: &Url,
         target: &Path,
         expect: Option<Sha256Sum>,
-        watch: Watch<'_>,
+        observer: Observer<'_>,
     ) -> Result<Sha256Sum, DownloadError> {
-        let mut partial = Partial::open(target, &url.to_string(), watch)?;
-        let found = match self.all(url, &mut partial, expect, watch) {
+        let mut partial = Partial::open(target, &url.as_requested(), observer)?;
+        let found = match self.all(url, &mut partial, expect, observer) {
             Ok(found) => found,
             Err(error) => {
                 // Do not leave behind what cannot be resumed, least of all on a full disk.
-                if partial.len() == 0 || partial.from().validator.is_empty() {
+                if partial.len == 0 || partial.from.validator.is_empty() {
                     partial.discard();
                 }
                 return Err(error);
@@ -176,29 +147,29 @@ impl Client {
         url: &Url,
         partial: &mut Partial,
         expect: Option<Sha256Sum>,
-        watch: Watch<'_>,
+        observer: Observer<'_>,
     ) -> Result<Sha256Sum, DownloadError> {
-        self.fill(url, partial, watch)?;
-        if expect.is_some_and(|expect| expect != partial.digest()) && partial.kept() > 0 {
+        self.fill(url, partial, observer)?;
+        if expect.is_some_and(|expect| expect != partial.digest()) && partial.kept > 0 {
             // What an earlier run left may be what is wrong.
             partial.restart()?;
-            self.fill(url, partial, watch)?;
+            self.fill(url, partial, observer)?;
         }
         Ok(partial.digest())
     }
 
     /// Retry until all of it is there.
-    fn fill(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
-        let (mut before, mut tries) = (partial.len(), 0);
+    fn fill(&self, url: &Url, partial: &mut Partial, observer: Observer<'_>) -> Result<(), DownloadError> {
+        let (mut before, mut tries) = (partial.len, 0);
         let mut came = false;
         loop {
-            let error = match self.resume(url, partial, watch) {
+            let error = match self.resume(url, partial, observer) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             // Only more bytes than ever before count: a server may send the same part again and again.
-            if partial.len() > before {
-                (before, tries, came) = (partial.len(), 0, true);
+            if partial.len > before {
+                (before, tries, came) = (partial.len, 0, true);
             }
             tries += 1;
             // A server that never answered will not answer in a second; one that did may.
@@ -206,18 +177,18 @@ impl Client {
             if !again || tries > RETRIES {
                 return Err(error);
             }
-            self.pause(tries, watch)?;
+            self.pause(tries, observer)?;
         }
     }
 
     /// Wait before another try, unless asked to stop.
-    fn pause(&self, tries: u32, watch: Watch<'_>) -> Result<(), DownloadError> {
+    fn pause(&self, tries: u32, observer: Observer<'_>) -> Result<(), DownloadError> {
         let mut left = self
             .limits
             .pause
             .saturating_mul(1 << tries.saturating_sub(1).min(6));
         while !left.is_zero() {
-            if watch.cancel.is_cancelled() {
+            if observer.cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
             }
             let step = left.min(Duration::from_millis(100));
@@ -228,37 +199,34 @@ impl Client {
     }
 
     /// Request what is missing, and write it until it ends.
-    fn resume(&self, url: &Url, partial: &mut Partial, watch: Watch<'_>) -> Result<(), DownloadError> {
-        let from = partial.from().clone();
-        if from.total > 0 && partial.len() == from.total {
+    fn resume(&self, url: &Url, partial: &mut Partial, observer: Observer<'_>) -> Result<(), DownloadError> {
+        let from = partial.from.clone();
+        if from.total > 0 && partial.len == from.total {
             return Ok(());
         }
         let resume =
-            (partial.len() > 0 && !from.validator.is_empty()).then_some((partial.len(), &*from.validator));
-        if partial.len() > 0 && resume.is_none() {
+            (partial.len > 0 && !from.validator.is_empty()).then_some((partial.len, &*from.validator));
+        if partial.len > 0 && resume.is_none() {
             partial.restart()?;
         }
+        let broken = |what: &str| DownloadError::Broken {
+            url: url.to_string(),
+            done: 0,
+            source: std::io::Error::other(what),
+        };
         let (mut response, last) = self.ask(url, resume)?;
         let total = match response.status().as_u16() {
             206 => {
-                let Some(total) = resumed(response.headers(), partial.len(), from.total) else {
-                    // Whatever is wrong with what is there: without it the next try requests the whole file.
+                let Some(total) = resumed(response.headers(), partial.len, from.total) else {
+                    // The next try then requests the whole file.
                     partial.restart()?;
-                    return Err(DownloadError::Broken {
-                        url: url.to_string(),
-                        done: 0,
-                        source: std::io::Error::other("the server sent another part than the requested one"),
-                    });
+                    return Err(broken("the server sent another part than the requested one"));
                 };
                 total
             }
             416 if resume.is_some() => {
                 partial.restart()?;
-                return Err(DownloadError::Broken {
-                    url: url.to_string(),
-                    done: 0,
-                    source: std::io::Error::other("the file on the server has become shorter"),
-                });
+                return Err(broken("the file on the server has become shorter"));
             }
             status => {
                 whole(&last, status)?;
@@ -267,7 +235,7 @@ impl Client {
                 let headers = response.headers();
                 let total = number(headers, "content-length").unwrap_or(0);
                 partial.begin(Origin {
-                    url: url.to_string(),
+                    url: url.as_requested(),
                     validator: validator(headers),
                     total,
                 })?;
@@ -280,15 +248,28 @@ impl Client {
                 most: MOST_BYTES,
             });
         }
-        room_for(url, partial, total)?;
-        receive(url, &mut response, partial, total, watch)
+        partial.check_space(url, total)?;
+        let most = if total > 0 { total } else { MOST_BYTES };
+        let done = receive(
+            url,
+            &mut response,
+            partial.len,
+            most,
+            observer.cancel,
+            |piece, done| {
+                partial.write(piece)?;
+                observer.progress.advance(Phase::Download, done, total);
+                Ok(())
+            },
+        )?;
+        complete(url, done, Some(total).filter(|total| *total > 0))
     }
 
     /// Send a request and follow redirects. Returns the answer and the URL that it came from.
     fn ask(&self, url: &Url, resume: Option<(u64, &str)>) -> Result<(Response<Body>, Url), DownloadError> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let mut request = self.agent.get(at.to_string());
+            let mut request = self.agent.get(at.as_requested());
             if let Some((start, validator)) = resume {
                 request = request
                     .header("range", format!("bytes={start}-"))
@@ -314,14 +295,16 @@ impl Client {
     }
 }
 
-/// Write what the server sends.
+/// Hand the body of `response` to `take`, piece by piece and each with the number of bytes up to its end; `done` bytes
+/// of the file came before. Returns the number at the end, which is at most `most`.
 fn receive(
     url: &Url,
     response: &mut Response<Body>,
-    partial: &mut Partial,
-    total: u64,
-    watch: Watch<'_>,
-) -> Result<(), DownloadError> {
+    mut done: u64,
+    most: u64,
+    cancel: &Cancel,
+    mut take: impl FnMut(&[u8], u64) -> Result<(), DownloadError>,
+) -> Result<u64, DownloadError> {
     if let Some(coding) = text(response.headers(), "content-encoding").filter(|coding| *coding != "identity")
     {
         return Err(DownloadError::Answer {
@@ -331,47 +314,36 @@ fn receive(
     }
     let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; 256 << 10];
-    let most = if total > 0 { total } else { MOST_BYTES };
     loop {
-        if watch.cancel.is_cancelled() {
+        if cancel.is_cancelled() {
             return Err(DownloadError::Cancelled);
         }
         let read = reader.read(&mut buffer).map_err(|source| DownloadError::Broken {
             url: url.to_string(),
-            done: partial.len(),
+            done,
             source,
         })?;
         let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
-            break;
+            return Ok(done);
         };
-        if partial.len().saturating_add(crate::edit::block::length(piece)) > most {
+        done = done.saturating_add(length(piece));
+        if done > most {
             return Err(DownloadError::TooLarge {
                 url: url.to_string(),
                 most,
             });
         }
-        partial.write(piece)?;
-        watch.progress.advance(Phase::Download, partial.len(), total);
+        take(piece, done)?;
     }
-    if total > 0 && partial.len() < total {
-        return Err(DownloadError::Short {
-            url: url.to_string(),
-            done: partial.len(),
-            total,
-        });
-    }
-    Ok(())
 }
 
-/// Refuse what the disk has no space for before it is full.
-fn room_for(url: &Url, partial: &Partial, total: u64) -> Result<(), DownloadError> {
-    let need = total.saturating_sub(partial.len());
-    match partial.room() {
-        Some(room) if room < need => Err(DownloadError::NoRoom {
+/// See that all of the `total` bytes came that the server promised, if it promised a number.
+fn complete(url: &Url, done: u64, total: Option<u64>) -> Result<(), DownloadError> {
+    match total {
+        Some(total) if done != total => Err(DownloadError::Short {
             url: url.to_string(),
-            dir: partial.dir(),
-            need,
-            room,
+            done,
+            total,
         }),
         _ => Ok(()),
     }

@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod openpgp;
 mod partial;
+pub mod proxy;
 mod sums;
 mod ubuntu;
 mod url;

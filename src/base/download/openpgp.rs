@@ -1,9 +1,9 @@
 //! Verifies detached `OpenPGP` signatures as far as Ubuntu's lists need it: version 4, RSA, over a binary document,
 //! by a key whose fingerprint is pinned (RFC 9580). Everything else is refused.
 //!
-//! It is not a general reader, on purpose: the maintained ones bring some 150 crates with every cipher there is
-//! for what is one RSA verification by a pinned key. The arithmetic is ring's, which TLS brings anyway; here are the
-//! frames around it. Pure, and it must never panic: what it reads comes from the network.
+//! It is not a general reader, on purpose: the maintained ones bring some 150 crates with every cipher, and palmfarm
+//! needs one RSA verification by a pinned key. The arithmetic is ring's, which TLS needs anyway; this file reads the
+//! packets around it. Pure, and it must never panic, since its input comes from the network.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ use ring::digest::{digest, SHA1_FOR_LEGACY_USE_ONLY};
 use ring::signature::{
     RsaParameters, RsaPublicKeyComponents, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
 };
+
+use crate::numbers::usize_from_u32;
 
 /// Packet types (RFC 9580, section 5).
 const SIGNATURE: u8 = 2;
@@ -26,7 +28,7 @@ const SHA256: u8 = 8;
 const SHA512: u8 = 10;
 /// Kinds of subpackets that may be critical: when it was made, by whom (section 5.2.3.7).
 const UNDERSTOOD: [u8; 3] = [2, 16, 33];
-/// The most packets that are looked at.
+/// The most packets that are read.
 const MOST_PACKETS: usize = 16;
 
 /// A key whose signatures are trusted.
@@ -49,7 +51,7 @@ pub enum SignatureError {
     /// A kind of key or signature that Ubuntu does not use.
     #[error("palmfarm does not support this kind: {0}")]
     Unsupported(String),
-    /// It is another key.
+    /// The key is not the pinned one.
     #[error("the key has the fingerprint {found}, not {expected}")]
     WrongKey {
         /// The pinned one.
@@ -57,7 +59,7 @@ pub enum SignatureError {
         /// The key's.
         found: String,
     },
-    /// It is by another key, or over another text.
+    /// Another key made it, or it is over another text.
     #[error("it is not a signature of this list by {signers}")]
     Bad {
         /// Fingerprints of the trusted keys.
@@ -69,7 +71,7 @@ impl TrustedKey {
     /// The RSA key in `armoured`, which must have `fingerprint`: 40 hexadecimal digits.
     pub fn pinned(armoured: &str, fingerprint: &str) -> Result<Self, SignatureError> {
         let bytes = dearmour(armoured, "PGP PUBLIC KEY BLOCK")?;
-        let (tag, body) = Packets(&bytes)
+        let (tag, body) = packets(&bytes)
             .next()
             .ok_or(SignatureError::Damaged("it holds no packet"))??;
         if tag != PUBLIC_KEY {
@@ -106,15 +108,9 @@ impl TrustedKey {
         let mut hashed = vec![0x99];
         hashed.extend(length.to_be_bytes());
         hashed.extend(body);
-        let mut fingerprint = [0; 20];
-        for (to, from) in fingerprint
-            .iter_mut()
-            .zip(digest(&SHA1_FOR_LEGACY_USE_ONLY, &hashed).as_ref())
-        {
-            *to = *from;
-        }
+        let fingerprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &hashed);
         Ok(Self {
-            fingerprint,
+            fingerprint: fingerprint.as_ref().try_into().map_err(|_| short)?,
             modulus: modulus.to_vec(),
             exponent: exponent.to_vec(),
         })
@@ -144,9 +140,9 @@ impl fmt::Display for TrustedKey {
 /// Whether `armoured` is a signature over `content` by one of `keys`.
 pub(super) fn verify(content: &[u8], armoured: &str, keys: &[TrustedKey]) -> Result<(), SignatureError> {
     let bytes = dearmour(armoured, "PGP SIGNATURE")?;
-    // Several people may have signed; each in a packet of its own. One good signature is enough.
+    // Each signature is in a packet of its own. One good signature is enough.
     let mut why = None;
-    for packet in Packets(&bytes).take(MOST_PACKETS) {
+    for packet in packets(&bytes).take(MOST_PACKETS) {
         let (tag, body) = packet?;
         if tag != SIGNATURE {
             continue;
@@ -216,18 +212,8 @@ fn signature(body: &[u8]) -> Result<Signature<'_>, SignatureError> {
 /// A critical subpacket that is not understood makes a signature void (section 5.2.3.7).
 fn check_subpackets(mut area: &[u8]) -> Result<(), SignatureError> {
     let short = || SignatureError::Damaged("a subpacket ends early");
-    while let [first, rest @ ..] = area {
-        let (length, rest) = match (*first, rest) {
-            (length @ 0..=191, rest) => (usize::from(length), rest),
-            (high @ 192..=254, [low, rest @ ..]) => {
-                (((usize::from(high) - 192) << 8) + usize::from(*low) + 192, rest)
-            }
-            (255, [a, b, c, d, rest @ ..]) => (
-                usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).map_err(|_| short())?,
-                rest,
-            ),
-            _ => return Err(short()),
-        };
+    while !area.is_empty() {
+        let (length, rest) = new_length(area, 254).ok_or_else(short)?;
         let (subpacket, rest) = rest.split_at_checked(length).ok_or_else(short)?;
         let kind = subpacket.first().ok_or_else(short)?;
         if kind & 0x80 != 0 && !UNDERSTOOD.contains(&(kind & 0x7f)) {
@@ -242,26 +228,21 @@ fn check_subpackets(mut area: &[u8]) -> Result<(), SignatureError> {
 }
 
 /// Packets in a row: their type and body (section 4.2).
-struct Packets<'a>(&'a [u8]);
-
-impl<'a> Iterator for Packets<'a> {
-    type Item = Result<(u8, &'a [u8]), SignatureError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
+fn packets(mut bytes: &[u8]) -> impl Iterator<Item = Result<(u8, &[u8]), SignatureError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
             return None;
         }
-        let packet = packet(self.0);
-        self.0 = packet.map_or(&[], |(_, _, rest)| rest);
-        Some(
-            packet
-                .map(|(tag, body, _)| (tag, body))
-                .ok_or(SignatureError::Damaged("a packet ends early")),
-        )
-    }
+        let Some((tag, body, rest)) = packet(bytes) else {
+            bytes = &[];
+            return Some(Err(SignatureError::Damaged("a packet ends early")));
+        };
+        bytes = rest;
+        Some(Ok((tag, body)))
+    })
 }
 
-/// Type, body, and what follows.
+/// The type and the body of the first packet, and the bytes after it.
 fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (head, rest) = bytes.split_first()?;
     if head & 0x80 == 0 {
@@ -281,29 +262,25 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
             .fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
         ((head >> 2) & 0xf, length, rest)
     } else {
-        let (first, rest) = rest.split_first()?;
-        let (length, rest) = match *first {
-            length @ 0..=191 => (usize::from(length), rest),
-            high @ 192..=223 => {
-                let (low, rest) = rest.split_first()?;
-                (((usize::from(high) - 192) << 8) + usize::from(*low) + 192, rest)
-            }
-            255 => {
-                let (length, rest) = rest.split_at_checked(4)?;
-                (
-                    length
-                        .iter()
-                        .fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte)),
-                    rest,
-                )
-            }
-            // Bodies in parts are for data that is streamed.
-            _ => return None,
-        };
+        // Packets whose bodies come in parts begin with 224 to 254. They are for data that is streamed.
+        let (length, rest) = new_length(rest, 223)?;
         (head & 0x3f, length, rest)
     };
     let (body, rest) = rest.split_at_checked(length)?;
     Some((tag, body, rest))
+}
+
+/// A length in one, two or five bytes, and what follows it. Lengths in two bytes begin with at most `last` (sections
+/// 4.2.1 and 5.2.3.7).
+fn new_length(bytes: &[u8], last: u8) -> Option<(usize, &[u8])> {
+    match bytes {
+        [length @ 0..=191, rest @ ..] => Some((usize::from(*length), rest)),
+        [255, a, b, c, d, rest @ ..] => Some((usize_from_u32(u32::from_be_bytes([*a, *b, *c, *d])), rest)),
+        [high, low, rest @ ..] if *high <= last => {
+            Some((((usize::from(*high) - 192) << 8) + usize::from(*low) + 192, rest))
+        }
+        _ => None,
+    }
 }
 
 /// A number of any length: its bits in two bytes, then its bytes (section 3.2).

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::DownloadError;
+use super::{DownloadError, Url};
 use crate::base::source::Sha256Sum;
-use crate::host::atomic_file::{AtomicFile, Durability, Readers};
-use crate::host::files::{open_or_create, FileId};
-use crate::host::{filesystem, locks};
-use crate::progress::{Phase, Watch};
+use crate::host::atomic_file::{AtomicFile, Readers};
+use crate::host::files::open_or_create;
+use crate::host::{bounded_read, filesystem, locks};
+use crate::progress::{Observer, Phase};
 
 /// The largest file that says where a download comes from.
 const MOST_FROM: u64 = 16 << 10;
@@ -35,16 +35,17 @@ pub(super) struct Partial {
     file: File,
     path: PathBuf,
     target: PathBuf,
-    from: Origin,
+    pub(super) from: Origin,
     hash: Sha256,
-    len: u64,
-    /// Bytes that an earlier run left.
-    kept: u64,
+    /// Bytes that are there.
+    pub(super) len: u64,
+    /// How many of them an earlier run left.
+    pub(super) kept: u64,
 }
 
 impl Partial {
     /// Open and lock the partial file of `target`, with what an earlier run left of `url` in it.
-    pub(super) fn open(target: &Path, url: &str, watch: Watch<'_>) -> Result<Self, DownloadError> {
+    pub(super) fn open(target: &Path, url: &str, observer: Observer<'_>) -> Result<Self, DownloadError> {
         let path = with_end(target, ".part");
         let failed = |source| DownloadError::Write {
             path: path.clone(),
@@ -61,7 +62,7 @@ impl Partial {
                 });
             }
             // The process that had it may have given it its final name before we got the lock.
-            if is_still(&file, &path).map_err(failed)? {
+            if locks::is_still(&file, &path).map_err(failed)? {
                 break file;
             }
         };
@@ -77,7 +78,7 @@ impl Partial {
         match read_from(&partial.origin_path()) {
             Some(from) if from.url == url && !from.validator.is_empty() => {
                 partial.from = from;
-                partial.hash_kept(watch)?;
+                partial.hash_kept(observer)?;
             }
             _ => partial.restart()?,
         }
@@ -85,14 +86,14 @@ impl Partial {
     }
 
     /// Hash what an earlier run left; the rest is appended.
-    fn hash_kept(&mut self, watch: Watch<'_>) -> Result<(), DownloadError> {
+    fn hash_kept(&mut self, observer: Observer<'_>) -> Result<(), DownloadError> {
         let size = self.file.metadata().map_err(|error| self.failed(error))?.len();
         if size > self.from.total && self.from.total > 0 {
             return self.restart();
         }
         let mut buffer = vec![0; 1 << 20];
         loop {
-            if watch.cancel.is_cancelled() {
+            if observer.cancel.is_cancelled() {
                 return Err(DownloadError::Cancelled);
             }
             let read = self.file.read(&mut buffer).map_err(|error| self.failed(error))?;
@@ -101,7 +102,7 @@ impl Partial {
             };
             self.hash.update(piece);
             self.len += crate::edit::block::length(piece);
-            watch.progress.advance(Phase::Hash, self.len, size);
+            observer.progress.advance(Phase::Hash, self.len, size);
         }
         self.kept = self.len;
         Ok(())
@@ -124,11 +125,8 @@ impl Partial {
     pub(super) fn begin(&mut self, from: Origin) -> Result<(), DownloadError> {
         let path = self.origin_path();
         let text = format!("1\n{}\n{}\n{}\n", from.url, from.validator, from.total);
-        let written = AtomicFile::create_unlinked(&path, Readers::Owner).and_then(|new| {
-            new.file().write_all(text.as_bytes())?;
-            new.commit(Durability::Cached)
-        });
-        written.map_err(|source| DownloadError::Write { path, source })?;
+        AtomicFile::write_cached(&path, Readers::Owner, text.as_bytes())
+            .map_err(|source| DownloadError::Write { path, source })?;
         self.from = from;
         Ok(())
     }
@@ -141,34 +139,23 @@ impl Partial {
         Ok(())
     }
 
-    /// Bytes that are there.
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// How many of these bytes an earlier run left.
-    pub(super) fn kept(&self) -> u64 {
-        self.kept
-    }
-
-    /// Where they come from.
-    pub(super) fn from(&self) -> &Origin {
-        &self.from
-    }
-
     /// SHA-256 of all that is there.
     pub(super) fn digest(&self) -> Sha256Sum {
         Sha256Sum(self.hash.clone().finalize().into())
     }
 
-    /// Bytes that are free on the file system.
-    pub(super) fn room(&self) -> Option<u64> {
-        filesystem::free_space_at(&self.file).ok()
-    }
-
-    /// The folder that it is in.
-    pub(super) fn dir(&self) -> PathBuf {
-        self.path.parent().map(Path::to_owned).unwrap_or_default()
+    /// Refuse a file of `total` bytes if the disk does not have the space for the rest of it.
+    pub(super) fn check_space(&self, url: &Url, total: u64) -> Result<(), DownloadError> {
+        let need = total.saturating_sub(self.len);
+        match filesystem::free_space_at(&self.file) {
+            Ok(room) if room < need => Err(DownloadError::NoRoom {
+                url: url.to_string(),
+                dir: self.path.parent().map(Path::to_owned).unwrap_or_default(),
+                need,
+                room,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Give it its final name, once its bytes are safe on the disk.
@@ -178,7 +165,7 @@ impl Partial {
             .sync_all()
             .and_then(|()| fs::rename(&self.path, &self.target));
         done.map_err(|error| self.failed(error))?;
-        // Its origin is of no use without it.
+        // Without the partial file, the file that says its origin has no use.
         drop(fs::remove_file(self.origin_path()));
         Ok(())
     }
@@ -201,36 +188,18 @@ impl Partial {
     }
 }
 
-/// Whether `path` still leads to `file`.
-fn is_still(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok(FileId::of(&there) == FileId::of(&ours)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 fn read_from(path: &Path) -> Option<Origin> {
-    let mut text = String::new();
-    File::open(path)
-        .ok()?
-        .take(MOST_FROM)
-        .read_to_string(&mut text)
-        .ok()?;
-    let mut lines = text.lines();
-    if lines.next()? != "1" {
+    let text = String::from_utf8(bounded_read::read(path, MOST_FROM).ok()?).ok()?;
+    // If the last line has its end, the file was written whole.
+    let lines: Vec<&str> = text.strip_suffix('\n')?.split('\n').collect();
+    let ["1", url, validator, total] = lines[..] else {
         return None;
-    }
-    let (url, validator, total) = (lines.next()?, lines.next()?, lines.next()?);
-    // The end of the last line says that it was written whole.
-    text.ends_with('\n').then(|| {
-        Some(Origin {
-            url: url.into(),
-            validator: validator.into(),
-            total: total.parse().ok()?,
-        })
-    })?
+    };
+    Some(Origin {
+        url: url.into(),
+        validator: validator.into(),
+        total: total.parse().ok()?,
+    })
 }
 
 /// `path` with `end` after its name.

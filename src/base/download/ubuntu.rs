@@ -2,16 +2,15 @@
 //!
 //! The list and its signature stay beside the image, so that a later build can check them without the network.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::catalogue::Known;
 use super::openpgp;
 use super::{Client, DownloadError, SignatureError, Sums, TrustedKey, Url, MOST_SUMS};
 use crate::base::source::{file_digest, Sha256Sum, SourceError};
-use crate::host::atomic_file::{AtomicFile, Durability, Readers};
+use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::bounded_read;
-use crate::progress::Watch;
+use crate::progress::Observer;
 
 /// "Ubuntu CD Image Automatic Signing Key (2012)", rsa4096. It is in Debian's package ubuntu-archive-keyring, from
 /// which `ubuntu-cdimage.asc` beside this file was taken:
@@ -44,12 +43,12 @@ pub fn listed(
     mirror: &str,
     keys: &[TrustedKey],
     bases: &Path,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Sha256Sum, DownloadError> {
     let list_url = Url::parse(&known.beside(mirror, "SHA256SUMS"))?;
     let signature_url = Url::parse(&known.beside(mirror, "SHA256SUMS.gpg"))?;
-    let list = client.small(&list_url, MOST_SUMS, watch.cancel)?;
-    let signature = client.small(&signature_url, MOST_SIGNATURE, watch.cancel)?;
+    let list = client.small(&list_url, MOST_SUMS, observer.cancel)?;
+    let signature = client.small(&signature_url, MOST_SIGNATURE, observer.cancel)?;
     let sums = signed_sums(&list, &signature, keys).map_err(|source| DownloadError::Signature {
         url: signature_url.to_string(),
         source,
@@ -58,11 +57,7 @@ pub fn listed(
         url: list_url.to_string(),
         file: known.file.into(),
     })?;
-    if let Some(pinned) = known
-        .sha256
-        .and_then(|sum| sum.parse().ok())
-        .filter(|sum| *sum != listed)
-    {
+    if let Some(pinned) = known.pinned().filter(|sum| *sum != listed) {
         return Err(DownloadError::Disagree {
             url: list_url.to_string(),
             file: known.file.into(),
@@ -71,7 +66,9 @@ pub fn listed(
         });
     }
     for (end, bytes) in [(".SHA256SUMS", &list), (".SHA256SUMS.gpg", &signature)] {
-        keep(&beside(bases, known, end), bytes)?;
+        let path = beside(bases, known, end);
+        AtomicFile::write_cached(&path, Readers::All, bytes)
+            .map_err(|source| DownloadError::Write { path, source })?;
     }
     Ok(listed)
 }
@@ -84,19 +81,19 @@ pub fn fetch(
     mirror: &str,
     keys: &[TrustedKey],
     bases: &Path,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Sha256Sum, DownloadError> {
-    let listed = listed(client, known, mirror, keys, bases, watch)?;
+    let listed = listed(client, known, mirror, keys, bases, observer)?;
     let (url, path) = (Url::parse(&known.url(mirror))?, bases.join(known.file));
-    if is_there(&path, &listed, watch)? {
+    if is_there(&path, &listed, observer)? {
         return Ok(listed);
     }
-    client.download(&url, &path, Some(listed), watch)
+    client.download(&url, &path, Some(listed), observer)
 }
 
 /// Whether the file at `path` is there and has `digest`.
-pub fn is_there(path: &Path, digest: &Sha256Sum, watch: Watch<'_>) -> Result<bool, DownloadError> {
-    match file_digest(path, watch) {
+pub fn is_there(path: &Path, digest: &Sha256Sum, observer: Observer<'_>) -> Result<bool, DownloadError> {
+    match file_digest(path, observer) {
         Ok(found) => Ok(found == *digest),
         Err(SourceError::Cancelled) => Err(DownloadError::Cancelled),
         // A file that cannot be read is downloaded again.
@@ -113,17 +110,4 @@ pub fn remembered(known: &Known, keys: &[TrustedKey], bases: &Path) -> Option<Sh
 
 fn beside(bases: &Path, known: &Known, end: &str) -> PathBuf {
     bases.join(format!("{}{end}", known.file))
-}
-
-fn keep(path: &Path, bytes: &[u8]) -> Result<(), DownloadError> {
-    let failed = |source| DownloadError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
-    }
-    let new = AtomicFile::create_unlinked(path, Readers::All).map_err(failed)?;
-    std::io::Write::write_all(&mut new.file(), bytes).map_err(failed)?;
-    new.commit(Durability::Cached).map_err(failed)
 }

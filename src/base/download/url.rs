@@ -1,6 +1,7 @@
 //! URLs, as far as following redirects needs them: where one leads, and that none leads from https to http. Pure.
 
 use crate::sha256::Sha256Sum;
+use crate::text::shown_url;
 
 use super::DownloadError;
 
@@ -64,20 +65,18 @@ impl Url {
     /// resolve themselves).
     pub fn follow(&self, location: &str) -> Result<Self, DownloadError> {
         let location = location.trim();
-        let target = if location.contains("://") {
-            Self::parse(location)?
-        } else if let Some(rest) = location.strip_prefix("//") {
-            Self::parse(&format!("{}://{rest}", self.scheme))?
+        let (scheme, authority) = (self.scheme, &self.authority);
+        let target = Self::parse(&if location.contains("://") {
+            location.to_owned()
+        } else if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{location}")
         } else {
-            let path = if location.starts_with('/') {
-                location.to_owned()
-            } else {
-                let folder = self.path.split('?').next().unwrap_or_default();
-                let folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
-                format!("{folder}/{location}")
-            };
-            Self::parse(&format!("{}://{}{path}", self.scheme, self.authority))?
-        };
+            let folder = self.path.split('?').next().unwrap_or_default();
+            let folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{location}")
+        })?;
         if self.scheme == "https" && target.scheme == "http" {
             return Err(DownloadError::Downgrade {
                 from: self.to_string(),
@@ -85,6 +84,11 @@ impl Url {
             });
         }
         Ok(target)
+    }
+
+    /// All of it, for a request. It may hold a token: messages show it as it is displayed.
+    pub(super) fn as_requested(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.authority, self.path)
     }
 
     /// Whether nobody on the way can change the file.
@@ -95,7 +99,7 @@ impl Url {
 
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}{}", self.scheme, self.authority, self.path)
+        f.write_str(&shown_url(&self.as_requested()))
     }
 }
 
@@ -104,7 +108,7 @@ pub(super) const CACHED: &str = "url-";
 
 /// The name in the cache of the file behind a URL: a digest that tells URLs apart, and the file's own name for people.
 pub fn cached_name(url: &Url) -> String {
-    let digest = Sha256Sum::of(url.to_string().as_bytes()).to_string();
+    let digest = Sha256Sum::of(url.as_requested().as_bytes()).to_string();
     let (digest, _) = digest.split_at(16);
     let path = url.path.split('?').next().unwrap_or_default();
     let name: String = path
@@ -118,16 +122,13 @@ pub fn cached_name(url: &Url) -> String {
     format!("{CACHED}{digest}-{}", name.trim_start_matches('.'))
 }
 
-/// A URL as it may be shown: shortened, and without a user and password.
+/// A URL as it may be shown, and shortened.
 fn shown(text: &str) -> String {
-    let text = match text.split_once("://") {
-        Some((scheme, rest)) => match rest.split_once('@') {
-            Some((_, rest)) => format!("{scheme}://…@{rest}"),
-            None => text.to_owned(),
-        },
-        None => text.to_owned(),
-    };
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    shown_url(text)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
     fn leads(from: &str, location: &str) -> Result<String, String> {
         let from = Url::parse(from).unwrap();
         from.follow(location)
-            .map(|to| to.to_string())
+            .map(|to| to.as_requested())
             .map_err(|error| error.to_string())
     }
 
@@ -183,6 +184,18 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(!error.contains("secret"), "{error}");
+        for token in [
+            "ftp://a.example/x?token=secret",
+            "https://a.example/ä?token=secret",
+        ] {
+            let error = Url::parse(token).unwrap_err().to_string();
+            assert!(
+                error.contains("a.example/") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+        let url = Url::parse("https://a.example/x?token=secret").unwrap();
+        assert_eq!(url.to_string(), "https://a.example/x?…");
         assert!(Url::parse(&format!("https://a/{}", "x".repeat(5000))).is_err());
     }
 

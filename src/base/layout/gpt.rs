@@ -4,7 +4,7 @@ use gpt::disk::LogicalBlockSize;
 
 use crate::edit::block::{Cursor, ReadAt, Span};
 
-use super::{LayoutError, TableEntry, SECTOR};
+use super::{Contents, LayoutError, Partition};
 
 /// Entries that a table may have. The specification asks for room for 128; a number from a hostile header would
 /// otherwise decide how much is read.
@@ -13,9 +13,9 @@ const MOST_ENTRIES: u32 = 1024;
 /// Bytes of an entry, the only size in use (UEFI specification 2.10, 5.3.3).
 const ENTRY_SIZE: u32 = 128;
 
-/// Read the primary table of `image`. The backup at the end is not consulted: an image whose primary table is
+/// Read the primary table of `image`, without looking into the partitions. The backup at the end is not consulted: an image whose primary table is
 /// damaged was not copied whole.
-pub(super) fn read(image: &impl ReadAt) -> Result<Vec<TableEntry>, LayoutError> {
+pub(super) fn read(image: &impl ReadAt) -> Result<Vec<Partition>, LayoutError> {
     let bad = |why: String| LayoutError::BadGpt { why };
     let mut cursor = Cursor::new(image);
     let size = LogicalBlockSize::Lb512;
@@ -37,24 +37,24 @@ pub(super) fn read(image: &impl ReadAt) -> Result<Vec<TableEntry>, LayoutError> 
         .map_err(|error| bad(error.to_string()))?;
     let mut entries = Vec::new();
     for (number, partition) in table {
-        let sectors = partition
-            .last_lba
-            .checked_sub(partition.first_lba)
-            .and_then(|last| last.checked_add(1));
-        let span = sectors
-            .and_then(|sectors| sectors.checked_mul(SECTOR))
-            .zip(partition.first_lba.checked_mul(SECTOR))
-            .and_then(|(size, start)| Span::new(start, size));
-        let Some(span) = span else {
+        let (start, len) = (partition.bytes_start(size), partition.bytes_len(size));
+        let Some(span) = start
+            .ok()
+            .zip(len.ok())
+            .and_then(|(start, len)| Span::new(start, len))
+        else {
             return Err(bad(format!(
                 "partition {number} goes from sector {} to sector {}",
                 partition.first_lba, partition.last_lba
             )));
         };
-        entries.push(TableEntry {
+        entries.push(Partition {
             number,
             span,
             kind: partition.part_type_guid.guid.to_string(),
+            part_uuid: partition.part_guid.to_string(),
+            contents: Contents::Unknown,
+            overlaps: false,
         });
     }
     Ok(entries)

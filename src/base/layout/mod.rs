@@ -33,13 +33,15 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What a partition holds, judged by its first two KiB.
+/// What a partition holds, as far as it says so itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// A FAT filesystem with this volume label, which may be empty.
     Fat {
-        /// From the boot sector, without the padding.
+        /// From the root directory, where Linux looks for it.
         label: String,
+        /// From the boot sector.
+        boot_label: String,
     },
     /// A filesystem of the ext family with this volume label, which may be empty.
     Ext {
@@ -51,7 +53,10 @@ pub enum Contents {
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fat { label } => write!(f, "FAT {label:?}"),
+            Self::Fat { label, boot_label } if label.is_empty() && !boot_label.is_empty() => {
+                write!(f, "FAT {label:?} ({boot_label:?} in its boot sector)")
+            }
+            Self::Fat { label, .. } => write!(f, "FAT {label:?}"),
             Self::Ext { label } => write!(f, "ext4 {label:?}"),
             Self::Unknown => f.write_str("unknown"),
         }
@@ -65,8 +70,42 @@ pub struct Partition {
     pub span: Span,
     /// Its type as the table gives it: `0x0c`, or a GUID.
     pub kind: String,
+    /// What Linux calls its PARTUUID: `70616c6d-02`, or a GUID.
+    pub part_uuid: String,
     pub contents: Contents,
+    /// Whether another entry has some of its bytes, but not the same ones.
+    pub overlaps: bool,
 }
+
+impl Partition {
+    /// Whether a filesystem may have all of it to itself, by what the table says: it overlaps nothing, and its type is not
+    /// that of swap, of a member of a pool or of a partition with others in it.
+    pub fn may_be_filesystem(&self) -> bool {
+        !self.overlaps && FILESYSTEM_TYPES.contains(&self.kind.to_ascii_lowercase().as_str())
+    }
+}
+
+/// The types of partitions that hold a FAT or an ext4 and nothing else: FAT as each width and way of addressing has it,
+/// EFI and Linux in an MBR; Microsoft's basic data, EFI, `XBOOTLDR`, Linux and the root filesystems of the Discoverable
+/// Partitions Specification for ARM, ARM 64 and x86-64 in a GPT.
+const FILESYSTEM_TYPES: [&str; 16] = [
+    "0x01",
+    "0x04",
+    "0x06",
+    "0x0b",
+    "0x0c",
+    "0x0e",
+    "0xef",
+    "0x83",
+    "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7",
+    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+    "bc13c2ff-59e6-4262-a352-b275fd6f7172",
+    "0fc63daf-8483-4772-8e79-3d69d8477de4",
+    "69dad710-2ce4-4e3c-b16c-21a1d49abed3",
+    "b921b045-1df0-41c3-af44-4c6f280d3fae",
+    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+    "44479540-f297-41b2-9af7-d131d5f0458a",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -114,7 +153,9 @@ pub enum LayoutError {
     #[error("partitions {first} and {second} overlap at byte {at}")]
     Overlap { first: u32, second: u32, at: u64 },
     #[error("there is no {wanted}; the image has {found}")]
-    Missing { wanted: Wanted, found: FoundPartitions },
+    Missing { wanted: Wanted, found: String },
+    #[error("partition {number} is called {BOOT_LABEL} in its boot sector alone; Linux looks for the label in the root directory, so it would not be mounted")]
+    LabelInBootSector { number: u32 },
     #[error("partitions {first} and {second} could both be the {wanted}")]
     Ambiguous { wanted: Wanted, first: u32, second: u32 },
 }
@@ -135,24 +176,6 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// The partitions of an image in one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPartitions(Vec<(u32, Contents)>);
-
-impl fmt::Display for FoundPartitions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("no partition");
-        }
-        let each: Vec<String> = self
-            .0
-            .iter()
-            .map(|(number, contents)| format!("{number}: {contents}"))
-            .collect();
-        f.write_str(&each.join(", "))
-    }
-}
-
 impl LayoutError {
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
@@ -161,35 +184,61 @@ impl LayoutError {
             Self::NotAnImage { .. } => {
                 "give one of Ubuntu's preinstalled server images for the Raspberry Pi; `palmfarm base list` names them"
             }
-            Self::BeyondEnd { .. } => "the download is incomplete or was cut short: get it again and compare its SHA-256",
-            Self::BadGpt { .. } | Self::Overlap { .. } => "the image is damaged: get it again and compare its SHA-256",
+            Self::BeyondEnd { .. } => {
+                "the download is incomplete or was cut short: get it again and compare its SHA-256; if that is right, \
+                 `palmfarm flash IMAGE --sha256 SHA256 DEVICE` writes it as it is"
+            }
+            Self::BadGpt { .. } => "the image is damaged: get it again and compare its SHA-256",
+            Self::Overlap { .. } => {
+                "images of installers are made like that, and a base is not: `palmfarm flash IMAGE DEVICE` writes one as it is; \
+                 `palmfarm base list` names bases"
+            }
             Self::Missing { .. } => {
                 "only Ubuntu's preinstalled images for the Raspberry Pi have these two partitions; desktop and live images do not"
             }
+            Self::LabelInBootSector { .. } => "run `fatlabel PARTITION system-boot`",
             Self::Ambiguous { .. } => "give each partition a label of its own",
         }
     }
 }
 
 impl Table {
-    /// Find the partitions of `image`: each lies within it, and no two overlap.
+    /// Find the partitions of `image`. They may overlap, and one may end beyond the image.
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
-        let (scheme, entries) = match mbr::read(image)? {
-            mbr::MbrTable::Plain(entries) => (Scheme::Mbr, entries),
-            mbr::MbrTable::Protective => (Scheme::Gpt, gpt::read(image)?),
+        let mbr = mbr::read(image)?;
+        // A GPT may have an MBR beside it whose other entries lead to the same partitions, or to something else.
+        let (scheme, mut partitions, others) = if mbr.has_gpt {
+            (Scheme::Gpt, gpt::read(image)?, mbr.partitions)
+        } else {
+            (Scheme::Mbr, mbr.partitions, Vec::new())
         };
-        within(&entries, image.size())?;
-        apart(&entries)?;
-        let mut partitions = Vec::with_capacity(entries.len());
-        for TableEntry { number, span, kind } in entries {
-            partitions.push(Partition {
-                number,
-                span,
-                kind,
-                contents: sniff::contents(image, span)?,
-            });
+        let spans: Vec<Span> = partitions.iter().map(|partition| partition.span).collect();
+        let others: Vec<Span> = others.iter().map(|partition| partition.span).collect();
+        for (nth, partition) in partitions.iter_mut().enumerate() {
+            let span = partition.span;
+            partition.overlaps = spans
+                .iter()
+                .enumerate()
+                .any(|(other, its)| other != nth && its.overlaps(span))
+                || others.iter().any(|its| *its != span && its.overlaps(span));
+            if span.end() <= image.size() {
+                partition.contents = sniff::contents(image, span)?;
+            }
         }
         Ok(Self { scheme, partitions })
+    }
+
+    /// Refuse a table with a partition that ends beyond the image of `size` bytes: in a download that was cut short, it
+    /// does.
+    pub fn check_whole(&self, size: u64) -> Result<(), LayoutError> {
+        match self.partitions.iter().find(|entry| entry.span.end() > size) {
+            Some(entry) => Err(LayoutError::BeyondEnd {
+                number: entry.number,
+                end: entry.span.end(),
+                size,
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -202,8 +251,11 @@ impl Layout {
     }
 
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
-        let Table { scheme, partitions } = Table::read(image)?;
+        let table = Table::read(image)?;
         let disk_size = image.size();
+        table.check_whole(disk_size)?;
+        let Table { scheme, partitions } = table;
+        apart(&partitions)?;
         let boot = the_only(&partitions, Wanted::Boot)?;
         let root = the_only(&partitions, Wanted::Root)?;
         Ok(Self {
@@ -216,40 +268,18 @@ impl Layout {
     }
 }
 
-/// A partition as its table gives it, not checked yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct TableEntry {
-    number: u32,
-    span: Span,
-    kind: String,
-}
-
-fn within(entries: &[TableEntry], size: u64) -> Result<(), LayoutError> {
-    match entries.iter().find(|entry| entry.span.end() > size) {
-        Some(entry) => Err(LayoutError::BeyondEnd {
-            number: entry.number,
-            end: entry.span.end(),
-            size,
+fn apart(entries: &[Partition]) -> Result<(), LayoutError> {
+    let mut sorted: Vec<&Partition> = entries.iter().collect();
+    sorted.sort_by_key(|entry| entry.span.start());
+    let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+    match pairs.find(|(first, second)| first.span.overlaps(second.span)) {
+        Some((first, second)) => Err(LayoutError::Overlap {
+            first: first.number,
+            second: second.number,
+            at: second.span.start(),
         }),
         None => Ok(()),
     }
-}
-
-fn apart(entries: &[TableEntry]) -> Result<(), LayoutError> {
-    let mut sorted: Vec<&TableEntry> = entries.iter().collect();
-    sorted.sort_by_key(|entry| entry.span.start());
-    for pair in sorted.windows(2) {
-        if let [first, second] = pair {
-            if first.span.overlaps(second.span) {
-                return Err(LayoutError::Overlap {
-                    first: first.number,
-                    second: second.number,
-                    at: second.span.start(),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 fn the_only(partitions: &[Partition], wanted: Wanted) -> Result<Partition, LayoutError> {
@@ -257,7 +287,7 @@ fn the_only(partitions: &[Partition], wanted: Wanted) -> Result<Partition, Layou
         .iter()
         .filter(|partition| match (&partition.contents, wanted) {
             // FAT ignores case, and tools that rewrite the label put it in capitals.
-            (Contents::Fat { label }, Wanted::Boot) => label.eq_ignore_ascii_case(BOOT_LABEL),
+            (Contents::Fat { label, .. }, Wanted::Boot) => label.eq_ignore_ascii_case(BOOT_LABEL),
             (Contents::Ext { label }, Wanted::Root) => ROOT_LABELS.contains(&label.as_str()),
             _ => false,
         });
@@ -268,19 +298,38 @@ fn the_only(partitions: &[Partition], wanted: Wanted) -> Result<Partition, Layou
             first: first.number,
             second: second.number,
         }),
-        (None, _) => Err(LayoutError::Missing {
+        (None, _) if wanted == Wanted::Boot && in_boot_sector(partitions).is_some() => {
+            let number = in_boot_sector(partitions).unwrap_or_default();
+            Err(LayoutError::LabelInBootSector { number })
+        }
+        (None, _) if partitions.is_empty() => Err(LayoutError::Missing {
             wanted,
-            found: FoundPartitions(
-                partitions
-                    .iter()
-                    .map(|partition| (partition.number, partition.contents.clone()))
-                    .collect(),
-            ),
+            found: "no partition".into(),
         }),
+        (None, _) => {
+            let each = partitions
+                .iter()
+                .map(|partition| format!("{}: {}", partition.number, partition.contents));
+            let found = each.collect::<Vec<_>>().join(", ");
+            Err(LayoutError::Missing { wanted, found })
+        }
     }
 }
 
-/// `len` bytes of `image` at `offset`.
+/// The partition whose label is in the wrong place.
+fn in_boot_sector(partitions: &[Partition]) -> Option<u32> {
+    let misplaced = |partition: &&Partition| match &partition.contents {
+        Contents::Fat { label, boot_label } => {
+            label.is_empty() && boot_label.eq_ignore_ascii_case(BOOT_LABEL)
+        }
+        _ => false,
+    };
+    partitions
+        .iter()
+        .find(misplaced)
+        .map(|partition| partition.number)
+}
+
 fn read_bytes(image: &impl ReadAt, offset: u64, len: usize) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = vec![0; len];
     image

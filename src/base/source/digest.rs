@@ -1,31 +1,66 @@
 //! SHA-256 of a file as downloaded, and the cache of such digests. It must never believe a digest of another file.
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use super::checked::PieceSums;
 use super::file::Identity;
 use super::{CacheDir, Sha256Sum, SourceError};
 use crate::edit::block::ReadAt;
-use crate::host::atomic_file::{AtomicFile, Durability, Readers};
+use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::files::read_own;
 use crate::numbers::at_most;
-use crate::progress::{Phase, Watch};
+use crate::progress::{Observer, Phase};
+
+/// The digests of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) whole: Sha256Sum,
+    pub(super) pieces: PieceSums,
+}
 
 /// Hash all of `medium`, called `name` in errors.
 pub(super) fn sha256(
     medium: &dyn ReadAt,
     name: &str,
     phase: Phase,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Sha256Sum, SourceError> {
     let mut hash = Sha256::new();
+    read_all(medium, name, phase, observer, |bytes| hash.update(bytes))?;
+    Ok(Sha256Sum(hash.finalize().into()))
+}
+
+/// The same, and hash every piece of it as well, on another processor if there is one.
+pub(super) fn sums(medium: &dyn ReadAt, name: &str, observer: Observer<'_>) -> Result<Sums, SourceError> {
+    let mut hash = Sha256::new();
+    let mut pieces = PieceSums::new(medium.size());
+    read_all(medium, name, Phase::Hash, observer, |bytes| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| pieces.add(bytes));
+            hash.update(bytes);
+        });
+    })?;
+    Ok(Sums {
+        whole: Sha256Sum(hash.finalize().into()),
+        pieces,
+    })
+}
+
+/// Give all bytes of `medium` to `each`, in order, 1 MiB at a time.
+fn read_all(
+    medium: &dyn ReadAt,
+    name: &str,
+    phase: Phase,
+    observer: Observer<'_>,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), SourceError> {
     let mut buffer = vec![0; 1 << 20];
     let total = medium.size();
     let mut done = 0;
     while done < total {
-        if watch.cancel.is_cancelled() {
+        if observer.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
         let take = at_most(total - done, buffer.len());
@@ -36,30 +71,42 @@ pub(super) fn sha256(
                 name: name.into(),
                 source,
             })?;
-        hash.update(&*piece);
+        each(piece);
         done += crate::edit::block::length(piece);
-        watch.progress.advance(phase, done, total);
+        observer.progress.advance(phase, done, total);
     }
-    Ok(Sha256Sum(hash.finalize().into()))
+    Ok(())
 }
 
-/// The digest that was remembered for the file with this identity.
-pub(super) fn recall(cache: &CacheDir, identity: &Identity) -> Option<Sha256Sum> {
-    let text = own_text(&cache.hash_of(identity)?)?;
-    let (line, sum) = text.strip_suffix('\n')?.rsplit_once(' ')?;
-    (line == fingerprint(identity)).then(|| sum.parse().ok())?
+/// The digests that were remembered for the file with this identity: a line of text, then those of the pieces.
+pub(super) fn recall(cache: &CacheDir, identity: &Identity) -> Option<Sums> {
+    const LONGEST_LINE: u64 = 4096;
+    let most = PieceSums::stored_len(identity.size).saturating_add(LONGEST_LINE);
+    let stored = read_own(&cache.hash_of(identity)?, most)?;
+    let end = stored.iter().position(|byte| *byte == b'\n')?;
+    let (line, sums) = stored.split_at(end);
+    let (line, whole) = std::str::from_utf8(line).ok()?.rsplit_once(' ')?;
+    let pieces = PieceSums::parse(sums.strip_prefix(b"\n")?, identity.size)?;
+    (line == fingerprint(identity)).then(|| {
+        Some(Sums {
+            whole: whole.parse().ok()?,
+            pieces,
+        })
+    })?
 }
 
-/// Remember a digest. A cache that cannot be written is not an error: the file is hashed again next time.
-pub(super) fn remember(cache: &CacheDir, identity: &Identity, sum: &Sha256Sum) {
+/// Remember digests. A cache that cannot be written is not an error: the file is hashed again next time.
+pub(super) fn remember(cache: &CacheDir, identity: &Identity, sums: &Sums) {
     let Some(path) = cache.hash_of(identity).filter(|_| settled(identity)) else {
         return;
     };
-    let text = format!("{} {sum}\n", fingerprint(identity));
-    let _remembered = write_small(&path, text.as_bytes());
+    let line = format!("{} {}\n", fingerprint(identity), sums.whole);
+    let stored = [line.as_bytes(), sums.pieces.stored()].concat();
+    let _remembered = AtomicFile::write_cached(&path, Readers::Owner, &stored);
 }
 
-/// A file that changed within the clock's granularity of now could change again and keep its times.
+/// Whether the last change is old enough. A file that changed a moment ago could change again within one tick of the clock
+/// and keep its times.
 fn settled(identity: &Identity) -> bool {
     let changed = u64::try_from(identity.ctime.0).map_or(UNIX_EPOCH, |s| UNIX_EPOCH + Duration::from_secs(s));
     SystemTime::now()
@@ -76,21 +123,7 @@ pub(super) fn fingerprint(identity: &Identity) -> String {
         ctime,
     } = identity;
     format!(
-        "1 {dev} {inode} {size} {}.{:09} {}.{:09}",
+        "2 {dev} {inode} {size} {}.{:09} {}.{:09}",
         mtime.0, mtime.1, ctime.0, ctime.1
     )
-}
-
-/// The text of a small file that only this user can write: the cache is trusted, so that it must be the user's own.
-pub(super) fn own_text(path: &Path) -> Option<String> {
-    read_own(path, 4096)
-}
-
-pub(super) fn write_small(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let new = AtomicFile::create_unlinked(path, Readers::Owner)?;
-    std::io::Write::write_all(&mut new.file(), bytes)?;
-    new.commit(Durability::Cached)
 }

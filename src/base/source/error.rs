@@ -1,8 +1,10 @@
 //! Everything that can be wrong with a base image as a file. What is in the image does not matter here.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use super::checked::is_changed;
 use super::format::UnsupportedFormat;
 use super::unpack::Codec;
 use super::{Sha256Sum, XzError};
@@ -59,7 +61,41 @@ pub enum SourceError {
     Cancelled,
 }
 
+/// What the user can do about an error of reading that comes from the packing of the base, whatever was being read: then
+/// what is said of the contents is beside the point.
+pub fn hint_within(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An io::Error leaves its own cause out of the chain.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let packed = inner.and_then(|inner| inner.downcast_ref::<XzError>());
+        if let Some(packed) = packed.or_else(|| error.downcast_ref()) {
+            return Some(packed.hint());
+        }
+        next = error.source();
+    }
+    None
+}
+
 impl SourceError {
+    /// Reading `name` failed.
+    pub(super) fn read(name: &str, source: io::Error) -> Self {
+        let name = name.to_owned();
+        if is_changed(&source) {
+            return Self::Changed { name };
+        }
+        Self::Read { name, source }
+    }
+
+    /// Reading the .xz file `name` failed.
+    pub(super) fn xz(name: &str, source: XzError) -> Self {
+        let name = name.to_owned();
+        if is_changed(&source) {
+            return Self::Changed { name };
+        }
+        Self::Xz { name, source }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

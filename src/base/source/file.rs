@@ -1,8 +1,9 @@
-//! A file as a medium, and the identity by which a changed or another file is noticed.
+//! A file as a medium, and its identity, which shows whether it has changed or is another file. It never writes.
 
 use std::fs::File;
 use std::io;
 
+use super::SourceError;
 use crate::edit::block::{check_within, ReadAt};
 use crate::host::{filesystem, positional};
 
@@ -27,8 +28,13 @@ impl FileAt {
         filesystem::keeps_times(&self.file)
     }
 
-    pub(crate) fn identity(&self) -> io::Result<Identity> {
-        Ok(Identity::of(&self.file.metadata()?))
+    /// What the file is now; `name` is its name in errors.
+    pub(crate) fn identity(&self, name: &str) -> Result<Identity, SourceError> {
+        let metadata = self.file.metadata().map_err(|source| SourceError::Read {
+            name: name.into(),
+            source,
+        })?;
+        Ok(Identity::of(&metadata))
     }
 }
 

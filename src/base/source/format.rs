@@ -1,6 +1,5 @@
 //! Which format a base image has, by its first bytes. The name of the file does not matter.
 
-use std::fmt;
 use std::io;
 
 use crate::edit::block::ReadAt;
@@ -19,27 +18,20 @@ pub enum Format {
 }
 
 /// A known format that is not a base image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedFormat {
     /// `PK\x03\x04`.
+    #[error("a zip archive")]
     Zip,
     /// `BZh`.
+    #[error("compressed with bzip2")]
     Bzip2,
     /// `<!DOCTYPE` or `<html`: a download page saved in place of the image.
+    #[error("a web page")]
     Html,
     /// `QFI\xFB`.
+    #[error("a qcow2 disk")]
     Qcow2,
-}
-
-impl fmt::Display for UnsupportedFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Zip => "a zip archive",
-            Self::Bzip2 => "compressed with bzip2",
-            Self::Html => "a web page",
-            Self::Qcow2 => "a qcow2 disk",
-        })
-    }
 }
 
 /// Look at the first bytes of `file`.

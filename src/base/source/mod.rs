@@ -9,6 +9,7 @@
 
 mod buffer;
 mod cache;
+mod checked;
 mod digest;
 mod error;
 mod file;
@@ -25,13 +26,15 @@ use std::sync::Arc;
 
 pub(crate) use buffer::{Buffer, BufferPool};
 pub use cache::CacheDir;
+pub use error::hint_within;
 pub use error::SourceError;
 pub use format::{Format, UnsupportedFormat};
 pub(crate) use pass::{Chunk, ChunkContent, PassError, PassOptions};
 pub use xz::XzError;
 
 use crate::edit::block::ReadAt;
-use crate::progress::{Phase, Watch};
+use crate::host::files::FileId;
+use crate::progress::{Observer, Phase};
 pub use crate::sha256::{BadSha256, Sha256Sum};
 use cache::HashCachePolicy;
 use file::{FileAt, Identity};
@@ -40,7 +43,7 @@ use unpack::{Codec, PackedFile};
 use xz::Index;
 pub(crate) use xz::XzImage;
 
-/// The most bytes that a packed image may have: more than any Pi image, and an end to what a few bytes unpack to.
+/// The most bytes that a packed image may unpack to: more than any Pi image, so that a few bytes cannot fill a disk.
 pub const MAX_IMAGE: u64 = 64 << 30;
 
 /// The most bytes that an image may have that is not packed: the copy of a card, and an SDXC card has at most 2 TiB (SD
@@ -54,23 +57,27 @@ pub const CHUNK: u64 = 1 << 20;
 /// [`CHUNK`] as a length in memory.
 pub(crate) const CHUNK_LEN: usize = 1 << 20;
 
-/// The largest .xz block that is decoded in place; with larger ones a few threads would hold the memory of a PC, so
-/// that they go through the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
+/// The largest .xz block that is decoded in place; with larger ones, a few threads would take all memory of a PC, so
+/// these are unpacked into the cache. `xz -9 -T2` makes blocks of 192 MiB, `xz -6 -T2` of 24 MiB.
 const MAX_XZ_BLOCK: u64 = 64 << 20;
 
 /// SHA-256 of the regular file at `path`.
-pub fn file_digest(path: &Path, watch: Watch<'_>) -> Result<Sha256Sum, SourceError> {
+pub fn file_digest(path: &Path, observer: Observer<'_>) -> Result<Sha256Sum, SourceError> {
     let name = path.display().to_string();
+    digest::sha256(&open_file(path, &name)?, &name, Phase::Hash, observer)
+}
+
+/// Open the regular file at `path`, called `name` in errors.
+fn open_file(path: &Path, name: &str) -> Result<FileAt, SourceError> {
     let open = |source| SourceError::Open {
-        name: name.clone(),
+        name: name.into(),
         source,
     };
-    // As in `BaseImage::open`.
+    // Checked before it is opened, because opening a pipe would wait for a writer.
     if !std::fs::metadata(path).map_err(open)?.is_file() {
-        return Err(SourceError::NotAFile { name });
+        return Err(SourceError::NotAFile { name: name.into() });
     }
-    let file = File::open(path).and_then(FileAt::new).map_err(open)?;
-    digest::sha256(&file, &name, Phase::Hash, watch)
+    File::open(path).and_then(FileAt::new).map_err(open)
 }
 
 /// What a base is expected to be.
@@ -134,7 +141,7 @@ pub struct BaseImage {
     /// The file whose bytes must not change while the image is in use, and what it was when it was hashed.
     watched: Option<Watched>,
     /// Filesystem and inode of the file that was opened; `None` for a built-in base.
-    own: Option<(u64, u64)>,
+    own: Option<FileId>,
 }
 
 /// Where the bytes of an image come from.
@@ -153,18 +160,10 @@ impl BaseImage {
         path: &Path,
         expect: Expect,
         cache: &CacheDir,
-        watch: Watch<'_>,
+        observer: Observer<'_>,
     ) -> Result<Verified<Self>, SourceError> {
         let name = path.display().to_string();
-        let open = |source| SourceError::Open {
-            name: name.clone(),
-            source,
-        };
-        // Checked before it is opened, because opening a pipe would wait for a writer.
-        if !std::fs::metadata(path).map_err(open)?.is_file() {
-            return Err(SourceError::NotAFile { name });
-        }
-        let file = Arc::new(File::open(path).and_then(FileAt::new).map_err(open)?);
+        let file = open_file(path, &name)?;
         if file.size() > MAX_RAW {
             return Err(SourceError::TooLarge { name, limit: MAX_RAW });
         }
@@ -173,7 +172,8 @@ impl BaseImage {
             Expect::Sha256(_) if !cache.holds(path) => HashCachePolicy::Ignored,
             Expect::Anything | Expect::Sha256(_) => HashCachePolicy::Trusted,
         };
-        let (sha256, identity) = cache.digest(&file, &name, policy, watch)?;
+        let hashed = cache.hashed(file, &name, policy, observer)?;
+        let sha256 = hashed.sha256;
         let trust = match expect {
             Expect::Anything => Trust::Unchecked,
             Expect::Sha256(expected) if expected == sha256 => Trust::Matched,
@@ -185,15 +185,18 @@ impl BaseImage {
                 })
             }
         };
-        let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&file);
-        let (format, backing, unpacked) = backing(bytes, &name, &sha256, cache, watch)?;
-        let own = Some((identity.dev, identity.inode));
+        let own = Some(FileId {
+            dev: hashed.identity.dev,
+            inode: hashed.identity.inode,
+        });
+        let (bytes, watched) = hashed.open();
+        let (format, backing, unpacked) = backing(bytes, &name, &sha256, cache, observer)?;
         Ok(Verified {
             inner: Self {
                 backing,
                 own,
                 name: name.clone(),
-                watched: Some(unpacked.unwrap_or((file, identity))),
+                watched: Some(unpacked.unwrap_or(watched)),
             },
             provenance: Provenance {
                 name,
@@ -204,15 +207,15 @@ impl BaseImage {
         })
     }
 
-    /// A base that is part of the tool. It must be raw or .xz in blocks of at most 64 MiB, since it has no cache.
+    /// Open a base that is part of the tool. It must be raw or .xz in blocks of at most 64 MiB, since it has no cache.
     pub fn built_in(
         name: &str,
         bytes: &'static [u8],
-        watch: Watch<'_>,
+        observer: Observer<'_>,
     ) -> Result<Verified<Self>, SourceError> {
         let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
-        let sha256 = digest::sha256(&bytes, name, Phase::Hash, watch)?;
-        let (format, backing, _) = backing(bytes, name, &sha256, &CacheDir::none(), watch)?;
+        let sha256 = digest::sha256(&bytes, name, Phase::Hash, observer)?;
+        let (format, backing, _) = backing(bytes, name, &sha256, &CacheDir::none(), observer)?;
         Ok(Verified {
             inner: Self {
                 backing,
@@ -231,21 +234,18 @@ impl BaseImage {
 
     /// Whether the file that was opened is the one at `path`, links followed.
     pub fn lies_at(&self, path: &Path) -> bool {
-        let there = std::fs::metadata(path).ok();
-        let there = there.as_ref().map(Identity::of);
-        self.own.is_some() && self.own == there.map(|there| (there.dev, there.inode))
+        let there = std::fs::metadata(path).ok().as_ref().map(FileId::of);
+        self.own.is_some() && self.own == there
     }
 
-    /// Refuse a base whose file was changed since it was hashed.
+    /// Refuse a base whose file somebody has written to since it was hashed. Every byte that was read is right all the same:
+    /// this finds changes elsewhere in the file. A file that was only linked, renamed, removed or given another mode is as
+    /// it was.
     pub fn unchanged(&self) -> Result<(), SourceError> {
         let Some((file, before)) = &self.watched else {
             return Ok(());
         };
-        let now = file.identity().map_err(|source| SourceError::Read {
-            name: self.name.clone(),
-            source,
-        })?;
-        if now == *before {
+        if file.identity(&self.name)?.is_as_written(before) {
             return Ok(());
         }
         Err(SourceError::Changed {
@@ -298,14 +298,10 @@ fn backing(
     name: &str,
     sha256: &Sha256Sum,
     cache: &CacheDir,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<(Format, Backing, Option<Watched>), SourceError> {
-    let read = |source| SourceError::Read {
-        name: name.into(),
-        source,
-    };
     let format = format::sniff(&bytes)
-        .map_err(read)?
+        .map_err(|source| SourceError::read(name, source))?
         .map_err(|what| SourceError::UnsupportedFormat {
             name: name.into(),
             what,
@@ -313,10 +309,7 @@ fn backing(
     let codec = match format {
         Format::Raw => return Ok((format, Backing::Raw(bytes), None)),
         Format::Xz => {
-            let index = Index::read(&bytes).map_err(|source| SourceError::Xz {
-                name: name.into(),
-                source,
-            })?;
+            let index = Index::read(&bytes).map_err(|source| SourceError::xz(name, source))?;
             if index.largest() <= MAX_XZ_BLOCK {
                 let image = XzImage::new(bytes, index);
                 return Ok((format, Backing::Xz(Box::new(image)), None));
@@ -332,12 +325,12 @@ fn backing(
         name,
         limit: MAX_IMAGE,
     };
-    let (unpacked, identity) = cache.unpacked(&packed, sha256, watch)?;
-    let unpacked = Arc::new(unpacked);
-    let bytes: Arc<dyn ReadAt> = Arc::<FileAt>::clone(&unpacked);
-    Ok((format, Backing::Raw(bytes), Some((unpacked, identity))))
+    let (bytes, watched) = cache.unpacked(&packed, sha256, observer)?.open();
+    Ok((format, Backing::Raw(bytes), Some(watched)))
 }
 
+#[cfg(test)]
+mod change_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

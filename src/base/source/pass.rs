@@ -1,7 +1,7 @@
 //! One pass over a base: decoded in parallel, handed over in order, in bounded memory.
 //!
 //! The image is cut into chunks of [`CHUNK`] bytes. Workers take the base's units (an .xz block; a chunk of a raw
-//! image) in order and decode them piece by piece. A piece is made only if it lies less than a window ahead of what
+//! image) in order and decode them piece by piece. A piece is decoded only if it is less than a window ahead of what
 //! was handed over, so that memory does not grow with the image, the size of its blocks or the number of threads, and
 //! the worker on the foremost unit is never blocked.
 
@@ -17,7 +17,7 @@ use crate::edit::block::{Extents, ReadAt};
 use crate::numbers::{at_most, u64_from_usize, usize_from_u64};
 use crate::progress::Cancel;
 use chunk_assembler::ChunkAssembler;
-use decode_units::{DecodeUnits, Failure, Reader, Unit};
+use decode_units::{Failure, Reader, Unit};
 use reorder_buffer::{Ready, ReorderBuffer, StopOnDrop, StopOnPanic};
 
 /// Bounds of the window, in pieces of at most [`CHUNK`] bytes.
@@ -85,12 +85,11 @@ impl BaseImage {
         prepare: &(impl Fn(Chunk) -> T + Sync),
         mut consume: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), PassError<E>> {
-        let units = DecodeUnits::of(&self.backing);
         if let Backing::Xz(xz) = &self.backing {
             xz.forget();
         }
-        let workers = units.workers(options.threads);
-        let pieces_of_a_unit = units.largest().div_ceil(CHUNK);
+        let (largest, workers) = self.backing.plan(options.threads);
+        let pieces_of_a_unit = largest.div_ceil(CHUNK);
         let ahead = u64_from_usize(workers).saturating_mul(2).saturating_add(1);
         let window = ahead.saturating_mul(pieces_of_a_unit).clamp(WINDOW.0, WINDOW.1);
         let buffer = ReorderBuffer::new(window);
@@ -100,7 +99,7 @@ impl BaseImage {
                 scope.spawn(|| {
                     let _stop_on_panic = StopOnPanic(&buffer);
                     Worker {
-                        units: &units,
+                        units: &self.backing,
                         options,
                         buffer: &buffer,
                         prepare,
@@ -137,16 +136,15 @@ impl BaseImage {
     }
 
     fn failed(&self, failure: Failure) -> SourceError {
-        let name = self.name.clone();
         match failure {
-            Failure::Read(source) => SourceError::Read { name, source },
-            Failure::Xz(source) => SourceError::Xz { name, source },
+            Failure::Read(source) => SourceError::read(&self.name, source),
+            Failure::Xz(source) => SourceError::xz(&self.name, source),
         }
     }
 }
 
 struct Worker<'a, T, P> {
-    units: &'a DecodeUnits<'a>,
+    units: &'a Backing,
     options: PassOptions<'a>,
     buffer: &'a ReorderBuffer<T>,
     prepare: &'a P,
@@ -156,7 +154,7 @@ struct Worker<'a, T, P> {
 impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
     fn run(&self) {
         let mut reader = self.units.reader();
-        while let Some((unit, first)) = self.buffer.take_unit(*self.units) {
+        while let Some((unit, first)) = self.buffer.take_unit(self.units) {
             if let Err((piece, failure)) = self.decode(&mut reader, &unit, first) {
                 self.buffer.put(piece, Ready::Failed(failure));
                 return;
@@ -164,8 +162,8 @@ impl<T, P: Fn(Chunk) -> T> Worker<'_, T, P> {
         }
     }
 
-    /// Hand over every piece of `unit`, of which the first has the number `first`. An error comes with the number of
-    /// the piece that could not be made.
+    /// Hand over every piece of `unit`, whose first piece has the number `first`. An error comes with the number of the
+    /// piece that could not be decoded.
     fn decode(&self, reader: &mut Reader<'_>, unit: &Unit, first: u64) -> Result<(), (u64, Failure)> {
         let range = &unit.range;
         let needed = self

@@ -1,17 +1,21 @@
 //! Images and packings for tests.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use xz2::stream::{Check, MtStreamBuilder};
 
-use super::{BaseImage, CacheDir, Expect, SourceError, Verified};
-use crate::edit::block::Extents;
-use crate::progress::{Cancel, Silent, Watch};
+use super::{
+    checked, digest, BaseImage, BufferPool, CacheDir, Chunk, ChunkContent, Expect, PassError, PassOptions,
+    Sha256Sum, SourceError, Verified, CHUNK,
+};
+use crate::edit::block::{Extents, ReadAt};
+use crate::progress::{Cancel, Observer, Silent};
 
 /// Nobody watches, nobody stops.
-pub(crate) fn unwatched<T>(work: impl FnOnce(Watch<'_>) -> T) -> T {
-    work(Watch {
+pub(crate) fn unobserved<T>(work: impl FnOnce(Observer<'_>) -> T) -> T {
+    work(Observer {
         progress: &Silent,
         cancel: &Cancel::new(),
     })
@@ -62,7 +66,7 @@ pub(crate) fn base(dir: &Path, bytes: &[u8]) -> Result<Verified<BaseImage>, Sour
 }
 
 pub(crate) fn open(path: &Path, cache: &CacheDir) -> Result<Verified<BaseImage>, SourceError> {
-    unwatched(|watch| BaseImage::open(path, Expect::Anything, cache, watch))
+    unobserved(|observer| BaseImage::open(path, Expect::Anything, cache, observer))
 }
 
 /// The set of `ranges`, each from its start to before its end.
@@ -72,4 +76,60 @@ pub(crate) fn extents(ranges: impl IntoIterator<Item = (u64, u64)>) -> Extents {
         extents.add(start, end);
     }
     extents
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn whole(base: &BaseImage) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(base.size()).unwrap()];
+    base.read_exact_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The image as a pass hands it over; what it leaves unread is `0xEE`.
+pub(crate) fn streamed(
+    base: &BaseImage,
+    threads: usize,
+    needed: Option<&Extents>,
+) -> Result<Vec<u8>, SourceError> {
+    let pool = BufferPool::default();
+    let order = PassOptions {
+        threads: NonZeroUsize::new(threads).unwrap(),
+        needed,
+        cancel: &Cancel::new(),
+        pool: &pool,
+    };
+    let mut bytes = Vec::new();
+    let passed = base.pass(order, &|chunk| chunk, |chunk: Chunk| {
+        assert_eq!(chunk.offset, crate::edit::block::length(&bytes));
+        assert_eq!(chunk.offset % CHUNK, 0);
+        match chunk.content {
+            ChunkContent::Bytes(content) => {
+                assert_eq!(content.len(), chunk.len);
+                bytes.extend_from_slice(&content);
+            }
+            ChunkContent::Zero => bytes.resize(bytes.len() + chunk.len, 0),
+            ChunkContent::Unread => bytes.resize(bytes.len() + chunk.len, 0xEE),
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    match passed {
+        Ok(()) => Ok(bytes),
+        Err(PassError::Source(error)) => Err(error),
+        Err(PassError::Consumer(never)) => match never {},
+    }
+}
+
+/// A digest that no bytes have, with those of the pieces of `bytes`.
+pub(super) fn nines(bytes: &[u8]) -> digest::Sums {
+    let mut pieces = checked::PieceSums::new(crate::edit::block::length(bytes));
+    pieces.add(bytes);
+    digest::Sums {
+        whole: Sha256Sum([9; 32]),
+        pieces,
+    }
 }

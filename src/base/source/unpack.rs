@@ -3,6 +3,7 @@
 //! A compressed file is untrusted: a limit and the free space bound what it unpacks to, and the decoders' own limits
 //! bound their memory.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
@@ -10,18 +11,22 @@ use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 use xz2::stream::{Stream, CONCATENATED};
 
+use super::checked::is_changed;
 use super::{is_zero, Sha256Sum, SourceError};
 use crate::edit::block::{length, ReadAt};
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::host::{filesystem, positional};
-use crate::numbers::at_most;
-use crate::progress::{Phase, Watch};
+use crate::numbers::{at_most, u64_from_usize};
+use crate::progress::{Observer, Phase};
 
 /// Memory that the .xz decoder may take, in bytes: the 64 MiB dictionary of `xz -9` and a little more.
 pub(crate) const XZ_MEMORY: u64 = 72 << 20;
 
 /// The largest zstd window, as a power of two: 128 MiB, which is what `zstd -d` allows without `--memory`.
 pub(crate) const ZSTD_WINDOW: u32 = 27;
+
+/// Unpacked bytes that are written at once.
+const PIECE: usize = 1 << 20;
 
 /// Space to leave free on the cache's filesystem, in bytes.
 const RESERVE: u64 = 64 << 20;
@@ -46,7 +51,7 @@ pub(super) struct PackedFile<'a> {
 pub(super) fn unpack(
     packed: &PackedFile<'_>,
     image: &Path,
-    watch: Watch<'_>,
+    observer: Observer<'_>,
 ) -> Result<Sha256Sum, SourceError> {
     let failed = |source| SourceError::Cache {
         name: packed.name.into(),
@@ -57,28 +62,33 @@ pub(super) fn unpack(
     let dir = image.parent().unwrap_or(image);
     let free = filesystem::free_space(dir).map_err(failed)?;
     let room = free.saturating_sub(RESERVE);
-    let mut unpacked = Reader::new(packed)?;
+    let taken = Cell::new(0);
+    let mut unpacked = decoder(packed, &taken)?;
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut piece = Vec::with_capacity(PIECE);
     let mut done = 0;
     let mut written = 0;
     loop {
-        if watch.cancel.is_cancelled() {
+        if observer.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
-        let filled = fill(&mut unpacked, &mut buffer).map_err(|error| failure(packed, done, &error))?;
-        let Some(piece) = buffer.get(..filled).filter(|piece| !piece.is_empty()) else {
+        piece.clear();
+        (&mut unpacked)
+            .take(u64_from_usize(PIECE))
+            .read_to_end(&mut piece)
+            .map_err(|error| failure(packed, done, &error))?;
+        if piece.is_empty() {
             break;
-        };
-        hash.update(piece);
-        if done.saturating_add(length(piece)) > packed.limit {
+        }
+        hash.update(&piece);
+        if done.saturating_add(length(&piece)) > packed.limit {
             return Err(SourceError::TooLarge {
                 name: packed.name.into(),
                 limit: packed.limit,
             });
         }
-        if !is_zero(piece) {
-            written += length(piece);
+        if !is_zero(&piece) {
+            written += length(&piece);
             if written > room {
                 return Err(SourceError::NoRoom {
                     name: packed.name.into(),
@@ -86,31 +96,17 @@ pub(super) fn unpack(
                     room,
                 });
             }
-            positional::write_all_at(new.file(), done, piece).map_err(failed)?;
+            positional::write_all_at(new.file(), done, &piece).map_err(failed)?;
         }
-        done += length(piece);
-        watch
+        done += length(&piece);
+        observer
             .progress
-            .advance(Phase::Unpack, unpacked.taken(), packed.file.size());
+            .advance(Phase::Unpack, taken.get(), packed.file.size());
     }
     new.file().set_len(done).map_err(failed)?;
     new.file().flush().map_err(failed)?;
     new.commit(Durability::Synced).map_err(failed)?;
     Ok(Sha256Sum(hash.finalize().into()))
-}
-
-/// Read until `buffer` is full or the end.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Why unpacking ended after `done` bytes.
@@ -120,6 +116,11 @@ fn failure(packed: &PackedFile<'_>, done: u64, error: &io::Error) -> SourceError
             name: packed.name.into(),
             codec: packed.codec,
             limit,
+        };
+    }
+    if is_changed(error) {
+        return SourceError::Changed {
+            name: packed.name.into(),
         };
     }
     let what = match error.kind() {
@@ -144,82 +145,46 @@ pub(crate) fn memory_refused(error: &io::Error) -> Option<u64> {
     of_zstd.then_some(1 << ZSTD_WINDOW)
 }
 
-/// One reader for the three formats.
-enum Reader<'a> {
-    Gzip(Gzip<'a>),
-    Xz(Box<xz2::bufread::XzDecoder<Packed<'a>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'a, Packed<'a>>>),
-}
-
-type Packed<'a> = BufReader<Sequential<'a>>;
-
-impl<'a> Reader<'a> {
-    fn new(packed: &PackedFile<'a>) -> Result<Self, SourceError> {
-        let bytes = BufReader::with_capacity(
-            256 << 10,
-            Sequential {
-                file: packed.file,
-                at: 0,
-            },
-        );
-        let failed = |error: io::Error| failure(packed, 0, &error);
-        Ok(match packed.codec {
-            Codec::Xz => {
-                let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
-                    .map_err(|error| failed(error.into()))?;
-                Self::Xz(Box::new(xz2::bufread::XzDecoder::new_stream(bytes, stream)))
-            }
-            Codec::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(failed)?;
-                decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
-                Self::Zstd(Box::new(decoder))
-            }
-            Codec::Gzip => Self::Gzip(Gzip::Member(Box::new(GzDecoder::new(bytes)))),
-        })
-    }
-
-    /// Packed bytes read so far.
-    fn taken(&self) -> u64 {
-        match self {
-            Self::Gzip(Gzip::Member(decoder)) => decoder.get_ref().get_ref().at,
-            Self::Gzip(Gzip::Ended) => u64::MAX,
-            Self::Xz(decoder) => decoder.get_ref().get_ref().at,
-            Self::Zstd(decoder) => decoder.get_ref().get_ref().at,
+/// A reader of what `packed` unpacks to. `taken` counts the packed bytes that were read.
+fn decoder<'a>(packed: &PackedFile<'a>, taken: &'a Cell<u64>) -> Result<Box<dyn Read + 'a>, SourceError> {
+    let file = Sequential {
+        file: packed.file,
+        at: taken,
+    };
+    let bytes = BufReader::with_capacity(256 << 10, file);
+    let failed = |error: io::Error| failure(packed, 0, &error);
+    Ok(match packed.codec {
+        Codec::Xz => {
+            let stream =
+                Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|error| failed(error.into()))?;
+            Box::new(xz2::bufread::XzDecoder::new_stream(bytes, stream))
         }
-    }
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Gzip(decoder) => decoder.read(buf),
-            Self::Xz(decoder) => decoder.read(buf),
-            Self::Zstd(decoder) => decoder.read(buf),
+        Codec::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(failed)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
+            Box::new(decoder)
         }
-    }
+        Codec::Gzip => Box::new(Gzip(Some(GzDecoder::new(bytes)))),
+    })
 }
 
 /// gzip members, one after the other (RFC 1952, section 2.2), then perhaps zeroes, as gzip(1) allows.
-enum Gzip<'a> {
-    Member(Box<GzDecoder<Packed<'a>>>),
-    Ended,
-}
+struct Gzip<R>(Option<GzDecoder<R>>);
 
-impl Read for Gzip<'_> {
+impl<R: BufRead> Read for Gzip<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Self::Member(member) = self else { return Ok(0) };
+            let Some(member) = &mut self.0 else { return Ok(0) };
             let read = member.read(buf)?;
             if read > 0 || buf.is_empty() {
                 return Ok(read);
             }
-            let Self::Member(member) = std::mem::replace(self, Self::Ended) else {
+            let Some(mut packed) = self.0.take().map(GzDecoder::into_inner) else {
                 return Ok(0);
             };
-            let mut packed = member.into_inner();
             match packed.fill_buf()?.first() {
                 None => return Ok(0),
-                Some(0x1F) => *self = Self::Member(Box::new(GzDecoder::new(packed))),
+                Some(0x1F) => self.0 = Some(GzDecoder::new(packed)),
                 Some(0) => only_zeroes(&mut packed)?,
                 Some(_) => return Err(garbage()),
             }
@@ -251,16 +216,17 @@ fn garbage() -> io::Error {
 /// A medium read from its beginning to its end.
 struct Sequential<'a> {
     file: &'a dyn ReadAt,
-    at: u64,
+    at: &'a Cell<u64>,
 }
 
 impl Read for Sequential<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.file.size().saturating_sub(self.at);
+        let at = self.at.get();
+        let left = self.file.size().saturating_sub(at);
         let take = at_most(left, buf.len());
         let (buf, _) = buf.split_at_mut(take);
-        self.file.read_exact_at(self.at, buf)?;
-        self.at += length(buf);
+        self.file.read_exact_at(at, buf)?;
+        self.at.set(at + length(buf));
         Ok(take)
     }
 }

@@ -1,9 +1,9 @@
 //! One block device from its directory in sysfs (Documentation/ABI/stable/sysfs-block in the kernel), and what
 //! udev found on it. Reads a snapshot only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BadFacts, DevNo, Follow, Snapshot};
+use super::{BadFacts, DevNo, FileNumber, Follow, Snapshot};
 
 /// The sector in which sysfs counts sizes, whatever the device's own is, in bytes.
 const SYSFS_SECTOR: u64 = 512;
@@ -127,6 +127,10 @@ pub struct Device {
     pub below: Vec<DevNo>,
     /// For a loop device, those of the filesystem that holds its file.
     pub file_on: Vec<DevNo>,
+    /// For a loop device, its file: by the number of each layer, if it is in an overlay. Empty if that is not known.
+    pub file: BTreeSet<FileNumber>,
+    /// For a loop device, the others over the same file: what is written to one is written to all.
+    pub twins: Vec<DevNo>,
 }
 
 impl Device {
@@ -135,13 +139,13 @@ impl Device {
         format!("/dev/{}", self.name)
     }
 
-    /// The devices that it is built on directly.
+    /// The devices that it is built on directly, and its twins.
     pub fn rests_on(&self, follow: Follow) -> impl Iterator<Item = DevNo> + '_ {
         let files: &[DevNo] = match follow {
             Follow::Devices => &[],
             Follow::Files => &self.file_on,
         };
-        self.below.iter().chain(files).copied()
+        self.below.iter().chain(&self.twins).chain(files).copied()
     }
 
     /// Vendor and model in one text, or what the device is if it gives neither.
@@ -275,6 +279,8 @@ fn device(dir: &Dir<'_>, name: &str) -> Result<Device, BadFacts> {
         content: content(dir, dev),
         below: Vec::new(),
         file_on: Vec::new(),
+        file: BTreeSet::new(),
+        twins: Vec::new(),
         name,
         dev,
         kind,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::backing_file::{loop_entry, used, SomeFile};
 use super::mountinfo::{mount_line, swap_line};
 use super::path_resolution::{Mounted, Names, PathResolver};
 use super::{BadFacts, DevNo, Device, DeviceKind, FileRole, Snapshot};
@@ -73,15 +74,29 @@ pub(super) fn link(
             below.extend(names.of_path(backing.trim()).map(|back| (*dev, back)));
         }
     }
+    let mut loops: Vec<(DevNo, SomeFile)> = Vec::new();
     for device in devices.values_mut() {
         let DeviceKind::Loop { backing: Some(path) } = &device.kind else {
             continue;
         };
+        let file = SomeFile::parse(path, snapshot.text(&loop_entry(device.dev)).unwrap_or_default());
         // A file that was unlinked while in use is still on its disk (`d_path` in the kernel).
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-        match names.of_path(path) {
-            Some(back) => below.push((device.dev, back)),
-            None => device.file_on = paths.of_file(path).into_iter().collect(),
+        if let Some(back) = file.device.or_else(|| names.of_path(path)) {
+            below.push((device.dev, back));
+        } else {
+            device.file_on = paths.of_file(path).into_iter().collect();
+            device.file.clone_from(&file.numbers);
+            loops.push((device.dev, file));
+        }
+    }
+    let over = |file: &SomeFile| -> Vec<DevNo> {
+        let same = loops.iter().filter(|(_, its)| its.is(file));
+        same.map(|(dev, _)| *dev).collect()
+    };
+    for (dev, file) in &loops {
+        if let Some(device) = devices.get_mut(dev) {
+            device.twins = over(file).into_iter().filter(|twin| twin != dev).collect();
         }
     }
     for (upper, lower) in below {
@@ -101,18 +116,28 @@ pub(super) fn link(
                 target: mount.line.target.clone(),
                 fstype: mount.line.fstype.clone(),
             },
-            on: on.clone(),
+            on: on
+                .iter()
+                .copied()
+                .chain(over(&used(snapshot, &mount.line.source)))
+                .collect(),
         });
     }
-    uses.extend(swaps.into_iter().map(|path| Usage {
-        on: paths.of_path(&path),
-        what: UsageKind::Swap(path),
+    uses.extend(swaps.into_iter().map(|path| {
+        Usage {
+            on: paths
+                .of_path(&path)
+                .into_iter()
+                .chain(over(&used(snapshot, &path)))
+                .collect(),
+            what: UsageKind::Swap(path),
+        }
     }));
     uses.extend(shared);
     uses.extend(
         FileRole::ALL
             .into_iter()
-            .filter_map(|role| file(snapshot, role, &paths)),
+            .filter_map(|role| file(snapshot, role, &paths, &over)),
     );
     uses.sort();
     uses.dedup();
@@ -225,8 +250,14 @@ fn pools(snapshot: &Snapshot, devices: &BTreeMap<DevNo, Device>) -> Vec<Usage> {
     found.into_iter().map(usage).collect()
 }
 
-/// The entry `@ROLE` of the snapshot: `path:`, `mnt_id:` and `rdev:` lines in the form of /proc/PID/fdinfo.
-fn file(snapshot: &Snapshot, role: FileRole, paths: &PathResolver<'_>) -> Option<Usage> {
+/// The entry `@ROLE` of the snapshot: `path:`, `mnt_id:`, `rdev:` and `file:` lines in the form of /proc/PID/fdinfo. `over`
+/// gives the loop devices over a file.
+fn file(
+    snapshot: &Snapshot,
+    role: FileRole,
+    paths: &PathResolver<'_>,
+    over: &impl Fn(&SomeFile) -> Vec<DevNo>,
+) -> Option<Usage> {
     let text = snapshot.text(&format!("@{}", role.word()))?;
     let said = |name: &str| {
         text.lines()
@@ -234,10 +265,11 @@ fn file(snapshot: &Snapshot, role: FileRole, paths: &PathResolver<'_>) -> Option
             .map(str::trim)
     };
     let path = said("path")?;
-    let device: Option<DevNo> = said("rdev").and_then(|dev| dev.parse().ok());
+    let file = SomeFile::parse(path, text);
     let mount = said("mnt_id").and_then(|id| paths.of_mount(id.parse().ok()?));
     let mut on = mount.unwrap_or_else(|| paths.of_file(path));
-    on.extend(device);
+    on.extend(over(&file));
+    on.extend(file.device);
     Some(Usage {
         what: UsageKind::File {
             role,

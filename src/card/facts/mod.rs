@@ -3,6 +3,7 @@
 //! [`Snapshot`] is read once by [`read_system`]; [`Facts::parse`] turns its text into a graph. Whatever cannot be
 //! parsed is an error or counts as in use: a missing fact must never make a disk look free.
 
+mod backing_file;
 mod device;
 mod links;
 mod mountinfo;
@@ -13,13 +14,15 @@ mod system;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
 pub use device::{Bus, Content, Device, DeviceKind};
 pub use links::{Usage, UsageKind};
-pub use mountinfo::{mount_line, swap_line, unescape, MountLine};
+pub use mountinfo::{mount_line, swap_line, MountLine};
 pub use snapshot::{normalize, NotASnapshot, Snapshot, SnapshotEntry};
-pub use system::{identify, read_system, stat_target, ReadSystemError};
+pub use system::{identify, loops_over, read_system, stat_target, ReadSystemError};
 
 /// A device number, as `st_rdev`, mountinfo and sysfs give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +70,42 @@ impl FromStr for DevNo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a device number of the form MAJOR:MINOR")]
 pub struct NotADevNo;
+
+/// What distinguishes a file from every other, whatever its names are: as stat(2) has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileNumber {
+    /// `st_dev`.
+    pub dev: DevNo,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl FileNumber {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            dev: DevNo::of(metadata.dev()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+impl fmt::Display for FileNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.dev, self.inode)
+    }
+}
+
+impl FromStr for FileNumber {
+    type Err = NotADevNo;
+
+    fn from_str(text: &str) -> Result<Self, NotADevNo> {
+        let (dev, inode) = text.split_once(' ').ok_or(NotADevNo)?;
+        Ok(Self {
+            dev: dev.parse()?,
+            inode: inode.parse().map_err(|_| NotADevNo)?,
+        })
+    }
+}
 
 /// A file whose disk must not be overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,8 +176,8 @@ pub struct Facts {
 /// A snapshot that cannot be trusted to show everything that is in use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFacts {
-    /// A file is missing without which nothing is known to be free.
-    #[error("{0} is missing, so it is not known what is in use")]
+    /// A file is missing without which no disk is known to be free.
+    #[error("{0} is missing, so palmfarm cannot know what is in use")]
     Missing(&'static str),
     /// A line of such a file cannot be parsed.
     #[error("line {line} of {path} cannot be parsed: {text:?}")]

@@ -1,6 +1,7 @@
 //! `/proc/PID/mountinfo` and `/proc/swaps` (proc(5)). It parses text and knows nothing of devices.
 
 use super::DevNo;
+use crate::text::unescape;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +32,14 @@ pub fn mount_line(line: &str) -> Option<MountLine> {
     let _mount_options = fields.next()?;
     // Optional fields have the form `tag[:value]`, so none of them is a lone `-`.
     let mut rest = fields.skip_while(|field| *field != "-").skip(1);
-    let fstype = unescape(rest.next()?);
-    let source = unescape(rest.next()?);
-    let options = unescape(rest.next()?);
     Some(MountLine {
         id,
         dev,
         root,
         target,
-        fstype,
-        source,
-        options,
+        fstype: unescape(rest.next()?),
+        source: unescape(rest.next()?),
+        options: unescape(rest.next()?),
     })
 }
 
@@ -51,30 +49,6 @@ pub fn swap_line(line: &str) -> Option<String> {
     // A swap file that was unlinked while in use is still on its disk (`seq_file_path` in the kernel).
     let path = path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned();
     path.starts_with('/').then_some(path)
-}
-
-/// `\ooo` means the byte with this octal number: so the kernel writes space, tab, newline, backslash and `#`
-/// (`mangle_path`). Any other backslash means itself.
-pub fn unescape(field: &str) -> String {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let byte = (*first == b'\\').then(|| tail.get(..3).and_then(octal)).flatten();
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() {
-            tail.get(3..).unwrap_or_default()
-        } else {
-            tail
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    // `from_str_radix` would take a sign.
-    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(())?;
-    u8::from_str_radix(digits, 8).ok()
 }
 
 #[cfg(test)]
@@ -147,21 +121,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(swap_line(line).as_deref(), expect, "{line}");
-        }
-    }
-
-    #[test]
-    fn only_whole_octal_numbers_are_escapes() {
-        for (field, expect) in [
-            (r"a\040b", "a b"),
-            (r"a\04", r"a\04"),
-            (r"a\", r"a\"),
-            (r"\777", r"\777"),
-            (r"\+12", r"\+12"),
-            (r"\303\244", "ä"),
-            (r"\\040", r"\ "),
-        ] {
-            assert_eq!(unescape(field), expect);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! snapshot and never the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::mountinfo::MountLine;
 use super::{DevNo, Device, DeviceKind, Snapshot, Usage, UsageKind};
@@ -69,7 +70,8 @@ impl<'a> PathResolver<'a> {
                 .iter()
                 .zip(&on)
                 .map(|(mount, own)| {
-                    let below = layers(&mount.line).filter_map(|layer| holding(mounts, &on, layer));
+                    let layers = layers(&mount.line);
+                    let below = layers.iter().filter_map(|layer| holding(mounts, &on, layer));
                     own.iter().chain(below.flatten()).copied().collect()
                 })
                 .collect();
@@ -128,30 +130,71 @@ fn holding<'a>(mounts: &[Mounted], on: &'a [BTreeSet<DevNo>], path: &str) -> Opt
     mounts
         .iter()
         .zip(on)
-        .filter(|(mount, _)| mount.ours && is_at_or_below(path, &mount.line.target))
+        .filter(|(mount, _)| mount.ours && Path::new(path).starts_with(&mount.line.target))
         // Of two at the same mount point the later one is seen: `max_by_key` takes the last.
         .max_by_key(|(mount, _)| mount.line.target.trim_end_matches('/').len())
         .map(|(_, on)| on)
 }
 
-/// The directories that an overlay is made of (Documentation/filesystems/overlayfs.rst).
-fn layers(line: &MountLine) -> impl Iterator<Item = &str> {
+/// The directories that an overlay is made of (Documentation/filesystems/overlayfs.rst). A backslash in its options takes the
+/// meaning from a comma or a colon.
+pub(super) fn layers(line: &MountLine) -> Vec<String> {
+    const LAYERS: [&str; 4] = ["lowerdir", "upperdir", "lowerdir+", "datadir+"];
     let options = if line.fstype == "overlay" {
-        line.options.as_str()
+        split(&line.options, ',')
     } else {
-        ""
+        Vec::new()
     };
     options
-        .split(',')
-        .filter_map(|option| {
-            let (name, value) = option.split_once('=')?;
-            matches!(name, "lowerdir" | "upperdir" | "lowerdir+").then_some(value)
-        })
-        .flat_map(|value| value.split(':'))
+        .iter()
+        .filter_map(|option| option.split_once('='))
+        .filter(|(name, _)| LAYERS.contains(name))
+        .flat_map(|(_, value)| split(value, ':'))
+        .map(plain)
         .filter(|path| path.starts_with('/'))
+        .collect()
 }
 
-fn is_at_or_below(path: &str, dir: &str) -> bool {
-    path.strip_prefix(dir.trim_end_matches('/'))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// The parts of `text` between those of the characters `at` that have no backslash before them.
+fn split(text: &str, at: char) -> Vec<&str> {
+    let mut is_escaped = false;
+    text.split(|char| {
+        let ends = char == at && !is_escaped;
+        is_escaped = char == '\\' && !is_escaped;
+        ends
+    })
+    .collect()
+}
+
+/// `text` without the backslashes before its characters.
+fn plain(text: &str) -> String {
+    let mut is_escaped = false;
+    text.chars()
+        .filter(|char| {
+            is_escaped = *char == '\\' && !is_escaped;
+            !is_escaped
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::facts::mount_line;
+
+    #[test]
+    fn the_layers_of_an_overlay_may_have_any_names() {
+        let check = |options: &str, expect: &[&str]| {
+            let line = format!("36 35 0:83 / /m rw - overlay overlay rw,{options}");
+            assert_eq!(layers(&mount_line(&line).unwrap()), expect, "{options}");
+        };
+        check("lowerdir=/a:/b,upperdir=/c,workdir=/w", &["/a", "/b", "/c"]);
+        check(
+            r"lowerdir=/a\040b:/c\134:d:/e\134\054f",
+            &["/a b", "/c:d", "/e,f"],
+        );
+        check("lowerdir=l/A:/b,lowerdir+=/c,index=off", &["/b", "/c"]);
+        check(r"lowerdir=/a\134\134:/b", &[r"/a\", "/b"]);
+        check("redirect_dir=on", &[]);
+    }
 }

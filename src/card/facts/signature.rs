@@ -5,10 +5,9 @@ use super::Content;
 use crate::edit::block::Fields;
 use crate::edit::fs::ext4::superblock::Identity;
 use crate::edit::fs::fat::boot_sector::label_by_type;
+pub(super) use crate::edit::fs::signatures::HEAD;
+use crate::edit::fs::signatures::{has_uberblock, in_head, Kind};
 use crate::numbers::usize_from_u32;
-
-/// How much [`content`] looks at, in bytes: up to the end of the first ZFS label.
-pub(super) const HEAD: usize = 256 << 10;
 
 /// What a device that starts with `bytes` holds: a filesystem, a member of something, or a partition table.
 pub(super) fn content(bytes: &[u8]) -> Option<Content> {
@@ -18,28 +17,21 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
             label,
         })
     };
-    // Members first: being part of something matters more than the remains of a former use.
-    if (0..4)
-        .any(|sector| is_at(bytes, sector * 512, b"LABELONE") && is_at(bytes, sector * 512 + 24, b"LVM2 001"))
-    {
-        return found("LVM2_member", None);
+    // Members first: that the device is part of something matters more than remains of an earlier use.
+    if let Some(format) = in_head(bytes, Kind::Member) {
+        return found(format, None);
     }
-    let known = |list: &'static [Magic]| list.iter().find(|known| is_at(bytes, known.at, known.bytes));
-    if let Some(member) = known(MEMBERS) {
-        return found(member.format, None);
-    }
-    if is_zfs(bytes) {
+    if bytes.get(128 << 10..).is_some_and(has_uberblock) {
         return found("zfs_member", zfs_pool(bytes));
     }
     if let Some(ext) = Identity::parse(bytes) {
         return found(ext.format(), label(&ext.label));
     }
-    if let Some(known) = known(FILESYSTEMS) {
+    if let Some(format) = in_head(bytes, Kind::Filesystem) {
+        let place = LABELS.iter().find(|(name, ..)| *name == format);
         return found(
-            known.format,
-            known
-                .label
-                .and_then(|(at, len)| label(&Fields(bytes).text(at, len)?)),
+            format,
+            place.and_then(|(_, at, len)| label(&Fields(bytes).text(*at, *len)?)),
         );
     }
     if let Some(name) = label_by_type(bytes) {
@@ -48,60 +40,14 @@ pub(super) fn content(bytes: &[u8]) -> Option<Content> {
     table(bytes).and_then(|format| found(format, None))
 }
 
-/// A format, and the bytes that identify it.
-struct Magic {
-    format: &'static str,
-    at: usize,
-    bytes: &'static [u8],
-    /// The offset and the greatest length of its label.
-    label: Option<(usize, usize)>,
-}
-
-const fn magic(
-    format: &'static str,
-    at: usize,
-    bytes: &'static [u8],
-    label: Option<(usize, usize)>,
-) -> Magic {
-    Magic {
-        format,
-        at,
-        bytes,
-        label,
-    }
-}
-
-const BCACHE: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
-
-/// Parts of something larger: cryptsetup's on-disk format documents (LUKS 1 and 2); md(4), superblocks 1.1 and 1.2,
-/// little-endian a92b4efc; `BCACHE_MAGIC` of the kernel's linux/bcache.h.
-const MEMBERS: &[Magic] = &[
-    magic("crypto_LUKS", 0, b"LUKS\xba\xbe", None),
-    magic("linux_raid_member", 0, b"\xfc\x4e\x2b\xa9", None),
-    magic("linux_raid_member", 4096, b"\xfc\x4e\x2b\xa9", None),
-    magic("bcache", 4096 + 24, BCACHE, None),
+/// A format, and the offset and the greatest length of its label: from each one's header in the kernel; mkswap(8) for
+/// swap.
+const LABELS: &[(&str, usize, usize)] = &[
+    ("btrfs", 0x1_012b, 256),
+    ("xfs", 108, 12),
+    ("swap", 1052, 16),
+    ("iso9660", 0x8028, 32),
 ];
-
-/// Filesystems, from each one's header in the kernel; mkswap(8) for swap.
-const FILESYSTEMS: &[Magic] = &[
-    magic("btrfs", 0x1_0040, b"_BHRfS_M", Some((0x1_012b, 256))),
-    magic("xfs", 0, b"XFSB", Some((108, 12))),
-    magic("f2fs", 1024, b"\x10\x20\xf5\xf2", None),
-    magic("swap", 4086, b"SWAPSPACE2", Some((1052, 16))),
-    magic("squashfs", 0, b"hsqs", None),
-    magic("iso9660", 0x8001, b"CD001", Some((0x8028, 32))),
-    magic("exfat", 3, b"EXFAT   ", None),
-    magic("ntfs", 3, b"NTFS    ", None),
-];
-
-/// An uberblock in the first label: `0x00bab10c` in either byte order, at any of 128 places 1 KiB apart (ZFS
-/// On-Disk Specification, section 1.3).
-fn is_zfs(bytes: &[u8]) -> bool {
-    (128..256).any(|place| {
-        let at = place * 1024;
-        is_at(bytes, at, b"\x0c\xb1\xba\x00\0\0\0\0") || is_at(bytes, at, b"\0\0\0\0\x00\xba\xb1\x0c")
-    })
-}
 
 /// The pool's name in the XDR list before the uberblocks: a pair called `name` of type string (9).
 fn zfs_pool(bytes: &[u8]) -> Option<String> {

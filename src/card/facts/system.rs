@@ -6,16 +6,19 @@
     reason = "it reads sysfs without waiting, and names files without opening them"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::backing_file::{loop_entry, SomeFile, USED};
 use super::device::{devices, Device};
-use super::mountinfo::{mount_line, swap_line};
+use super::mountinfo::{mount_line, swap_line, MountLine};
+use super::path_resolution::layers;
 use super::snapshot::normalize;
-use super::{signature, CardTarget, DevNo, FileRole, Snapshot, TargetKind};
-use crate::card::read_only::read_head;
+use super::{signature, CardTarget, DevNo, FileNumber, FileRole, Snapshot, TargetKind};
+use crate::card::read_only::{loop_status, read_head};
 
 /// More than any file that is read here has, in bytes, so that an endless file cannot fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -57,10 +60,15 @@ pub struct ReadSystemError {
     source: io::Error,
 }
 
-/// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` are.
+/// Read the machine whose root directory is `root` (`/`, or a copy in tests), and where `files` are. What only root can ask
+/// a loop device is taken from `earlier`, where it was asked as root, if the device is still the same.
 ///
 /// A file that cannot be examined is left out: whatever opens it next reports why.
-pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot, ReadSystemError> {
+pub fn read_system(
+    root: &Path,
+    files: &[(FileRole, &Path)],
+    earlier: Option<&Snapshot>,
+) -> Result<Snapshot, ReadSystemError> {
     let mut reader = Reader {
         root,
         snapshot: Snapshot::default(),
@@ -75,13 +83,39 @@ pub fn read_system(root: &Path, files: &[(FileRole, &Path)]) -> Result<Snapshot,
     for name in reader.list(class).map_err(reader.failed(class))? {
         reader.device(&name);
         reader.content(&name);
+        reader.loop_file(&name, earlier);
     }
     reader.filesystems();
     reader.links_of_paths();
+    reader.used_files();
     for (role, path) in files {
         reader.file(*role, path);
     }
     Ok(reader.snapshot)
+}
+
+/// The loop devices over the file at `path`, by their nodes. Without sysfs there are none that can be seen.
+pub fn loops_over(root: &Path, path: &Path) -> Vec<String> {
+    let mut reader = Reader {
+        root,
+        snapshot: Snapshot::default(),
+    };
+    reader.text("/proc/self/mountinfo");
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let file = reader.some_file(&path.to_string_lossy());
+    let mut found = Vec::new();
+    for name in reader.list("/sys/class/block").unwrap_or_default() {
+        if !file.numbers.is_empty() && name.starts_with("loop") {
+            reader.device(&name);
+            found.extend(
+                reader
+                    .behind(&name)
+                    .filter(|(_, its)| its.is(&file))
+                    .map(|_| format!("/dev/{name}")),
+            );
+        }
+    }
+    found
 }
 
 /// What is at `path`, links followed.
@@ -226,6 +260,124 @@ impl Reader<'_> {
         self.snapshot.add_text(&format!("@content/b{dev}"), &said);
     }
 
+    /// What is behind a loop device, as far as we may ask; else what `earlier` has, if it is the same device with the same
+    /// medium.
+    fn loop_file(&mut self, name: &str, earlier: Option<&Snapshot>) {
+        let Some((dev, file)) = self.behind(name) else {
+            return;
+        };
+        let entry = loop_entry(dev);
+        let dir = format!("/sys/class/block/{name}");
+        let said = |snapshot: &Snapshot, attribute: &str| {
+            let dir = snapshot.resolved(&dir)?;
+            snapshot.text(&format!("{dir}/{attribute}")).map(str::to_owned)
+        };
+        let is_same = |earlier: &&Snapshot| {
+            ["diskseq", "loop/backing_file"]
+                .iter()
+                .all(|attribute| said(earlier, attribute) == said(&self.snapshot, attribute))
+        };
+        let known = earlier.filter(is_same).and_then(|earlier| earlier.text(&entry));
+        let text = known.map_or_else(|| file.lines(), str::to_owned);
+        self.snapshot.add_text(&entry, &text);
+    }
+
+    /// What is behind the loop device of this name, which was read: by what the device says, or if it does not tell us, by
+    /// its path.
+    fn behind(&self, name: &str) -> Option<(DevNo, SomeFile)> {
+        let dir = self.snapshot.resolved(&format!("/sys/class/block/{name}"))?;
+        let said = |attribute: &str| self.snapshot.text(&format!("{dir}/{attribute}")).map(str::trim);
+        let path = said("loop/backing_file")?;
+        let dev: DevNo = said("dev")?.parse().ok()?;
+        let by_path = self.some_file(path);
+        let Some(status) = loop_status(&self.at(&format!("/dev/{name}")), dev) else {
+            return Some((dev, by_path));
+        };
+        let number = FileNumber {
+            dev: DevNo::of(status.dev),
+            inode: status.inode,
+        };
+        let mut file = SomeFile {
+            path: path.to_owned(),
+            numbers: [number].into(),
+            device: Some(DevNo::of(status.rdev)).filter(|dev| dev.is_real()),
+        };
+        // The path leads to the layers of an overlay, unless it leads somewhere else by now, or for us.
+        if by_path.numbers.contains(&number) {
+            file.numbers.extend(by_path.numbers);
+        }
+        Some((dev, file))
+    }
+
+    /// The file at `path`. If it is in an overlay, it is the same as that of each layer: the overlay gives it numbers of its
+    /// own.
+    fn some_file(&self, path: &str) -> SomeFile {
+        /// More than any sensible stack of overlays has, so that one within itself comes to an end.
+        const MOST_PATHS: usize = 64;
+        let overlays: Vec<MountLine> = self
+            .snapshot
+            .text("/proc/self/mountinfo")
+            .unwrap_or_default()
+            .lines()
+            .filter_map(mount_line)
+            .filter(|mount| mount.fstype == "overlay")
+            .collect();
+        let mut file = SomeFile {
+            path: path.to_owned(),
+            ..SomeFile::default()
+        };
+        let mut paths = vec![path.to_owned()];
+        let mut next = 0;
+        while let Some(path) = paths.get(next).filter(|_| next < MOST_PATHS).cloned() {
+            next += 1;
+            let Ok(meta) = fs::metadata(self.at(&path)) else {
+                continue;
+            };
+            if meta.file_type().is_block_device() {
+                file.device = Some(DevNo::of(meta.rdev()));
+            }
+            file.numbers.insert(FileNumber::of(&meta));
+            for mount in &overlays {
+                let Ok(rest) = Path::new(&path).strip_prefix(&mount.target) else {
+                    continue;
+                };
+                // The mount may be of a part of the overlay, and of one file.
+                let inside = Path::new(mount.root.trim_start_matches('/'))
+                    .components()
+                    .chain(rest.components());
+                let inside: PathBuf = inside.collect();
+                let in_layers = layers(mount)
+                    .into_iter()
+                    .map(|layer| Path::new(&layer).join(&inside));
+                paths.extend(in_layers.map(|path| path.to_string_lossy().into_owned()));
+            }
+        }
+        file
+    }
+
+    /// The files that are used for swap, or mounted without a loop device.
+    fn used_files(&mut self) {
+        let text = |path: &str| self.snapshot.text(path).unwrap_or_default().to_owned();
+        let (mounts, swaps) = (
+            text("/proc/self/mountinfo") + "\n" + &text("/proc/1/mountinfo"),
+            text("/proc/swaps"),
+        );
+        let sources = mounts.lines().filter_map(mount_line).map(|mount| mount.source);
+        let mut lines = BTreeSet::new();
+        for path in sources.chain(swaps.lines().filter_map(swap_line)) {
+            let is_file =
+                path.starts_with('/') && fs::metadata(self.at(&path)).is_ok_and(|meta| meta.is_file());
+            if is_file {
+                let numbers = self.some_file(&path).numbers;
+                lines.extend(numbers.iter().map(|number| format!("{number} {path}")));
+            }
+        }
+        let lines: Vec<String> = lines.into_iter().collect();
+        if !lines.is_empty() {
+            self.snapshot.add_text(USED, &lines.join("\n"));
+        }
+    }
+
     /// The USB device above `dir`, if there is one.
     fn usb(&mut self, dir: &str) {
         let mut above = Path::new(dir).ancestors().skip(1);
@@ -304,12 +456,9 @@ impl Reader<'_> {
         let Ok(file) = named else {
             return;
         };
-        let Ok(meta) = file.metadata() else { return };
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let mut said = format!("path: {}\n", real.to_string_lossy());
-        if meta.file_type().is_block_device() {
-            said.push_str(&format!("rdev: {}\n", DevNo::of(meta.rdev())));
-        }
+        let real = real.to_string_lossy();
+        let mut said = format!("path: {real}\n{}", self.some_file(&real).lines());
         let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let info = fs::read_to_string(info).unwrap_or_default();
         said.extend(info.lines().filter(|line| line.starts_with("mnt_id:")));

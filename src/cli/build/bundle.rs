@@ -49,28 +49,29 @@ pub(super) fn write(
 /// Write the document of `tree` into `out`, and after it the files that it names.
 fn pack(tree: &Tree, time: u32, out: impl Write) -> io::Result<()> {
     let missing = |path: &str| io::Error::other(format!("an overlay of the farm removes {path}"));
-    let content = |path: &str| {
+    let file = |path: &str| {
         let path = CardPath::new(path).ok()?;
         match &tree.get(Volume::Root, &path)?.node {
-            Node::File { content, .. } => Some(content.clone()),
+            Node::File { content, access } => Some((content.clone(), access.mode)),
             _ => None,
         }
     };
-    let document = content(DOCUMENT).ok_or_else(|| missing(DOCUMENT))?;
+    let (document, mode) = file(DOCUMENT).ok_or_else(|| missing(DOCUMENT))?;
     let parsed: FirstBoot = serde_json::from_slice(&document).map_err(io::Error::other)?;
     let mut tar = tar::Builder::new(BufWriter::new(out));
-    let mut add = |path: &str, content: &[u8], mode| {
+    let mut add = |path: &str, content: &[u8], mode: u16| {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len().try_into().unwrap_or(u64::MAX));
-        header.set_mode(mode);
+        header.set_mode(mode.into());
         header.set_mtime(time.into());
         header.set_uid(0);
         header.set_gid(0);
         tar.append_data(&mut header, path.trim_start_matches('/'), content)
     };
-    add(DOCUMENT, &document, 0o600)?;
+    add(DOCUMENT, &document, mode)?;
     for path in validate::files(&parsed) {
-        add(path, &content(path).ok_or_else(|| missing(path))?, 0o644)?;
+        let (content, mode) = file(path).ok_or_else(|| missing(path))?;
+        add(path, &content, mode)?;
     }
     tar.into_inner()?.flush()
 }

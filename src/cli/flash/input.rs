@@ -1,7 +1,5 @@
 //! What `palmfarm flash` puts onto a card: a farm, prepared, or an image. Knows no device, and writes nothing.
 
-use anyhow::anyhow;
-
 use super::target::is_farm;
 use crate::base::source::{CacheDir, Expect, Sha256Sum};
 use crate::cli::args::Flash;
@@ -31,8 +29,9 @@ pub(super) fn read(args: &Flash, cache: &CacheDir, session: &Session) -> Result<
 
 fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
     if args.sha256.is_some() {
-        let error = anyhow!("--sha256 is for images; a farm has the key `sha256:`");
-        return Err(Failure::new(Outcome::Usage, error));
+        return Err(Failure::usage(
+            "--sha256 is for images; a farm has the key `sha256:`",
+        ));
     }
     let farm = from_farm::load(&args.source, session.ui)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
@@ -77,8 +76,8 @@ fn remarks(farm: &Farm) -> Vec<String> {
 
 fn from_image(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
     if args.card.is_some() {
-        let error = anyhow!("--card is for farms, but {} is an image", args.source.display());
-        return Err(Failure::new(Outcome::Usage, error).hint("the name of a farm file ends in .yaml"));
+        let error = format!("--card is for farms, but {} is an image", args.source.display());
+        return Err(Failure::usage(error).hint("the name of a farm file ends in .yaml"));
     }
     let expect = match &args.sha256 {
         Some(text) => Expect::Sha256(text.parse::<Sha256Sum>().or_fail(Outcome::Usage)?),

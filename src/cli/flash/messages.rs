@@ -9,6 +9,7 @@ use super::input::FlashInput;
 use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, CardReport, CardTarget, Ejected, OpenCard, Refusal};
+use crate::cli::session::Session;
 use crate::cli::ui::Ui;
 use crate::cli::{devices, CliResult, Failure, Outcome};
 use crate::progress::Phase;
@@ -50,11 +51,11 @@ pub(super) fn nothing_touched(ui: Ui) -> Failure {
 /// Print what is about to happen. A person who will be asked about it sees it even with `--quiet`.
 pub(super) fn announce(input: &FlashInput, facts: &Facts, device: Option<&Device>, unasked: bool, ui: Ui) {
     let job = &input.job;
-    let provenance = job.base().provenance();
+    let provenance = job.image.provenance();
     if ui.json {
         ui.event(&json!({
-            "event": "flashing", "device": device.map(Device::node), "size": job.size(),
-            "in_use": job.in_use(), "sha256": provenance.sha256.to_string(),
+            "event": "flashing", "device": device.map(Device::node), "size": job.edits.image_size(),
+            "in_use": job.allocated.total(), "sha256": provenance.sha256.to_string(),
             "verified": provenance.trust == Trust::Matched,
         }));
         return;
@@ -65,8 +66,8 @@ pub(super) fn announce(input: &FlashInput, facts: &Facts, device: Option<&Device
     text.push_str(&format!(
         "will be overwritten with {}: {}, of which {} are in use",
         printable(&input.title),
-        size_text(job.size()),
-        size_text(job.in_use())
+        size_text(job.edits.image_size()),
+        size_text(job.allocated.total())
     ));
     if provenance.trust == Trust::Unchecked {
         text.push_str("\nthe image is not verified: no sha256 was given");
@@ -128,7 +129,7 @@ pub(super) fn report_flashed(
 }
 
 /// What a failed or interrupted write has done to the card.
-pub(super) fn write_failure(failure: CardFailure, path: &str, ui: Ui) -> Failure {
+pub(super) fn write_failure(failure: CardFailure, path: &str, session: &Session) -> Failure {
     let cancelled = failure.cause().is_cancelled();
     let (outcome, state, cause) = match failure {
         CardFailure::Untouched(cause) => (Outcome::Failed, "was not touched", cause),
@@ -139,13 +140,7 @@ pub(super) fn write_failure(failure: CardFailure, path: &str, ui: Ui) -> Failure
         ),
     };
     if cancelled {
-        let message = format!("interrupted; {path} {state}");
-        if ui.json {
-            ui.event(&json!({"event": "error", "exit": Outcome::Interrupted.code(), "message": message}));
-        } else {
-            ui.error_line(message);
-        }
-        return Failure::printed(Outcome::Interrupted);
+        return session.interrupted(&format!("interrupted; {path} {state}"));
     }
     let hint = cause.hint();
     let error = anyhow::Error::new(cause).context(format!("{path} {state}"));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::messages;
-use crate::card::facts::{read_system, Device, Facts};
+use crate::card::facts::{read_system, Device, Facts, Snapshot};
 use crate::card::{approve, candidates, target_of, Allowed, CardTarget, FileRole, OpenCard, OpenError};
 use crate::cli::args::Flash;
 use crate::cli::ask::ask;
@@ -18,10 +18,10 @@ use crate::text::shell_quote;
 /// Let the person choose among the cards that may be written.
 pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result<CardTarget, Failure> {
     if !session.ui.can_ask() {
-        let error = anyhow!("no device was given, and there is no terminal to pick one on");
-        return Err(Failure::new(Outcome::Usage, error).hint("`palmfarm devices` lists them"));
+        let error = "no device was given, and there is no terminal to pick one on";
+        return Err(Failure::usage(error).hint("`palmfarm devices` lists them"));
     }
-    let facts = facts(args, None)?;
+    let facts = look(args, None, None)?.facts;
     let all = candidates(&facts, None, allowed);
     let cards: Vec<&Device> = all
         .iter()
@@ -47,9 +47,15 @@ pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result
         .ok_or_else(|| messages::nothing_touched(session.ui))
 }
 
-/// What this computer says about its disks, and which of them have the files that must not be overwritten: the farm or
-/// image, the program, and the `image` on which a farm is based.
-pub(super) fn facts(args: &Flash, image: Option<&Path>) -> Result<Facts, Failure> {
+/// What this computer says about its disks, and what follows from that.
+pub(super) struct Seen {
+    snapshot: Snapshot,
+    pub(super) facts: Facts,
+}
+
+/// Look at this computer's disks, and at which of them have the files that must not be overwritten: the farm or image, the
+/// program, and the `image` on which a farm is based. Root may have seen more `earlier`.
+pub(super) fn look(args: &Flash, image: Option<&Path>, earlier: Option<&Seen>) -> Result<Seen, Failure> {
     let role = if is_farm(&args.source) {
         FileRole::Farm
     } else {
@@ -63,8 +69,10 @@ pub(super) fn facts(args: &Flash, image: Option<&Path>) -> Result<Facts, Failure
             .filter(|path| *path != args.source)
             .map(|path| (FileRole::Image, path)),
     );
-    let snapshot = read_system(Path::new("/"), &files).or_fail(Outcome::Refused)?;
-    Facts::parse(&snapshot).or_fail(Outcome::Refused)
+    let earlier = earlier.map(|seen| &seen.snapshot);
+    let snapshot = read_system(Path::new("/"), &files, earlier).or_fail(Outcome::Refused)?;
+    let facts = Facts::parse(&snapshot).or_fail(Outcome::Refused)?;
+    Ok(Seen { snapshot, facts })
 }
 
 /// Whether the name is that of a farm file; anything else is an image.

@@ -7,7 +7,16 @@ use std::io;
 use super::ext4::features::Ext4Refusal;
 use super::ext4::BadSuperblock;
 use super::fat::FatRefusal;
-use crate::edit::tree::{CardPath, Volume};
+use crate::edit::tree::{CardPath, Mount, Volume};
+
+/// What a card needs of the root filesystem if the farm carries hardly anything: the agent, and some hundred small files.
+/// Where there is no room for that, the base is to blame, and not the farm.
+const OWN_BYTES: u64 = 16 << 20;
+const OWN_INODES: u32 = 500;
+
+/// What helps against a base that was shrunk to what it holds.
+const ENLARGE: &str = "the base was shrunk to what it holds: unpack it, run `truncate -s +1G IMAGE` and \
+                       `echo ,+ | sfdisk -N 2 IMAGE`, and then `e2fsck -f` and `resize2fs` on its root partition";
 
 /// Why a filesystem could not be read or edited.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +76,8 @@ pub enum FsError {
         first: CardPath,
         second: CardPath,
     },
+    #[error("nobody would see root:{path} on the Pi: {real} is covered by {what}", real = mount.folder, what = mount.what)]
+    Covered { path: CardPath, mount: Mount },
     #[error("the target of the symlink {path} has {len} bytes, and this filesystem takes {most}")]
     LinkTarget { path: CardPath, len: usize, most: usize },
     #[error("the target of the symlink {path} has a part of more than 255 bytes")]
@@ -122,9 +133,21 @@ impl FsError {
             Self::Superblock(_) | Self::Io { .. } | Self::Library { .. } | Self::Damaged { .. } => {
                 "the image is damaged: get it again and compare its SHA-256"
             }
-            Self::NoRoom { .. } | Self::Full { .. } => {
-                "carry fewer or smaller images and overlays, or let the containers fetch them on first boot"
-            }
+            Self::NoRoom {
+                volume: Volume::Root,
+                needed,
+                ..
+            } if *needed < OWN_BYTES => ENLARGE,
+            Self::NoInodes { needed, .. } if *needed < OWN_INODES => ENLARGE,
+            Self::NoRoom { volume, .. } | Self::Full { volume, .. } => match volume {
+                Volume::Root => {
+                    "carry fewer or smaller images and overlays, let the containers fetch them on first boot, or enlarge \
+                     the root filesystem of the base"
+                }
+                Volume::Boot => {
+                    "put fewer or smaller files onto the boot partition; the root filesystem has more room"
+                }
+            },
             Self::NoInodes { .. } => "pack small files into an archive that a `run:` line unpacks",
             Self::NoEntries { .. } => "put fewer files into the root of the boot partition",
             Self::NotADirectory { .. }
@@ -137,6 +160,7 @@ impl FsError {
             | Self::Mode { .. }
             | Self::Owner { .. }
             | Self::SamePlace { .. } => "change the path in farm.yaml or in the overlay",
+            Self::Covered { .. } => Mount::HINT,
             Self::FatSymlink(_) | Self::FatName { .. } => "keep it on the root filesystem",
             Self::FatDirectory { .. } => {
                 "keep the file in the root of the boot partition or on the root filesystem"

@@ -9,6 +9,7 @@ mod error;
 pub mod ext4;
 pub mod fat;
 mod free_runs;
+pub(crate) mod signatures;
 
 use crate::edit::block::Span;
 use crate::edit::tree::{Access, CardPath};
@@ -42,14 +43,14 @@ pub trait VolumeReader {
     /// [`FsError::TooLarge`] for more than `limit` bytes.
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError>;
 
-    /// The names in a directory, sorted, without `.` and `..`; `None` for the root. Names that are not UTF-8 are left
-    /// out: no planned node has one. The files themselves are not looked up, because that would read a directory
+    /// The names in a directory, sorted, without `.` and `..`; `None` for the root. In a name that is not UTF-8, U+FFFD
+    /// stands for what is not: no planned node has such a name. The files themselves are not looked up, because that would read a directory
     /// without an index once more for each name.
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError>;
 }
 
-/// The most names that are read of a directory of ext4.
-pub const MOST_NAMES: usize = 1 << 14;
+/// The most names that a directory of ext4 may have. A damaged one may have the same block many times.
+const MOST_NAMES: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileKind {

@@ -55,8 +55,8 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     }
     for name in declared.keys().filter(|name| !had.contains(*name)) {
         let at = judged.key(steps!["containers", *name]);
-        let problem = Problem::warning(at, format!("no card has the container {}", quoted(name)));
-        p.push(problem.hint("name it in `containers` of a card, or take it out"));
+        p.warning(at, format!("no card has the container {}", quoted(name)))
+            .hint("name it in `containers` of a card, or take it out");
     }
 }
 
@@ -83,7 +83,8 @@ pub(super) fn images(judged: &Judged<'_>, publishers: &BTreeMap<&str, &Container
                 quoted(card)
             );
             let at = judged.at(steps!["cards", card, "containers", index]);
-            p.push(Problem::error(at, message).hint(format!("name {} here, too", quoted(&maker.name))));
+            p.error(at, message)
+                .hint(format!("name {} here, too", quoted(&maker.name)));
         }
     }
 }

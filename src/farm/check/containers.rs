@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::host::{self, CONTAINER_MOUNTS};
+use super::host;
 use super::{lxd, steps, Judged};
 use crate::farm::lxd_keys::Daemon;
 use crate::farm::problem::{Problem, Problems};
@@ -51,9 +51,16 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             judged,
             steps!["containers", name, "files"],
             &container.files,
-            CONTAINER_MOUNTS,
+            host::covered_in_container,
             p,
         );
+        for (path, source) in &container.files {
+            if source.declared.mode.is_some_and(|mode| mode & 0o7000 != 0) {
+                let at = judged.at(steps!["containers", name, "files", path, "mode"]);
+                p.error(at, "the container daemon sets only the nine bits of permission")
+                    .hint("leave the first digit out, and set it by chmod in a line of `run`");
+            }
+        }
         switches(judged, container, p);
         replicas(judged, container, p);
         for there in &by_network {
@@ -96,10 +103,8 @@ fn names(judged: &Judged<'_>, p: &mut Problems) {
             let key = name.to_ascii_lowercase();
             if let Some(other) = taken.get(&key) {
                 let message = format!("the name {} is taken by {other}", quoted(&name));
-                p.push(
-                    Problem::error(at, message)
-                        .hint("each host and container of a farm has a name of its own"),
-                );
+                p.error(at, message)
+                    .hint("each host and container of a farm has a name of its own");
                 break;
             }
             taken.insert(key, declared.clone());
@@ -127,10 +132,9 @@ fn macs(judged: &Judged<'_>, p: &mut Problems) {
         let on = cards.iter().filter(|card| card.has(container)).count();
         if on > 1 {
             let message = format!("on each of {on} cards this container has the same MAC");
-            let problem = Problem::warning(at, message);
-            p.push(problem.hint(
+            p.warning(at, message).hint(
                 "on one LAN they take each other's address; leave `mac` out, and each card has its own",
-            ));
+            );
         }
     }
 }
@@ -160,13 +164,13 @@ fn replicas(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
     }
     if container.mac.is_some() {
         let at = judged.key(steps!["containers", &container.name, "mac"]);
-        let problem = Problem::error(at, "replicas cannot share one MAC");
-        p.push(problem.hint("leave `mac` out: each replica's comes from its name"));
+        p.error(at, "replicas cannot share one MAC")
+            .hint("leave `mac` out: each replica's comes from its name");
     }
     if container.publish.is_some() {
         let at = judged.key(steps!["containers", &container.name, "publish"]);
-        let problem = Problem::error(at, "replicas cannot be published");
-        p.push(problem.hint("publish a container without replicas, and make the replicas from its alias"));
+        p.error(at, "replicas cannot be published")
+            .hint("publish a container without replicas, and make the replicas from its alias");
     }
 }
 
@@ -217,8 +221,8 @@ fn stacked(
             continue;
         }
         if name == "extbridge" {
-            let problem = Problem::error(at, "there is no profile extbridge where `bridge` is none");
-            p.push(problem.hint("write `profiles: [default]`, or give the network a bridge"));
+            p.error(at, "there is no profile extbridge where `bridge` is none")
+                .hint("write `profiles: [default]`, or give the network a bridge");
             continue;
         }
         let problem = Problem::error(at, format!("there is no profile {}", quoted(name)));
@@ -233,11 +237,12 @@ fn stacked(
     let at = judged.key(steps!["containers", &container.name, "profiles"]);
     if !result.has_root() {
         let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
-        p.push(Problem::error(at, message).hint("the profile default brings one: write it first"));
+        p.error(at, message)
+            .hint("the profile default brings one: write it first");
     }
     if !result.devices.values().any(|device| nic::is_nic(&device.value)) {
         let message = format!("{} has no network", quoted(&container.name));
-        p.push(Problem::warning(at, message));
+        p.warning(at, message);
     }
     eth0(judged, container, &result, p);
     let both = ["default", "extbridge"]
@@ -252,10 +257,8 @@ fn stacked(
             "{} ends up behind NAT: of two profiles with an eth0 the last one wins",
             quoted(&container.name)
         );
-        p.push(
-            Problem::warning(at, message)
-                .hint("write [default, extbridge] for an address of its own on the LAN"),
-        );
+        p.warning(at, message)
+            .hint("write [default, extbridge] for an address of its own on the LAN");
     }
 }
 
@@ -269,7 +272,7 @@ fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p:
             "{} has no network port eth0 that could have this address",
             quoted(&container.name)
         );
-        p.push(Problem::error(judged.at(mac), message).hint("call its nic eth0"));
+        p.error(judged.at(mac), message).hint("call its nic eth0");
     }
     let other = eth0
         .and_then(|keys| keys.get("name"))
@@ -280,9 +283,7 @@ fn eth0(judged: &Judged<'_>, container: &Container, stacked: &stack::Stacked, p:
             quoted(&container.name),
             quoted(other)
         );
-        p.push(
-            Problem::warning(judged.key(steps!["containers", &container.name]), message)
-                .hint("leave out `name`"),
-        );
+        p.warning(judged.key(steps!["containers", &container.name]), message)
+            .hint("leave out `name`");
     }
 }

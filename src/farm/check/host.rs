@@ -1,14 +1,17 @@
 //! Base, hosts, users, boot, packages and files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::{steps, Judged};
 use crate::base::locate::BaseRef;
+use crate::base::mounts;
+use crate::edit::tree::Mount;
 use crate::farm::decode::boot::longest_cmdline;
-use crate::farm::node::Step;
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::node::{Span, Step};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
-use crate::farm::{Flavour, Password, Sudo, User};
+use crate::farm::{FileSource, Flavour, Ipv6, Password, Sudo, User};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     base(judged, p);
@@ -18,13 +21,15 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     boot(judged, p);
     once(judged, steps!["packages"], &judged.farm.packages, p);
     once(judged, steps!["overlays"], &judged.farm.overlays, p);
-    files(judged, steps!["files"], &judged.farm.files, HOST_MOUNTS, p);
+    files(
+        judged,
+        steps!["files"],
+        &judged.farm.files,
+        mounts::always_covered,
+        p,
+    );
     for path in judged.farm.files.keys() {
-        let is_own = |own: &&str| {
-            path.strip_prefix(*own)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if OWN.iter().any(is_own) {
+        if OWN.iter().any(|own| Path::new(path).starts_with(own)) {
             let at = judged.key(steps!["files", path]);
             p.error(at, format!("palmfarm itself keeps {}", quoted(path)));
         }
@@ -40,24 +45,11 @@ const OWN: &[&str] = &[
     "/var/lib/palmfarm",
 ];
 
-/// Folders of the card that something is mounted over before anyone can read them, and what.
-const HOST_MOUNTS: &[(&str, &str)] = &[
-    (
-        "/boot/firmware",
-        "the FAT partition; an overlay's folder `boot` goes there",
-    ),
-    ("/dev", "the kernel's devices"),
-    ("/proc", "the kernel's processes"),
-    ("/run", "a filesystem in memory"),
-    ("/sys", "the kernel's sysfs"),
-];
-
-/// The same in a container.
-pub(super) const CONTAINER_MOUNTS: &[(&str, &str)] = &[
-    ("/dev", "the container's devices"),
-    ("/proc", "the kernel's processes"),
-    ("/sys", "the kernel's sysfs"),
-];
+/// The folder of a container that covers `path`, and what is there. Files are pushed into a running one, so that those
+/// below `/run` are seen by what runs next.
+pub(super) fn covered_in_container(path: &str) -> Option<(&'static str, &'static str)> {
+    mounts::always_covered(path).filter(|(folder, _)| ["/dev", "/proc", "/sys"].contains(folder))
+}
 
 fn base(judged: &Judged<'_>, p: &mut Problems) {
     let (base, sha256) = (&judged.farm.base, &judged.farm.sha256);
@@ -65,18 +57,15 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
     match (BaseRef::new(base), sha256) {
         (BaseRef::Name("mini"), Some(_)) => {
             let at = judged.key(steps!["sha256"]);
-            p.push(Problem::warning(
-                at,
-                "`mini` is built in, so there is no download to compare with",
-            ));
+            p.warning(at, "`mini` is built in, so there is no download to compare with");
         }
         (BaseRef::Url(url), None) if url.starts_with("http://") => {
-            let problem = Problem::error(at, "http downloads are not authenticated");
-            p.push(problem.hint("write its `sha256`, or an https:// URL"));
+            p.error(at, "http downloads are not authenticated")
+                .hint("write its `sha256`, or an https:// URL");
         }
         (BaseRef::Url(url), None) if url.starts_with("https://") => {
-            let problem = Problem::warning(at, "nothing proves that this download is the right file");
-            p.push(problem.hint("write its `sha256`, which the server lists beside it"));
+            p.warning(at, "nothing proves that this download is the right file")
+                .hint("write its `sha256`, which the server lists beside it");
         }
         _ => {}
     }
@@ -87,8 +76,8 @@ fn hosts(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
     if farm.cards.is_empty() {
         if farm.hostname.is_none() && judged.has(steps!["cards"]) {
-            let problem = Problem::error(judged.key(steps!["cards"]), "the farm has no card");
-            p.push(problem.hint("declare one here, or name the only one by `hostname`"));
+            p.error(judged.key(steps!["cards"]), "the farm has no card")
+                .hint("declare one here, or name the only one by `hostname`");
         }
         return;
     }
@@ -131,16 +120,16 @@ fn users(judged: &Judged<'_>, p: &mut Problems) {
         if SYSTEM.contains(&user.name.as_str()) || user.name.starts_with("systemd-") {
             p.error(at, format!("{name} is an account of the system itself"));
         } else if SYSTEM_GROUPS.contains(&user.name.as_str()) {
-            let problem = Problem::error(at, format!("{name} is a group of the system itself"));
-            p.push(problem.hint("useradd makes a group of the user's name, so it would refuse"));
+            p.error(at, format!("{name} is a group of the system itself"))
+                .hint("useradd makes a group of the user's name, so it would refuse");
         }
         rights(judged, index, user, p);
         if user.password.is_none()
             && user.ssh_keys.is_empty()
             && !judged.has(steps!["users", index, "password"])
         {
-            let problem = Problem::warning(at, format!("user {name} has neither an SSH key nor a password"));
-            p.push(problem.hint("nobody can log in as this user"));
+            p.warning(at, format!("user {name} has neither an SSH key nor a password"))
+                .hint("nobody can log in as this user");
         }
         old_crypt(judged, index, user, p);
     }
@@ -155,12 +144,11 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     for (item, group) in user.groups.iter().enumerate() {
         let at = judged.at(steps!["users", index, "groups", item]);
         if group == "lxd" && daemon == Some(Flavour::Incus) {
-            let problem = Problem::warning(at, "the group of Incus is incus-admin");
-            p.push(problem.hint("write incus-admin"));
+            p.warning(at, "the group of Incus is incus-admin")
+                .hint("write incus-admin");
         }
         if group == "incus-admin" && daemon == Some(Flavour::Lxd) {
-            let problem = Problem::warning(at, "the group of LXD is lxd");
-            p.push(problem.hint("write lxd"));
+            p.warning(at, "the group of LXD is lxd").hint("write lxd");
         }
     }
     let in_group = user
@@ -175,9 +163,8 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     if let Some(at) = asks {
         if user.password.is_none() && !judged.has(steps!["users", index, "password"]) {
             let message = format!("sudo will ask {name} for a password, but {name} has none");
-            p.push(
-                Problem::warning(at, message).hint("give the user a `password`, or write `sudo: nopasswd`"),
-            );
+            p.warning(at, message)
+                .hint("give the user a `password`, or write `sudo: nopasswd`");
         }
     }
 }
@@ -190,8 +177,8 @@ fn old_crypt(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     let modern = !hash.starts_with("$6$") && !hash.starts_with("$5$");
     if modern && judged.farm.base.starts_with("ubuntu-18.04") {
         let at = judged.at(steps!["users", index, "password", "hash"]);
-        let problem = Problem::error(at, "18.04 cannot verify a hash of this kind");
-        p.push(problem.hint("make one that starts with $6$: openssl passwd -6"));
+        p.error(at, "18.04 cannot verify a hash of this kind")
+            .hint("make one that starts with $6$: openssl passwd -6");
     }
 }
 
@@ -240,11 +227,11 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
     if farm.users.is_empty() {
         if !judged.has(steps!["users"]) {
-            let problem = Problem::warning(
+            p.warning(
                 judged.at(&[]),
                 "the farm has no users, so nobody can log in at the Pi",
-            );
-            p.push(problem.hint("the login that comes with Ubuntu's image is removed"));
+            )
+            .hint("the login that comes with Ubuntu's image is removed");
         }
         return;
     }
@@ -252,16 +239,16 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
     let passwords = (0..farm.users.len()).any(any);
     if farm.ssh.password && !passwords {
         let at = judged.at(steps!["ssh", "password"]);
-        p.push(Problem::warning(at, "ssh takes passwords, and no user has one"));
+        p.warning(at, "ssh takes passwords, and no user has one");
     }
     let keys = (0..farm.users.len()).any(|index| judged.has(steps!["users", index, "ssh_keys", 0]));
     if !keys && !farm.ssh.password && passwords {
         let at = judged.key(steps!["users"]);
-        let problem = Problem::warning(
+        p.warning(
             at,
             "nobody can log in over the network, only at keyboard and monitor",
-        );
-        p.push(problem.hint("give a user `ssh_keys`, or write `ssh: {password: true}`"));
+        )
+        .hint("give a user `ssh_keys`, or write `ssh: {password: true}`");
     }
 }
 
@@ -274,19 +261,15 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
         let at = judged.at(steps!["boot", "cmdline", index]);
         let key = word.split('=').next().unwrap_or_default();
         if ["root", "rootfstype", "init", "rootwait", "ro", "rw"].contains(&key) {
-            p.push(Problem::warning(
-                at,
-                format!("`{key}` belongs to the base; with another value the Pi may not start"),
-            ));
+            p.warning(at, of_the_base(key));
         }
+        turned_off(judged, word, at, p);
     }
     // What kernel a path or URL leads to is known once the base is opened.
     let is_32_bit = judged.farm.base == "mini" || judged.farm.base.contains("armhf");
     let most = longest_cmdline(is_32_bit).saturating_sub(OF_THE_BASE);
     let words = &judged.farm.boot.cmdline;
-    let bytes = words
-        .iter()
-        .fold(0, |all: usize, word| all.saturating_add(word.len() + 1));
+    let bytes: usize = words.iter().map(|word| word.len() + 1).sum();
     if bytes > most {
         let message = format!(
             "these words have {bytes} bytes, and the kernel has room for {most} beside the base's own"
@@ -296,11 +279,42 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
     for key in judged.farm.boot.config.keys() {
         if ["kernel", "initramfs", "cmdline", "os_prefix", "device_tree"].contains(&key.as_str()) {
             let at = judged.key(steps!["boot", "config", key]);
-            p.push(Problem::warning(
-                at,
-                format!("`{key}` belongs to the base; with another value the Pi may not start"),
-            ));
+            p.warning(at, of_the_base(key));
         }
+    }
+}
+
+fn of_the_base(key: &str) -> String {
+    format!("`{key}` belongs to the base; with another value the Pi may not start")
+}
+
+/// A word of the kernel command line must not turn off what the farm declares.
+fn turned_off(judged: &Judged<'_>, word: &str, at: Span, p: &mut Problems) {
+    let farm = judged.farm;
+    let cards = farm.resolved_cards();
+    match word.split_once('=') {
+        Some(("ipv6.disable", value)) if value != "0" => {
+            let nat = farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
+            let mut without = Vec::new();
+            if cards.iter().any(|card| card.network.ipv6 != Ipv6::None) {
+                without.push("`network: {ipv6: none}`");
+            }
+            if nat.is_some_and(|nat| nat.ipv6.is_some()) {
+                without.push("`lxd: {nat: {ipv6: none}}`");
+            }
+            if !without.is_empty() {
+                p.error(
+                    at,
+                    format!("`{word}` turns off IPv6, and the network of this farm has it"),
+                )
+                .hint(format!("leave the word out, or write {}", without.join(" and ")));
+            }
+        }
+        Some(("cloud-init", "disabled")) => {
+            let message = "`cloud-init=disabled` turns off what makes users and grows the root filesystem";
+            p.error(at, message).hint("leave the word out");
+        }
+        _ => {}
     }
 }
 
@@ -319,32 +333,27 @@ fn once(judged: &Judged<'_>, place: &[Step<'_>], list: &[String], p: &mut Proble
 pub(super) fn files(
     judged: &Judged<'_>,
     at: &[Step<'_>],
-    files: &BTreeMap<String, String>,
-    mounts: &[(&str, &str)],
+    files: &BTreeMap<String, FileSource>,
+    covered: fn(&str) -> Option<(&'static str, &'static str)>,
     p: &mut Problems,
 ) {
     for path in files.keys() {
-        let mut tell = |message: String| {
+        let mut tell = |message: String, hint: Option<&str>| {
             let mut place = at.to_vec();
             place.push(Step::from(path));
-            p.error(judged.key(&place), message);
+            p.error(judged.key(&place), message).maybe_hint(hint);
         };
-        let under = |folder: &str| {
-            path.strip_prefix(folder)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if let Some((folder, what)) = mounts.iter().find(|(folder, _)| under(folder)) {
-            tell(format!("{folder} is covered by {what}"));
+        // A file in the place of the folder itself would not be seen either.
+        if let Some((folder, what)) = covered(&format!("{path}/")) {
+            tell(format!("{folder} is covered by {what}"), Some(Mount::HINT));
         }
-        let mut parent = path.as_str();
-        while let Some((shorter, _)) = parent.rsplit_once('/') {
-            if files.contains_key(shorter) {
-                tell(format!(
-                    "{} is a file of the farm, so nothing can be in it",
-                    quoted(shorter)
-                ));
-            }
-            parent = shorter;
+        let parents = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        for parent in parents.filter(|parent| files.contains_key(*parent)) {
+            let parent = quoted(parent);
+            tell(
+                format!("{parent} is a file of the farm, so nothing can be in it"),
+                None,
+            );
         }
     }
 }
@@ -352,16 +361,12 @@ pub(super) fn files(
 /// Names in the zone are at most 253 bytes long.
 fn dns(judged: &Judged<'_>, p: &mut Problems) {
     let Some(dns) = &judged.farm.dns else { return };
-    let longest = judged
+    let names = judged
         .farm
         .containers
         .iter()
-        .map(|container| container.name.len())
-        .max();
-    let longest = longest
-        .unwrap_or_default()
-        .saturating_add(dns.zone.len())
-        .saturating_add(4);
+        .map(|container| container.name.len());
+    let longest = names.max().unwrap_or_default().saturating_add(dns.zone.len() + 4);
     if longest > 253 && dns.zone.len() <= 253 {
         let at = judged.at(steps!["dns", "zone"]);
         p.error(

@@ -12,8 +12,8 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let count = judged.farm.images.len();
     if count > MOST_IMAGES {
         let message = format!("these are {count} images, and {MOST_IMAGES} is the most that a card carries");
-        let problem = Problem::error(judged.key(steps!["images"]), message);
-        p.push(problem.hint("containers can have one image in common, and the rest from an image server"));
+        p.error(judged.key(steps!["images"]), message)
+            .hint("containers can have one image in common, and the rest from an image server");
     }
     let publishers = publishers(judged, p);
     for container in &judged.farm.containers {
@@ -55,7 +55,7 @@ fn publishers<'f>(judged: &Judged<'f>, p: &mut Problems) -> BTreeMap<&'f str, &'
         let at = judged.at(steps!["containers", &container.name, "publish"]);
         if judged.farm.images.contains_key(alias) {
             let message = format!("{} is the alias of an image that the card carries", quoted(alias));
-            p.push(Problem::error(at, message).hint("publish under another alias"));
+            p.error(at, message).hint("publish under another alias");
         }
         match publishers.get(alias) {
             Some(other) => {
@@ -96,14 +96,13 @@ fn has_no_armhf(judged: &Judged<'_>, container: &Container, lxd: &Lxd, p: &mut P
     let from_there = container.image.starts_with("images:");
     if own && from_there && judged.farm.base.contains("armhf") {
         let at = judged.at(steps!["containers", &container.name, "image"]);
-        let problem = Problem::warning(
+        p.warning(
             at,
             "images.lxd.canonical.com has been reported to have no images for armhf",
-        );
-        p.push(problem.hint(
+        ).hint(
             "carry the image on the card (`images:`; a root filesystem as a tar will do), or name another server under \
              `lxd: remotes:`",
-        ));
+        );
     }
 }
 
@@ -127,9 +126,9 @@ fn known_alias(
         .map(String::as_str)
         .chain(publishers.keys().copied());
     let hint = p.did_you_mean(alias, known);
-    p.push(Problem::error(at, message).hint(hint.unwrap_or_else(|| {
+    p.error(at, message).hint(hint.unwrap_or_else(|| {
         "an image server's alias has the server in front (images:alpine/3.20), a carried image stands under `images:`".into()
-    })));
+    }));
 }
 
 /// A container whose image can never be: it would have to be there before it is made. Each circle is told once, at

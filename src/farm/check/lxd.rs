@@ -14,21 +14,18 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     for (name, url) in &lxd.remotes {
         if lxd.flavour == Flavour::Lxd && serves_incus_only(url) {
             let at = judged.at(steps!["lxd", "remotes", name]);
-            let problem = Problem::error(at, "images.linuxcontainers.org has been closed to LXD since 2024");
-            p.push(problem.hint("leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`"));
+            p.error(at, "images.linuxcontainers.org has been closed to LXD since 2024").hint("leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`");
         }
     }
     let base = &judged.farm.base;
     let old = ["ubuntu-18.04", "ubuntu-20.04", "ubuntu-22.04"];
     if lxd.flavour == Flavour::Incus && old.iter().any(|release| base.starts_with(release)) {
         let at = judged.at(steps!["lxd", "flavour"]);
-        let problem = Problem::warning(
+        p.warning(
             at,
             format!("{base} has no package of Incus; Ubuntu has one since 24.04"),
-        );
-        p.push(
-            problem.hint("write `flavour: lxd`, take a newer base, or bring a package source in an overlay"),
-        );
+        )
+        .hint("write `flavour: lxd`, take a newer base, or bring a package source in an overlay");
     }
     let daemon = Daemon::of(base, lxd.flavour);
     let cards = judged.farm.resolved_cards();
@@ -80,7 +77,7 @@ pub(super) fn config(
         } else {
             judged.key(place)
         };
-        p.push(Problem::error(at, wrong.message).maybe_hint(wrong.hint));
+        p.error(at, wrong.message).maybe_hint(wrong.hint);
     }
 }
 
@@ -97,16 +94,12 @@ pub(super) fn device(
             Some(key) => judged.key(&[place, steps![key]].concat()),
             None => judged.key(place),
         };
-        p.push(Problem::error(at, wrong.message).maybe_hint(wrong.hint));
+        p.error(at, wrong.message).maybe_hint(wrong.hint);
     }
     if keys.contains_key("hwaddr") {
         let at = judged.key(&[place, steps!["hwaddr"]].concat());
-        let problem = Problem::error(at, "the address of a container is fixed by its `mac`");
-        p.push(
-            problem.hint(
-                "a `hwaddr` is copied to every container of a profile, and predictions would not know it",
-            ),
-        );
+        p.error(at, "the address of a container is fixed by its `mac`")
+            .hint("a `hwaddr` is copied to every container of a profile, and predictions would not know it");
     }
     parent(judged, place, keys, cards, p);
     pool(judged, place, keys, p);
@@ -148,14 +141,14 @@ fn parent(
     bridges.extend(nat.map(|nat| nat.bridge.clone()));
     let at = judged.at(&[place, steps![key]].concat());
     if let Some(bridge) = port_of {
-        let problem = Problem::error(
+        p.error(
             at,
             format!(
                 "{} is a port of {bridge} and cannot be used otherwise",
                 quoted(parent)
             ),
-        );
-        p.push(problem.hint(format!("write nictype: bridged and parent: {bridge}")));
+        )
+        .hint(format!("write nictype: bridged and parent: {bridge}"));
         return;
     }
     let is = |nictype: &str| keys.get("nictype").is_some_and(|kind| kind == nictype);
@@ -164,12 +157,13 @@ fn parent(
             "the container would take {} away from the Pi itself",
             quoted(parent)
         );
-        p.push(Problem::error(at, message).hint("write nictype: macvlan, or bridged on the bridge"));
+        p.error(at, message)
+            .hint("write nictype: macvlan, or bridged on the bridge");
         return;
     }
     if known.contains(parent) && is("bridged") {
-        let problem = Problem::error(at, format!("{} is not a bridge", quoted(parent)));
-        p.push(problem.hint("write nictype: macvlan, or declare a `bridge` under `network`"));
+        p.error(at, format!("{} is not a bridge", quoted(parent)))
+            .hint("write nictype: macvlan, or declare a `bridge` under `network`");
         return;
     }
     known.extend(bridges);
@@ -200,6 +194,6 @@ fn pool(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>
         return;
     };
     let at = judged.at(&[place, steps!["pool"]].concat());
-    let problem = Problem::error(at, format!("there is no storage pool {}", quoted(pool)));
-    p.push(problem.hint(format!("the farm's pool is {}", quoted(&lxd.storage.name))));
+    p.error(at, format!("there is no storage pool {}", quoted(pool)))
+        .hint(format!("the farm's pool is {}", quoted(&lxd.storage.name)));
 }

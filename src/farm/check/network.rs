@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::subnet::{net, reserved, same_net, unusable};
 use super::{steps, Judged};
 use crate::farm::node::{Span, Step};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{Ipv4, Ipv6, Nat, Network};
 
@@ -19,7 +19,9 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         .iter()
         .map(|problem| problem.message.clone())
         .collect();
-    told.list().iter().for_each(|problem| p.push(problem.clone()));
+    for problem in told.list() {
+        p.push(problem.clone());
+    }
     for (name, card) in &farm.cards {
         let Some(own) = &card.network else { continue };
         // A card repeats what it does not override; of that every problem has been told.
@@ -112,13 +114,13 @@ fn ports(network: &Network, at: At<'_>, p: &mut Problems) {
             );
             let hint =
                 "use the wired interface (eth0), or write `bridge: none` to keep the containers behind NAT";
-            p.push(Problem::error(at("uplink"), message).hint(hint));
+            p.error(at("uplink"), message).hint(hint);
         }
         None if uplink.starts_with("wl") => {
             let message =
                 format!("{uplink} needs a network name and its password, which a farm does not hold");
             let hint = "an overlay can bring a wpa_supplicant configuration";
-            p.push(Problem::warning(at("uplink"), message).hint(hint));
+            p.warning(at("uplink"), message).hint(hint);
         }
         _ => {}
     }
@@ -143,12 +145,13 @@ fn ports(network: &Network, at: At<'_>, p: &mut Problems) {
 /// Whether the Pi has an address, and a resolver.
 fn reach(network: &Network, at: At<'_>, p: &mut Problems) {
     if network.ipv4 == Ipv4::None && network.ipv6 == Ipv6::None {
-        let problem = Problem::error(at("ipv6"), "with neither IPv4 nor IPv6 nobody reaches the Pi");
-        p.push(problem.hint("write `ipv6: auto` or `ipv4: dhcp`"));
+        p.error(at("ipv6"), "with neither IPv4 nor IPv6 nobody reaches the Pi")
+            .hint("write `ipv6: auto` or `ipv4: dhcp`");
     }
     if network.ipv4 == Ipv4::None && matches!(network.ipv6, Ipv6::Static { gateway: None, .. }) {
         let message = "without a router that announces itself on this LAN, the network is never confirmed";
-        p.push(Problem::warning(at("ipv6"), message).hint("write the `gateway` beside the address"));
+        p.warning(at("ipv6"), message)
+            .hint("write the `gateway` beside the address");
     }
     let automatic = network.ipv4 == Ipv4::Dhcp || network.ipv6 == Ipv6::Auto;
     let fixed = fixed(network);
@@ -157,8 +160,8 @@ fn reach(network: &Network, at: At<'_>, p: &mut Problems) {
     }
     if let Some(first) = fixed.first() {
         let message = "the Pi knows no resolver, so it finds no host by name";
-        let problem = Problem::warning(at(first.family), message);
-        p.push(problem.hint("write `dns: [ADDRESS]` beside the address"));
+        p.warning(at(first.family), message)
+            .hint("write `dns: [ADDRESS]` beside the address");
     }
 }
 
@@ -186,8 +189,8 @@ fn through(fixed: &Fixed, at: At<'_>, p: &mut Problems) {
         // IPv6 routers announce themselves.
         if address.is_ipv4() {
             let message = format!("{address} has no gateway, so nothing beyond its net is reached");
-            let problem = Problem::warning(at("address"), message);
-            p.push(problem.hint("write `gateway: ADDRESS`, the home router's"));
+            p.warning(at("address"), message)
+                .hint("write `gateway: ADDRESS`, the home router's");
         }
         return;
     };
@@ -219,10 +222,8 @@ fn nat(judged: &Judged<'_>, nat: &Nat, p: &mut Problems) {
         if !address.is_private() && unusable(address.into()).is_none() {
             let message =
                 format!("{address} is a public address, whose owner cannot be reached from behind this NAT");
-            p.push(
-                Problem::warning(at("ipv4"), message)
-                    .hint("private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16"),
-            );
+            p.warning(at("ipv4"), message)
+                .hint("private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16");
         }
     }
     if let Some((address, prefix)) = nat.ipv6 {
@@ -235,8 +236,8 @@ fn nat(judged: &Judged<'_>, nat: &Nat, p: &mut Problems) {
         }
     }
     if nat.ipv4.is_none() && nat.ipv6.is_none() {
-        let problem = Problem::error(at("bridge"), "the NAT bridge has neither IPv4 nor IPv6");
-        p.push(problem.hint("write `nat: none` to do without it"));
+        p.error(at("bridge"), "the NAT bridge has neither IPv4 nor IPv6")
+            .hint("write `nat: none` to do without it");
     }
 }
 
@@ -262,8 +263,8 @@ fn clashes(judged: &Judged<'_>, place: &[Step<'_>], network: &Network, nat: &Nat
         if same_net(lan.address, lan.prefix.min(prefix), address) {
             let (outer, inner) = (net(lan.address, lan.prefix), net(address, prefix));
             let at = judged.at(&[place, steps![lan.family, "address"]].concat());
-            let problem = Problem::error(at, format!("{outer} on the LAN and {inner} behind NAT overlap"));
-            p.push(problem.hint("give `lxd: nat:` another net, such as 10.78.0.1/24 or fd42:78::1/64"));
+            p.error(at, format!("{outer} on the LAN and {inner} behind NAT overlap"))
+                .hint("give `lxd: nat:` another net, such as 10.78.0.1/24 or fd42:78::1/64");
         }
     }
 }
@@ -284,7 +285,7 @@ fn fleet(judged: &Judged<'_>, p: &mut Problems) {
             };
             let (name, other) = (quoted(&card.name), quoted(&other));
             let message = format!("card {name} has the address {address}, as card {other} has");
-            p.push(Problem::error(at, message).hint("give each card its own `network`"));
+            p.error(at, message).hint("give each card its own `network`");
         }
     }
 }

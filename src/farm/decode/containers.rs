@@ -3,7 +3,7 @@
 use super::fields::{self, named, number, parsed, section, truth};
 use super::{host, lxd, mac, values};
 use crate::farm::node::{Entry, Node, Scalar, Value};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{Container, Run, RunWhat};
 use palmfarm_protocol::names;
@@ -32,17 +32,17 @@ pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
     if matches!(entry.value.value, Value::Map(_)) {
         let message = "`containers` of a card takes a list of names, not a mapping";
         let hint = "declare containers at the top of the farm, and name here those that the card has";
-        p.push(Problem::error(entry.value.span, message).hint(hint));
+        p.error(entry.value.span, message).hint(hint);
         return None;
     }
     if entry.value.scalar().is_some_and(Scalar::is_null) {
-        let problem = Problem::error(entry.key_span, "`containers` of a card names nothing");
-        p.push(problem.hint("write [] for a card without any, or leave the key out for all of them"));
+        p.error(entry.key_span, "`containers` of a card names nothing")
+            .hint("write [] for a card without any, or leave the key out for all of them");
         return None;
     }
     // Keep a placeholder for an invalid name so that later errors use the right index.
     let name = named("a container name", names::container);
-    let names = fields::items(entry, p)
+    let names = fields::items(entry, &name, p)
         .iter()
         .map(|item| name(item, "containers", p).unwrap_or_default())
         .collect();
@@ -97,15 +97,17 @@ fn image(text: &str) -> Result<String, String> {
 
 fn replicas(node: &Node, key: &str, p: &mut Problems) -> Option<(u32, u32)> {
     if let Some(number) = node.scalar().and_then(Scalar::number) {
-        let problem = Problem::error(node.span, "`replicas` takes the first and the last number");
-        p.push(problem.hint(format!("write 1..{number}")));
+        let meant = (1..=u64::from(MOST_REPLICAS)).contains(&number);
+        p.error(node.span, "`replicas` takes the first and the last number")
+            .maybe_hint(meant.then(|| format!("write 1..{number}")));
         return None;
     }
     parsed(|text| values::range(text, MOST_REPLICAS))(node, key, p)
 }
 
 fn runs(entry: &Entry, p: &mut Problems) -> Vec<Run> {
-    fields::items(entry, p).iter().map(|item| run(item, p)).collect()
+    let items = fields::items(entry, &command, p);
+    items.iter().map(|item| run(item, p)).collect()
 }
 
 /// An invalid step is an empty command, so that the others keep their places in the list.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::farm::node::{Entry, Node, Scalar, Span, Value};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::node::{Entry, Node, Scalar, Span, Style, Value};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::{closest, did_you_mean, quoted};
 use palmfarm_protocol::names::Rule;
 
@@ -106,7 +106,9 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     /// The valid items of the list under `key`.
     pub(super) fn list<T>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Vec<T> {
-        let items = self.take(key).map_or(&[][..], |entry| items(entry, self.p));
+        let items = self
+            .take(key)
+            .map_or(&[][..], |entry| items(entry, &read, self.p));
         items.iter().filter_map(|item| read(item, key, self.p)).collect()
     }
 
@@ -137,7 +139,7 @@ impl<'n, 'p> Fields<'n, 'p> {
                 None if entry.key == "<<" => "merge keys are not part of YAML 1.2: write the keys out".into(),
                 None => format!("the keys here are {}", self.known.join(", ")),
             };
-            self.p.push(Problem::error(entry.key_span, message).hint(hint));
+            self.p.error(entry.key_span, message).hint(hint);
         }
         for key in self.missing {
             self.p.error(self.at, format!("{} has no `{key}`", self.what));
@@ -169,7 +171,7 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
             let message = format!("{} is a mapping, not {}", shown(&entry.key), entry.value.kind());
             let hint =
                 matches!(entry.value.value, Value::Seq(_)).then_some("write each as `NAME: …`, without `- `");
-            p.push(Problem::error(entry.value.span, message).maybe_hint(hint));
+            p.error(entry.value.span, message).maybe_hint(hint);
             &[]
         }
     };
@@ -180,27 +182,70 @@ pub(super) fn entries<'n>(entry: &'n Entry, p: &mut Problems) -> Vec<&'n Entry> 
         .collect()
 }
 
-/// The items of a list of single values.
-pub(super) fn items<'n>(entry: &'n Entry, p: &mut Problems) -> &'n [Node] {
-    list(entry, |text| format!("write [{text}]"), p)
+/// The items of a list of single values, each of which `read` takes.
+pub(super) fn items<'n, T>(entry: &'n Entry, read: &impl ReadValue<T>, p: &mut Problems) -> &'n [Node] {
+    list(entry, read, |item| item, p)
 }
 
-/// The items of a list of mappings, of which `key` is the one that people mean when they write a single value.
-pub(super) fn mappings<'n>(entry: &'n Entry, key: &str, p: &mut Problems) -> &'n [Node] {
-    list(entry, |text| format!("write [{{{key}: {text}}}]"), p)
+/// The items of a list of mappings. If people write a single value, they mean the value of `key`, which `read` takes.
+pub(super) fn mappings<'n, T>(
+    entry: &'n Entry,
+    key: &str,
+    read: &impl ReadValue<T>,
+    p: &mut Problems,
+) -> &'n [Node] {
+    list(entry, read, |item| format!("{{{key}: {item}}}"), p)
 }
 
-/// The items of a list; `meant` is what to write instead of a single value.
-fn list<'n>(entry: &'n Entry, meant: impl Fn(&str) -> String, p: &mut Problems) -> &'n [Node] {
+/// The items of a list; `written` is how an item is written that stands in a single value instead.
+fn list<'n, T>(
+    entry: &'n Entry,
+    read: &impl ReadValue<T>,
+    written: impl Fn(String) -> String,
+    p: &mut Problems,
+) -> &'n [Node] {
     let message = || format!("{} takes a list, not {}", shown(&entry.key), entry.value.kind());
-    let hint = match &entry.value.value {
+    let meant = match &entry.value.value {
         Value::Seq(items) => return items,
         Value::Scalar(scalar) if scalar.is_null() => return &[],
-        Value::Scalar(scalar) => meant(&quoted(&scalar.text)),
-        Value::Map(_) => "begin each item with `- `, also where there is one only".into(),
+        Value::Scalar(scalar) => meant(&scalar.text, &entry.key, read),
+        Value::Map(_) => None,
     };
-    p.push(Problem::error(entry.value.span, message()).hint(hint));
+    let hint = match meant {
+        Some(items) => {
+            let items: Vec<String> = items.into_iter().map(quoted).map(&written).collect();
+            format!("write [{}]", items.join(", "))
+        }
+        None => "begin each item with `- `, also where there is one only".into(),
+    };
+    p.error(entry.value.span, message()).hint(hint);
     &[]
+}
+
+/// The items of the list that `text` is meant to be: itself, or its lines, or what is between its commas or spaces, as
+/// cloud-init and apt take them. `None` if `read` takes none of these, or if they are too long for a hint.
+fn meant<'t, T>(text: &'t str, key: &str, read: &impl ReadValue<T>) -> Option<Vec<&'t str>> {
+    let is_taken = |item: &&str| {
+        let (text, style) = ((*item).to_owned(), Style::Quoted);
+        let value = Value::Scalar(Scalar { text, style });
+        let mut problems = Problems::default();
+        let span = Span::default();
+        read(&Node { span, value }, key, &mut problems).is_some() && problems.is_empty()
+    };
+    let ways: [Vec<&str>; 4] = [
+        vec![text],
+        text.lines().collect(),
+        text.split(',').collect(),
+        text.split_whitespace().collect(),
+    ];
+    ways.into_iter()
+        .map(|way| {
+            let items = way.into_iter().map(str::trim);
+            items.filter(|item| !item.is_empty()).collect::<Vec<_>>()
+        })
+        // Longer ones are shown in part.
+        .filter(|way| text.len() <= 200 && way.iter().all(|item| item.len() <= 60))
+        .find(|way| !way.is_empty() && way.iter().all(is_taken))
 }
 
 /// The scalar of `node`, the value of `key`; nothing is an error.
@@ -214,8 +259,8 @@ pub(super) fn scalar<'n>(node: &'n Node, key: &str, p: &mut Problems) -> Option<
         return None;
     };
     if scalar.is_null() {
-        let problem = Problem::error(node.span, format!("{key} has no value"));
-        p.push(problem.hint("write one, or leave the key out"));
+        p.error(node.span, format!("{key} has no value"))
+            .hint("write one, or leave the key out");
         return None;
     }
     Some(scalar)
@@ -307,7 +352,7 @@ pub(super) fn truth(node: &Node, key: &str, p: &mut Problems) -> Option<bool> {
             _ => None,
         };
         let message = format!("{key} is true or false, not {}", quoted(&scalar.text));
-        p.push(Problem::error(node.span, message).maybe_hint(meant));
+        p.error(node.span, message).maybe_hint(meant);
     }
     value
 }
@@ -327,7 +372,7 @@ pub(super) fn number<N: Display + Copy + PartialOrd + TryFrom<u64>>(least: N, mo
             let message = format!("{key} is a whole number from {least} to {most}, not {found}");
             let is_quoted = scalar.text.parse().is_ok_and(|number| valid(number).is_some());
             let hint = is_quoted.then_some("write it without quotes");
-            p.push(Problem::error(node.span, message).maybe_hint(hint));
+            p.error(node.span, message).maybe_hint(hint);
         }
         value
     }
@@ -342,7 +387,7 @@ pub(super) fn choice<'w, T: Clone>(words: &'w [(&'w str, T)]) -> impl ReadValue<
         }
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let message = format!("{} is {}, not {}", shown(key), known.join(" or "), quoted(text));
-        p.push(Problem::error(node.span, message).maybe_hint(did_you_mean(text, known)));
+        p.error(node.span, message).maybe_hint(did_you_mean(text, known));
         None
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{self, choice, line, named, section, truth};
+use super::fields::{self, choice, line, named, parsed, section, truth};
 use crate::base::locate::BaseRef;
-use crate::farm::node::{Entry, Node};
+use crate::farm::declared::{self, Declared};
+use crate::farm::node::{Entry, Node, Value};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{credentials, timezones};
-use crate::farm::{Password, Ssh, Sudo, User};
+use crate::farm::{FileSource, Password, Ssh, Sudo, User};
 use palmfarm_protocol::names;
 
 pub(super) fn base(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
@@ -21,8 +22,8 @@ pub(super) fn base(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
         BaseRef::Url(url) if names_a_user(url) => {
             let message =
                 "a user name or password in the URL of a base would be shown in plans and manifests";
-            let problem = Problem::error(node.span, message);
-            p.push(problem.hint("download it yourself, and name the file"));
+            p.error(node.span, message)
+                .hint("download it yourself, and name the file");
         }
         BaseRef::Name(name) => {
             if let Err(why) = names::object(name) {
@@ -64,13 +65,14 @@ pub(super) fn timezone(node: &Node, key: &str, p: &mut Problems) -> Option<Strin
         let hint = did_you_mean(&text, timezones::all()).unwrap_or_else(|| {
             "time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them".into()
         });
-        p.push(Problem::error(node.span, format!("{} is not a time zone", quoted(&text))).hint(hint));
+        p.error(node.span, format!("{} is not a time zone", quoted(&text)))
+            .hint(hint);
     }
     Some(text)
 }
 
 pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
-    fields::mappings(entry, "name", p)
+    fields::mappings(entry, "name", &named("a login name", names::user), p)
         .iter()
         .map(|item| user(item, p))
         .collect()
@@ -106,11 +108,11 @@ fn ssh_key(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
 
 fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
     if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
-        let problem = Problem::error(
+        p.error(
             entry.value.span,
             "`password` is a mapping, since a farm must not hold clear text",
-        );
-        p.push(problem.hint("write {hash: …}, {file: PATH} or {env: NAME}"));
+        )
+        .hint("write {hash: …}, {file: PATH} or {env: NAME}");
         return None;
     }
     section(entry, "`password`", p, |fields| {
@@ -140,10 +142,9 @@ fn hash(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let Err(why) = credentials::crypt_hash(&scalar.text) else {
         return Some(scalar.text.clone());
     };
-    let problem = Problem::error(node.span, format!("this is not a hash of a password: {why}"));
-    p.push(problem.hint(
+    p.error(node.span, format!("this is not a hash of a password: {why}")).hint(
         "`openssl passwd -6` and `mkpasswd -m sha-512` make one; with {file: PATH} or {env: NAME} palmfarm makes it",
-    ));
+    );
     None
 }
 
@@ -162,14 +163,37 @@ pub(super) fn ssh(entry: &Entry, p: &mut Problems) -> Ssh {
     })
 }
 
-/// Paths on the card to paths beside the farm file.
-pub(super) fn files(entry: &Entry, p: &mut Problems) -> BTreeMap<String, String> {
+/// Paths on the card or in a container to files beside the farm file: a path, or the long form of a file.
+pub(super) fn files(entry: &Entry, p: &mut Problems) -> BTreeMap<String, FileSource> {
     let mut files = BTreeMap::new();
     for entry in fields::entries(entry, p) {
         let path = fields::named_key(entry, "an absolute path", names::absolute_path, p);
-        if let Some(source) = line(&entry.value, &path, p) {
+        if let Some(source) = file(entry, &path, p) {
             files.insert(path, source);
         }
     }
     files
+}
+
+fn file(entry: &Entry, path: &str, p: &mut Problems) -> Option<FileSource> {
+    if !matches!(entry.value.value, Value::Map(_)) {
+        let declared = Declared::default();
+        return line(&entry.value, path, p).map(|file| FileSource { file, declared });
+    }
+    let source = section(entry, format!("the file {}", quoted(path)), p, |fields| {
+        fields.require("file");
+        FileSource {
+            file: fields.value("file", line).unwrap_or_default(),
+            declared: Declared {
+                mode: fields.value("mode", parsed(declared::mode)),
+                owner: fields.value("owner", parsed(declared::owner)),
+                secret: fields.value("secret", truth).unwrap_or_default(),
+            },
+        }
+    });
+    if let Some(why) = source.declared.contradiction() {
+        p.error(entry.key_span, why)
+            .hint("leave `mode` out: a secret is 0600");
+    }
+    Some(source)
 }

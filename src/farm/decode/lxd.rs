@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::fields::{self, choice, named, parsed, section, truth};
 use super::values;
 use crate::farm::node::Entry;
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{CarriedImage, Flavour, Lxd, Nat, Profile, Storage, StorageDriver};
 use palmfarm_protocol::names;
@@ -71,7 +71,7 @@ fn storage(entry: &Entry, p: &mut Problems) -> Storage {
             if driver == StorageDriver::Dir {
                 let message = "a pool with the driver dir has no size of its own";
                 let hint = "leave the size out, or write `driver: btrfs`";
-                p.push(Problem::error(entry.key_span, message).hint(hint));
+                p.error(entry.key_span, message).hint(hint);
             }
             let size = parsed(values::size)(&entry.value, "size", p);
             if size.is_some_and(|size| size < SMALLEST_POOL) {
@@ -119,7 +119,7 @@ fn fixed<A: FromStr + Display>(entry: &Entry, bits: u8, p: &mut Problems) -> Opt
         "auto" => {
             let message = "`auto` picks another network each time the preseed is applied";
             let hint = "leave the key out for a fixed network, or write an address such as 10.77.0.1/24";
-            p.push(Problem::error(entry.value.span, message).hint(hint));
+            p.error(entry.value.span, message).hint(hint);
             None
         }
         _ => parsed(|text| values::network(text, bits))(&entry.value, &entry.key, p),
@@ -158,8 +158,8 @@ pub(super) fn images(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Carrie
         let alias = fields::named_key(entry, "an image alias", names::object, p);
         let what = format!("image {}", quoted(&alias));
         if entry.value.scalar().is_some_and(|scalar| !scalar.is_null()) {
-            let problem = Problem::error(entry.value.span, format!("{what} is a mapping"));
-            p.push(problem.hint("write {file: PATH}"));
+            p.error(entry.value.span, format!("{what} is a mapping"))
+                .hint("write {file: PATH}");
             continue;
         }
         let image = section(entry, what, p, |fields| {

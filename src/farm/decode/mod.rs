@@ -14,9 +14,10 @@ pub(crate) mod values;
 use std::collections::BTreeMap;
 
 use crate::farm::node::{Entry, Node, Scalar, Span, Value};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{Card, Dns, Farm, Lxd, Network, VERSION};
+use crate::text::shown_url;
 use fields::{line, named, number, parsed, section, Fields};
 use palmfarm_protocol::mac::{BadMac, Mac};
 use palmfarm_protocol::names;
@@ -37,13 +38,16 @@ pub(crate) fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
     Some(farm)
 }
 
-/// The parts of the source that are never shown: hashes and clear text of passwords, and private keys. They count anywhere,
-/// since a person may have put them in the wrong place.
+/// The parts of the source that are never shown: hashes and clear text of passwords, private keys, URLs with credentials,
+/// and what LXD's keys hide. They count anywhere, since a person may have put them in the wrong place.
 pub(crate) fn secrets(document: &Node) -> Vec<Span> {
     let mut found = Vec::new();
     collect_secrets(document, "", &mut found);
     found
 }
+
+/// Keys of LXD whose values are often secret.
+const HIDDEN: [&str; 4] = ["cloud-init.", "environment.", "raw.", "user."];
 
 fn collect_secrets(node: &Node, key: &str, found: &mut Vec<Span>) {
     match &node.value {
@@ -58,7 +62,9 @@ fn collect_secrets(node: &Node, key: &str, found: &mut Vec<Span>) {
         Value::Seq(items) => items.iter().for_each(|item| collect_secrets(item, key, found)),
         Value::Scalar(scalar) => {
             let named = matches!(key, "password" | "passwd" | "hash") && scalar.truth().is_none();
-            if named || scalar.text.starts_with('$') || scalar.text.contains("PRIVATE KEY") {
+            let hidden =
+                HIDDEN.iter().any(|start| key.starts_with(start)) || shown_url(&scalar.text) != scalar.text;
+            if named || hidden || scalar.text.starts_with('$') || scalar.text.contains("PRIVATE KEY") {
                 found.push(node.span);
             }
         }
@@ -72,7 +78,7 @@ fn other_version(fields: &mut Fields<'_, '_>, start: Span) -> bool {
     let entry = fields.take("farm");
     let p = &mut *fields.p;
     let Some(entry) = entry else {
-        p.push(Problem::error(start, "the farm does not say its version").hint(write_it));
+        p.error(start, "the farm does not say its version").hint(write_it);
         return false;
     };
     let at = entry.value.span;
@@ -81,12 +87,12 @@ fn other_version(fields: &mut Fields<'_, '_>, start: Span) -> bool {
         Some(version) => {
             let message =
                 format!("this farm is of version {version}, and this palmfarm reads version {VERSION}");
-            p.push(Problem::error(at, message).hint("a newer palmfarm may read it"));
+            p.error(at, message).hint("a newer palmfarm may read it");
             true
         }
         None => {
             let message = "`farm` takes the version of the file, a whole number";
-            p.push(Problem::error(at, message).hint(write_it));
+            p.error(at, message).hint(write_it);
             false
         }
     }
@@ -165,11 +171,11 @@ fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Ca
 fn mac(node: &Node, key: &str, p: &mut Problems) -> Option<Mac> {
     let mac: Mac = parsed(|text| text.parse().map_err(|bad: BadMac| bad.to_string()))(node, key, p)?;
     if mac.is_multicast() {
-        let problem = Problem::error(
+        p.error(
             node.span,
             format!("{mac} is the address of a group of interfaces"),
-        );
-        p.push(problem.hint("the first byte of an interface's own address is even"));
+        )
+        .hint("the first byte of an interface's own address is even");
         return None;
     }
     if mac.0 == [0; 6] {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::fields::{choice, named, number, parsed, section, ReadValue};
 use super::values;
 use crate::farm::node::{Entry, Node};
-use crate::farm::problem::{Problem, Problems};
+use crate::farm::problem::Problems;
 use crate::farm::{Ipv4, Ipv6, Network, Renderer};
 use palmfarm_protocol::names;
 
@@ -52,9 +52,9 @@ fn rollback(node: &Node, key: &str, p: &mut Problems) -> Option<u32> {
     let (least, most) = ROLLBACK;
     if !(least..=most).contains(&seconds) {
         let message = format!("`rollback` is {seconds} s, but must be from {least} s to {most} s");
-        p.push(Problem::error(node.span, message).hint(
+        p.error(node.span, message).hint(
             "it is the time that a network which never worked may leave the Pi unreachable; 120s suits most",
-        ));
+        );
         return None;
     }
     Some(seconds)

@@ -3,11 +3,15 @@
 
 use std::io::{self, Read};
 
+use serde_json::Value;
+
 use super::elf::HEADER;
 use super::{Machine, METADATA};
 use crate::base::source::memory_refused;
-use crate::farm::packing::{unpacked, Packing};
+use crate::edit::block::length;
+use crate::farm::packing::{has_its_end, unpacked, Packing};
 use crate::tarball::{Excess, Tarball};
+use crate::text_file::decode;
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.
 const LONGEST: u64 = 256 << 10;
@@ -64,9 +68,15 @@ pub enum ImageError {
     /// It has neither metadata nor anything that a root filesystem has.
     #[error("it is a tarball with neither metadata.yaml nor a root filesystem at its top level")]
     Neither,
-    /// Metadata cannot be read.
-    #[error("invalid metadata.yaml: {0}")]
+    /// The daemon would not import it.
+    #[error("LXD does not import an image with this metadata.yaml: {0}")]
     Metadata(String),
+    /// It is for a virtual machine.
+    #[error("it is the image of a virtual machine")]
+    Vm,
+    /// It is not whole.
+    #[error("its end is missing: it has {0} bytes")]
+    Cut(u64),
 }
 
 impl ImageError {
@@ -79,7 +89,13 @@ impl ImageError {
             Self::Neither => Some(
                 "a plain root filesystem has bin, etc and usr at its top: tar -C ROOTFS -cJf IMAGE.tar.xz .",
             ),
-            Self::Tar(..) | Self::Metadata(_) => None,
+            Self::Metadata(_) => Some(
+                "it needs `architecture: armv7l` or `aarch64`, and `creation_date:` with the seconds since 1970, as \
+                 `date +%s` prints them; mend it, and pack it again",
+            ),
+            Self::Vm => Some("take the container build of the image"),
+            Self::Cut(_) => Some("download it again, or pack it again"),
+            Self::Tar(..) => None,
         }
     }
 }
@@ -95,8 +111,14 @@ pub fn look(bytes: &[u8]) -> Result<Shape, ImageError> {
 /// The same, where the image may unpack to `most` bytes.
 pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> {
     let packing = Packing::of(bytes);
-    if packing == Packing::Squashfs {
-        return Ok(Shape::Squashfs);
+    let has_its_end = has_its_end(bytes);
+    if has_its_end == Some(false) {
+        return Err(ImageError::Cut(length(bytes)));
+    }
+    match packing {
+        Packing::Squashfs => return Ok(Shape::Squashfs),
+        Packing::Qcow2 => return Err(ImageError::Vm),
+        _ => {}
     }
     let broken = |error: io::Error| match (Excess::of(&error), memory_refused(&error)) {
         (Some(excess), _) => ImageError::TooMuch(excess),
@@ -106,7 +128,10 @@ pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> 
     let Some(bytes) = unpacked(bytes).map_err(broken)? else {
         return Err(ImageError::Bzip2);
     };
-    let seen = Seen::of(bytes, most).map_err(broken)?;
+    let seen = Seen::of(bytes, most, has_its_end == Some(true)).map_err(broken)?;
+    if seen.has_disk {
+        return Err(ImageError::Vm);
+    }
     let Some(metadata) = seen.metadata else {
         if !seen.is_root {
             return Err(ImageError::Neither);
@@ -130,6 +155,8 @@ struct Seen {
     metadata: Option<Vec<u8>>,
     /// There is something below `rootfs`.
     has_rootfs: bool,
+    /// There is the disk of a virtual machine.
+    has_disk: bool,
     /// There is something at the top that a root filesystem has.
     is_root: bool,
     machine: Option<Machine>,
@@ -137,7 +164,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(bytes: Box<dyn Read + '_>, most: u64) -> io::Result<Self> {
+    /// `may_stop`: the end is there, so not all need be unpacked.
+    fn of(bytes: Box<dyn Read + '_>, most: u64, may_stop: bool) -> io::Result<Self> {
         let mut seen = Self::default();
         let mut tarball = Tarball::new(bytes, most);
         for entry in tarball.members()? {
@@ -154,7 +182,7 @@ impl Seen {
                 seen.meet(path, is_file, &mut entry)?;
             }
             // LXD's own tarballs begin with the metadata; the rest need not be unpacked.
-            if seen.metadata.is_some() && seen.has_rootfs && seen.machine.is_some() {
+            if may_stop && seen.metadata.is_some() && seen.has_rootfs && seen.machine.is_some() {
                 break;
             }
         }
@@ -163,9 +191,12 @@ impl Seen {
 
     fn meet(&mut self, path: &str, is_file: bool, entry: &mut dyn Read) -> io::Result<()> {
         let inside = match path.strip_prefix("rootfs") {
-            // `rootfs` itself, `rootfs.img`, `rootfs.squashfs`.
-            Some(inside) if inside.is_empty() || inside.starts_with('.') => {
+            Some("") => {
                 self.has_rootfs = true;
+                return Ok(());
+            }
+            Some(".img") => {
+                self.has_disk = true;
                 return Ok(());
             }
             Some(inside) if inside.starts_with('/') => {
@@ -213,13 +244,72 @@ fn pretty_name(text: &[u8]) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
+/// What LXD demands (lxd/images.go, `getImageMetadata`; shared/api/image.go, `ImageMetadata`), and more strictly than it
+/// does: a value that its YAML reader would convert is refused if an older reader would not.
 fn parse(text: &[u8]) -> Result<Metadata, ImageError> {
-    let wrong = |error: &dyn std::fmt::Display| ImageError::Metadata(error.to_string());
-    let value: serde_json::Value = serde_yaml::from_slice(text).map_err(|error| wrong(&error))?;
-    match value.get("architecture").and_then(serde_json::Value::as_str) {
-        Some(architecture) if !architecture.is_empty() => Ok(Metadata {
-            architecture: architecture.into(),
-        }),
-        _ => Err(wrong(&"it names no architecture")),
+    let wrong = |why: &dyn std::fmt::Display| ImageError::Metadata(why.to_string());
+    let text = decode(text).map_err(|error| wrong(&format!("it {error}")))?;
+    let value: Value = serde_yaml::from_str(&text).map_err(|error| wrong(&error))?;
+    let fields = value.as_object().ok_or_else(|| wrong(&"it is not a mapping"))?;
+    let architecture = match fields.get("architecture") {
+        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        _ => return Err(wrong(&"it names no architecture")),
+    };
+    match fields.get("creation_date") {
+        None | Some(Value::Null) => return Err(wrong(&"it has no creation_date")),
+        Some(Value::Number(date)) if date.as_i64().is_some_and(|date| date != 0) => {}
+        Some(date) => {
+            let why = format!("its creation_date is {date}, and not the seconds since 1970");
+            return Err(wrong(&why));
+        }
+    }
+    match fields.get("expiry_date") {
+        None | Some(Value::Null) => {}
+        Some(Value::Number(date)) if date.is_i64() => {}
+        Some(_) => return Err(wrong(&"its expiry_date is not the seconds since 1970")),
+    }
+    texts(fields.get("properties")).map_err(|why| wrong(&format!("of its properties, {why}")))?;
+    let templates = mapping(fields.get("templates")).map_err(|why| wrong(&format!("its templates {why}")))?;
+    for (path, template) in templates.into_iter().flatten() {
+        template_is_fine(template).map_err(|why| wrong(&format!("its template for {path:?} {why}")))?;
+    }
+    Ok(Metadata { architecture })
+}
+
+fn template_is_fine(template: &Value) -> Result<(), String> {
+    let all = mapping(Some(template))?;
+    for (key, value) in all.into_iter().flatten() {
+        let fine = match (key.as_str(), value) {
+            (_, Value::Null) => true,
+            ("when", Value::Array(when)) => when.iter().all(Value::is_string),
+            ("create_only", value) => value.is_boolean(),
+            ("template", value) => value.is_string(),
+            ("properties", value) => texts(Some(value)).is_ok(),
+            ("when", _) => false,
+            _ => true,
+        };
+        if !fine {
+            return Err(format!("has a `{key}` of another form than LXD reads"));
+        }
+    }
+    Ok(())
+}
+
+/// A mapping; nothing is an empty one.
+fn mapping(value: Option<&Value>) -> Result<Option<&serde_json::Map<String, Value>>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(fields)) => Ok(Some(fields)),
+        Some(_) => Err("are not a mapping".into()),
+    }
+}
+
+/// A mapping of single values.
+fn texts(value: Option<&Value>) -> Result<(), String> {
+    let fields = mapping(value)?;
+    let single = |value: &Value| !(value.is_array() || value.is_object());
+    match fields.into_iter().flatten().find(|(_, value)| !single(value)) {
+        Some((key, _)) => Err(format!("{key:?} is not a single value")),
+        None => Ok(()),
     }
 }

@@ -34,6 +34,14 @@ fn metadata(architecture: &str) -> Metadata {
     }
 }
 
+/// The superblock of a squashfs of `used` bytes.
+fn squashfs(used: u64) -> Vec<u8> {
+    let mut bytes = b"hsqs".to_vec();
+    bytes.resize(96, 0);
+    bytes[40..48].copy_from_slice(&used.to_le_bytes());
+    bytes
+}
+
 const META: (&str, &[u8]) = ("metadata.yaml", b"architecture: armv7l\ncreation_date: 1\n");
 
 #[test]
@@ -68,7 +76,7 @@ fn shapes_are_told_apart() {
             release: Some("Alpine Linux v3.20".into()),
         },
     );
-    assert_eq!(look(b"hsqs and more").unwrap(), Shape::Squashfs);
+    assert_eq!(look(&squashfs(96)).unwrap(), Shape::Squashfs);
 }
 
 #[test]
@@ -108,15 +116,75 @@ fn what_is_no_image_is_told() {
     );
     check(&tar(&[("readme", b"x")]), "it is a tarball with neither");
     check(&tar(&[("rootfs/bin/sh", ARMHF)]), "it is a tarball with neither");
-    check(&tar(&[("metadata.yaml", b"a: [")]), "invalid metadata.yaml: ");
+    check(&squashfs(97), "its end is missing: it has 96 bytes");
+    check(b"hsqs", "its end is missing");
+    check(b"QFI\xfb", "it is the image of a virtual machine");
     check(
-        &tar(&[("metadata.yaml", b"properties: {}")]),
-        "invalid metadata.yaml: it names no",
+        &tar(&[META, ("rootfs.img", b"x")]),
+        "it is the image of a virtual machine",
     );
     let bomb = b"a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
         d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
         g: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
-    check(&tar(&[("metadata.yaml", bomb)]), "invalid metadata.yaml: ");
+    check(&tar(&[("metadata.yaml", bomb)]), "LXD does not import");
+}
+
+#[test]
+fn metadata_that_lxd_does_not_import_is_refused() {
+    let check = |text: &str, expect: Result<(), &str>| {
+        let found = look(&tar(&[("metadata.yaml", text.as_bytes())]));
+        let found = found.map(drop).map_err(|error| error.to_string());
+        match expect {
+            Ok(()) => assert_eq!(found, Ok(()), "{text}"),
+            Err(why) => assert!(
+                found.as_ref().is_err_and(|found| found.contains(why)),
+                "{text}: {found:?}"
+            ),
+        }
+    };
+    for (text, verdict) in METADATA_VERDICTS {
+        check(text, *verdict);
+    }
+}
+
+/// What LXD 5.0 says is in tests/lxd/carried.rs.
+const METADATA_VERDICTS: &[(&str, Result<(), &str>)] = &[
+    ("architecture: armv7l\ncreation_date: 1\n", Ok(())),
+    ("\u{feff}architecture: armv7l\r\ncreation_date: 1\r\n", Ok(())),
+    ("architecture: armv7l\ncreation_date: 1\nproperties: {release: 22.04, serial: 20240101, x: null}\n", Ok(())),
+    ("architecture: armv7l\ncreation_date: 1\ntemplates: {/etc/hostname: {when: [create], template: h.tpl}}\n", Ok(())),
+    ("a: [", Err("")),
+    ("- a", Err("it is not a mapping")),
+    ("properties: {}", Err("it names no architecture")),
+    ("architecture: armv7l\n", Err("it has no creation_date")),
+    ("architecture: armv7l\ncreation_date: 0\n", Err("its creation_date is 0")),
+    ("architecture: armv7l\ncreation_date: 2024-01-01\n", Err("its creation_date is \"2024-01-01\"")),
+    ("architecture: armv7l\ncreation_date: 1\nexpiry_date: never\n", Err("its expiry_date")),
+    ("architecture: armv7l\ncreation_date: 1\nproperties: [a]\n", Err("not a mapping")),
+    ("architecture: armv7l\ncreation_date: 1\nproperties: {a: [b]}\n", Err("\"a\" is not a single value")),
+    ("architecture: armv7l\ncreation_date: 1\ntemplates: {/x: {when: create, template: x}}\n", Err("`when`")),
+];
+
+#[test]
+fn an_image_that_was_cut_is_refused() {
+    let plain = tar(&[
+        META,
+        ("rootfs/bin/sh", ARMHF),
+        ("rootfs/more", &vec![b'x'; 100_000]),
+    ]);
+    let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(&plain).unwrap();
+    let mut xz = xz.finish().unwrap();
+    assert!(look(&xz).is_ok());
+    let cut = xz.len() - 20;
+    assert!(matches!(look(&xz[..cut]), Err(ImageError::Cut(_))));
+    // Zeros may follow, in words of four.
+    xz.extend([0; 8]);
+    assert!(look(&xz).is_ok());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    assert!(look(&gzip).is_ok() && look(&gzip[..gzip.len() - 20]).is_err());
 }
 
 /// The head of a tarball with one member that is said to have 3 GiB, and the first MiB of it.
@@ -136,9 +204,7 @@ fn names_without_end_are_not_held() {
             let error = look(&bytes).unwrap_err();
             assert!(matches!(error, ImageError::TooMuch(_)), "{error}");
             assert!(
-                error
-                    .to_string()
-                    .starts_with("more than 262144 bytes stand before"),
+                error.to_string().starts_with("more than 262144 bytes of names"),
                 "{error}"
             );
         }
@@ -154,7 +220,7 @@ fn an_image_is_unpacked_to_so_many_bytes_and_no_further() {
     for bytes in [plain, gzip.finish().unwrap()] {
         let error = shape::look_within(&bytes, 1 << 20).unwrap_err().to_string();
         assert!(
-            error.starts_with("unpacked it has more than 1048576 bytes"),
+            error.starts_with("it unpacks to more than 1048576 bytes"),
             "{error}"
         );
     }

@@ -4,53 +4,68 @@
 //! ["root/usr/local/bin/hello"]
 //! mode = "0755"
 //!
+//! ["root/etc/wireguard/wg0.conf"]
+//! secret = true
+//!
 //! ["root/srv/data"]
 //! mode = "2775"
-//! gid = 50
+//! owner = "0:50"
 //! ```
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// What one table says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) mode: Option<u16>,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
+use crate::farm::declared::{self, Declared};
+use crate::text_file::decode;
 
 /// All tables by path.
 #[derive(Debug, Default)]
-pub(super) struct Rules(BTreeMap<String, Rule>);
+pub(super) struct Rules(BTreeMap<String, Declared>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     mode: Option<String>,
+    owner: Option<String>,
+    uid: Option<u32>,
+    gid: Option<u32>,
     #[serde(default)]
-    uid: u32,
-    #[serde(default)]
-    gid: u32,
+    secret: bool,
+}
+
+impl Table {
+    fn declared(self) -> Result<Declared, String> {
+        let owner = match (self.owner, self.uid, self.gid) {
+            (None, None, None) => None,
+            (Some(owner), None, None) => Some(declared::owner(&owner)?),
+            (None, uid, gid) => Some((uid.unwrap_or_default(), gid.unwrap_or_default())),
+            (Some(_), ..) => return Err("it has both `owner` and `uid` or `gid`".into()),
+        };
+        let declared = Declared {
+            mode: self.mode.as_deref().map(declared::mode).transpose()?,
+            owner,
+            secret: self.secret,
+        };
+        declared.contradiction().map_or(Ok(declared), Err)
+    }
 }
 
 impl Rules {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let text = decode(bytes).map_err(|error| format!("it {error}; {}", error.hint()))?;
         let tables: BTreeMap<String, Table> =
-            toml::from_str(text).map_err(|error| error.to_string().trim_end().replace('\n', " "))?;
-        let mut rules = BTreeMap::new();
-        for (path, table) in tables {
-            let mode = table.mode.map(|mode| octal(&path, &mode)).transpose()?;
-            let (uid, gid) = (table.uid, table.gid);
-            rules.insert(path, Rule { mode, uid, gid });
-        }
-        Ok(Self(rules))
+            toml::from_str(&text).map_err(|error| error.to_string().trim_end().replace('\n', " "))?;
+        let rule = |(path, table): (String, Table)| match table.declared() {
+            Ok(declared) => Ok((path, declared)),
+            Err(why) => Err(format!("{path:?}: {why}")),
+        };
+        let rules: Result<_, _> = tables.into_iter().map(rule).collect();
+        Ok(Self(rules?))
     }
 
     /// The rule for `path`, which is then no longer among them.
-    pub(super) fn take(&mut self, path: &str) -> Option<Rule> {
+    pub(super) fn take(&mut self, path: &str) -> Option<Declared> {
         self.0.remove(path)
     }
 
@@ -58,14 +73,4 @@ impl Rules {
     pub(super) fn first(&self) -> Option<&str> {
         self.0.keys().next().map(String::as_str)
     }
-}
-
-/// Twelve bits in three or four octal digits.
-fn octal(path: &str, text: &str) -> Result<u16, String> {
-    let fine = matches!(text.len(), 3 | 4) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
-    fine.then(|| u16::from_str_radix(text, 8).ok())
-        .flatten()
-        .ok_or_else(|| {
-            format!("the mode {text:?} of {path:?} is not three or four octal digits such as \"0755\"")
-        })
 }

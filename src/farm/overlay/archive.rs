@@ -1,16 +1,18 @@
 //! An overlay that is a tar file. Nothing is unpacked to disk; permission bits are taken from it, but owners are
-//! not, since they belong to the person who packed it.
+//! not, since they belong to the person who packed it. What else an archive says of a file is refused by its name if the
+//! file would be another one without it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use tar::{Entry, EntryType};
+use tar::{Entry, EntryType, PaxExtensions};
 
 use super::{unreadable, Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
 use crate::farm::packing::Packing;
 use crate::farm::LARGEST_FILE;
-use crate::tarball::{Excess, Tarball};
+use crate::tarball::{Excess, Tarball, MOST_HEADERS};
+use crate::text::printable;
 
 /// The most bytes of a tar file that are read: twice those of its files. The most entries that an overlay may have take
 /// less than the other half for their headers.
@@ -41,13 +43,22 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         let mut entry = entry.map_err(|error| broken(error, contents))?;
         any = true;
         let kind = entry.header().entry_type();
+        let label = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if matches!(kind, EntryType::XGlobalHeader) {
+            // git-archive(1) writes the name of a commit into one.
+            let mut records = Vec::new();
+            let read = entry.take(MOST_HEADERS).read_to_end(&mut records);
+            read.map_err(|error| broken(error, contents))?;
+            judge(PaxExtensions::new(&records), Scope::Archive, &label, contents)?;
             continue;
+        }
+        if let Some(records) = entry.pax_extensions().map_err(&lost)? {
+            judge(records, Scope::Member, &label, contents)?;
         }
         let Some(name) = name(&entry, contents)? else {
             continue;
         };
-        let mode = entry.header().mode().map_err(&lost)? & 0o777;
+        let mode = entry.header().mode().map_err(&lost)? & 0o7777;
         let mode = u16::try_from(mode).ok();
         let found = match kind {
             EntryType::Directory => Found::Dir,
@@ -64,8 +75,10 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
                 read.map_err(|error| broken(error, contents))?;
                 Found::File(content)
             }
+            EntryType::GNUSparse => return Err(contents.refuse_with(&name, SPARSE, NOT_SPARSE)),
             EntryType::Link => {
-                return Err(contents.refuse(&name, "it is a hard link; pack with --hard-dereference"))
+                let hint = "pack it again with --hard-dereference";
+                return Err(contents.refuse_with(&name, "it is a hard link", hint));
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 return Err(contents.refuse(&name, "it is a device or a pipe"))
@@ -85,6 +98,68 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
     } else {
         Err(contents.refuse(&whole, "it is not a tar file, or it is empty"))
     }
+}
+
+const SPARSE: &str = "it is packed as a sparse file";
+
+/// GNU tar makes them with -S only, bsdtar by itself.
+const NOT_SPARSE: &str = "pack it again without --sparse, or with bsdtar --no-read-sparse";
+
+const NO_ATTRIBUTES: &str =
+    "pack it again without --xattrs and --acls, or with bsdtar --no-xattrs --no-acls --no-mac-metadata";
+
+/// Of what an extended header speaks (pax(1)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Member,
+    /// Every member after it.
+    Archive,
+}
+
+/// Refuse records without which a file would be another one. Times, owners and labels of the machine on which it was
+/// packed are none of the card's.
+fn judge(
+    records: PaxExtensions<'_>,
+    scope: Scope,
+    label: &str,
+    contents: &Contents,
+) -> Result<(), OverlayError> {
+    let records: Vec<_> = records
+        .map(|record| Some(record.ok()?).and_then(|record| Some((record.key().ok()?, record.value_bytes()))))
+        .collect();
+    // A sparse file has its name in a record.
+    let name = records
+        .iter()
+        .flatten()
+        .find(|(key, _)| *key == "GNU.sparse.name");
+    let name = name.map(|(_, name)| String::from_utf8_lossy(name));
+    let label = name.as_deref().unwrap_or(label);
+    for record in records {
+        let Some((key, _)) = record else {
+            let why = "its extended header cannot be read, or an attribute in it has a line break";
+            return Err(contents.refuse_with(label, why, NO_ATTRIBUTES));
+        };
+        let attribute = ["SCHILY.xattr.", "LIBARCHIVE.xattr."]
+            .iter()
+            .find_map(|start| key.strip_prefix(start));
+        let is_label = |name: &str| name == "security.selinux" || name.starts_with("com.apple.");
+        let (why, hint) = match attribute {
+            Some(name) if is_label(name) => continue,
+            Some(name) => (
+                format!("it has the extended attribute {}", printable(name)),
+                NO_ATTRIBUTES,
+            ),
+            None if key.starts_with("GNU.sparse.") => (SPARSE.into(), NOT_SPARSE),
+            None if key.starts_with("SCHILY.acl.") => ("it has an access control list".into(), NO_ATTRIBUTES),
+            None if scope == Scope::Archive && ["path", "linkpath", "size"].contains(&key) => {
+                let why = format!("it gives one {key} for all its members");
+                (why, "pack it again with GNU tar")
+            }
+            None => continue,
+        };
+        return Err(contents.refuse_with(label, why, hint));
+    }
+    Ok(())
 }
 
 /// The path of `entry` without `./` in front and `/` at the end; `None` for the top itself.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{unreadable, Contents, Found, OverlayError, RULES, RULES_BYTES};
+use super::{unreadable, Closed, Contents, Found, OverlayError, RULES, RULES_BYTES};
 use crate::farm::LARGEST_FILE;
 use crate::host::{bounded_read, files};
 
@@ -49,6 +49,11 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
                 contents.room_for(facts.len())?;
             }
             let content = bounded_read::read(&here, most).map_err(unreadable(&here))?;
+            if files::is_special(&facts) {
+                contents.closed.insert(entry.clone(), Closed::Special);
+            } else if files::is_private(&facts) {
+                contents.closed.insert(entry.clone(), Closed::Private);
+            }
             // The one permission that git(1) keeps, too.
             let runs = files::is_executable(&facts);
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;

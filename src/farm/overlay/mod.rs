@@ -1,9 +1,9 @@
 //! Overlays from disk: folders and tar files with `boot/` and `root/` in them, read into nodes of the card. What they
 //! hold is not trusted: every path is checked, nothing is followed, and everything has a limit.
 //!
-//! Who made a folder or an archive, and under which umask, does not matter: files are 0644, or 0755 where their owner may
-//! execute them, folders 0755 and all are root's, unless `overlay.toml` at the top says otherwise. An archive carries
-//! permission bits of its own.
+//! Who made a folder, and under which umask, does not matter: files are 0644, or 0755 where their owner may execute them,
+//! new folders 0755 and all are root's, unless `overlay.toml` at the top says otherwise. An archive carries permission
+//! bits of its own. A folder that the base has keeps its access unless `overlay.toml` names it.
 
 mod access;
 mod archive;
@@ -18,12 +18,13 @@ use access::Rules;
 
 use crate::edit::block::length;
 use crate::edit::fs::fat::acceptable_name;
-use crate::edit::tree::Overlay;
-use crate::edit::tree::{Access, BadPath, CardPath, Node, Planned, Privacy, Volume};
+use crate::edit::tree::{BadPath, CardPath, IfThere, Node, Overlay, Planned, Privacy, Volume, Warning};
+use crate::farm::declared::Declared;
 use crate::numbers::u64_from_usize;
+use crate::text::printable;
 
 /// The most entries of one overlay.
-const ENTRIES: usize = 20_000;
+const ENTRIES: usize = 50_000;
 
 /// The most bytes of all files of one overlay: they are held in memory.
 const BYTES: u64 = 128 << 20;
@@ -99,6 +100,17 @@ struct Contents {
     found: BTreeMap<String, (Found, Option<u16>)>,
     bytes: u64,
     rules: Rules,
+    /// Files whose mode on this computer is more than who may execute them.
+    closed: BTreeMap<String, Closed>,
+}
+
+/// What the mode of a file has that does not go onto the card.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// Only its owner may read it.
+    Private,
+    /// It runs as its owner or group, or is sticky.
+    Special,
 }
 
 impl Contents {
@@ -108,6 +120,7 @@ impl Contents {
             found: BTreeMap::new(),
             bytes: 0,
             rules: Rules::default(),
+            closed: BTreeMap::new(),
         }
     }
 
@@ -125,7 +138,11 @@ impl Contents {
     }
 
     fn refuse(&self, entry: &str, why: impl Display) -> OverlayError {
-        self.refuse_whole(format!("{entry}: {why}"), None)
+        self.refuse_whole(format!("{}: {why}", printable(entry)), None)
+    }
+
+    fn refuse_with(&self, entry: &str, why: impl Display, hint: &'static str) -> OverlayError {
+        self.refuse_whole(format!("{}: {why}", printable(entry)), Some(hint))
     }
 
     fn refuse_whole(&self, why: String, hint: Option<&'static str>) -> OverlayError {
@@ -167,46 +184,39 @@ impl Contents {
         let found = std::mem::take(&mut self.found);
         let mut nodes = Vec::new();
         let mut rules = std::mem::take(&mut self.rules);
+        let mut names: Vec<&str> = Vec::new();
         for (entry, (thing, mode)) in &found {
             let Some((volume, path)) = self.place(entry)? else {
                 continue;
             };
             let rule = rules.take(entry);
-            let file_mode = mode.unwrap_or(0o644);
-            let node = match thing {
-                Found::File(content) => Node::File {
-                    content: content.as_slice().into(),
-                    access: access(rule, file_mode),
-                },
-                Found::Symlink(_) if rule.is_some() => {
-                    return Err(self.refuse(entry, "a symbolic link has no permissions of its own"))
-                }
-                Found::Symlink(_) if volume == Volume::Boot => {
-                    return Err(self.refuse(entry, "FAT has no symbolic links"))
-                }
-                Found::Symlink(target) => Node::Symlink {
-                    target: self.target(entry, target)?,
-                },
+            if rule.is_some_and(|rule| rule.mode.is_some() || rule.secret) {
+                names.push(entry);
+            }
+            if volume == Volume::Boot && rule.is_some() {
+                let hint =
+                    "keep it on the root filesystem: whoever holds the card can read its FAT partition";
+                return Err(self.refuse_with(entry, "FAT has neither owners nor permissions", hint));
+            }
+            let planned = match thing {
+                Found::File(content) => self.file(entry, content, *mode, rule.unwrap_or_default())?,
+                Found::Symlink(target) => (self.link(entry, target, volume, rule)?, Privacy::Public),
                 Found::Dir => {
                     let below = format!("{entry}/");
-                    let empty = found
-                        .range(below.clone()..)
-                        .next()
-                        .is_none_or(|(next, _)| !next.starts_with(&below));
-                    // A folder on the way to something else keeps the access that the base gives it.
-                    if rule.is_none() && !empty {
-                        continue;
-                    }
-                    if volume == Volume::Boot {
-                        return Err(self.refuse(entry, "an empty folder is not made on the FAT partition"));
-                    }
-                    Node::Dir {
-                        access: access(rule, mode.unwrap_or(0o755)),
+                    let next = found.range(below.clone()..).next();
+                    let is_empty = next.is_none_or(|(next, _)| !next.starts_with(&below));
+                    match self.dir(entry, volume, *mode, rule, is_empty)? {
+                        Some(node) => (node, Privacy::Public),
+                        None => continue,
                     }
                 }
             };
+            let (node, mut privacy) = planned;
+            if privacy == Privacy::Public && self.closed.contains_key(entry) {
+                privacy = Privacy::Undeclared;
+            }
             let planned = Planned {
-                privacy: privacy(&node),
+                privacy,
                 node,
                 origin: format!("overlay {}", self.overlay),
             };
@@ -217,7 +227,86 @@ impl Contents {
             return Err(self.refuse(RULES, why));
         }
         nodes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        Ok(Overlay { nodes })
+        let warnings = warnings(&self.closed, &names);
+        Ok(Overlay { nodes, warnings })
+    }
+
+    fn file(
+        &self,
+        entry: &str,
+        content: &[u8],
+        mode: Option<u16>,
+        declared: Declared,
+    ) -> Result<(Node, Privacy), OverlayError> {
+        let access = declared.access(mode.unwrap_or(0o644));
+        // Whoever packed it may have meant another owner, and a program that runs as root is a door.
+        if declared.mode.is_none() && access.mode & 0o6000 != 0 {
+            let why = format!(
+                "its mode is {:04o}, and on the card it would belong to root",
+                access.mode
+            );
+            let hint = "if that is meant, name it in overlay.toml with `mode` and `owner`";
+            return Err(self.refuse_with(entry, why, hint));
+        }
+        let content = content.into();
+        Ok((Node::File { content, access }, declared.privacy(access.mode)))
+    }
+
+    fn link(
+        &self,
+        entry: &str,
+        target: &str,
+        volume: Volume,
+        rule: Option<Declared>,
+    ) -> Result<Node, OverlayError> {
+        if rule.is_some() {
+            return Err(self.refuse(entry, "a symbolic link has no permissions of its own"));
+        }
+        if volume == Volume::Boot {
+            return Err(self.refuse(entry, "FAT has no symbolic links"));
+        }
+        if target.is_empty() || target.len() > 4095 || target.contains('\0') {
+            return Err(self.refuse(entry, "a symbolic link leads to 1 to 4095 bytes without NUL"));
+        }
+        Ok(Node::Symlink {
+            target: target.into(),
+        })
+    }
+
+    /// `None`: it is only on the way to something else, and is made if the base lacks it.
+    fn dir(
+        &self,
+        entry: &str,
+        volume: Volume,
+        mode: Option<u16>,
+        rule: Option<Declared>,
+        is_empty: bool,
+    ) -> Result<Option<Node>, OverlayError> {
+        /// What a folder gets that is made on the way to something else.
+        const USUAL: u16 = 0o755;
+        if volume == Volume::Boot {
+            if is_empty {
+                return Err(self.refuse(entry, "an empty folder is not made on the FAT partition"));
+            }
+            return Ok(None);
+        }
+        if rule.is_none() && !is_empty && mode.is_none_or(|mode| mode == USUAL) {
+            return Ok(None);
+        }
+        let declared = rule.unwrap_or_default();
+        if declared.secret {
+            let hint = "declare each file in it";
+            return Err(self.refuse_with(entry, "a folder has no content that could be secret", hint));
+        }
+        Ok(Some(Node::Dir {
+            access: declared.access(mode.unwrap_or(USUAL)),
+            if_there: match (declared.mode, declared.owner) {
+                (None, None) => IfThere::Keep,
+                (Some(_), None) => IfThere::SetMode,
+                (None, Some(_)) => IfThere::SetOwner,
+                (Some(_), Some(_)) => IfThere::Set,
+            },
+        }))
     }
 
     /// Where `entry` goes; `None` for `boot` and `root` themselves.
@@ -241,30 +330,36 @@ impl Contents {
         }
         Ok(Some((volume, path)))
     }
-
-    fn target(&self, entry: &str, target: &str) -> Result<String, OverlayError> {
-        if target.is_empty() || target.len() > 4095 || target.contains('\0') {
-            return Err(self.refuse(entry, "a symbolic link leads to 1 to 4095 bytes without NUL"));
-        }
-        Ok(target.into())
-    }
 }
 
-fn access(rule: Option<access::Rule>, mode: u16) -> Access {
-    let rule = rule.unwrap_or_default();
-    Access {
-        mode: rule.mode.unwrap_or(mode),
-        uid: rule.uid,
-        gid: rule.gid,
-    }
-}
-
-/// What only its owner may read is nobody else's to see in a plan or a manifest.
-fn privacy(node: &Node) -> Privacy {
-    match node {
-        Node::File { access, .. } if access.mode & 0o777 == access.mode & 0o700 => Privacy::Secret,
-        _ => Privacy::Public,
-    }
+/// What is to be said of the files in `closed` that are not among the declared ones, in one sentence for each kind.
+fn warnings(closed: &BTreeMap<String, Closed>, declared: &[&str]) -> Vec<Warning> {
+    let kinds = [
+        (
+            Closed::Private,
+            "can be read by nobody but you, and by everybody on the Pi",
+            "secret = true",
+        ),
+        (
+            Closed::Special,
+            "lose the special bits of their mode",
+            "mode = \"4755\"",
+        ),
+    ];
+    let warning = |(kind, what, key): (Closed, &str, &str)| {
+        let mut all = closed
+            .iter()
+            .filter(|(entry, closed)| **closed == kind && declared.binary_search(&entry.as_str()).is_err());
+        let (first, _) = all.next()?;
+        let (first, number) = (printable(first), all.count().saturating_add(1));
+        Some(Warning {
+            message: format!("of the files of this overlay {number} {what}; the first is {first}"),
+            hint: format!(
+                "write into its overlay.toml, for each that is meant so: [{first:?}] {key}; for the others, chmod"
+            ),
+        })
+    };
+    kinds.into_iter().filter_map(warning).collect()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ fn listing(overlay: &Overlay) -> String {
             planned.privacy,
             String::from_utf8_lossy(content)
         ),
-        Node::Dir { access } => format!(
-            "{volume}:{path}/ {:04o} {}:{}\n",
+        Node::Dir { access, if_there } => format!(
+            "{volume}:{path}/ {:04o} {}:{} {if_there:?}\n",
             access.mode, access.uid, access.gid
         ),
         Node::Symlink { target } => format!("{volume}:{path} -> {target}\n"),
@@ -56,9 +56,9 @@ fn a_folder() {
          root:/etc/key 0400 7:8 Secret \"s\"\n\
          root:/etc/link -> ../motd\n\
          root:/etc/motd 0644 0:0 Public \"hello\\n\"\n\
-         root:/srv/ 2775 0:0\n\
-         root:/srv/empty/ 0755 0:0\n\
-         root:/srv/run 0755 0:0 Public \"#!/bin/sh\\n\"\n\
+         root:/srv/ 2775 0:0 SetMode\n\
+         root:/srv/empty/ 0755 0:0 Keep\n\
+         root:/srv/run 0755 0:0 Undeclared \"#!/bin/sh\\n\"\n\
          root:/usr/local/bin/run 0755 0:0 Public \"#!/bin/sh\\n\"\n"
     );
 }
@@ -82,7 +82,10 @@ fn folders_that_are_refused() {
     for (rule, why) in [
         ("mode = \"788\"", "octal"),
         ("mode = 493", "invalid type"),
-        ("owner = 1", "unknown field"),
+        ("user = 1", "unknown field"),
+        ("owner = \"craig\"", "neither root nor two numbers"),
+        ("owner = \"1:1\"\nuid = 1", "both"),
+        ("secret = true\nmode = \"0644\"", "lets everybody read it"),
     ] {
         let fill = |dir: &Path| {
             put(dir, "root/x", "");
@@ -90,6 +93,16 @@ fn folders_that_are_refused() {
         };
         refused(fill, why);
     }
+    let on_fat = |dir: &Path| {
+        put(dir, "boot/x", "");
+        put(dir, "overlay.toml", "[\"boot/x\"]\nsecret = true\n");
+    };
+    refused(on_fat, "FAT has neither owners nor permissions");
+    let folder = |dir: &Path| {
+        put(dir, "root/x/y", "");
+        put(dir, "overlay.toml", "[\"root/x\"]\nsecret = true\n");
+    };
+    refused(folder, "no content that could be secret");
     refused(|dir| fs::create_dir_all(dir.join("boot/empty")).unwrap(), "FAT");
     let link = |dir: &Path| {
         fs::create_dir_all(dir.join("boot")).unwrap();
@@ -117,7 +130,7 @@ fn archive(change: impl FnOnce(&mut Header), content: &[u8]) -> tempfile::NamedT
         .unwrap();
     let mut header = Header::new_gnu();
     header.set_size(content.len().try_into().unwrap());
-    header.set_mode(0o4640);
+    header.set_mode(0o640);
     header.set_entry_type(EntryType::Regular);
     name(&mut header, "root/b");
     change(&mut header);
@@ -139,7 +152,7 @@ fn an_archive() {
     let file = archive(|_| {}, b"x");
     assert_eq!(
         listing(&read("extra.tar", file.path()).unwrap()),
-        "root:/b 0640 0:0 Public \"x\"\nroot:/bin/a 0755 0:0 Public \"hello\"\n"
+        "root:/b 0640 0:0 Secret \"x\"\nroot:/bin/a 0755 0:0 Public \"hello\"\n"
     );
     let file = archive(
         |header| {
@@ -174,6 +187,152 @@ fn archives_that_are_refused() {
     );
     check(&|header| header.set_entry_type(EntryType::new(b'Z')), b"", "kind");
     check(&|header| header.set_size(u64::MAX / 2), b"", "bytes, and");
+    check(
+        &|header| header.set_mode(0o4755),
+        b"",
+        "its mode is 4755, and on the card it would belong to root",
+    );
+    check(&|header| header.set_mode(0o2755), b"", "its mode is 2755");
+}
+
+/// What becomes of the folder that `fill` makes, packed by tar(1) with `options`.
+fn packed(fill: impl FnOnce(&Path), options: &[&str]) -> Result<String, OverlayError> {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().join("site");
+    fs::create_dir(&top).unwrap();
+    fill(&top);
+    let tar = dir.path().join("site.tar");
+    let made = std::process::Command::new("tar")
+        .args(options)
+        .arg("-cf")
+        .args([&tar, Path::new("-C"), &top, Path::new(".")])
+        .status();
+    assert!(made.unwrap().success());
+    read("site.tar", &tar).map(|overlay| listing(&overlay))
+}
+
+fn mode(dir: &Path, path: &str, mode: u32) {
+    fs::create_dir_all(dir.join(path)).unwrap();
+    fs::set_permissions(dir.join(path), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn folders_of_an_archive_have_its_mode_where_the_base_has_none() {
+    let fill = |dir: &Path| {
+        mode(dir, "root/tmp", 0o1777);
+        mode(dir, "root/srv/team", 0o2770);
+        put(dir, "root/srv/team/a", "x");
+        put(dir, "root/srv/usual/a", "x");
+    };
+    assert_eq!(
+        packed(fill, &[]).unwrap(),
+        "root:/srv/team/ 2770 0:0 Keep\n\
+         root:/srv/team/a 0644 0:0 Public \"x\"\n\
+         root:/srv/usual/a 0644 0:0 Public \"x\"\n\
+         root:/tmp/ 1777 0:0 Keep\n"
+    );
+}
+
+#[test]
+fn a_program_that_runs_as_another_is_named_by_its_owner() {
+    let fill = |rules: &'static str| {
+        move |dir: &Path| {
+            put(dir, "root/usr/bin/x", "x");
+            let runs = fs::Permissions::from_mode(0o4755);
+            fs::set_permissions(dir.join("root/usr/bin/x"), runs).unwrap();
+            if !rules.is_empty() {
+                put(dir, "overlay.toml", rules);
+            }
+        }
+    };
+    let error = packed(fill(""), &[]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "overlay site.tar: root/usr/bin/x: its mode is 4755, and on the card it would belong to root"
+    );
+    assert!(error.hint().unwrap().contains("overlay.toml"));
+    let rules = "[\"root/usr/bin/x\"]\nmode = \"4750\"\nowner = \"0:27\"\n";
+    assert_eq!(
+        packed(fill(rules), &[]).unwrap(),
+        "root:/usr/bin/x 4750 0:27 Secret \"x\"\n"
+    );
+}
+
+#[test]
+fn a_sparse_file_is_refused_under_its_own_name() {
+    for options in [
+        &["--format=gnu", "-S"][..],
+        &["--format=pax", "--sparse-version=0.0", "-S"],
+        &["--format=pax", "--sparse-version=0.1", "-S"],
+        &["--format=pax", "--sparse-version=1.0", "-S"],
+    ] {
+        let fill = |dir: &Path| {
+            put(dir, "root/opt/data", "x");
+            let file = fs::File::options()
+                .write(true)
+                .open(dir.join("root/opt/data"))
+                .unwrap();
+            file.set_len(5 << 20).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"end", 4 << 20).unwrap();
+        };
+        let error = packed(fill, options).unwrap_err();
+        let name = error.to_string();
+        assert!(
+            name.ends_with("root/opt/data: it is packed as a sparse file"),
+            "{options:?}: {name}"
+        );
+        assert!(error.hint().unwrap().contains("--sparse"));
+        // What the hint says.
+        assert!(packed(fill, &options[..1]).is_ok());
+    }
+}
+
+#[test]
+fn attributes_that_would_be_lost_are_refused() {
+    let check = |records: &[(&str, &[u8])], expect: Result<(), &str>| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut builder = Builder::new(file.reopen().unwrap());
+        builder.append_pax_extensions(records.iter().copied()).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(1);
+        builder.append_data(&mut header, "root/a", &b"x"[..]).unwrap();
+        builder.finish().unwrap();
+        let found = read("extra.tar", file.path())
+            .map(drop)
+            .map_err(|error| error.to_string());
+        match expect {
+            Ok(()) => assert_eq!(found, Ok(())),
+            Err(why) => assert!(
+                found.as_ref().is_err_and(|found| found.contains(why)),
+                "{found:?}"
+            ),
+        }
+    };
+    check(
+        &[
+            ("mtime", b"1.5"),
+            ("SCHILY.xattr.security.selinux", b"x"),
+            ("RHT.security.selinux", b"x"),
+        ],
+        Ok(()),
+    );
+    check(&[("LIBARCHIVE.xattr.com.apple.provenance", b"x")], Ok(()));
+    let capability = "root/a: it has the extended attribute security.capability";
+    check(
+        &[("SCHILY.xattr.security.capability", b"\x01\0")],
+        Err(capability),
+    );
+    check(
+        &[("SCHILY.xattr.user.mine", b"x")],
+        Err("the extended attribute user.mine"),
+    );
+    check(
+        &[("SCHILY.acl.access", b"user::rw-,user:7:r--")],
+        Err("an access control list"),
+    );
+    // A line break in a value could hide a record from one reader and show it to another.
+    check(&[("comment", b"x\n15 path=root/b\n")], Err("line break"));
 }
 
 #[test]
@@ -195,11 +354,11 @@ fn what_a_sparse_file_is_said_to_hold_is_not_read() {
         assert!(error.contains(why), "{error}");
     };
     for kind in [b"L", b"K", b"x"] {
-        check(kind, 64 << 20, "more than 262144 bytes stand before");
+        check(kind, 64 << 20, "more than 262144 bytes of names");
     }
-    check(b"gL", 300 << 10, "more than 262144 bytes stand before");
+    check(b"g", 300 << 10, "its extended header cannot be read");
     // Folders have no content, so that none is counted.
-    check(b"555", 100 << 20, "unpacked it has more than 268435456 bytes");
+    check(b"555", 100 << 20, "it unpacks to more than 268435456 bytes");
 }
 
 #[test]

@@ -12,8 +12,9 @@ use crate::farm::stack::Stacked;
 use palmfarm_protocol::firstboot::{Container, ImageRef};
 
 use super::show::{kind, shown};
-use super::{secret, CardPlan};
+use super::CardPlan;
 use crate::edit::tree::{Planned, Tree, Volume};
+use crate::farm::secret;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -234,7 +235,7 @@ fn left_with(container: &Container, stack: &Stacked) -> String {
         let keys: Vec<String> = device
             .value
             .iter()
-            .map(|(key, value)| format!("{key}={value}"))
+            .map(|(key, value)| format!("{key}={}", secret::shown_of_device(key, value)))
             .collect();
         item(
             name,

@@ -122,10 +122,7 @@ impl Archive {
         let dir = &archive.dir;
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("cache/archives/partial"))?;
-        let format = "$(REPO_URI) $(RELEASE) $(CODENAME) $(COMPONENT)";
-        let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
-        let text = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]))?;
-        let sources = sources(&text, arch);
+        let sources = sources(&deps::debian_archives()?, arch);
         if sources.is_empty() {
             bail!("apt has no lists of Debian's main component (`apt-get update` gets them)");
         }
@@ -180,26 +177,17 @@ impl Archive {
 
 /// One line of sources.list for each archive of a release itself. Its security archive is left out: mirrors often have
 /// only some of its lists for the less common architectures.
-fn sources(index_targets: &str, arch: Arch) -> Vec<String> {
+fn sources(archives: &[[String; 3]], arch: Arch) -> Vec<String> {
     const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let signed = if Path::new(KEYS).exists() {
         format!(" signed-by={KEYS}")
     } else {
         String::new()
     };
-    let mut found: Vec<String> = index_targets
-        .lines()
-        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-            [uri, release, codename, "main"] if !codename.contains('-') => Some(format!(
-                "deb [arch={}{signed}] {uri} {release} main",
-                arch.debian()
-            )),
-            _ => None,
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+    let arch = arch.debian();
+    let own = archives.iter().filter(|[_, _, codename]| !codename.contains('-'));
+    own.map(|[uri, release, _]| format!("deb [arch={arch}{signed}] {uri} {release} main"))
+        .collect()
 }
 
 /// The middle column of `apt-cache madison`, newest first.
@@ -225,9 +213,12 @@ mod tests {
 
     #[test]
     fn takes_only_the_release_itself() {
-        let text = "m://a/ stable bookworm main\nm://a/ bookworm-updates bookworm-updates main\n\
-                    m://b/ bookworm-security bookworm-security main\nm://a/ stable bookworm contrib\n";
-        let found = sources(text, Arch::Armhf);
+        let archives = [
+            ["m://a/", "stable", "bookworm"],
+            ["m://a/", "bookworm-updates", "bookworm-updates"],
+            ["m://b/", "bookworm-security", "bookworm-security"],
+        ];
+        let found = sources(&archives.map(|archive| archive.map(str::to_owned)), Arch::Armhf);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("deb [arch=armhf"), "{found:?}");
         assert!(found[0].ends_with("] m://a/ stable main"), "{found:?}");

@@ -11,7 +11,7 @@ use xshell::cmd;
 
 use super::layout::Arch;
 use crate::cache::{self, Key};
-use crate::deps::Package;
+use crate::deps::{self, Package};
 use crate::sh;
 
 /// What building it needs from the distribution.
@@ -139,27 +139,14 @@ pub(crate) fn rootfs(arch: &Arch) -> Result<Rootfs> {
 /// Lines of sources.list for the archives that this host already uses, and the point release, since only that changes the
 /// packages of the suite. If this is not a Debian of that suite, there are no lines and mmdebstrap chooses.
 fn archive_of_this_host() -> (Vec<String>, String) {
-    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
-    let mut targets = sh::cmd("apt-get", ["indextargets", "--format", format]);
-    let targets = sh::output(targets.args(["Created-By: Packages", "Origin: Debian"]));
+    let archives = deps::debian_archives().unwrap_or_default();
+    // The suite itself is enough: its updates and security siblings would change the result between two runs of one
+    // point release.
+    let suite = archives.iter().filter(|[_, _, codename]| codename == SUITE);
+    let sources = suite.map(|[uri, ..]| format!("deb {uri} {SUITE} main"));
     let policy = sh::output(&mut sh::cmd("apt-cache", ["policy"])).unwrap_or_default();
     let release = release(&policy).unwrap_or_else(|| "12".to_owned());
-    (sources(&targets.unwrap_or_default()), release)
-}
-
-/// One line for each archive of the suite's main component. The suite itself is enough: its updates and security
-/// siblings would change the result between two runs of one point release.
-fn sources(index_targets: &str) -> Vec<String> {
-    let mut found: Vec<String> = index_targets
-        .lines()
-        .filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-            [uri, SUITE, "main"] => Some(format!("deb {uri} {SUITE} main")),
-            _ => None,
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+    (sources.collect(), release)
 }
 
 /// `apt-cache policy` has a line `release v=12.11,o=Debian,a=stable,n=bookworm,l=Debian,c=main,b=amd64`.
@@ -202,14 +189,6 @@ fn emulator(arch: &Arch) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn takes_only_the_suite_itself() {
-        let targets =
-            "mirror://a/ bookworm main\nmirror://a/ bookworm main\nmirror://a/ bookworm-updates main\n\
-                       mirror://a/ bookworm contrib\nmirror://b/ trixie main\n\n";
-        assert_eq!(sources(targets), ["deb mirror://a/ bookworm main"]);
-    }
 
     #[test]
     fn finds_the_point_release() {

@@ -86,11 +86,22 @@ impl Checks {
     }
 }
 
-/// `seen` if it is `expect`, else an error with both.
+/// `seen` without the white space around it, which must be `expect`. Of long texts an error has the lines that are in one
+/// of them only.
 pub(crate) fn equal(seen: &str, expect: &str) -> Result<String> {
     let seen = seen.trim();
-    ensure!(seen == expect, "expected {expect:?}, found {seen:?}");
-    Ok(seen.to_owned())
+    if seen == expect {
+        return Ok(seen.to_owned());
+    }
+    let only = |these: &str, those: &str| {
+        let those: Vec<&str> = those.lines().collect();
+        let only: Vec<&str> = these.lines().filter(|line| !those.contains(line)).collect();
+        only.join("\n")
+    };
+    match expect.lines().count() {
+        0 | 1 => bail!("expected {expect:?}, found {seen:?}"),
+        _ => bail!("missing:\n{}\nfound:\n{}", only(expect, seen), only(seen, expect)),
+    }
 }
 
 /// An error with all of `found` unless it is empty.

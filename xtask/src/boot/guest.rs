@@ -49,7 +49,7 @@ pub(crate) struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// What `script` prints, run by the user's shell.
+    /// What `script` prints, run by the user's shell in the C locale.
     pub(crate) fn sh(&self, script: &str) -> Result<String> {
         let Self {
             router,
@@ -58,18 +58,22 @@ impl Guest<'_> {
             address,
         } = self;
         let key = &key.private;
+        let in_c = format!("export LC_ALL=C; {script}");
         // `-F none`: the user's own settings must not matter.
         let ssh = cmd!(
             router,
             "ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout=60
                 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
-                -o ServerAliveInterval=30 -o ServerAliveCountMax=4 -i {key} -l {user} {address} {script}"
+                -o ServerAliveInterval=30 -o ServerAliveCountMax=4 -i {key} -l {user} {address} {in_c}"
         );
         sh::output(ssh).with_context(|| format!("running `{script}` on the card"))
     }
 
-    /// What `script` prints, run by root's shell.
+    /// What `script` prints, run by root's shell in the C locale.
     pub(crate) fn root(&self, script: &str) -> Result<String> {
-        self.sh(&format!("sudo -n sh -c '{}'", script.replace('\'', r"'\''")))
+        self.sh(&format!(
+            "sudo -n LC_ALL=C sh -c '{}'",
+            script.replace('\'', r"'\''")
+        ))
     }
 }

@@ -235,7 +235,14 @@ impl<'a> Card<'a> {
                         locale -a | sort";
         let accounts = "cut -d : -f 1,3,4,6,7 /etc/passwd; cut -d : -f 1,3,4 /etc/group; cat /etc/subuid; \
                         grep -hv '^#' /etc/sudoers.d/*; cat /home/*/.ssh/authorized_keys; ls -A /home/*";
+        let homes = "find /home -path '*/.cache' -prune -o -type f -printf '%M %u %g %p %s\\n' | sort";
+        // Those that differ between any two first boots: keys, numbers and times of the machine, and what tools keep
+        // of the time before.
+        let contents = "find /etc -xdev -type f ! -name 'ssh_host_*' ! -name machine-id ! -name '*-' \
+                        ! -name ld.so.cache -exec sha256sum {} + | sort -k 2";
         let each = [
+            ("the homes are", homes),
+            ("the contents of /etc are", contents),
             ("the packages are", packages),
             ("the accounts are", accounts),
             ("the settings are", settings),

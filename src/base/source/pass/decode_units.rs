@@ -4,8 +4,8 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use crate::base::source::xz::{Block, BlockDecoder, Index};
-use crate::base::source::{Backing, XzError, XzImage, CHUNK};
+use crate::base::source::xz::{Block, BlockDecoder};
+use crate::base::source::{Backing, XzError, CHUNK};
 use crate::edit::block::ReadAt;
 use crate::numbers::{at_most, u64_from_usize};
 
@@ -13,7 +13,7 @@ use crate::numbers::{at_most, u64_from_usize};
 /// its block is long.
 const DECODERS: u64 = 96 << 20;
 
-/// One unit.
+/// What a worker decodes as a whole.
 pub(super) struct Unit {
     /// Its place in the image, in bytes.
     pub(super) range: Range<u64>,
@@ -34,31 +34,10 @@ pub(super) enum Failure {
     Xz(XzError),
 }
 
-/// All units of a base.
-#[derive(Clone, Copy)]
-pub(super) enum DecodeUnits<'a> {
-    Chunks(&'a dyn ReadAt),
-    Blocks(&'a XzImage),
-}
-
-impl<'a> DecodeUnits<'a> {
-    pub(super) fn of(backing: &'a Backing) -> Self {
-        match backing {
-            Backing::Raw(raw) => Self::Chunks(&**raw),
-            Backing::Xz(xz) => Self::Blocks(xz),
-        }
-    }
-
-    fn index(&self) -> Option<&'a Index> {
+impl Backing {
+    pub(super) fn unit(&self, number: usize) -> Option<Unit> {
         match self {
-            Self::Chunks(_) => None,
-            Self::Blocks(xz) => Some(xz.index()),
-        }
-    }
-
-    pub(super) fn get(&self, number: usize) -> Option<Unit> {
-        match self {
-            Self::Chunks(raw) => {
+            Self::Raw(raw) => {
                 let start = u64_from_usize(number).checked_mul(CHUNK)?;
                 let end = raw.size().min(start.saturating_add(CHUNK));
                 (start < end).then_some(Unit {
@@ -66,7 +45,7 @@ impl<'a> DecodeUnits<'a> {
                     block: None,
                 })
             }
-            Self::Blocks(xz) => {
+            Self::Xz(xz) => {
                 let block = xz.index().get(number)?;
                 Some(Unit {
                     range: block.image(),
@@ -76,23 +55,23 @@ impl<'a> DecodeUnits<'a> {
         }
     }
 
-    pub(super) fn largest(&self) -> u64 {
-        self.index().map_or(CHUNK, Index::largest)
-    }
-
-    /// The number of workers: at most what was asked for, and what there is work and memory for.
-    pub(super) fn workers(&self, threads: NonZeroUsize) -> usize {
-        let most = match self {
-            Self::Chunks(_) => usize::MAX,
-            Self::Blocks(xz) => at_most(DECODERS / xz.index().largest().max(1), xz.index().len()),
-        };
-        threads.get().min(most).max(1)
-    }
-
-    pub(super) fn reader(&self) -> Reader<'a> {
+    /// Bytes of the largest unit, and the number of workers: at most `threads`, and not more than there is work and
+    /// memory for.
+    pub(super) fn plan(&self, threads: NonZeroUsize) -> (u64, usize) {
         match self {
-            Self::Chunks(raw) => Reader::Chunks { raw: *raw, at: 0 },
-            Self::Blocks(xz) => Reader::Blocks(Box::new(xz.decoder())),
+            Self::Raw(_) => (CHUNK, threads.get()),
+            Self::Xz(xz) => {
+                let largest = xz.index().largest();
+                let most = at_most(DECODERS / largest.max(1), xz.index().len());
+                (largest, threads.get().min(most).max(1))
+            }
+        }
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        match self {
+            Self::Raw(raw) => Reader::Chunks { raw: &**raw, at: 0 },
+            Self::Xz(xz) => Reader::Blocks(Box::new(xz.decoder())),
         }
     }
 }

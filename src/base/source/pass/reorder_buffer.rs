@@ -1,11 +1,11 @@
-//! The buffer between workers and consumer: pieces come in any order and leave in their own, and none is made further
-//! ahead than the window allows. It knows neither bytes nor decoders.
+//! The buffer between workers and consumer: pieces come in any order and leave in the order of the image, and no piece is
+//! decoded further ahead than the window allows. It knows neither bytes nor decoders.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::decode_units::{DecodeUnits, Failure, Unit};
-use super::Chunk;
+use super::decode_units::{Failure, Unit};
+use super::{Backing, Chunk};
 
 /// A piece on its way to the consumer.
 pub(super) enum Ready<T> {
@@ -37,7 +37,7 @@ struct State<T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// There are no more units: this piece will not come, and the one before it is the last.
+    /// There are no more units. The piece before this one is the last.
     At(u64),
     /// The consumer or a worker gave up.
     Stopped,
@@ -64,13 +64,13 @@ impl<T> ReorderBuffer<T> {
     }
 
     /// The next unit, with the number of its first piece.
-    pub(super) fn take_unit(&self, units: DecodeUnits<'_>) -> Option<(Unit, u64)> {
+    pub(super) fn take_unit(&self, units: &Backing) -> Option<(Unit, u64)> {
         let mut state = self.lock();
         if state.end != End::Open {
             return None;
         }
         let first = state.next_piece;
-        let Some(unit) = units.get(state.next_unit) else {
+        let Some(unit) = units.unit(state.next_unit) else {
             state.end = End::At(first);
             self.made.notify_all();
             return None;
@@ -80,7 +80,7 @@ impl<T> ReorderBuffer<T> {
         Some((unit, first))
     }
 
-    /// Wait until `piece` may be made; `false` if the pass was stopped.
+    /// Wait until `piece` may be decoded; `false` if the pass was stopped.
     pub(super) fn wait_for_room(&self, piece: u64) -> bool {
         let state = self.lock();
         let state = self

@@ -34,13 +34,8 @@ struct Current {
     block: Block,
     filled: u64,
     digest: Running,
-    content: BlockContent,
-}
-
-/// Whether the block may yet turn out to hold nothing but zeroes, so that its packing is worth remembering.
-enum BlockContent {
-    ZeroSoFar,
-    Data,
+    /// Whether the block may hold nothing but zeroes, so that its packing is worth remembering.
+    may_be_zero: bool,
 }
 
 impl<'a> BlockDecoder<'a> {
@@ -72,32 +67,21 @@ impl<'a> BlockDecoder<'a> {
         self.current = Some(Current {
             block: *block,
             filled: 0,
-            digest: Running::new(block.check()),
-            content: if plausible {
-                BlockContent::ZeroSoFar
-            } else {
-                BlockContent::Data
-            },
+            digest: Running::new(block.check),
+            may_be_zero: plausible,
         });
         Ok(false)
     }
 
     /// The next bytes of the block, exactly `out.len()` of them.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<(), XzError> {
-        let filled = self.decode(out);
-        if filled.is_err() {
-            self.forget();
-        }
-        filled
+        self.decode(out).inspect_err(|_| self.forget())
     }
 
     /// Read what follows the last byte, and compare the block's check.
     pub(crate) fn end(&mut self) -> Result<(), XzError> {
-        let ended = self.verify();
+        let ended = self.verify().inspect_err(|_| self.forget());
         self.current = None;
-        if ended.is_err() {
-            self.forget();
-        }
         ended
     }
 
@@ -142,23 +126,23 @@ impl<'a> BlockDecoder<'a> {
                 return Err(current.wrong_length());
             }
         }
-        if current.filled != current.block.unpacked() {
+        if current.filled != current.block.unpacked {
             return Err(current.wrong_length());
         }
         let mut stored = [0; 32];
-        let (stored, _) = stored.split_at_mut(current.block.check().len());
+        let (stored, _) = stored.split_at_mut(current.block.check.len());
         // Block padding is before the check (section 3).
-        let end = current.block.at().saturating_add(current.block.padded());
+        let end = current.block.at.saturating_add(current.block.padded());
         let at = end.saturating_sub(length(stored));
         self.input.read(at, stored)?;
         if !current.digest.equals(stored) {
             return Err(XzError::BlockCheck {
-                at: current.block.at(),
+                at: current.block.at,
                 image: current.block.image().start,
-                check: current.block.check().name(),
+                check: current.block.check.name(),
             });
         }
-        if matches!(current.content, BlockContent::ZeroSoFar) {
+        if current.may_be_zero {
             self.input.turn_to(&current.block)?;
             if self.input.left == 0 {
                 self.zeroes.learn(&current.block, &self.input.held);
@@ -172,14 +156,12 @@ impl Current {
     fn take(&mut self, bytes: &[u8]) {
         self.filled = self.filled.saturating_add(length(bytes));
         self.digest.update(bytes);
-        if matches!(self.content, BlockContent::ZeroSoFar) && !is_zero(bytes) {
-            self.content = BlockContent::Data;
-        }
+        self.may_be_zero = self.may_be_zero && is_zero(bytes);
     }
 
     fn wrong_length(&self) -> XzError {
         XzError::BlockLength {
-            at: self.block.at(),
+            at: self.block.at,
             image: self.block.image().start,
         }
     }
@@ -197,7 +179,7 @@ struct Input<'a> {
 
 impl Input<'_> {
     fn turn_to(&mut self, block: &Block) -> Result<(), XzError> {
-        self.at = block.at();
+        self.at = block.at;
         self.left = block.padded();
         self.next_piece()
     }
@@ -247,7 +229,7 @@ struct Decoder {
 impl Decoder {
     /// The decoder in `held` if it was made for the same check, else a new one.
     fn for_block<'d>(held: &'d mut Option<Self>, block: &Block) -> Result<&'d mut Self, XzError> {
-        let fits = held.as_ref().is_some_and(|held| held.check == block.check());
+        let fits = held.as_ref().is_some_and(|held| held.check == block.check);
         if !fits {
             *held = None;
         }
@@ -261,10 +243,10 @@ impl Decoder {
         let failed = |error| failure(block, error);
         let mut stream = Stream::new_stream_decoder(MEMORY, IGNORE_CHECK).map_err(failed)?;
         stream
-            .process(&block.check().header(), &mut [], Action::Run)
+            .process(&block.check.header(), &mut [], Action::Run)
             .map_err(failed)?;
         Ok(Self {
-            check: block.check(),
+            check: block.check,
             stream,
         })
     }
@@ -291,12 +273,12 @@ impl Decoder {
 fn failure(block: &Block, error: Error) -> XzError {
     if error == Error::MemLimit {
         return XzError::Memory {
-            at: block.at(),
+            at: block.at,
             limit: MEMORY,
         };
     }
     XzError::Block {
-        at: block.at(),
+        at: block.at,
         image: block.image().start,
         why: match error {
             Error::Data => "its data is corrupt",

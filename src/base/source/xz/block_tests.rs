@@ -14,12 +14,12 @@ fn what_is_left_of_a_broken_block_spoils_no_other() {
     let blocks: Vec<Block> = (0..4).filter_map(|number| index.get(number)).collect();
     // In the second block what is decoded, in the third the check behind it.
     let place = |at: u64| usize::try_from(at).unwrap();
-    packed[place(blocks[1].at() + blocks[1].packed() / 2)] ^= 0xFF;
-    packed[place(blocks[2].at() + blocks[2].padded() - 1)] ^= 0xFF;
+    packed[place(blocks[1].at + blocks[1].packed / 2)] ^= 0xFF;
+    packed[place(blocks[2].at + blocks[2].padded() - 1)] ^= 0xFF;
     let zeroes = ZeroBlocks::default();
     let mut decoder = BlockDecoder::new(&packed, &zeroes);
     let mut decode = |block: &Block| -> Result<Vec<u8>, XzError> {
-        let mut bytes = vec![0; place(block.unpacked())];
+        let mut bytes = vec![0; place(block.unpacked)];
         decoder.begin(block)?;
         decoder.fill(&mut bytes)?;
         decoder.end()?;

@@ -35,19 +35,26 @@ pub(crate) enum Check {
 }
 
 impl Check {
-    fn from_flags([reserved, kind]: [u8; 2]) -> Result<Self, XzError> {
-        match (reserved, kind) {
-            (0, 0x00) => Ok(Self::None),
-            (0, 0x01) => Ok(Self::Crc32),
-            (0, 0x04) => Ok(Self::Crc64),
-            (0, 0x0A) => Ok(Self::Sha256),
-            _ => Err(XzError::CheckKind(kind)),
+    fn from_flags(flags: [u8; 2]) -> Result<Self, XzError> {
+        [Self::None, Self::Crc32, Self::Crc64, Self::Sha256]
+            .into_iter()
+            .find(|check| [0, check.facts().0] == flags)
+            .ok_or(XzError::CheckKind(flags[1]))
+    }
+
+    /// Its number, the length of its field in bytes, and its name.
+    const fn facts(self) -> (u8, usize, &'static str) {
+        match self {
+            Self::None => (0x00, 0, "check"),
+            Self::Crc32 => (0x01, 4, "CRC32"),
+            Self::Crc64 => (0x04, 8, "CRC64"),
+            Self::Sha256 => (0x0A, 32, "SHA-256"),
         }
     }
 
     /// The stream header that announces this check.
     pub(super) fn header(self) -> [u8; 12] {
-        let flags = [0, self.kind()];
+        let flags = [0, self.facts().0];
         let mut header = [0; 12];
         let (magic, rest) = header.split_at_mut(6);
         magic.copy_from_slice(&HEADER_MAGIC);
@@ -57,73 +64,37 @@ impl Check {
         header
     }
 
-    const fn kind(self) -> u8 {
-        match self {
-            Self::None => 0x00,
-            Self::Crc32 => 0x01,
-            Self::Crc64 => 0x04,
-            Self::Sha256 => 0x0A,
-        }
-    }
-
     /// Length of the check field in bytes.
     pub(super) const fn len(self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Crc32 => 4,
-            Self::Crc64 => 8,
-            Self::Sha256 => 32,
-        }
+        self.facts().1
     }
 
     pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::None => "check",
-            Self::Crc32 => "CRC32",
-            Self::Crc64 => "CRC64",
-            Self::Sha256 => "SHA-256",
-        }
+        self.facts().2
     }
 }
 
 /// One block: where it is and what it holds, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    at: u64,
-    /// Without the padding to a multiple of four ("Unpadded Size", section 4.3).
-    packed: u64,
+    pub(crate) at: u64,
+    /// Bytes in the file, check included, without the padding to a multiple of four ("Unpadded Size", section 4.3).
+    pub(crate) packed: u64,
     image: u64,
-    unpacked: u64,
-    check: Check,
+    /// Bytes of the image that it holds.
+    pub(crate) unpacked: u64,
+    pub(crate) check: Check,
 }
 
 impl Block {
-    pub(crate) const fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Bytes in the file, check included, padding not.
-    pub(crate) const fn packed(&self) -> u64 {
-        self.packed
-    }
-
     /// Bytes in the file, padding included.
     pub(crate) fn padded(&self) -> u64 {
         self.packed.saturating_add(3) & !3
     }
 
-    /// Bytes of image in it.
-    pub(crate) const fn unpacked(&self) -> u64 {
-        self.unpacked
-    }
-
     /// The bytes of the image that it holds.
     pub(crate) fn image(&self) -> Range<u64> {
         self.image..self.image.saturating_add(self.unpacked)
-    }
-
-    pub(crate) const fn check(&self) -> Check {
-        self.check
     }
 }
 

@@ -31,7 +31,7 @@ fn blocks_cover_the_image_and_the_file() {
     let mut at = 12;
     for number in 0..4 {
         let block = index.get(number).unwrap();
-        assert_eq!(block.at(), at);
+        assert_eq!(block.at, at);
         at += block.padded();
         assert_eq!(block.image().start, 300_000 * u64::try_from(number).unwrap());
         for offset in [block.image().start, block.image().end - 1] {

@@ -17,7 +17,7 @@ pub(crate) use block::BlockDecoder;
 pub use error::XzError;
 pub(crate) use index::{Block, Index};
 
-use crate::edit::block::{beyond, check_within, length, ReadAt};
+use crate::edit::block::{check_within, length, ReadAt};
 use crate::numbers::at_most;
 
 /// Decoded bytes that random access may keep, unless a single block is larger: 48 blocks of the 1 MiB that Ubuntu
@@ -66,7 +66,7 @@ impl XzImage {
         let bytes = if decoder.begin(block)? {
             None
         } else {
-            let len = usize::try_from(block.unpacked()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            let len = usize::try_from(block.unpacked).map_err(|_| io::ErrorKind::OutOfMemory)?;
             let mut bytes = vec![0; len];
             decoder.fill(&mut bytes)?;
             decoder.end()?;
@@ -87,10 +87,7 @@ impl ReadAt for XzImage {
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {
-            let (number, block) = self
-                .index
-                .holding(at)
-                .ok_or_else(|| beyond(io::ErrorKind::UnexpectedEof, at, rest.len(), self.size()))?;
+            let (number, block) = self.index.holding(at).ok_or(io::ErrorKind::UnexpectedEof)?;
             let Range { start, end } = block.image();
             let run = at_most(end.saturating_sub(at), rest.len());
             let (now, later) = rest.split_at_mut(run);
@@ -114,7 +111,7 @@ struct Kept {
 
 struct KeptBlock {
     number: usize,
-    /// `None` if all of them are zero.
+    /// `None` if all of its bytes are zero.
     bytes: Option<Arc<[u8]>>,
 }
 
@@ -156,21 +153,21 @@ impl ZeroBlocks {
     const KEPT: usize = 4;
 
     fn plausible(block: &Block) -> bool {
-        block.packed() < block.unpacked() / Self::RATIO
+        block.packed < block.unpacked / Self::RATIO
     }
 
     fn has(&self, block: &Block, packed: &[u8]) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .iter()
-            .any(|known| known.unpacked == block.unpacked() && *known.packed == *packed)
+            .any(|known| known.unpacked == block.unpacked && *known.packed == *packed)
     }
 
     fn learn(&self, block: &Block, packed: &[u8]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < Self::KEPT {
             known.push(ZeroBlock {
-                unpacked: block.unpacked(),
+                unpacked: block.unpacked,
                 packed: packed.into(),
             });
         }

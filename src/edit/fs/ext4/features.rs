@@ -15,6 +15,12 @@ pub(super) const COMPAT_HAS_JOURNAL: u32 = 0x4;
 /// Backups of the superblock lie in the two groups of `s_backup_bgs`.
 pub(super) const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 
+/// Directories may have indexes.
+const COMPAT_DIR_INDEX: u32 = 0x20;
+
+/// `EXT2_FLAGS_SIGNED_HASH` and `EXT2_FLAGS_UNSIGNED_HASH` of `s_flags`: how names are hashed in these indexes.
+const FLAGS_HASH_SIGN: u32 = 0x3;
+
 const INCOMPAT_FILETYPE: u32 = 0x2;
 /// The filesystem was not unmounted, and its journal must be replayed.
 pub(super) const INCOMPAT_RECOVER: u32 = 0x4;
@@ -52,10 +58,12 @@ pub enum Ext4Refusal {
     NotClean(u16),
     #[error("the root filesystem is marked as having errors ({0} recorded)")]
     Errors(u32),
-    #[error("the root filesystem has features that palmfarm does not write: {0}")]
+    #[error("the root filesystem has features that palmfarm does not edit: {0}")]
     Features(FeatureNames),
     #[error("the root filesystem lacks the ext4 features {0}")]
     NoExt4(FeatureNames),
+    #[error("the root filesystem has indexed directories, and does not say whether their hashes are signed (dir_index)")]
+    HashSign,
     #[error("the root filesystem has blocks of {block_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
     BlockSize { block_size: u32, checksummed: bool },
     #[error("the root filesystem has inodes of {inode_size} bytes{}, which palmfarm does not write", if *.checksummed { " and metadata_csum" } else { "" })]
@@ -71,11 +79,18 @@ impl Ext4Refusal {
             Self::NeedsRecovery | Self::Orphans | Self::NotClean(_) => {
                 "boot it once and shut it down cleanly, run `e2fsck -f` on the partition, or start from a fresh download"
             }
+            Self::HashSign => "run `e2fsck -f` on the partition, which notes it",
             Self::Errors(_) => "run `e2fsck -f` on the partition, or start from a fresh download",
-            Self::Features(_) | Self::BlockSize { .. } | Self::InodeSize { .. } => {
-                "use an image as Ubuntu publishes it; `tune2fs -O ^FEATURE` removes some features"
+            Self::Features(features) if features.can_be_removed() => {
+                "run `tune2fs -O ^FEATURE PARTITION` for each of them, then `e2fsck -f PARTITION`"
             }
-            Self::NoExt4(_) => "use an image whose root filesystem was made by mkfs.ext4",
+            Self::Features(_) | Self::NoExt4(_) => {
+                "use an image as Ubuntu publishes it, or copy the files into a filesystem that `mkfs.ext4 -L writable` makes"
+            }
+            Self::BlockSize { .. } | Self::InodeSize { .. } => {
+                "use an image as Ubuntu publishes it, or copy the files into a filesystem that \
+                 `mkfs.ext4 -L writable -b 4096 -I 256` makes"
+            }
             Self::LargerThanPartition { .. } => "the image is damaged or was cut: get it again and compare its SHA-256",
         }
     }
@@ -89,7 +104,7 @@ const COMPAT: &[(u32, &str)] = &[
     (COMPAT_HAS_JOURNAL, "has_journal"),
     (0x8, "ext_attr"),
     (0x10, "resize_inode"),
-    (0x20, "dir_index"),
+    (COMPAT_DIR_INDEX, "dir_index"),
     (COMPAT_SPARSE_SUPER2, "sparse_super2"),
     (0x1000, "orphan_file"),
 ];
@@ -130,19 +145,35 @@ const OTHER_INCOMPAT: &[(u32, &str)] = &[
     (0x2_0000, "casefold"),
 ];
 const OTHER_RO_COMPAT: &[(u32, &str)] = &[
-    (0x80, "snapshot"),
     (0x100, "quota"),
     (RO_COMPAT_BIGALLOC, "bigalloc"),
-    (0x800, "replica"),
     (0x1000, "read-only"),
     (0x2000, "project"),
     (0x4000, "shared_blocks"),
     (0x8000, "verity"),
 ];
 
-/// Features by the names that `tune2fs` knows.
+/// Those that `tune2fs -O ^FEATURE` takes away.
+const REMOVABLE: [&str; 6] = ["casefold", "fast_commit", "mmp", "project", "quota", "read-only"];
+
+/// Features that do not keep the second reader from reading: encrypted files alone are beyond it.
+const INCOMPAT_READ: u32 = INCOMPAT_FILETYPE
+    | INCOMPAT_RECOVER
+    | INCOMPAT_EXTENTS
+    | INCOMPAT_64BIT
+    | INCOMPAT_FLEX_BG
+    | INCOMPAT_CSUM_SEED
+    | 0x1_0000;
+
+/// Features by the names that e2fsprogs has for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureNames(Vec<String>);
+
+impl FeatureNames {
+    fn can_be_removed(&self) -> bool {
+        self.0.iter().all(|name| REMOVABLE.contains(&name.as_str()))
+    }
+}
 
 impl fmt::Display for FeatureNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,22 +186,46 @@ impl Superblock {
     pub(super) fn check(&self, partition: u64) -> Result<(), Ext4Refusal> {
         self.check_size(partition)?;
         self.check_state()?;
-        let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, "compat");
-        unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, "incompat"));
-        unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, "ro_compat"));
-        if !unknown.is_empty() {
-            return Err(Ext4Refusal::Features(FeatureNames(unknown)));
-        }
+        self.check_features()?;
         let lacking = names(
             !self.incompat & (INCOMPAT_EXTENTS | INCOMPAT_FILETYPE),
             &[],
             INCOMPAT,
-            "incompat",
+            'I',
         );
         if !lacking.is_empty() {
             return Err(Ext4Refusal::NoExt4(FeatureNames(lacking)));
         }
+        // The kernel then goes by its own `char`, which is signed on x86 and unsigned on ARM.
+        if self.has_compat(COMPAT_DIR_INDEX) && self.flags & FLAGS_HASH_SIGN == 0 {
+            return Err(Ext4Refusal::HashSign);
+        }
         self.check_sizes()
+    }
+
+    /// Refuse a filesystem with a feature that is not known to be edited rightly.
+    fn check_features(&self) -> Result<(), Ext4Refusal> {
+        let mut unknown = names(self.compat, COMPAT, OTHER_COMPAT, 'C');
+        unknown.extend(names(self.incompat, INCOMPAT, OTHER_INCOMPAT, 'I'));
+        unknown.extend(names(self.ro_compat, RO_COMPAT, OTHER_RO_COMPAT, 'R'));
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(Ext4Refusal::Features(FeatureNames(unknown)))
+        }
+    }
+
+    /// Refuse a filesystem that the second reader cannot read, by all the names for which it would not be edited.
+    pub(super) fn check_readable(&self) -> Result<(), Ext4Refusal> {
+        let needs_recovery = self.incompat & INCOMPAT_RECOVER;
+        if self.incompat & !INCOMPAT_READ == 0 {
+            return Ok(());
+        }
+        Self {
+            incompat: self.incompat & !needs_recovery,
+            ..self.clone()
+        }
+        .check_features()
     }
 
     /// Refuse a filesystem that is larger than its partition of `partition` bytes.
@@ -227,16 +282,18 @@ impl Superblock {
     }
 }
 
-/// The names of those bits of `set` that are not in `known`.
-fn names(set: u32, known: &[(u32, &str)], other: &[(u32, &str)], word: &str) -> Vec<String> {
+/// The names of those bits of `set` that are not in `known`. e2fsprogs calls a bit that it does not know by its number.
+fn names(set: u32, known: &[(u32, &str)], other: &[(u32, &str)], letter: char) -> Vec<String> {
     let known = known.iter().fold(0, |all, (bit, _)| all | bit);
     (0..32)
-        .map(|shift| 1_u32 << shift)
-        .filter(|bit| set & !known & bit != 0)
-        .map(|bit| match other.iter().find(|(other, _)| *other == bit) {
-            Some((_, name)) => (*name).to_owned(),
-            None => format!("{word} {bit:#x}"),
-        })
+        .map(|shift| (shift, 1_u32 << shift))
+        .filter(|(_, bit)| set & !known & bit != 0)
+        .map(
+            |(shift, bit)| match other.iter().find(|(other, _)| *other == bit) {
+                Some((_, name)) => (*name).to_owned(),
+                None => format!("FEATURE_{letter}{shift}"),
+            },
+        )
         .collect()
 }
 
@@ -257,6 +314,7 @@ mod tests {
         superblock.inode_size = 256;
         superblock.state = STATE_VALID;
         superblock.compat = 0x3C;
+        superblock.flags = 1;
         superblock.incompat = 0x2C2;
         superblock.ro_compat = 0x7B;
         change(&mut superblock);
@@ -298,6 +356,9 @@ mod tests {
         check(|fs| fs.state = 4, Err(Ext4Refusal::NotClean(4)));
         check(|fs| fs.state = 3, Err(Ext4Refusal::Errors(0)));
         check(|fs| fs.error_count = 2, Err(Ext4Refusal::Errors(2)));
+        check(|fs| fs.flags = 2, Ok(()));
+        check(|fs| fs.flags = 4, Err(Ext4Refusal::HashSign));
+        check(|fs| (fs.flags, fs.compat) = (0, 0x1C), Ok(()));
         check(
             |fs| fs.incompat |= 0x8000,
             Err(Ext4Refusal::Features(features(&["inline_data"]))),
@@ -308,7 +369,7 @@ mod tests {
         );
         check(
             |fs| fs.compat |= 1 << 31,
-            Err(Ext4Refusal::Features(features(&["compat 0x80000000"]))),
+            Err(Ext4Refusal::Features(features(&["FEATURE_C31"]))),
         );
         check(
             |fs| fs.incompat &= !INCOMPAT_EXTENTS,

@@ -8,7 +8,8 @@ use super::features::{
     COMPAT_SPARSE_SUPER2, INCOMPAT_64BIT, INCOMPAT_FREE_SPACE_KNOWN, RO_COMPAT_BIGALLOC,
     RO_COMPAT_SPARSE_SUPER,
 };
-use super::group_descriptor::{GroupDescriptor, Width, BG_BLOCK_UNINIT};
+use super::group_descriptor::{GroupDescriptor, Width, BG_BLOCK_UNINIT, BG_INODE_UNINIT};
+use super::presence::Presence;
 use super::superblock::{self, Superblock};
 use crate::edit::block::{Extents, ReadAt};
 use crate::edit::fs::free_runs::FreeRuns;
@@ -40,6 +41,14 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> 
     let Some(descriptors) = groups.descriptors(volume, checksums)? else {
         return Ok(None);
     };
+    let presence = Presence {
+        volume,
+        superblock: &superblock,
+        groups: &descriptors,
+    };
+    if !presence.is_whole()? {
+        return Ok(None);
+    }
     let mut found = FreeBlocks {
         free,
         block: groups.block,
@@ -51,6 +60,13 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> 
             .first
             .saturating_add(number.saturating_mul(groups.per_group));
         let end = start.saturating_add(groups.per_group).min(groups.blocks);
+        let has_backup = number > 0 && groups.has_backup(number);
+        if has_backup && !presence.has_backup(number, start.saturating_mul(groups.block))? {
+            return Ok(None);
+        }
+        if !groups.match_inodes(volume, group, checksums)? {
+            return Ok(None);
+        }
         if group.flags & BG_BLOCK_UNINIT != 0 && checksums.cover_flags() {
             found.add(start.saturating_add(groups.overhead(number)), end);
             continue;
@@ -64,6 +80,24 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(volume: &R, free: FreeRuns) -> 
         }
     }
     Ok(Some(found.free))
+}
+
+/// The first and the last byte of each inode table; `None` if the layout is not known here.
+pub(super) fn inode_tables<R: ReadAt>(
+    volume: &R,
+    superblock: &Superblock,
+) -> io::Result<Option<Vec<(u64, u64)>>> {
+    let (Some(groups), Some(checksums)) = (Groups::of(superblock), Checksums::of(superblock)) else {
+        return Ok(None);
+    };
+    let descriptors = groups.descriptors(volume, checksums)?;
+    let len = groups.inode_table.saturating_mul(groups.block);
+    Ok(descriptors.map(|descriptors| {
+        let starts = descriptors
+            .iter()
+            .map(|group| group.inode_table.saturating_mul(groups.block));
+        starts.map(|start| (start, start.saturating_add(len))).collect()
+    }))
 }
 
 /// The free blocks found so far.
@@ -193,6 +227,26 @@ impl<'a> Groups<'a> {
             .zip(table.chunks_exact(self.descriptor))
             .map(parse)
             .collect())
+    }
+
+    /// Whether the inode bitmap of `group` is as its descriptor says, so far as that can be known.
+    fn match_inodes<R: ReadAt>(
+        &self,
+        volume: &R,
+        group: &GroupDescriptor,
+        checksums: Checksums,
+    ) -> io::Result<bool> {
+        if group.flags & BG_INODE_UNINIT != 0 && checksums.cover_flags() {
+            return Ok(true);
+        }
+        let inodes = u64::from(self.superblock.inodes_per_group);
+        if !inodes.is_multiple_of(8) || inodes > self.block.saturating_mul(8) {
+            return Ok(false);
+        }
+        let mut bitmap = vec![0; usize_from_u64(inodes / 8)];
+        volume.read_exact_at(group.inode_bitmap.saturating_mul(self.block), &mut bitmap)?;
+        let clear: u32 = bitmap.iter().map(|byte| byte.count_zeros()).sum();
+        Ok(clear == group.free_inodes && checksums.match_bitmap(group.inode_bitmap_checksum, &bitmap))
     }
 
     /// Bitmaps and inode tables, in bytes, which are never free. Those of an uninitialised group may be in another

@@ -4,6 +4,9 @@
 use super::checksums::Checksums;
 use crate::edit::block::Fields;
 
+/// `EXT4_BG_INODE_UNINIT`: neither inode bitmap nor inode table on disk is initialised.
+pub(super) const BG_INODE_UNINIT: u16 = 0x1;
+
 /// `EXT4_BG_BLOCK_UNINIT`: the block bitmap on disk is not initialised.
 pub(super) const BG_BLOCK_UNINIT: u16 = 0x2;
 
@@ -20,8 +23,12 @@ pub(super) struct GroupDescriptor {
     pub(super) flags: u16,
     /// `bg_free_blocks_count`.
     pub(super) free_blocks: u32,
+    /// `bg_free_inodes_count`.
+    pub(super) free_inodes: u32,
     /// `bg_block_bitmap_csum`: its lower half, and its upper half if the descriptor has room for it.
     pub(super) block_bitmap_checksum: (u16, Option<u16>),
+    /// `bg_inode_bitmap_csum`, in the same way.
+    pub(super) inode_bitmap_checksum: (u16, Option<u16>),
     /// `bg_block_bitmap`, in blocks.
     pub(super) block_bitmap: u64,
     /// `bg_inode_bitmap`, in blocks.
@@ -39,14 +46,18 @@ impl GroupDescriptor {
             Width::Bits64 => fields.u32(at),
         };
         let block = |low, high| Some(u64::from(upper(high)?) << 32 | u64::from(fields.u32(low)?));
-        let free_high = match width {
-            Width::Bits32 => 0,
-            Width::Bits64 => u32::from(fields.u16(0x2C)?) << 16,
+        let count = |low, high| {
+            Some(match width {
+                Width::Bits32 => u32::from(fields.u16(low)?),
+                Width::Bits64 => u32::from(fields.u16(high)?) << 16 | u32::from(fields.u16(low)?),
+            })
         };
         let descriptor = Self {
             flags: fields.u16(0x12)?,
-            free_blocks: free_high | u32::from(fields.u16(0xC)?),
+            free_blocks: count(0xC, 0x2C)?,
+            free_inodes: count(0xE, 0x2E)?,
             block_bitmap_checksum: (fields.u16(0x18)?, fields.u16(0x38)),
+            inode_bitmap_checksum: (fields.u16(0x1A)?, fields.u16(0x3A)),
             block_bitmap: block(0x0, 0x20)?,
             inode_bitmap: block(0x4, 0x24)?,
             inode_table: block(0x8, 0x28)?,

@@ -5,9 +5,12 @@ mod device;
 pub mod features;
 mod free;
 mod group_descriptor;
+mod index;
+mod presence;
 mod read;
 mod space;
 pub(crate) mod superblock;
+mod unindexed;
 mod walk;
 mod write;
 

@@ -1,7 +1,9 @@
-//! Reading ext4 with `ext4-view`: for the facts of a base, for `inspect`, and to verify what was written.
+//! Reading ext4 with `ext4-view`: for the facts of a base, for `inspect`, and to verify what was written. Where the library
+//! would look for a name by another hash than the kernel, it looks at all names ([`super::unindexed`]).
 //!
 //! It must not share code with the writer. Numbers from the image are bounded before the library allocates by them.
 
+use std::cell::OnceCell;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, Metadata};
 
 use super::features::{INCOMPAT_RECOVER, RO_COMPAT_METADATA_CSUM};
 use super::superblock::{Superblock, INCOMPAT_AT};
+use super::unindexed::Unindexed;
 use crate::edit::block::ReadAt;
 use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader, MOST_NAMES};
 use crate::edit::tree::{Access, CardPath, Volume};
@@ -27,6 +30,10 @@ const LARGEST_DIRECTORY: u64 = 64 << 20;
 pub struct Ext4Reader {
     ext4: Ext4,
     journal: Journal,
+    medium: Arc<dyn ReadAt>,
+    superblock: Superblock,
+    /// Made when it is needed; `None` if that is not possible.
+    unindexed: OnceCell<Option<Ext4>>,
 }
 
 /// What was done with changes that are only in the journal.
@@ -39,12 +46,13 @@ pub enum Journal {
 }
 
 /// The medium as the library reads it.
-struct Source<M> {
-    medium: Arc<M>,
+struct Source {
+    medium: Arc<dyn ReadAt>,
     journal: Journal,
+    unindexed: Option<Unindexed>,
 }
 
-impl<M: ReadAt> Ext4Read for Source<M> {
+impl Ext4Read for Source {
     fn read(&mut self, start_byte: u64, dst: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.medium.read_exact_at(start_byte, dst)?;
         if self.journal == Journal::PassedOver {
@@ -55,6 +63,9 @@ impl<M: ReadAt> Ext4Read for Source<M> {
             if let Some(byte) = at.and_then(|at| dst.get_mut(at)) {
                 *byte &= !RECOVER_LOW;
             }
+        }
+        if let Some(unindexed) = &self.unindexed {
+            unindexed.apply(start_byte, dst);
         }
         Ok(())
     }
@@ -68,10 +79,16 @@ impl Ext4Reader {
     pub fn open<M: ReadAt + 'static>(medium: M) -> Result<Self, FsError> {
         let superblock = Superblock::read(&medium)?;
         superblock.check_size(medium.size())?;
-        let medium = Arc::new(medium);
+        superblock.check_readable()?;
+        let medium: Arc<dyn ReadAt> = Arc::new(medium);
         let load = |journal| {
             let medium = Arc::clone(&medium);
-            Ext4::load(Box::new(Source { medium, journal }))
+            let unindexed = None;
+            Ext4::load(Box::new(Source {
+                medium,
+                journal,
+                unindexed,
+            }))
         };
         // The library replays journals with checksums, which only filesystems with checksums have. These have a
         // checksum of the superblock, too, which a changed bit would not match.
@@ -84,7 +101,39 @@ impl Ext4Reader {
         let ext4 = ext4.map_err(failed("opening", "/"))?;
         let root = ext4.symlink_metadata("/").map_err(failed("reading", "/"))?;
         check_directory("/", &root)?;
-        Ok(Self { ext4, journal })
+        Ok(Self {
+            ext4,
+            journal,
+            medium,
+            superblock,
+            unindexed: OnceCell::new(),
+        })
+    }
+
+    /// The filesystem as if no directory had an index.
+    fn unindexed(&self) -> Option<&Ext4> {
+        let load = || {
+            let medium = Arc::clone(&self.medium);
+            let unindexed = Unindexed::of(&medium, &self.superblock).ok().flatten()?;
+            let source = Source {
+                medium,
+                journal: self.journal,
+                unindexed: Some(unindexed),
+            };
+            Ext4::load(Box::new(source)).ok()
+        };
+        self.unindexed.get_or_init(load).as_ref()
+    }
+
+    /// Do `work` with `path`, whose names the library may have looked for by the wrong hash.
+    fn at<T>(&self, path: &str, work: impl Fn(&Ext4) -> Result<T, Ext4Error>) -> Result<T, Ext4Error> {
+        let done = work(&self.ext4);
+        match &done {
+            Err(Ext4Error::NotFound) if !path.is_ascii() => {}
+            Err(Ext4Error::Incompatible(_)) => {}
+            _ => return done,
+        }
+        self.unindexed().map_or(done, work)
     }
 
     /// What was done with changes that are only in the journal.
@@ -110,7 +159,7 @@ impl Ext4Reader {
                 _ => {}
             }
             let next = format!("{real}/{part}");
-            let metadata = match self.ext4.symlink_metadata(next.as_str()) {
+            let metadata = match self.at(&next, |ext4| ext4.symlink_metadata(next.as_str())) {
                 Ok(metadata) => metadata,
                 Err(error) if is_absence(&error) => return Ok(None),
                 Err(error) => return Err(failed("reading", &next)(error)),
@@ -142,7 +191,9 @@ impl Ext4Reader {
             return Ok(Some((real, metadata)));
         }
         let dir = if real.is_empty() { "/" } else { &real };
-        let metadata = self.ext4.symlink_metadata(dir).map_err(failed("reading", dir))?;
+        let metadata = self
+            .at(dir, |ext4| ext4.symlink_metadata(dir))
+            .map_err(failed("reading", dir))?;
         Ok(Some((real, metadata)))
     }
 
@@ -154,8 +205,7 @@ impl Ext4Reader {
             });
         }
         let target = self
-            .ext4
-            .read_link(path)
+            .at(path, |ext4| ext4.read_link(path))
             .map_err(failed("reading the symlink", path))?;
         Ok(target.as_ref().to_vec())
     }
@@ -214,8 +264,7 @@ impl VolumeReader for Ext4Reader {
                 limit,
             });
         }
-        self.ext4
-            .read(real.as_str())
+        self.at(&real, |ext4| ext4.read(real.as_str()))
             .map(Some)
             .map_err(failed("reading", &real))
     }
@@ -236,16 +285,21 @@ impl VolumeReader for Ext4Reader {
         };
         let dir = if real.is_empty() { "/" } else { &real };
         let mut names = Vec::new();
-        let entries = self.ext4.read_dir(dir).map_err(failed("listing", dir))?;
-        for entry in entries.take(MOST_NAMES) {
+        let entries = self
+            .at(dir, |ext4| ext4.read_dir(dir))
+            .map_err(failed("listing", dir))?;
+        for entry in entries {
             let entry = entry.map_err(failed("listing", dir))?;
             let name = entry.file_name();
-            names.extend(
-                name.as_str()
-                    .ok()
-                    .filter(|name| !matches!(*name, "." | ".."))
-                    .map(str::to_owned),
-            );
+            if !matches!(name.as_ref(), b"." | b"..") {
+                names.push(String::from_utf8_lossy(name.as_ref()).into_owned());
+            }
+            if names.len() > MOST_NAMES {
+                return Err(FsError::Damaged {
+                    volume: Volume::Root,
+                    what: format!("the directory {dir} has over {MOST_NAMES} names"),
+                });
+            }
         }
         names.sort();
         Ok(names)

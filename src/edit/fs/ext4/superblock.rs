@@ -105,6 +105,10 @@ pub struct Superblock {
     pub(super) error_count: u32,
     /// `s_last_orphan`.
     pub(super) last_orphan: u32,
+    /// `s_journal_inum`: the inode of the journal; 0 if the journal is on another device.
+    pub(super) journal_inum: u32,
+    /// `s_flags`.
+    pub(super) flags: u32,
     /// `s_feature_compat`.
     pub(super) compat: u32,
     /// `s_feature_incompat`.
@@ -198,6 +202,8 @@ impl Superblock {
             state: u16_at(0x3A)?,
             error_count: u32_at(0x194)?,
             last_orphan: u32_at(0xE8)?,
+            journal_inum: u32_at(0xE0)?,
+            flags: u32_at(0x160)?,
             compat: u32_at(0x5C)?,
             incompat,
             ro_compat: u32_at(0x64)?,
@@ -211,9 +217,30 @@ impl Superblock {
         })
     }
 
+    /// The UUID as fstab has it.
+    pub fn uuid_text(&self) -> String {
+        let hex: String = self.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+        parts.map(|part| hex.get(part).unwrap_or_default()).join("-")
+    }
+
     /// Bytes of the filesystem. Both factors come from the image, so that the product may exceed 64 bits.
     pub(super) fn size(&self) -> u128 {
         u128::from(self.blocks) * u128::from(self.block_size)
+    }
+
+    /// The inode of the journal, if the filesystem has one.
+    pub(super) fn journal(&self) -> Option<u32> {
+        self.has_compat(COMPAT_HAS_JOURNAL).then_some(self.journal_inum)
+    }
+
+    /// Whether `bytes` are the copy of this superblock in block group `group`: of a filesystem with the same UUID.
+    pub(super) fn is_copy(&self, bytes: &[u8], group: u64) -> bool {
+        let fields = Fields(bytes);
+        fields.u16(MAGIC_AT) == Some(MAGIC)
+            && fields.array(0x68) == Some(self.uuid)
+            // `s_block_group_nr`.
+            && fields.u16(0x5A).map(u64::from) == Some(group)
     }
 
     pub(super) fn has_compat(&self, features: u32) -> bool {

@@ -30,14 +30,38 @@ struct Part {
     from: Option<Vec<u8>>,
 }
 
-/// The inode of the directory at `dir`, or of the root; `None` if it does not exist and `missing` is
-/// [`Missing::Stop`]. `path` is the whole planned path, for messages.
+/// A directory, and the way to it without symlinks.
+pub(super) struct Directory {
+    pub(super) inode: u32,
+    names: Vec<Vec<u8>>,
+}
+
+impl Directory {
+    /// Its path; `None` for the root, and for one whose name is not UTF-8.
+    pub(super) fn path(&self) -> Option<CardPath> {
+        let names: Option<Vec<&str>> = self
+            .names
+            .iter()
+            .map(|name| std::str::from_utf8(name).ok())
+            .collect();
+        CardPath::new(&names?.join("/")).ok()
+    }
+
+    /// Whether `name` in it lies below the directory `folder`.
+    pub(super) fn is_below(&self, folder: &CardPath) -> bool {
+        let folder: Vec<&[u8]> = folder.parts().map(str::as_bytes).collect();
+        self.names.iter().map(Vec::as_slice).take(folder.len()).eq(folder)
+    }
+}
+
+/// The directory at `dir`, or the root; `None` if it does not exist and `missing` is [`Missing::Stop`]. `path` is the
+/// whole planned path, for messages.
 pub(super) fn directory(
     fs: &Filesystem,
     dir: Option<&CardPath>,
     path: &CardPath,
     mut missing: Missing<'_>,
-) -> Result<Option<u32>, FsError> {
+) -> Result<Option<Directory>, FsError> {
     let parts = dir.into_iter().flat_map(|dir| dir.parts().rev());
     let mut todo: Vec<Part> = parts
         .map(|name| Part {
@@ -46,16 +70,14 @@ pub(super) fn directory(
         })
         .collect();
     let mut links = 0;
-    // Every directory from the root to here, for `..`.
-    let mut way = vec![ROOT_INODE];
+    // Every directory below the root to here, for `..`.
+    let mut way: Vec<(u32, Vec<u8>)> = Vec::new();
     while let Some(part) = todo.pop() {
-        let here = way.last().copied().unwrap_or(ROOT_INODE);
+        let here = way.last().map_or(ROOT_INODE, |(inode, _)| *inode);
         match part.name.as_slice() {
             b"" | b"." => continue,
             b".." => {
-                if way.len() > 1 {
-                    way.pop();
-                }
+                way.pop();
                 continue;
             }
             _ => {}
@@ -74,14 +96,14 @@ pub(super) fn directory(
                         .apply_mkdir_at(here, &part.name, 0o755)
                         .map_err(failed("making a directory for", path))?;
                     changed.insert(here);
-                    way.push(made);
+                    way.push((made, part.name));
                     continue;
                 }
             }
         };
         let stat = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
         if stat.is_dir() {
-            way.push(inode);
+            way.push((inode, part.name));
         } else if stat.is_symlink() {
             links += 1;
             if links > MOST_LINKS || stat.size > LONGEST_TARGET {
@@ -94,7 +116,7 @@ pub(super) fn directory(
                 .read_link_ino(inode)
                 .map_err(failed("reading a symlink on the way to", path))?;
             if target.first() == Some(&b'/') {
-                way.truncate(1);
+                way.clear();
             }
             todo.extend(target.split(|byte| *byte == b'/').rev().map(|name| Part {
                 name: name.to_vec(),
@@ -110,7 +132,10 @@ pub(super) fn directory(
             });
         }
     }
-    Ok(way.last().copied())
+    Ok(Some(Directory {
+        inode: way.last().map_or(ROOT_INODE, |(inode, _)| *inode),
+        names: way.into_iter().map(|(_, name)| name).collect(),
+    }))
 }
 
 /// The inode that `name` has in the directory `dir`, or `None`.

@@ -16,12 +16,13 @@ use fs_ext4::block_io::BlockDevice;
 use fs_ext4::Filesystem;
 
 use super::device::{Device, Frozen};
+use super::index;
 use super::space;
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
 use crate::edit::block::WriteAt;
 use crate::edit::fs::FsError;
-use crate::edit::tree::{Access, CardPath, Node, Volume};
+use crate::edit::tree::{Access, CardPath, IfThere, Mount, Node, Volume};
 use crate::numbers::usize_from_u32;
 
 /// Bytes of one write: below any journal's limit, and what an xz block of Ubuntu's images has.
@@ -41,6 +42,10 @@ pub struct Ext4Writer {
     placed: BTreeMap<(u32, String), (CardPath, Node)>,
     /// The directories that got or lost a name. Linux changes their times; the library does not.
     changed: BTreeSet<u32>,
+    /// Folders below which nothing is put.
+    mounts: Vec<Mount>,
+    /// The directories, as they are planned, that get many names and have no index yet.
+    crowded: BTreeSet<CardPath>,
     time: u32,
 }
 
@@ -57,8 +62,17 @@ impl Ext4Writer {
             open: None,
             placed: BTreeMap::new(),
             changed: BTreeSet::new(),
+            mounts: Vec::new(),
+            crowded: BTreeSet::new(),
             time,
         })
+    }
+
+    /// The same, which refuses what would be below one of `mounts`.
+    #[must_use]
+    pub fn mounts(mut self, mounts: &[Mount]) -> Self {
+        self.mounts = mounts.to_vec();
+        self
     }
 
     /// Write every node, in the order given, and finish.
@@ -69,7 +83,11 @@ impl Ext4Writer {
         for (path, node) in nodes {
             acceptable(path, node, block_size)?;
         }
-        self.with(|own, fs| space::check(fs, &own.superblock, nodes))?;
+        self.with(|own, fs| {
+            own.find_mounts(fs)?;
+            space::check(fs, &own.superblock, nodes)
+        })?;
+        self.crowded = crowded(nodes);
         for (path, node) in nodes {
             self.put(path, node)?;
         }
@@ -108,7 +126,36 @@ impl Ext4Writer {
         }
     }
 
+    /// Follow the symlinks of the base on the way to each mount point.
+    fn find_mounts(&mut self, fs: &Filesystem) -> Result<(), FsError> {
+        for mount in &mut self.mounts {
+            if let Some(real) = walk::directory(fs, Some(&mount.folder), &mount.folder, Missing::Stop)? {
+                mount.folder = real.path().unwrap_or_else(|| mount.folder.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Give the directory of `path` an index if it is to get many names.
+    fn prepare(&mut self, path: &CardPath) -> Result<(), FsError> {
+        let Some(parent) = path.parent().filter(|parent| self.crowded.remove(parent)) else {
+            return Ok(());
+        };
+        self.with(|own, fs| {
+            let missing = Missing::Make(&mut own.changed);
+            match walk::directory(fs, Some(&parent), path, missing)? {
+                Some(dir) => index::add(fs, dir.inode, path),
+                None => Ok(()),
+            }
+        })?;
+        // The library must not keep what it read before the indexes were written.
+        self.close()
+    }
+
     fn put(&mut self, path: &CardPath, node: &Node) -> Result<(), FsError> {
+        if *node != Node::Absent {
+            self.prepare(path)?;
+        }
         match self.with(|own, fs| own.put_once(fs, path, node)) {
             Err(FsError::Full { .. }) => {
                 self.close()?;
@@ -126,6 +173,14 @@ impl Ext4Writer {
         let Some(dir) = walk::directory(fs, path.parent().as_ref(), path, missing)? else {
             return Ok(());
         };
+        let mount = self.mounts.iter().find(|mount| dir.is_below(&mount.folder));
+        if let Some(mount) = mount.filter(|_| *node != Node::Absent) {
+            return Err(FsError::Covered {
+                path: path.clone(),
+                mount: mount.clone(),
+            });
+        }
+        let dir = dir.inode;
         let place = (dir, path.name().to_owned());
         match self.placed.get(&place) {
             Some((_, planned)) if planned == node => return Ok(()),
@@ -139,7 +194,7 @@ impl Ext4Writer {
             None => {}
         }
         let names_changed = match node {
-            Node::Dir { access } => make_directory(fs, path, dir, *access)?,
+            Node::Dir { access, if_there } => make_directory(fs, path, dir, *access, *if_there)?,
             Node::File { content, access } => {
                 clear(fs, path, dir, "a file")?;
                 make_file(fs, path, dir, content, *access)?;
@@ -174,9 +229,22 @@ impl Ext4Writer {
     }
 }
 
+/// The directories that get so many names that an index is worth its work.
+fn crowded(nodes: &[(&CardPath, &Node)]) -> BTreeSet<CardPath> {
+    let mut names: BTreeMap<CardPath, usize> = BTreeMap::new();
+    for (path, node) in nodes {
+        if let Some(parent) = path.parent().filter(|_| **node != Node::Absent) {
+            let count = names.entry(parent).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    names.retain(|_, count| *count >= index::MANY);
+    names.into_keys().collect()
+}
+
 /// Refuse what the library would refuse only after the first writes.
 fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsError> {
-    if let Node::File { access, .. } | Node::Dir { access } = node {
+    if let Node::File { access, .. } | Node::Dir { access, .. } = node {
         if access.mode > 0o7777 {
             return Err(FsError::Mode {
                 path: path.clone(),
@@ -243,8 +311,15 @@ fn make_file(
     own(fs, path, inode, access)
 }
 
-/// Create the directory at `path`, or change its access. Returns whether it is new.
-fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access) -> Result<bool, FsError> {
+/// Create the directory at `path`, or change the access of the one that is there if `if_there` says so. Returns whether
+/// it is new.
+fn make_directory(
+    fs: &Filesystem,
+    path: &CardPath,
+    parent: u32,
+    access: Access,
+    if_there: IfThere,
+) -> Result<bool, FsError> {
     let name = path.name().as_bytes();
     if walk::child(fs, parent, name, path)?.is_none() {
         let inode = fs
@@ -261,8 +336,15 @@ fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access)
             path: path.clone(),
         });
     };
+    let inode = inode.inode;
     let there = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
-    if there.mode & 0o7777 != access.mode {
+    let there = Access {
+        mode: there.mode & 0o7777,
+        uid: there.uid,
+        gid: there.gid,
+    };
+    let access = if_there.access(access, there);
+    if there.mode != access.mode {
         fs.apply_chmod_ino(inode, access.mode)
             .map_err(failed("setting the mode of", path))?;
     }

@@ -16,7 +16,8 @@ pub(super) const FIRST_CLUSTER: u32 = 2;
 /// Bytes of a directory entry.
 pub(super) const DIR_ENTRY: usize = 32;
 
-/// The width of a table's entries. The number of clusters alone decides it, as the specification says it must.
+/// The width of a table's entries. Linux takes a volume with the fields of FAT32 for one, and goes by the number of
+/// clusters only to tell FAT12 from FAT16 (fs/fat/inode.c); the specification goes by the number alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Width {
     Fat12,
@@ -49,6 +50,8 @@ pub(crate) struct BootSector {
     pub(super) tables: u8,
     /// `BPB_RootEntCnt`.
     pub(super) root_entries: u16,
+    /// `BPB_Media`.
+    pub(super) media: u8,
     /// `BPB_TotSec16`, which is 0 if the number needs 32 bits.
     pub(super) total_sectors_16: u16,
     /// `BPB_TotSec16` or `BPB_TotSec32`.
@@ -70,7 +73,10 @@ pub(crate) struct BootSector {
     pub(super) backup_sector: u16,
     /// `BS_Reserved1`: Linux and Windows note here that a volume is mounted, or has errors.
     state: u8,
-    /// `BS_VolLab` without its padding; empty if `BS_BootSig` says that there is none.
+    /// `BS_VolID`; 0 if `BS_BootSig` says that there is none.
+    pub(super) volume_id: u32,
+    /// `BS_VolLab` without its padding; empty if `BS_BootSig` says that there is none. Linux finds a volume by the label
+    /// in its root directory, which should be the same.
     pub(crate) label: String,
 }
 
@@ -101,9 +107,9 @@ impl BootSector {
         let has_fat32_fields = table_sectors_16 == 0;
         // Where `BS_Reserved1` is; `BS_BootSig` and `BS_VolLab` follow it.
         let state_at = if has_fat32_fields { 65 } else { 37 };
-        let label = match bpb.u8(state_at + 1)? {
-            0x29 => bpb.array::<11>(state_at + 6)?,
-            _ => [b' '; 11],
+        let (volume_id, label) = match bpb.u8(state_at + 1)? {
+            0x29 => (bpb.u32(state_at + 2)?, bpb.array::<11>(state_at + 6)?),
+            _ => (0, [b' '; 11]),
         };
         Some(Ok(Self {
             jump: bpb.u8(0)?,
@@ -112,6 +118,7 @@ impl BootSector {
             reserved_sectors,
             tables,
             root_entries: bpb.u16(17)?,
+            media: bpb.u8(21)?,
             total_sectors_16,
             total_sectors: match total_sectors_16 {
                 0 => bpb.u32(32)?,
@@ -128,6 +135,7 @@ impl BootSector {
             info_sector: bpb.u16(48)?,
             backup_sector: bpb.u16(50)?,
             state: bpb.u8(state_at)?,
+            volume_id,
             label: String::from_utf8_lossy(&label).trim_end().to_owned(),
         }))
     }
@@ -135,6 +143,13 @@ impl BootSector {
     /// Whether the volume was not unmounted, or errors were seen.
     pub(super) fn is_dirty(&self) -> bool {
         self.state & 3 != 0
+    }
+
+    /// Whether `copy`, which begins as the backup boot sector, describes the same volume as `sector`: the fields from
+    /// `BPB_BytsPerSec` on, before those that say how the volume was used.
+    pub(super) fn is_same_volume(sector: &[u8], copy: &[u8]) -> bool {
+        const SIGNATURE: usize = 510;
+        sector.get(11..64) == copy.get(11..64) && Fields(copy).has(SIGNATURE, &[0x55, 0xAA])
     }
 
     /// Whether only one of the tables is true ("mirroring" is off); no tool makes such a volume.
@@ -187,10 +202,15 @@ impl BootSector {
 
     pub(super) fn width(&self) -> Width {
         match self.clusters() {
+            _ if self.has_fat32_fields => Width::Fat32,
             0..LEAST_FAT16 => Width::Fat12,
-            LEAST_FAT16..LEAST_FAT32 => Width::Fat16,
-            _ => Width::Fat32,
+            _ => Width::Fat16,
         }
+    }
+
+    /// Whether Linux and the specification differ about it: a FAT32 with so few clusters that it should be a FAT16.
+    pub(super) fn is_small_fat32(&self) -> bool {
+        self.has_fat32_fields && self.clusters() < LEAST_FAT32
     }
 
     /// Bytes of a table that its clusters need.
@@ -201,8 +221,11 @@ impl BootSector {
 
     /// Say what is wrong if the fields, the number of clusters and the size of the table contradict each other.
     pub(super) fn check_width(&self) -> Result<(), &'static str> {
-        if (self.width() == Width::Fat32) != self.has_fat32_fields {
-            return Err("its number of clusters fits neither FAT16 nor FAT32");
+        if self.clusters() == 0 {
+            return Err("it has no room for a cluster");
+        }
+        if !self.has_fat32_fields && self.clusters() >= LEAST_FAT32 {
+            return Err("it has more clusters than a FAT16 can have");
         }
         if self.table_size() < self.needed_table() {
             return Err("its table is too small for its clusters");

@@ -108,6 +108,18 @@ pub(super) fn entries(bytes: &[u8]) -> Vec<DirEntry> {
     found
 }
 
+/// The volume label in the bytes of the root directory, without its padding.
+pub(super) fn label(root: &[u8]) -> Option<String> {
+    let (entries, _) = root.as_chunks::<ENTRY>();
+    let is_label = |raw: &&[u8; ENTRY]| raw[0] != 0xE5 && raw[11] & (VOLUME_ID | DIRECTORY) == VOLUME_ID;
+    let raw = entries
+        .iter()
+        .take_while(|raw| raw[0] != 0)
+        .filter(|raw| raw[11] & 0x3F != LONG_NAME)
+        .find(is_label)?;
+    Some(String::from_utf8_lossy(&raw[..11]).trim_end().to_owned())
+}
+
 /// How many entries at the end of a directory were never used.
 pub(super) fn unused(bytes: &[u8]) -> usize {
     let entries = bytes.as_chunks::<ENTRY>().0;

@@ -3,8 +3,8 @@
 
 use std::io;
 
-use super::boot_sector::{self, BootSector, Width, FIRST_CLUSTER};
-use crate::edit::block::{length, ReadAt};
+use super::boot_sector::{self, BootSector, Width, DIR_ENTRY, FIRST_CLUSTER};
+use crate::edit::block::{length, Fields, ReadAt};
 use crate::edit::fs::free_runs::FreeRuns;
 use crate::numbers::at_most;
 
@@ -25,7 +25,10 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(
     let Some(boot) = BootSector::parse(&bytes).ok().filter(is_known) else {
         return Ok(None);
     };
-    if boot.size() > volume.size() {
+    if boot.size() > volume.size()
+        || !has_reserved_sectors(volume, &bytes, &boot)?
+        || !has_root(volume, &boot)?
+    {
         return Ok(None);
     }
     let (start, width, cluster_size) = (boot.table_start(), boot.width(), boot.cluster_size());
@@ -51,10 +54,13 @@ pub(in crate::edit::fs) fn free_space<R: ReadAt>(
                 return Ok(None);
             }
         }
-        if at == 0 && !is_clean(piece, width) {
+        if at == 0 && !(begins_as(piece, width, boot.media) && is_clean(piece, width)) {
             return Ok(None);
         }
         for entry in entries(piece, width) {
+            if entry == 0 && boot.has_fat32_fields && cluster == boot.root_cluster {
+                return Ok(None);
+            }
             // Entries 0 and 1 describe the table itself.
             if entry == 0 && clusters.contains(&cluster) {
                 let index = u64::from(cluster.saturating_sub(FIRST_CLUSTER));
@@ -79,6 +85,67 @@ fn is_known(boot: &BootSector) -> bool {
         && !boot.is_dirty()
         && !boot.has_one_true_table()
         && !(boot.has_fat32_fields && boot.version != 0)
+}
+
+/// Whether the sectors of FAT32 before the tables are what the boot sector says: a backup of it ("`BPB_BkBootSec`"), and a
+/// sector with counts ("FAT32 `FSInfo` Sector Structure"). If they are not, something else has taken the volume over.
+fn has_reserved_sectors<R: ReadAt>(volume: &R, sector: &[u8], boot: &BootSector) -> io::Result<bool> {
+    if !boot.has_fat32_fields {
+        return Ok(true);
+    }
+    let read = |number: u16| -> io::Result<Option<[u8; boot_sector::LEN]>> {
+        // By 0 or 0xFFFF, the boot sector says that it has none.
+        if number == 0 || number >= boot.reserved_sectors {
+            return Ok(None);
+        }
+        let mut bytes = [0; boot_sector::LEN];
+        volume.read_exact_at(
+            u64::from(number).saturating_mul(boot.bytes_per_sector),
+            &mut bytes,
+        )?;
+        Ok(Some(bytes))
+    };
+    let is_backup = |copy: [u8; boot_sector::LEN]| BootSector::is_same_volume(sector, &copy);
+    let is_info = |info: [u8; boot_sector::LEN]| info.starts_with(b"RRaA") && Fields(&info).has(484, b"rrAa");
+    Ok(read(boot.backup_sector)?.is_none_or(is_backup) && read(boot.info_sector)?.is_none_or(is_info))
+}
+
+/// Whether the root directory begins with entries of a directory: no entry has a reserved bit in `DIR_Attr`, up to one that
+/// says that there are no more.
+fn has_root<R: ReadAt>(volume: &R, boot: &BootSector) -> io::Result<bool> {
+    let start = if boot.has_fat32_fields {
+        let Some(index) = boot.root_cluster.checked_sub(FIRST_CLUSTER) else {
+            return Ok(false);
+        };
+        boot.data_start()
+            .saturating_add(u64::from(index).saturating_mul(boot.cluster_size()))
+    } else {
+        boot.root_start()
+    };
+    let mut bytes = [0; 512];
+    if start.saturating_add(length(&bytes)) > boot.size() {
+        return Ok(false);
+    }
+    volume.read_exact_at(start, &mut bytes)?;
+    Ok(bytes
+        .chunks_exact(DIR_ENTRY)
+        .take_while(|entry| entry.first() != Some(&0))
+        .all(|entry| entry.get(11).is_some_and(|attributes| attributes & 0xC0 == 0)))
+}
+
+/// Whether the table that begins with `piece` begins as the specification says: entry 0 is the media byte below ones, and
+/// entry 1 the mark for the end of a chain.
+fn begins_as(piece: &[u8], width: Width, media: u8) -> bool {
+    let (ones, dirty) = match width {
+        Width::Fat32 => (0x0FFF_FF00, 0x0C00_0000),
+        Width::Fat16 => (0xFF00, 0xC000),
+        Width::Fat12 => (0xF00, 0),
+    };
+    let mut entries = entries(piece, width);
+    let is_media = matches!(media, 0xF0 | 0xF8..=0xFF);
+    is_media
+        && entries.next() == Some(ones | u32::from(media))
+        && entries.next().is_some_and(|mark| mark | dirty >= ones | 0xF8)
 }
 
 /// Whether entry 1 of the table that begins with `piece` says that the volume was unmounted and no error was seen: its

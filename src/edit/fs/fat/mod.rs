@@ -23,6 +23,8 @@ pub enum FatRefusal {
     Fat12 { clusters: u32 },
     #[error("the boot filesystem has {filesystem} bytes, its partition only {partition}")]
     LargerThanPartition { filesystem: u64, partition: u64 },
+    #[error("the boot filesystem is a FAT32 with {clusters} clusters, and by the specification a FAT32 has 65525 or more")]
+    SmallFat32 { clusters: u32 },
     #[error("the boot filesystem is marked dirty: it was not cleanly unmounted")]
     Dirty,
 }
@@ -32,7 +34,10 @@ impl FatRefusal {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Dirty => "run `fsck.vfat -a` on the partition, or start from a fresh download",
-            Self::Fat12 { .. } => "use an image as Ubuntu publishes it",
+            Self::Fat12 { .. } | Self::SmallFat32 { .. } => {
+                "copy the files of the partition away, run `mkfs.vfat -F 16 -n system-boot PARTITION`, and copy them \
+                 back; or use an image as Ubuntu publishes it"
+            }
             Self::BootSector(_) | Self::LargerThanPartition { .. } => {
                 "the image is damaged or was cut: get it again and compare its SHA-256"
             }

@@ -23,6 +23,17 @@ impl<M: ReadAt> FatReader<M> {
         })
     }
 
+    /// The label by which Linux finds the volume: blkid since 2018 reads it in the root directory alone.
+    pub fn label(&self) -> Result<Option<String>, FsError> {
+        Ok(dir::label(&dir::bytes_of(&self.volume, Dir::Root)?))
+    }
+
+    /// The volume's number as fstab has it.
+    pub fn uuid(&self) -> String {
+        let id = self.volume.volume_id;
+        format!("{:04X}-{:04X}", id >> 16, id & 0xFFFF)
+    }
+
     /// The entry at `path`, or what prevents it.
     pub(super) fn find(&self, path: &CardPath) -> Result<Lookup, FsError> {
         let mut dir = Dir::Root;

@@ -45,6 +45,10 @@ pub(super) struct FatVolume<M> {
     pub(super) next_free: u32,
     /// Whether the volume was left mounted.
     pub(super) dirty: bool,
+    /// A FAT32 with fewer clusters than the specification says that a FAT32 has.
+    pub(super) is_small_fat32: bool,
+    /// `BS_VolID`.
+    pub(super) volume_id: u32,
     table: u64,
     data: u64,
     /// The block of the table that was read last, and its offset.
@@ -81,6 +85,8 @@ impl<M: ReadAt> FatVolume<M> {
             free_count: None,
             next_free: FIRST_CLUSTER,
             dirty: boot.is_dirty(),
+            is_small_fat32: boot.is_small_fat32(),
+            volume_id: boot.volume_id,
             table: boot.table_start(),
             data: boot.data_start(),
             held: RefCell::new(None),

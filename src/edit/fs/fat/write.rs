@@ -48,8 +48,14 @@ impl<M: WriteAt> FatWriter<M> {
     /// The filesystem on `medium`, if it may be edited. Every file that is written gets `time` (seconds
     /// since 1970).
     pub fn open(medium: M, time: u32) -> Result<Self, FsError> {
-        if FatReader::open(&medium)?.volume.dirty {
+        let volume = FatReader::open(&medium)?.volume;
+        if volume.dirty {
             return Err(FatRefusal::Dirty.into());
+        }
+        // The library goes by the number of clusters alone, and would write the table of a FAT16.
+        if volume.is_small_fat32 {
+            let clusters = volume.clusters;
+            return Err(FatRefusal::SmallFat32 { clusters }.into());
         }
         Ok(Self { medium, time })
     }

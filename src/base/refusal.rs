@@ -1,0 +1,136 @@
+//! Why no card is made from a base that is not what Ubuntu publishes: each reason, and what the person can do. What can
+//! be undone on the card is not here; nothing here reads an image.
+
+use std::fmt;
+
+use crate::edit::tree::CardPath;
+use crate::text::printable;
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BaseRefusal {
+    #[error("its config.txt names {} as the kernel command line, and there is no such file", printable(.0))]
+    NoSuchCmdline(String),
+    #[error("its config.txt names another kernel command line for some boards: {}", printable(&.0.join(", ")))]
+    SeveralCmdlines(Vec<String>),
+    #[error(
+        "{path} has {lines} lines of words below its first line, and the firmware reads the first line alone"
+    )]
+    BelowFirstLine { path: CardPath, lines: usize },
+    #[error("its {0} on the FAT partition is not UTF-8, so palmfarm cannot edit it")]
+    NotText(CardPath),
+    #[error("the kernel command line has {}, {why}", printable(word))]
+    KernelWord { word: String, why: &'static str },
+    #[error(
+        "the kernel command line has {}, and the root filesystem is {}",
+        printable(word),
+        printable(root)
+    )]
+    NoSuchRoot {
+        word: String,
+        /// How it is found: `LABEL=writable`.
+        root: String,
+    },
+    #[error(
+        "its fstab mounts {} at {}, and the image has no such filesystem",
+        printable(source_name),
+        printable(target)
+    )]
+    NoSuchFilesystem { source_name: String, target: String },
+    #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
+    OverruledSettings { path: CardPath, keys: Vec<&'static str> },
+    #[error("its /etc/cloud/cloud.cfg does not let cloud-init run {}", .0.join(", "))]
+    NoModules(Vec<&'static str>),
+    #[error("cloud-init has left {0} there, so it would take this card's settings for applied")]
+    UsedInstance(CardPath),
+    #[error("it has an account {} already, and cloud-init would leave that one as it is", printable(.0))]
+    Account(String),
+    #[error("it has a group {} already, so useradd would refuse to make the user", printable(.0))]
+    Group(String),
+    #[error("its /etc/passwd has a password for {}, where `x` should be", printable(.0))]
+    PasswordInPasswd(String),
+    #[error("its {path} sets {key}, with which others than the farm's users may log in")]
+    SshLogin { path: CardPath, key: &'static str },
+    #[error("a container daemon was in use on it ({0}): its containers and the clients that it trusts would be on every card")]
+    UsedDaemon(CardPath),
+}
+
+impl BaseRefusal {
+    /// What the person can do.
+    fn hint(&self) -> String {
+        match self {
+            Self::NoSuchCmdline(_) | Self::SeveralCmdlines(_) => {
+                "name one file by `cmdline=` in the section [all] of config.txt, on the FAT partition of the base".into()
+            }
+            Self::BelowFirstLine { path, .. } => format!(
+                "put all words of {path}, on the FAT partition of the base, into its first line, or remove the others"
+            ),
+            Self::NotText(path) => format!("save {path}, on the FAT partition of the base, as UTF-8 text"),
+            Self::KernelWord { word, .. } => format!(
+                "remove {} from cmdline.txt, on the FAT partition of the base",
+                printable(word)
+            ),
+            Self::NoSuchRoot { root, .. } => format!(
+                "write `boot: {{cmdline: [\"root={}\"]}}` in farm.yaml",
+                printable(root)
+            ),
+            Self::NoSuchFilesystem { .. } => {
+                "add `nofail` to that line of the base's fstab, or remove the line; or give the card another fstab with \
+                 `files: {/etc/fstab: FILE}`"
+                    .into()
+            }
+            Self::OverruledSettings { path, .. } => {
+                format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")
+            }
+            Self::NoModules(_) => {
+                "put these modules back into the base's /etc/cloud/cloud.cfg, or use the image as Ubuntu publishes it"
+                    .into()
+            }
+            Self::UsedInstance(path) => format!("remove {path} from the base, or give the card another name"),
+            Self::Account(name) | Self::Group(name) => format!(
+                "give the user another name, or remove {} from the base",
+                printable(name)
+            ),
+            Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),
+            Self::SshLogin { path, key } => format!("remove the line with {key} from {path} of the base"),
+            Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
+        }
+    }
+}
+
+/// All reasons why a base is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseRefusals {
+    /// What the base calls itself.
+    pub release: String,
+    /// At least one.
+    pub reasons: Vec<BaseRefusal>,
+}
+
+impl fmt::Display for BaseRefusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons: Vec<String> = self.reasons.iter().map(ToString::to_string).collect();
+        let release = printable(&self.release);
+        write!(
+            f,
+            "the base ({release}) is not as published: {}",
+            reasons.join("; ")
+        )
+    }
+}
+
+impl std::error::Error for BaseRefusals {}
+
+impl BaseRefusals {
+    /// What the person can do about each.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let mut hints: Vec<String> = Vec::new();
+        for hint in self.reasons.iter().map(BaseRefusal::hint) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        hints.join("; ")
+    }
+}

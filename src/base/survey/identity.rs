@@ -1,0 +1,236 @@
+//! What a base has that belongs to one machine: accounts with logins, keys of hosts and of people, and what earlier boots
+//! left behind. Cards of a base that was booted would share it, and whoever knows the base could log in.
+
+use std::collections::BTreeSet;
+
+use super::{SurveyError, Volumes};
+use crate::base::{Accounts, BaseRefusal, Remains};
+use crate::edit::block::ReadAt;
+use crate::edit::fs::FileKind;
+use crate::edit::tree::{CardPath, Volume};
+
+/// Files that let somebody into an account, below its home directory, and what they wrote there.
+const OF_A_PERSON: [(&str, &str); 5] = [
+    (".ssh/authorized_keys", "the base's own key for logging in"),
+    (".ssh/authorized_keys2", "the base's own key for logging in"),
+    (".rhosts", "lets other hosts log in"),
+    (".shosts", "lets other hosts log in"),
+    (".bash_history", "what somebody typed on the base"),
+];
+
+/// Files of one machine.
+const OF_A_MACHINE: [(&str, &str); 6] = [
+    (
+        "var/lib/systemd/random-seed",
+        "the seed of another machine's random numbers",
+    ),
+    (
+        "var/lib/systemd/credential.secret",
+        "the secret of another machine",
+    ),
+    (
+        "etc/sudoers.d/90-cloud-init-users",
+        "sudo for the users that cloud-init made on the base",
+    ),
+    ("etc/hosts.equiv", "lets other hosts log in"),
+    ("etc/ssh/shosts.equiv", "lets other hosts log in"),
+    ("var/lib/cloud/instance", "cloud-init's memory of another machine"),
+];
+
+/// Folders with files of one machine, by prefix and ending of the names.
+const FOLDERS: [(&str, &str, &str, &str); 3] = [
+    ("etc/ssh", "ssh_host_", "", "the host key of another machine"),
+    ("var/lib/dhcp", "", ".leases", "the lease of another machine"),
+    ("var/lib/dhcpcd", "", ".lease", "the lease of another machine"),
+];
+
+/// The databases of container daemons, which know containers and trusted clients.
+const DAEMONS: [&str; 5] = [
+    "var/lib/lxd/database/local.db",
+    "var/lib/lxd/lxd.db",
+    "var/snap/lxd/common/lxd/database/local.db",
+    "var/lib/incus/database/local.db",
+    "var/lib/lxd/server.crt",
+];
+
+/// What an earlier use of the base left behind.
+#[derive(Default)]
+pub(super) struct Identity {
+    pub(super) accounts: Accounts,
+    pub(super) remains: Vec<Remains>,
+    pub(super) refusals: Vec<BaseRefusal>,
+}
+
+pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Identity, SurveyError> {
+    let mut found = Identity::default();
+    let passwd = text(volumes, "etc/passwd")?;
+    let group = text(volumes, "etc/group")?;
+    let shadow = text(volumes, "etc/shadow")?;
+    for fields in lines(&passwd) {
+        let name = first(&fields);
+        if fields
+            .get(1)
+            .is_some_and(|password| *password != "x" && !is_locked(password))
+        {
+            found.refusals.push(BaseRefusal::PasswordInPasswd(name.clone()));
+        }
+        if let Some(home) = home(&fields) {
+            for (file, what) in OF_A_PERSON {
+                found.remains(volumes, &format!("{home}/{file}"), what)?;
+            }
+        }
+        found.accounts.users.insert(name);
+    }
+    found.accounts.groups = lines(&group).map(|fields| first(&fields)).collect();
+    found.accounts.with_password = with_password(&shadow);
+    if !shadow.is_empty() {
+        let stat = volumes.stat("etc/shadow")?.and_then(|stat| stat.access);
+        found.accounts.shadow = stat.map(|access| (shadow.into(), access));
+    }
+    for (path, what) in OF_A_MACHINE {
+        found.remains(volumes, path, what)?;
+    }
+    for (dir, prefix, ending, what) in FOLDERS {
+        for name in volumes.names(dir)? {
+            if name.starts_with(prefix) && name.ends_with(ending) {
+                found.remains(volumes, &format!("{dir}/{name}"), what)?;
+            }
+        }
+    }
+    let mut sshd = vec!["etc/ssh/sshd_config".to_owned()];
+    let dir = "etc/ssh/sshd_config.d";
+    sshd.extend(volumes.names(dir)?.iter().map(|name| format!("{dir}/{name}")));
+    for path in sshd {
+        for key in text(volumes, &path)?.lines().filter_map(lets_in) {
+            let path = CardPath::new(&path)?;
+            found.refusals.push(BaseRefusal::SshLogin { path, key });
+        }
+    }
+    for path in DAEMONS {
+        if volumes.has(path)? {
+            found.refusals.push(BaseRefusal::UsedDaemon(CardPath::new(path)?));
+        }
+    }
+    Ok(found)
+}
+
+impl Identity {
+    /// Note the file or link at `path`, if there is one.
+    fn remains<M: ReadAt + Clone + 'static>(
+        &mut self,
+        volumes: &Volumes<M>,
+        path: &str,
+        what: &'static str,
+    ) -> Result<(), SurveyError> {
+        let there = volumes.stat(path)?;
+        if there.is_some_and(|stat| stat.kind != FileKind::Dir) {
+            let path = CardPath::new(path)?;
+            self.remains.push(Remains { path, what });
+        }
+        Ok(())
+    }
+}
+
+/// The key of a line of `sshd_config(5)` that lets in others than those who have a key in their home directories.
+fn lets_in(line: &str) -> Option<&'static str> {
+    let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
+    let (key, value) = (words.next()?, words.next()?);
+    let own = |value: &str| !value.starts_with('/') || value.contains("%h") || value.contains("%u");
+    let keys = [
+        "AuthorizedKeysCommand",
+        "AuthorizedKeysFile",
+        "AuthorizedPrincipalsCommand",
+        "PermitEmptyPasswords",
+        "TrustedUserCAKeys",
+    ];
+    let key = keys.into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
+    let is_harmless = match key {
+        "AuthorizedKeysFile" => own(value) && words.all(own),
+        _ => matches!(value, "none" | "no"),
+    };
+    (!is_harmless).then_some(key)
+}
+
+fn text<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<String, SurveyError> {
+    let found = volumes.text(Volume::Root, path)?;
+    Ok(found.map(|found| found.text).unwrap_or_default())
+}
+
+/// The fields of each line of passwd(5) and its kin.
+fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .filter(|fields| fields.len() > 1)
+}
+
+fn first(fields: &[&str]) -> String {
+    fields.first().copied().unwrap_or_default().to_owned()
+}
+
+/// The home directory of an account that can have a login: accounts of services have no shell, and their homes are
+/// folders of the system.
+fn home(fields: &[&str]) -> Option<String> {
+    let (home, shell) = (fields.get(5)?, fields.get(6)?);
+    let no_shell = ["nologin", "false", "sync"];
+    if no_shell.contains(&shell.rsplit('/').next().unwrap_or_default()) {
+        return None;
+    }
+    let home = home.trim_end_matches('/');
+    CardPath::new(&format!("{home}/x")).ok().map(|_| home.to_owned())
+}
+
+/// Those whose field in shadow(5) lets them log in: with the password that it is the hash of, or with none if it is
+/// empty.
+fn with_password(shadow: &str) -> BTreeSet<String> {
+    lines(shadow)
+        .filter(|fields| fields.get(1).is_some_and(|hash| !is_locked(hash)))
+        .map(|fields| first(&fields))
+        .collect()
+}
+
+/// No password has a hash that begins with these characters.
+fn is_locked(hash: &str) -> bool {
+    hash.starts_with(['!', '*'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_whatever_is_not_locked() {
+        let shadow =
+            "root:*:1::\na:!:1::\nb:!*:1::\nc:$6$x$y:1::\nd::1::\ne:*LK*:1::\nf:ab12CD34ef56g:1::\nno line\n";
+        let found: Vec<String> = with_password(shadow).into_iter().collect();
+        assert_eq!(found, ["c", "d", "f"]);
+    }
+
+    #[test]
+    fn sshd_lets_in_whom_its_file_says() {
+        let check = |line: &str, expect: Option<&str>| assert_eq!(lets_in(line), expect, "{line}");
+        check("TrustedUserCAKeys /etc/ssh/ca.pub", Some("TrustedUserCAKeys"));
+        check("trustedusercakeys=none", None);
+        check("AuthorizedKeysFile .ssh/authorized_keys %h/keys", None);
+        check(
+            "AuthorizedKeysFile .ssh/authorized_keys /etc/keys",
+            Some("AuthorizedKeysFile"),
+        );
+        check("PermitEmptyPasswords yes", Some("PermitEmptyPasswords"));
+        check("#TrustedUserCAKeys /etc/ssh/ca.pub", None);
+        check("PasswordAuthentication yes", None);
+    }
+
+    #[test]
+    fn only_people_have_homes() {
+        let check = |line: &str, expect: Option<&str>| {
+            let fields: Vec<&str> = line.split(':').collect();
+            assert_eq!(home(&fields).as_deref(), expect, "{line}");
+        };
+        check("ubuntu:x:1000:1000::/home/ubuntu:/bin/bash", Some("/home/ubuntu"));
+        check("root:x:0:0::/root/:/bin/bash", Some("/root"));
+        check("a:x:1:1::/:/bin/sh", Some(""));
+        check("bin:x:2:2:bin:/bin:/usr/sbin/nologin", None);
+        check("x:x:2:2:x:../up:/bin/sh", None);
+        check("short:x", None);
+    }
+}

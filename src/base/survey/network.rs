@@ -1,0 +1,165 @@
+//! What of a base would configure interfaces beside palmfarm: files of netplan, systemd-networkd, udev and sysctl.
+
+use std::collections::BTreeSet;
+
+use super::{SurveyError, Volumes};
+use crate::base::NetworkdFile;
+use crate::edit::block::ReadAt;
+use crate::edit::tree::{CardPath, Volume};
+
+/// Where netplan reads.
+const NETPLAN: [&str; 3] = ["etc/netplan", "usr/lib/netplan", "lib/netplan"];
+
+/// Where systemd-networkd and udev read (systemd.network(5)), but for `/run`, which is empty after each boot.
+const NETWORKD: [&str; 4] = [
+    "etc/systemd/network",
+    "usr/local/lib/systemd/network",
+    "usr/lib/systemd/network",
+    "lib/systemd/network",
+];
+
+/// Every netplan YAML.
+pub(super) fn netplan<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+) -> Result<Vec<CardPath>, SurveyError> {
+    let mut files = Vec::new();
+    for dir in NETPLAN {
+        // `/lib` is `/usr/lib` if `/usr` is merged, and a file must not be listed twice.
+        if dir.starts_with("lib/") && volumes.has("usr/lib/netplan")? {
+            continue;
+        }
+        // netplan reads only files with this ending, in small letters.
+        for name in volumes
+            .names(dir)?
+            .iter()
+            .filter(|name| name.strip_suffix(".yaml").is_some())
+        {
+            files.push(CardPath::new(&format!("{dir}/{name}"))?);
+        }
+    }
+    Ok(files)
+}
+
+/// Every file of systemd-networkd, and of udev those that name interfaces.
+pub(super) fn networkd<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+) -> Result<Vec<NetworkdFile>, SurveyError> {
+    let mut files = Vec::new();
+    for dir in NETWORKD {
+        if dir.starts_with("lib/") && volumes.has("usr/lib/systemd/network")? {
+            continue;
+        }
+        for name in volumes.names(dir)? {
+            let ending = name.rsplit('.').next().unwrap_or_default();
+            if !matches!(ending, "network" | "netdev" | "link") {
+                continue;
+            }
+            let found = volumes.text(Volume::Root, &format!("{dir}/{name}"))?;
+            files.push(NetworkdFile {
+                path: CardPath::new(&format!("{dir}/{name}"))?,
+                is_packaged: dir.ends_with("lib/systemd/network") && !dir.contains("local"),
+                text: found.map(|found| found.text).unwrap_or_default(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// Rules of udev's in `/etc` that give names to interfaces (udev(7)).
+pub(super) fn naming_rules<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+) -> Result<Vec<(CardPath, BTreeSet<String>)>, SurveyError> {
+    let mut found = Vec::new();
+    for (path, text) in texts(volumes, "etc/udev/rules.d", ".rules")? {
+        let names: BTreeSet<String> = text.lines().filter_map(given_name).map(str::to_owned).collect();
+        if !names.is_empty() {
+            found.push((path, names));
+        }
+    }
+    Ok(found)
+}
+
+/// The name that a rule gives to an interface.
+fn given_name(rule: &str) -> Option<&str> {
+    let rule = rule.trim_start();
+    if rule.starts_with('#') || !rule.contains("\"net\"") {
+        return None;
+    }
+    rule.split(',').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        (key.trim_end_matches(':').trim() == "NAME" && !value.starts_with('='))
+            .then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// The keys of sysctl.d(5) that turn IPv6 off on some interface.
+pub(super) fn ipv6_off<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+) -> Result<BTreeSet<String>, SurveyError> {
+    let mut all = texts(volumes, "etc/sysctl.d", ".conf")?;
+    if let Some(found) = volumes.text(Volume::Root, "etc/sysctl.conf")? {
+        all.push((found.path, found.text));
+    }
+    let lines = all.iter().flat_map(|(_, text)| text.lines());
+    Ok(lines.filter_map(turned_off).collect())
+}
+
+/// The key of a line that turns IPv6 off, with dots.
+fn turned_off(line: &str) -> Option<String> {
+    let (key, value) = line.trim().trim_start_matches('-').split_once('=')?;
+    let key = key.trim().replace('/', ".");
+    let is_off = value.trim() != "0";
+    let is_key = key.starts_with("net.ipv6.conf.") && key.ends_with(".disable_ipv6");
+    (is_off && is_key).then_some(key)
+}
+
+/// The files in `dir` whose names end in `ending`.
+fn texts<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+    dir: &str,
+    ending: &str,
+) -> Result<Vec<(CardPath, String)>, SurveyError> {
+    let mut found = Vec::new();
+    for name in volumes.names(dir)?.iter().filter(|name| name.ends_with(ending)) {
+        let text = volumes.text(Volume::Root, &format!("{dir}/{name}"))?;
+        found.extend(text.map(|text| (text.path, text.text)));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_give_names() {
+        let check = |rule: &str, expect: Option<&str>| assert_eq!(given_name(rule), expect, "{rule}");
+        check(
+            "SUBSYSTEM==\"net\", ACTION==\"add\", ATTR{address}==\"b8:27:eb:00:00:01\", NAME=\"lan0\"",
+            Some("lan0"),
+        );
+        check("SUBSYSTEM==\"net\", NAME:=\"lan0\"", Some("lan0"));
+        check("SUBSYSTEM==\"net\", NAME==\"eth0\", RUN+=\"x\"", None);
+        check("SUBSYSTEM==\"net\", ENV{ID_NET_NAME}=\"x\"", None);
+        check("KERNEL==\"sda\", NAME=\"disk\"", None);
+        check("# SUBSYSTEM==\"net\", NAME=\"lan0\"", None);
+    }
+
+    #[test]
+    fn keys_turn_ipv6_off() {
+        let check = |line: &str, expect: Option<&str>| {
+            assert_eq!(turned_off(line).as_deref(), expect, "{line}");
+        };
+        check(
+            "net.ipv6.conf.all.disable_ipv6 = 1",
+            Some("net.ipv6.conf.all.disable_ipv6"),
+        );
+        check(
+            "-net/ipv6/conf/eth0/disable_ipv6=1",
+            Some("net.ipv6.conf.eth0.disable_ipv6"),
+        );
+        check("net.ipv6.conf.all.disable_ipv6=0", None);
+        check("#net.ipv6.conf.all.disable_ipv6=1", None);
+        check("net.ipv6.conf.all.use_tempaddr=2", None);
+    }
+}

@@ -1,0 +1,414 @@
+//! What the base has in the way of a card: undone on the card, each with its reason in the plan, or refused. Nothing that
+//! the survey found is passed over.
+
+use std::collections::BTreeMap;
+
+use palmfarm_protocol::firstboot::Network;
+
+use super::builder::{TreeBuilder, UNITS};
+use super::RenderError;
+use crate::base::mounts::{self, FstabLine};
+use crate::base::{Accounts, BaseFacts, BaseRefusal, BaseRefusals, NetworkdFile};
+use crate::edit::tree::{CardPath, Node, Privacy, Volume};
+use crate::farm::Ipv6;
+use crate::plan::CardPlan;
+
+/// Units that a card needs as their packages have them.
+const NEEDED: [&str; 22] = [
+    "basic.target",
+    "cloud-config.service",
+    "cloud-config.target",
+    "cloud-final.service",
+    "cloud-init-local.service",
+    "cloud-init-main.service",
+    "cloud-init-network.service",
+    "cloud-init.service",
+    "cloud-init.target",
+    "dbus.service",
+    "local-fs.target",
+    "multi-user.target",
+    "network-online.target",
+    "network-pre.target",
+    "network.target",
+    "ssh.service",
+    "ssh.socket",
+    "sysinit.target",
+    "systemd-networkd-wait-online.service",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+    "systemd-resolved.service",
+];
+
+/// Those that it needs besides if it has a container daemon.
+const NEEDED_BY_DAEMON: [&str; 10] = [
+    "incus.service",
+    "incus.socket",
+    "lxd-installer.socket",
+    "lxd.service",
+    "lxd.socket",
+    "lxd-containers.service",
+    "snapd.apparmor.service",
+    "snapd.seeded.service",
+    "snapd.service",
+    "snapd.socket",
+];
+
+/// Services that would configure the interfaces of systemd-networkd a second time.
+const OTHER_MANAGERS: [&str; 8] = [
+    "NetworkManager.service",
+    "NetworkManager-wait-online.service",
+    "connman.service",
+    "connman-wait-online.service",
+    "dhcpcd.service",
+    "ifplugd.service",
+    "netctl.service",
+    "wicd.service",
+];
+
+/// Plan what undoes it.
+///
+/// # Errors
+/// Something cannot be undone.
+pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let mut reasons = base.refusals.clone();
+    reasons.extend(fstab(plan, base));
+    reasons.extend(taken_names(plan, &base.accounts));
+    reasons.extend(super::cloud::hindrances(plan, base));
+    reasons.extend(super::boot::hindrances(plan, base));
+    if !reasons.is_empty() {
+        let release = base.release.clone();
+        return Err(BaseRefusals { release, reasons }.into());
+    }
+    for remains in &base.remains {
+        remove(build, &remains.path, remains.what)?;
+    }
+    units(build, plan, base)?;
+    managers(build, base)?;
+    lock_accounts(build, &base.accounts)?;
+    for (path, names) in &base.naming_rules {
+        // A rule that gives the uplink its name is what the farm counts on.
+        if !names.contains(&plan.firstboot.network.uplink) {
+            remove(build, path, "it gives interfaces other names")?;
+        }
+    }
+    if !base.ipv6_off.is_empty() && wants_ipv6(plan) {
+        let lines: String = base.ipv6_off.iter().map(|key| format!("{key} = 0\n")).collect();
+        // Of several values the last holds, and files are read in the order of their names.
+        build.public(
+            Volume::Root,
+            "/etc/sysctl.d/zz-palmfarm-ipv6.conf",
+            &format!("# palmfarm: the base turns IPv6 off.\n{lines}"),
+            "undone: the base turns IPv6 off",
+        )?;
+    }
+    for file in &base.networkd {
+        networkd_file(build, &plan.firstboot.network, file, &base.networkd)?;
+    }
+    Ok(())
+}
+
+fn remove(build: &mut TreeBuilder, path: &CardPath, what: &str) -> Result<(), RenderError> {
+    let origin = format!("undone: {what}");
+    build.add(
+        Volume::Root,
+        path.as_str(),
+        Node::Absent,
+        &origin,
+        Privacy::Public,
+    )
+}
+
+fn units(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+    let daemon: &[&str] = if plan.firstboot.lxd.is_some() {
+        &NEEDED_BY_DAEMON
+    } else {
+        &[]
+    };
+    let needed = |unit: &str| NEEDED.contains(&unit) || daemon.contains(&unit);
+    for unit in base.replaced_units.iter().filter(|unit| needed(unit)) {
+        let path = CardPath::new(&format!("{UNITS}/{unit}"))?;
+        remove(build, &path, &format!("{unit} is masked or changed"))?;
+    }
+    for (unit, path) in base.drop_ins.iter().filter(|(unit, _)| needed(unit)) {
+        remove(
+            build,
+            path,
+            &format!("{unit} would start otherwise, or not at all"),
+        )?;
+    }
+    Ok(())
+}
+
+fn managers(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
+    for unit in OTHER_MANAGERS.iter().filter(|unit| base.has_unit(unit)) {
+        let origin = "undone: it would configure the interfaces, too";
+        build.link(&format!("{UNITS}/{unit}"), "/dev/null", origin)?;
+    }
+    Ok(())
+}
+
+/// Lock every password of the base. The accounts stay, since files may belong to them.
+fn lock_accounts(build: &mut TreeBuilder, accounts: &Accounts) -> Result<(), RenderError> {
+    let Some((shadow, access)) = accounts
+        .shadow
+        .as_ref()
+        .filter(|_| !accounts.with_password.is_empty())
+    else {
+        return Ok(());
+    };
+    let locked: String = shadow
+        .lines()
+        .map(|line| format!("{}\n", locked(line, accounts)))
+        .collect();
+    let who: Vec<&str> = accounts.with_password.iter().map(String::as_str).collect();
+    let node = Node::File {
+        content: locked.into_bytes().into(),
+        access: *access,
+    };
+    let origin = format!("undone: the base lets {} log in", who.join(", "));
+    build.add(Volume::Root, "/etc/shadow", node, &origin, Privacy::Secret)
+}
+
+/// A line of shadow(5), without the password.
+fn locked(line: &str, accounts: &Accounts) -> String {
+    let mut fields: Vec<&str> = line.split(':').collect();
+    let can_log_in = fields
+        .first()
+        .is_some_and(|name| accounts.with_password.contains(*name));
+    if let Some(hash) = fields.get_mut(1).filter(|_| can_log_in) {
+        *hash = "!";
+    }
+    fields.join(":")
+}
+
+/// Undo `file` if it would take an interface of the card's away from palmfarm's own files.
+fn networkd_file(
+    build: &mut TreeBuilder,
+    network: &Network,
+    file: &NetworkdFile,
+    all: &[NetworkdFile],
+) -> Result<(), RenderError> {
+    let mut ours = vec![network.uplink.clone(), network.port()];
+    ours.extend(network.bridge.clone());
+    let name = file.path.name();
+    let own_of_link = |file: &NetworkdFile| value(&file.text, "Link", "Name").map(str::to_owned);
+    let undo = match name.rsplit('.').next() {
+        // The first file that matches an interface is the only one. Once ifupdown has taken over, those of palmfarm are gone.
+        Some("network") => {
+            let first = !file.is_packaged || name < "05-palmfarm";
+            let joins = value(&file.text, "Network", "Bridge")
+                .is_some_and(|bridge| ours.iter().any(|own| own == bridge));
+            first && (joins || matches(&file.text, &ours))
+        }
+        // Two files that make one interface: systemd-networkd 237 gives up on everything.
+        Some("netdev") => {
+            value(&file.text, "NetDev", "Name").is_some_and(|made| ours.iter().any(|own| own == made))
+        }
+        // A file in `/etc` with the name of a package's file is in its place.
+        Some("link") if !file.is_packaged => {
+            let in_place_of = all
+                .iter()
+                .find(|other| other.is_packaged && other.path.name() == name);
+            let uplink = Some(network.uplink.clone());
+            let takes_name = in_place_of.is_some_and(|other| own_of_link(other) == uplink);
+            let gives_other = own_of_link(file).is_some_and(|given| Some(given) != uplink);
+            (takes_name && own_of_link(file) != uplink) || (gives_other && matches(&file.text, &ours[..1]))
+        }
+        _ => false,
+    };
+    if !undo {
+        return Ok(());
+    }
+    let what = "it would configure an interface of the card otherwise";
+    if file.is_packaged {
+        let path = format!("/etc/systemd/network/{name}");
+        return build.link(&path, "/dev/null", &format!("undone: {what}"));
+    }
+    remove(build, &file.path, what)
+}
+
+/// Whether a file for systemd-networkd or udev may match one of `interfaces`. What does not go by the name may match.
+fn matches(text: &str, interfaces: &[String]) -> bool {
+    let names = ["Name", "OriginalName"].map(|key| value(text, "Match", key));
+    // An empty file, or a link to /dev/null, turns off a package's file of the same name.
+    let Some(patterns) = names.into_iter().flatten().next() else {
+        return !text.trim().is_empty();
+    };
+    let has_wildcard = |pattern: &str| pattern.contains(['*', '?', '[', '!']);
+    patterns
+        .split_whitespace()
+        .any(|pattern| has_wildcard(pattern) || interfaces.iter().any(|own| own == pattern))
+}
+
+/// The last value of `key` in the section `name` of a file in systemd's format.
+fn value<'a>(text: &'a str, name: &'a str, key: &str) -> Option<&'a str> {
+    let values = section(text, name).filter_map(|line| line.split_once('='));
+    let found = values.filter(|(found, _)| found.trim() == key).last();
+    found.map(|(_, value)| value.trim())
+}
+
+/// The lines of the section `name` that are not comments.
+fn section<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let mut inside = false;
+    text.lines().map(str::trim).filter(move |line| {
+        if line.starts_with('[') {
+            inside = line.trim_matches(['[', ']']) == name;
+            return false;
+        }
+        inside && !line.is_empty() && !line.starts_with(['#', ';'])
+    })
+}
+
+/// Lines of fstab whose filesystem is not on the card, and without which the boot would stop. A fstab of the farm's own
+/// takes the place of the base's.
+fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+    if plan.files.iter().any(|file| file.path.as_str() == "/etc/fstab") {
+        return Vec::new();
+    }
+    let is_missing = |mount: &FstabLine| {
+        let names = match mount.target.as_str() {
+            "" => &base.names.root,
+            target if target == base.boot_mount => &base.names.boot,
+            _ if mount
+                .options
+                .split(',')
+                .any(|option| matches!(option, "nofail" | "noauto")) =>
+            {
+                return false
+            }
+            // Whatever else is mounted must be on the card as well. `/dev/sda1` is on another disk, unless the Pi starts from it.
+            _ => {
+                let on_card = [&base.names.root, &base.names.boot]
+                    .iter()
+                    .any(|names| has(names, &mount.source));
+                return is_name(&mount.source) && (!on_card || mount.source.starts_with("/dev/sd"));
+            }
+        };
+        !names.is_empty() && is_name(&mount.source) && !has(names, &mount.source)
+    };
+    let missing = mounts::lines(&base.fstab).into_iter().filter(is_missing);
+    missing
+        .map(|mount| BaseRefusal::NoSuchFilesystem {
+            source_name: mount.source,
+            target: if mount.target.is_empty() {
+                "/".into()
+            } else {
+                mount.target
+            },
+        })
+        .collect()
+}
+
+/// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition.
+pub(super) fn is_name(source: &str) -> bool {
+    ["LABEL=", "UUID=", "PARTUUID=", "/dev/disk/by-"]
+        .iter()
+        .any(|prefix| source.starts_with(prefix))
+        || number(source).is_some()
+}
+
+/// Whether `source` is one of `names`. Linux takes a label as it is written, and UUIDs in either case.
+pub(super) fn has(names: &[String], source: &str) -> bool {
+    let source = match source
+        .strip_prefix("/dev/disk/by-")
+        .and_then(|rest| rest.split_once('/'))
+    {
+        Some((kind, name)) => format!("{}={name}", kind.to_ascii_uppercase()),
+        None => number(source).map_or_else(|| source.to_owned(), |number| format!("number {number}")),
+    };
+    names.iter().any(|name| {
+        if name.starts_with("LABEL=") {
+            *name == source
+        } else {
+            name.eq_ignore_ascii_case(&source)
+        }
+    })
+}
+
+/// The number of the partition in `/dev/mmcblk0p2` or `/dev/sda2`.
+fn number(source: &str) -> Option<u32> {
+    let device = source.strip_prefix("/dev/")?;
+    let digits = device.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let number = match device.get(..2)? {
+        "mm" | "nv" => device.rsplit_once('p')?.1,
+        "sd" | "vd" => digits,
+        _ => return None,
+    };
+    number.parse().ok()
+}
+
+/// Users whose names the base has taken: cloud-init leaves an existing account as it is, without the groups and the shell
+/// that the farm declares, and useradd makes no user beside a group of the same name.
+fn taken_names(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
+    let taken = |name: &String| {
+        if accounts.users.contains(name) {
+            Some(BaseRefusal::Account(name.clone()))
+        } else if accounts.groups.contains(name) {
+            Some(BaseRefusal::Group(name.clone()))
+        } else {
+            None
+        }
+    };
+    plan.users.iter().filter_map(|user| taken(&user.name)).collect()
+}
+
+/// Whether an interface of the card gets IPv6 addresses.
+pub(super) fn wants_ipv6(plan: &CardPlan) -> bool {
+    let managed = plan.firstboot.lxd.iter().flat_map(|lxd| &lxd.preseed.networks);
+    let has_address = |config: &BTreeMap<String, String>| {
+        config
+            .get("ipv6.address")
+            .is_some_and(|address| address != "none")
+    };
+    plan.firstboot.network.ipv6 != Ipv6::None
+        || managed.into_iter().any(|network| has_address(&network.config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_match_goes_by_the_name_if_there_is_one() {
+        let ours = ["eth0".to_owned(), "br0".to_owned()];
+        let check = |text: &str, expect: bool| assert_eq!(matches(text, &ours), expect, "{text}");
+        check("[Match]\nName=eth0\n", true);
+        check("[Match]\nName=wlan0 br0\n", true);
+        check("[Match]\nName=wlan0\nType=ether\n", false);
+        check("[Match]\nName=en* eth*\n", true);
+        check("[Match]\nOriginalName=eth1\n[Link]\nName=lan0\n", false);
+        check("[Match]\nMACAddress=b8:27:eb:00:00:01\n", true);
+        check("# [Match]\n[Network]\nDHCP=yes\n", true);
+        check("", false);
+    }
+
+    #[test]
+    fn names_of_filesystems_are_compared_as_linux_does() {
+        let names: Vec<String> = ["LABEL=writable", "UUID=ab-cd", "PARTUUID=70616c6d-02", "number 2"]
+            .map(Into::into)
+            .into();
+        for good in [
+            "LABEL=writable",
+            "UUID=AB-CD",
+            "PARTUUID=70616C6D-02",
+            "/dev/mmcblk0p2",
+            "/dev/sda2",
+            "/dev/nvme0n1p2",
+            "/dev/disk/by-label/writable",
+        ] {
+            assert!(is_name(good) && has(&names, good), "{good}");
+        }
+        for bad in [
+            "LABEL=Writable",
+            "UUID=ab-ce",
+            "/dev/mmcblk0p1",
+            "/dev/sda3",
+            "/dev/disk/by-uuid/1",
+        ] {
+            assert!(is_name(bad) && !has(&names, bad), "{bad}");
+        }
+        for unknown in ["tmpfs", "/swapfile", "/dev/root", "proc", "nas:/export"] {
+            assert!(!is_name(unknown), "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What cannot be undone: each refusal has a hint, and the test follows it.
+
+use std::fs;
+
+use palmfarm::edit::tree::Volume;
+
+use super::{accepted, base, can_run, card, plan, put_boot, refused, run, text};
+use crate::common::base::{put, CLOUD_CFG};
+use crate::{common, palmfarm};
+
+#[test]
+fn names_that_the_base_has_taken_are_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| {
+        let passwd = "root:x:0:0::/root:/bin/bash\nmallory:x:1000:1000::/home/mallory:/bin/bash\n";
+        put(root, "etc/passwd", passwd);
+    });
+    let as_user = |name: &str| run(&image, name, "", &["plan", "farm.yaml"]);
+    refused(
+        &as_user("mallory"),
+        "it has an account mallory already, and cloud-init would leave that one as it is",
+        "hint: give the user another name, or remove mallory from the base",
+    );
+    refused(
+        &as_user("admin"),
+        "it has a group admin already, so useradd would refuse to make the user",
+        "hint: give the user another name, or remove admin from the base",
+    );
+    accepted(&as_user("alice"));
+}
+
+#[test]
+fn settings_of_cloud_init_that_cannot_be_undone_are_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| {
+        put(
+            root,
+            "etc/cloud/cloud.cfg.d/zz-site.cfg",
+            "datasource_list: [Ec2]\nfoo: bar\n",
+        );
+        put(
+            root,
+            "etc/cloud/cloud.cfg",
+            &CLOUD_CFG.replace("users-groups, ssh", "ssh"),
+        );
+        put(root, "var/lib/cloud/instances/palmfarm-palm/sem/config_ssh", "");
+    });
+    let out = plan(&image, "timezone: Europe/Vienna\n");
+    for (message, hint) in [
+        (
+            "its /etc/cloud/cloud.cfg.d/zz-site.cfg sets datasource_list, which cloud-init reads after palmfarm's own",
+            "remove /etc/cloud/cloud.cfg.d/zz-site.cfg from the base, or give it a name that sorts before 99-palmfarm",
+        ),
+        (
+            "its /etc/cloud/cloud.cfg does not let cloud-init run users_groups",
+            "put these modules back into the base's /etc/cloud/cloud.cfg",
+        ),
+        (
+            "cloud-init has left /var/lib/cloud/instances/palmfarm-palm there",
+            "remove /var/lib/cloud/instances/palmfarm-palm from the base, or give the card another name",
+        ),
+    ] {
+        refused(&out, message, hint);
+    }
+    // As the hints say.
+    let mended = base(|root| {
+        put(
+            root,
+            "etc/cloud/cloud.cfg.d/98-site.cfg",
+            "datasource_list: [Ec2]\nfoo: bar\n",
+        );
+        put(root, "var/lib/cloud/instances/palmfarm-palm/sem/config_ssh", "");
+    });
+    let other_card = "timezone: Europe/Vienna\ncards: {elm: {}}\n";
+    let farm = |more: &str| run(&mended, "craig", more, &["plan", "farm.yaml"]);
+    let out = farm(other_card);
+    accepted(&out);
+}
+
+#[test]
+fn a_base_without_a_stage_of_cloud_init_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| {
+        fs::remove_file(root.join("usr/lib/systemd/system/cloud-final.service")).unwrap();
+    });
+    refused(
+        &plan(&image, ""),
+        "has no cloud-final.service, which makes users and sets time zone and locale",
+        "take Ubuntu's image",
+    );
+}
+
+#[test]
+fn a_command_line_that_would_not_start_the_card_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|_| {});
+    let root = "root=LABEL=writable";
+    let check = |line: &str, message: &str, hint: &str| {
+        put_boot(&image, "cmdline.txt", line);
+        refused(&plan(&image, ""), message, hint);
+    };
+    check(
+        "console=tty1 root=PARTUUID=deadbeef-02\n",
+        "has root=PARTUUID=deadbeef-02, and the root filesystem is LABEL=writable",
+        "write `boot: {cmdline: [\"root=LABEL=writable\"]}` in farm.yaml",
+    );
+    accepted(&plan(&image, "boot: {cmdline: [\"root=LABEL=writable\"]}\n"));
+    check(
+        "root=/dev/mmcblk0p3\n",
+        "has root=/dev/mmcblk0p3, and the root filesystem is LABEL=writable",
+        "root=LABEL=writable",
+    );
+    check(
+        &format!("{root} systemd.run=/boot/firstrun.sh\n"),
+        "has systemd.run=/boot/firstrun.sh, which runs a command in place of the system",
+        "remove systemd.run=/boot/firstrun.sh from cmdline.txt",
+    );
+    check(
+        &format!("{root} init=/usr/lib/raspi-config/init_resize.sh\n"),
+        "which starts something else than systemd",
+        "remove init=",
+    );
+    check(
+        &format!("console=tty1\n{root} rootwait\n"),
+        "/cmdline.txt has 1 lines of words below its first line, and the firmware reads the first line alone",
+        "put all words of /cmdline.txt, on the FAT partition of the base, into its first line",
+    );
+    put_boot(&image, "cmdline.txt", &format!("console=tty1 {root} rootwait\n"));
+    accepted(&plan(&image, ""));
+    put_boot(
+        &image,
+        "cmdline.txt",
+        &format!("{root} ipv6.disable=1 rootwait\r\n"),
+    );
+    let made = card(&image, "");
+    let words = "root=LABEL=writable rootwait cgroup_enable=memory cgroup_memory=1\n";
+    assert_eq!(text(&made, Volume::Boot, "/cmdline.txt"), words);
+}
+
+#[test]
+fn a_filesystem_that_fstab_would_not_find_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let lines = "LABEL=writable / ext4 defaults 0 1\nLABEL=SYSTEM-BOOT /boot/firmware vfat defaults 0 1\n";
+    let with = |fstab: &str| {
+        let fstab = fstab.to_owned();
+        base(move |root| put(root, "etc/fstab", &fstab))
+    };
+    let hint = "add `nofail` to that line of the base's fstab, or remove the line";
+    let image = with(lines);
+    refused(
+        &plan(&image, ""),
+        "its fstab mounts LABEL=SYSTEM-BOOT at /boot/firmware, and the image has no such filesystem",
+        hint,
+    );
+    // The farm's own takes its place.
+    fs::write(
+        image.dir.path().join("fstab"),
+        "LABEL=writable / ext4 defaults 0 1\n",
+    )
+    .unwrap();
+    accepted(&plan(&image, "files: {/etc/fstab: fstab}\n"));
+
+    let good = "UUID=70616C6D-0000-4000-8000-000000000001 / ext4 defaults 0 1\n\
+                UUID=7061-6C6D /boot/firmware vfat defaults 0 1\n/swapfile none swap sw 0 0\ntmpfs /tmp tmpfs defaults\n";
+    accepted(&plan(&with(good), ""));
+    let disk = |options: &str| format!("{good}UUID=4711 /srv ext4 {options} 0 2\n");
+    refused(
+        &plan(&with(&disk("defaults")), ""),
+        "its fstab mounts UUID=4711 at /srv, and the image has no such filesystem",
+        hint,
+    );
+    accepted(&plan(&with(&disk("defaults,nofail")), ""));
+}
+
+#[test]
+fn an_ssh_server_that_lets_in_others_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let with = |line: &str| {
+        let line = line.to_owned();
+        base(move |root| put(root, "etc/ssh/sshd_config.d/10-site.conf", &line))
+    };
+    refused(
+        &plan(&with("TrustedUserCAKeys /etc/ssh/ca.pub\n"), ""),
+        "its /etc/ssh/sshd_config.d/10-site.conf sets TrustedUserCAKeys, with which others than the farm's users may log in",
+        "remove the line with TrustedUserCAKeys from /etc/ssh/sshd_config.d/10-site.conf of the base",
+    );
+    accepted(&plan(&with("X11Forwarding no\n"), ""));
+}
+
+#[test]
+fn a_boot_file_that_is_not_text_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|_| {});
+    let file = image.dir.path().join("config");
+    fs::write(&file, b"[all]\n# caf\xe9\n").unwrap();
+    let drive = format!("{}@@{}", image.path.display(), image.boot.0);
+    common::run(
+        "mcopy",
+        &["-o", "-i", &drive, file.to_str().unwrap(), "::config.txt"],
+    );
+    refused(
+        &plan(&image, ""),
+        "its /config.txt on the FAT partition is not UTF-8, so palmfarm cannot edit it",
+        "save /config.txt, on the FAT partition of the base, as UTF-8 text",
+    );
+    put_boot(&image, "config.txt", "[all]\n# caf\u{e9}\n");
+    accepted(&plan(&image, ""));
+}
+
+/// The decoder would need 256 MiB for each thread.
+#[test]
+fn a_base_that_is_packed_with_a_large_dictionary_is_to_be_unpacked() {
+    if !can_run() || !common::have(&["xz"]) {
+        return;
+    }
+    let image = base(|_| {});
+    let packed = image.dir.path().join("image.img.xz");
+    let options = ["-T1", "--block-size=1MiB", "--lzma2=preset=0,dict=256MiB"];
+    accepted(&plan(&image, ""));
+    common::run("xz", &[&options[..], &[image.path.to_str().unwrap()]].concat());
+    let farm = image.dir.path().join("farm.yaml");
+    let text = fs::read_to_string(&farm).unwrap();
+    fs::write(&farm, text.replace("image.img", "image.img.xz")).unwrap();
+    for command in [&["plan", "farm.yaml"][..], &["inspect", "image.img.xz"]] {
+        refused(
+            &palmfarm(image.dir.path(), command),
+            "needs over 75497472 bytes of memory to decode",
+            "unpack it with `xz -dk` and name the .img that comes out",
+        );
+    }
+    common::run("xz", &["-dk", packed.to_str().unwrap()]);
+    accepted(&plan(&image, ""));
+}
+
+#[test]
+fn a_daemon_that_was_in_use_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| put(root, "var/snap/lxd/common/lxd/database/local.db", "x"));
+    refused(
+        &plan(&image, ""),
+        "a container daemon was in use on it (/var/snap/lxd/common/lxd/database/local.db)",
+        "use the image as Ubuntu publishes it",
+    );
+}
