@@ -49,6 +49,10 @@ pub enum BaseRefusal {
     Group(String),
     #[error("its /etc/passwd has a password for {}, where `x` should be", printable(.0))]
     PasswordInPasswd(String),
+    #[error(
+        "its {0} is not a regular file, so palmfarm cannot lock the accounts that have a password there"
+    )]
+    NotAFile(CardPath),
     #[error("its {path} sets {key}, with which others than the farm's users may log in")]
     SshLogin { path: CardPath, key: &'static str },
     #[error("a container daemon was in use on it ({0}): its containers and the clients that it trusts would be on every card")]
@@ -92,6 +96,7 @@ impl BaseRefusal {
                 printable(name)
             ),
             Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),
+            Self::NotAFile(path) => format!("put the file itself at {path} of the base"),
             Self::SshLogin { path, key } => format!("remove the line with {key} from {path} of the base"),
             Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
         }

@@ -53,6 +53,9 @@ const DAEMONS: [&str; 5] = [
     "var/lib/lxd/server.crt",
 ];
 
+/// The folder that Debian's and Ubuntu's sshd_config includes.
+const SSHD_DROP_INS: &str = "etc/ssh/sshd_config.d";
+
 /// What an earlier use of the base left behind.
 #[derive(Default)]
 pub(super) struct Identity {
@@ -84,8 +87,16 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
     found.accounts.groups = lines(&group).map(|fields| first(&fields)).collect();
     found.accounts.with_password = with_password(&shadow);
     if !shadow.is_empty() {
-        let stat = volumes.stat("etc/shadow")?.and_then(|stat| stat.access);
-        found.accounts.shadow = stat.map(|access| (shadow.into(), access));
+        let stat = volumes.stat("etc/shadow")?;
+        let is_file = stat.as_ref().is_some_and(|stat| stat.kind == FileKind::File);
+        if !is_file && !found.accounts.with_password.is_empty() {
+            // Locked accounts would go to the link's place, and the file behind it would keep its passwords.
+            found
+                .refusals
+                .push(BaseRefusal::NotAFile(CardPath::new("etc/shadow")?));
+        }
+        let access = stat.filter(|_| is_file).and_then(|stat| stat.access);
+        found.accounts.shadow = access.map(|access| (shadow.into(), access));
     }
     for (path, what) in OF_A_MACHINE {
         found.remains(volumes, path, what)?;
@@ -98,8 +109,8 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         }
     }
     let mut sshd = vec!["etc/ssh/sshd_config".to_owned()];
-    let dir = "etc/ssh/sshd_config.d";
-    sshd.extend(volumes.names(dir)?.iter().map(|name| format!("{dir}/{name}")));
+    let drop_ins = volumes.names(SSHD_DROP_INS)?;
+    sshd.extend(drop_ins.iter().map(|name| format!("{SSHD_DROP_INS}/{name}")));
     for path in sshd {
         for key in text(volumes, &path)?.lines().filter_map(lets_in) {
             let path = CardPath::new(&path)?;
@@ -135,20 +146,39 @@ impl Identity {
 fn lets_in(line: &str) -> Option<&'static str> {
     let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
     let (key, value) = (words.next()?, words.next()?);
-    let own = |value: &str| !value.starts_with('/') || value.contains("%h") || value.contains("%u");
     let keys = [
         "AuthorizedKeysCommand",
         "AuthorizedKeysFile",
         "AuthorizedPrincipalsCommand",
+        "Include",
         "PermitEmptyPasswords",
         "TrustedUserCAKeys",
     ];
     let key = keys.into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
     let is_harmless = match key {
-        "AuthorizedKeysFile" => own(value) && words.all(own),
+        "AuthorizedKeysFile" => is_removed(value) && words.all(is_removed),
+        // Its files are looked at. Those of other folders are not.
+        "Include" => is_drop_in(value) && words.all(is_drop_in),
         _ => matches!(value, "none" | "no"),
     };
     (!is_harmless).then_some(key)
+}
+
+/// Whether `pattern` of `AuthorizedKeysFile` leads to nothing but files of [`OF_A_PERSON`], or to nothing at all.
+fn is_removed(pattern: &str) -> bool {
+    let file = pattern.strip_prefix("%h/").unwrap_or(pattern);
+    pattern == "none" || OF_A_PERSON.iter().any(|(known, _)| *known == file)
+}
+
+/// Whether `pattern` of `Include` leads to nothing but files of [`SSHD_DROP_INS`].
+fn is_drop_in(pattern: &str) -> bool {
+    let name = pattern
+        .strip_prefix('/')
+        .unwrap_or(pattern)
+        .strip_prefix(SSHD_DROP_INS)
+        .or_else(|| pattern.strip_prefix("sshd_config.d"))
+        .and_then(|rest| rest.strip_prefix('/'));
+    name.is_some_and(|name| !name.contains('/'))
 }
 
 fn text<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<String, SurveyError> {
@@ -167,15 +197,9 @@ fn first(fields: &[&str]) -> String {
     fields.first().copied().unwrap_or_default().to_owned()
 }
 
-/// The home directory of an account that can have a login: accounts of services have no shell, and their homes are
-/// folders of the system.
+/// The home directory of an account. Those of services count, too: `nologin` does not keep a key from forwarding ports.
 fn home(fields: &[&str]) -> Option<String> {
-    let (home, shell) = (fields.get(5)?, fields.get(6)?);
-    let no_shell = ["nologin", "false", "sync"];
-    if no_shell.contains(&shell.rsplit('/').next().unwrap_or_default()) {
-        return None;
-    }
-    let home = home.trim_end_matches('/');
+    let home = fields.get(5)?.trim_end_matches('/');
     CardPath::new(&format!("{home}/x")).ok().map(|_| home.to_owned())
 }
 
@@ -210,18 +234,36 @@ mod tests {
         let check = |line: &str, expect: Option<&str>| assert_eq!(lets_in(line), expect, "{line}");
         check("TrustedUserCAKeys /etc/ssh/ca.pub", Some("TrustedUserCAKeys"));
         check("trustedusercakeys=none", None);
-        check("AuthorizedKeysFile .ssh/authorized_keys %h/keys", None);
         check(
-            "AuthorizedKeysFile .ssh/authorized_keys /etc/keys",
-            Some("AuthorizedKeysFile"),
+            "AuthorizedKeysFile %h/.ssh/authorized_keys .ssh/authorized_keys2",
+            None,
         );
+        check("AuthorizedKeysFile none", None);
+        for other in [
+            "/etc/keys",
+            "%h/keys",
+            "keys",
+            "/etc/ssh/keys/%u",
+            "\"/etc/keys\"",
+            "%h/%h/.rhosts",
+        ] {
+            check(
+                &format!("AuthorizedKeysFile .ssh/authorized_keys {other}"),
+                Some("AuthorizedKeysFile"),
+            );
+        }
+        check("Include /etc/ssh/sshd_config.d/*.conf", None);
+        check("Include sshd_config.d/*.conf", None);
+        check("Include /etc/ssh/x/*.conf", Some("Include"));
+        check("Include /etc/ssh/sshd_config.d/x/*.conf", Some("Include"));
+        check("Include /etc/ssh/sshd_config.d2/*.conf", Some("Include"));
         check("PermitEmptyPasswords yes", Some("PermitEmptyPasswords"));
         check("#TrustedUserCAKeys /etc/ssh/ca.pub", None);
         check("PasswordAuthentication yes", None);
     }
 
     #[test]
-    fn only_people_have_homes() {
+    fn a_home_is_a_path_of_a_card() {
         let check = |line: &str, expect: Option<&str>| {
             let fields: Vec<&str> = line.split(':').collect();
             assert_eq!(home(&fields).as_deref(), expect, "{line}");
@@ -229,7 +271,7 @@ mod tests {
         check("ubuntu:x:1000:1000::/home/ubuntu:/bin/bash", Some("/home/ubuntu"));
         check("root:x:0:0::/root/:/bin/bash", Some("/root"));
         check("a:x:1:1::/:/bin/sh", Some(""));
-        check("bin:x:2:2:bin:/bin:/usr/sbin/nologin", None);
+        check("bin:x:2:2:bin:/bin:/usr/sbin/nologin", Some("/bin"));
         check("x:x:2:2:x:../up:/bin/sh", None);
         check("short:x", None);
     }

@@ -196,7 +196,44 @@ fn an_ssh_server_that_lets_in_others_is_refused() {
         "its /etc/ssh/sshd_config.d/10-site.conf sets TrustedUserCAKeys, with which others than the farm's users may log in",
         "remove the line with TrustedUserCAKeys from /etc/ssh/sshd_config.d/10-site.conf of the base",
     );
+    for (line, key) in [
+        (
+            "AuthorizedKeysFile .ssh/authorized_keys %h/mykeys\n",
+            "AuthorizedKeysFile",
+        ),
+        ("AuthorizedKeysFile /etc/ssh/keys/%u\n", "AuthorizedKeysFile"),
+        ("Include /etc/ssh/x/*.conf\n", "Include"),
+    ] {
+        let hint = format!("remove the line with {key} from");
+        refused(
+            &plan(&with(line), ""),
+            &format!("10-site.conf sets {key}, with which"),
+            &hint,
+        );
+    }
     accepted(&plan(&with("X11Forwarding no\n"), ""));
+}
+
+#[test]
+fn a_list_of_passwords_behind_a_link_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let with = |password: &str| {
+        let line = format!("ubuntu:{password}:19103:0:99999:7:::\n");
+        base(move |root| {
+            put(root, "etc/shadow.real", &line);
+            let shadow = root.join("etc/shadow");
+            let _ = fs::remove_file(&shadow);
+            std::os::unix::fs::symlink("shadow.real", shadow).unwrap();
+        })
+    };
+    refused(
+        &plan(&with("$6$salt$hash"), ""),
+        "its /etc/shadow is not a regular file, so palmfarm cannot lock the accounts that have a password there",
+        "put the file itself at /etc/shadow of the base",
+    );
+    accepted(&plan(&with("!"), ""));
 }
 
 #[test]
