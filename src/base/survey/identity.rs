@@ -53,7 +53,7 @@ const DAEMONS: [&str; 5] = [
     "var/lib/lxd/server.crt",
 ];
 
-/// The folder that Debian's and Ubuntu's sshd_config includes.
+/// The folder that the `sshd_config` of Debian and Ubuntu includes.
 const SSHD_DROP_INS: &str = "etc/ssh/sshd_config.d";
 
 /// What an earlier use of the base left behind.
