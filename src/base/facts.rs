@@ -76,11 +76,14 @@ pub struct BaseFacts {
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
     pub units: BTreeSet<String>,
-    /// Those of them in whose place `/etc/systemd/system` has another file, or a link to `/dev/null`: the unit is
-    /// masked, or somebody changed it.
-    pub replaced_units: BTreeSet<String>,
-    /// Drop-ins of the base by unit that set a condition or another command.
+    /// What is in the place of some of them, in `/etc/systemd/system` or below `/usr/local`: another file, or a link to
+    /// `/dev/null`. The unit is masked, or somebody changed it.
+    pub replaced_units: BTreeSet<CardPath>,
+    /// Drop-ins of the base that set a condition or another command, by what the name of their folder has before `.d`:
+    /// a unit, the beginning of units (`cloud-.service`), or a type (`service`).
     pub drop_ins: Vec<(String, CardPath)>,
+    /// Whether something starts sshd: `systemctl enable ssh` has made its link.
+    pub starts_ssh: bool,
     /// Files of systemd-networkd and udev that configure interfaces.
     pub networkd: Vec<NetworkdFile>,
     /// Rules of udev's that give names to interfaces, and these names.

@@ -38,6 +38,13 @@ pub struct FstabLine {
     pub options: String,
 }
 
+impl FstabLine {
+    /// Whether it has one of `options`.
+    pub fn has_option(&self, options: &[&str]) -> bool {
+        self.options.split(',').any(|option| options.contains(&option))
+    }
+}
+
 /// The lines of an fstab(5).
 pub fn lines(fstab: &str) -> Vec<FstabLine> {
     let lines = fstab.lines().map(str::trim).filter(|line| !line.starts_with('#'));

@@ -37,6 +37,18 @@ pub enum BaseRefusal {
         printable(target)
     )]
     NoSuchFilesystem { source_name: String, target: String },
+    #[error("its {path} {what}")]
+    InTheWay {
+        path: CardPath,
+        /// What it does, for people.
+        what: &'static str,
+        /// What the person can do.
+        hint: &'static str,
+    },
+    #[error("its {path} sets {}, which would change what cloud-init does on the card", keys.join(", "))]
+    CloudSettings { path: CardPath, keys: Vec<&'static str> },
+    #[error("its fstab mounts the root filesystem with the options {}: read-only, so the Pi could make nothing", printable(.0))]
+    ReadOnly(String),
     #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
     OverruledSettings { path: CardPath, keys: Vec<&'static str> },
     #[error("its /etc/cloud/cloud.cfg does not let cloud-init run {}", .0.join(", "))]
@@ -49,12 +61,10 @@ pub enum BaseRefusal {
     Group(String),
     #[error("its /etc/passwd has a password for {}, where `x` should be", printable(.0))]
     PasswordInPasswd(String),
-    #[error(
-        "its {0} is not a regular file, so palmfarm cannot lock the accounts that have a password there"
-    )]
-    NotAFile(CardPath),
     #[error("its {path} sets {key}, with which others than the farm's users may log in")]
     SshLogin { path: CardPath, key: &'static str },
+    #[error("its {path} sets {key}, with which the farm's users may not be able to log in")]
+    SshLockout { path: CardPath, key: &'static str },
     #[error("a container daemon was in use on it ({0}): its containers and the clients that it trusts would be on every card")]
     UsedDaemon(CardPath),
 }
@@ -83,6 +93,12 @@ impl BaseRefusal {
                  `files: {/etc/fstab: FILE}`"
                     .into()
             }
+            Self::InTheWay { path, hint, .. } => format!("{hint} {path} of the base"),
+            Self::CloudSettings { path, keys } => format!(
+                "remove {} from {path} of the base, and declare in farm.yaml what the card needs",
+                keys.join(", ")
+            ),
+            Self::ReadOnly(_) => "remove `ro` from the line for `/` of the base's fstab".into(),
             Self::OverruledSettings { path, .. } => {
                 format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")
             }
@@ -96,8 +112,7 @@ impl BaseRefusal {
                 printable(name)
             ),
             Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),
-            Self::NotAFile(path) => format!("put the file itself at {path} of the base"),
-            Self::SshLogin { path, key } => format!("remove the line with {key} from {path} of the base"),
+            Self::SshLogin { path, key } | Self::SshLockout { path, key } => format!("remove the line with {key} from {path} of the base"),
             Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
         }
     }

@@ -121,6 +121,9 @@ fn is_undone(word: &str, plan: &CardPlan) -> bool {
     }
 }
 
+/// What `overlayroot=` does (Ubuntu's package overlayroot), and `boot=overlay` of the Raspberry Pi's own tools.
+const IN_MEMORY: &str = "which keeps everything that the Pi makes in memory, so that each reboot loses it";
+
 /// Why the kernel that the base and the farm together describe would not start this card's system.
 pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
     let Some(Ok(text)) = base
@@ -140,6 +143,8 @@ pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> 
             "systemd.run" | "systemd.run_success_action" => {
                 Some("which runs a command in place of the system; another tool has customized this image")
             }
+            "overlayroot" if value != "disabled" && !value.is_empty() => Some(IN_MEMORY),
+            "boot" if value == "overlay" => Some(IN_MEMORY),
             "systemd.unit"
                 if !matches!(value, "multi-user.target" | "graphical.target" | "default.target") =>
             {

@@ -14,7 +14,7 @@ use crate::farm::Ipv6;
 use crate::plan::CardPlan;
 
 /// Units that a card needs as their packages have them.
-const NEEDED: [&str; 22] = [
+const NEEDED: [&str; 23] = [
     "basic.target",
     "cloud-config.service",
     "cloud-config.target",
@@ -25,6 +25,7 @@ const NEEDED: [&str; 22] = [
     "cloud-init.service",
     "cloud-init.target",
     "dbus.service",
+    "default.target",
     "local-fs.target",
     "multi-user.target",
     "network-online.target",
@@ -93,10 +94,10 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     }
     if !base.ipv6_off.is_empty() && wants_ipv6(plan) {
         let lines: String = base.ipv6_off.iter().map(|key| format!("{key} = 0\n")).collect();
-        // Of several values the last holds, and files are read in the order of their names.
+        // Of several values the last holds, and files are read in the order of their names: `~` comes after the letters.
         build.public(
             Volume::Root,
-            "/etc/sysctl.d/zz-palmfarm-ipv6.conf",
+            "/etc/sysctl.d/~palmfarm-ipv6.conf",
             &format!("# palmfarm: the base turns IPv6 off.\n{lines}"),
             "undone: the base turns IPv6 off",
         )?;
@@ -125,18 +126,46 @@ fn units(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(
         &[]
     };
     let needed = |unit: &str| NEEDED.contains(&unit) || daemon.contains(&unit);
-    for unit in base.replaced_units.iter().filter(|unit| needed(unit)) {
-        let path = CardPath::new(&format!("{UNITS}/{unit}"))?;
-        remove(build, &path, &format!("{unit} is masked or changed"))?;
+    for path in base.replaced_units.iter().filter(|path| needed(path.name())) {
+        remove(build, path, &format!("{} is masked or changed", path.name()))?;
     }
-    for (unit, path) in base.drop_ins.iter().filter(|(unit, _)| needed(unit)) {
-        remove(
-            build,
-            path,
-            &format!("{unit} would start otherwise, or not at all"),
+    for (of, path) in &base.drop_ins {
+        let of_ours = of.starts_with("palmfarm-");
+        if let Some(unit) = NEEDED.iter().chain(daemon).find(|unit| applies(of, unit)) {
+            remove(
+                build,
+                path,
+                &format!("{unit} would start otherwise, or not at all"),
+            )?;
+        } else if of_ours {
+            remove(build, path, "it changes a unit of palmfarm's")?;
+        }
+    }
+    if base.has_unit("ssh.service") && !base.starts_ssh {
+        build.link(
+            &format!("{UNITS}/multi-user.target.wants/ssh.service"),
+            "/lib/systemd/system/ssh.service",
+            "undone: nothing starts sshd",
         )?;
     }
     Ok(())
+}
+
+/// Whether the drop-ins in `OF.d` are for `unit` (systemd.unit(5)): `of` is the unit, its type, or a part of its name that
+/// ends in a dash.
+fn applies(of: &str, unit: &str) -> bool {
+    if of == unit {
+        return true;
+    }
+    let Some((name, kind)) = unit.rsplit_once('.') else {
+        return false;
+    };
+    match of.rsplit_once('.') {
+        None => of == kind,
+        Some((beginning, of_kind)) => {
+            of_kind == kind && beginning.ends_with('-') && name.starts_with(beginning)
+        }
+    }
 }
 
 fn managers(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
@@ -229,22 +258,36 @@ fn networkd_file(
 
 /// Whether a file for systemd-networkd or udev may match one of `interfaces`. What does not go by the name may match.
 fn matches(text: &str, interfaces: &[String]) -> bool {
-    let names = ["Name", "OriginalName"].map(|key| value(text, "Match", key));
+    let names = ["Name", "OriginalName"].map(|key| list(text, "Match", key));
     // An empty file, or a link to /dev/null, turns off a package's file of the same name.
-    let Some(patterns) = names.into_iter().flatten().next() else {
+    let Some(patterns) = names.into_iter().find(|patterns| !patterns.is_empty()) else {
         return !text.trim().is_empty();
     };
     let has_wildcard = |pattern: &str| pattern.contains(['*', '?', '[', '!']);
     patterns
-        .split_whitespace()
+        .iter()
         .any(|pattern| has_wildcard(pattern) || interfaces.iter().any(|own| own == pattern))
 }
 
 /// The last value of `key` in the section `name` of a file in systemd's format.
-fn value<'a>(text: &'a str, name: &'a str, key: &str) -> Option<&'a str> {
-    let values = section(text, name).filter_map(|line| line.split_once('='));
-    let found = values.filter(|(found, _)| found.trim() == key).last();
-    found.map(|(_, value)| value.trim())
+fn value<'a>(text: &'a str, name: &'a str, key: &'a str) -> Option<&'a str> {
+    values(text, name, key).last()
+}
+
+/// The values of `key` in the section `name`, where it is a list: more lines add to it, and an empty one clears it.
+fn list<'a>(text: &'a str, name: &'a str, key: &'a str) -> Vec<&'a str> {
+    values(text, name, key).fold(Vec::new(), |mut all, value| {
+        if value.is_empty() {
+            all.clear();
+        }
+        all.extend(value.split_whitespace());
+        all
+    })
+}
+
+fn values<'a>(text: &'a str, name: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = section(text, name).filter_map(|line| line.split_once('='));
+    pairs.filter_map(move |(found, value)| (found.trim() == key).then_some(value.trim()))
 }
 
 /// The lines of the section `name` that are not comments.
@@ -269,13 +312,7 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
         let names = match mount.target.as_str() {
             "" => &base.names.root,
             target if target == base.boot_mount => &base.names.boot,
-            _ if mount
-                .options
-                .split(',')
-                .any(|option| matches!(option, "nofail" | "noauto")) =>
-            {
-                return false
-            }
+            _ if mount.has_option(&["nofail", "noauto"]) => return false,
             // Whatever else is mounted must be on the card as well. `/dev/sda1` is on another disk, unless the Pi starts from it.
             _ => {
                 let on_card = [&base.names.root, &base.names.boot]
@@ -284,27 +321,37 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
                 return is_name(&mount.source) && (!on_card || mount.source.starts_with("/dev/sd"));
             }
         };
-        !names.is_empty() && is_name(&mount.source) && !has(names, &mount.source)
+        // The initial ramdisk knows the root filesystem under this name.
+        !names.is_empty()
+            && is_name(&mount.source)
+            && mount.source != "/dev/root"
+            && !has(names, &mount.source)
     };
-    let missing = mounts::lines(&base.fstab).into_iter().filter(is_missing);
-    missing
-        .map(|mount| BaseRefusal::NoSuchFilesystem {
-            source_name: mount.source,
+    let refusal = |mount: FstabLine| {
+        if mount.target.is_empty() && mount.has_option(&["ro"]) {
+            return Some(BaseRefusal::ReadOnly(mount.options));
+        }
+        is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
+            source_name: mount.source.clone(),
             target: if mount.target.is_empty() {
                 "/".into()
             } else {
-                mount.target
+                mount.target.clone()
             },
         })
+    };
+    mounts::lines(&base.fstab)
+        .into_iter()
+        .filter_map(refusal)
         .collect()
 }
 
-/// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition.
+/// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition. Swap in memory is none.
 pub(super) fn is_name(source: &str) -> bool {
-    ["LABEL=", "UUID=", "PARTUUID=", "/dev/disk/by-"]
+    ["LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "/dev/"]
         .iter()
         .any(|prefix| source.starts_with(prefix))
-        || number(source).is_some()
+        && !source.starts_with("/dev/zram")
 }
 
 /// Whether `source` is one of `names`. Linux takes a label as it is written, and UUIDs in either case.
@@ -376,10 +423,29 @@ mod tests {
         check("[Match]\nName=wlan0 br0\n", true);
         check("[Match]\nName=wlan0\nType=ether\n", false);
         check("[Match]\nName=en* eth*\n", true);
+        check("[Match]\nName=eth0\nName=wlan0\n", true);
+        check("[Match]\nName=eth0\nName=\nName=wlan0\n", false);
         check("[Match]\nOriginalName=eth1\n[Link]\nName=lan0\n", false);
         check("[Match]\nMACAddress=b8:27:eb:00:00:01\n", true);
         check("# [Match]\n[Network]\nDHCP=yes\n", true);
         check("", false);
+    }
+
+    #[test]
+    fn drop_ins_are_for_units_types_and_beginnings() {
+        let unit = "cloud-init-local.service";
+        for of in [unit, "service", "cloud-.service", "cloud-init-.service"] {
+            assert!(applies(of, unit), "{of}");
+        }
+        for of in [
+            "cloud-init.service",
+            "target",
+            "cloud.service",
+            "cloud-.target",
+            "init-.service",
+        ] {
+            assert!(!applies(of, unit), "{of}");
+        }
     }
 
     #[test]
@@ -407,7 +473,10 @@ mod tests {
         ] {
             assert!(is_name(bad) && !has(&names, bad), "{bad}");
         }
-        for unknown in ["tmpfs", "/swapfile", "/dev/root", "proc", "nas:/export"] {
+        for bad in ["/dev/mapper/data", "/dev/md0", "/dev/vg/lv", "PARTLABEL=data"] {
+            assert!(is_name(bad) && !has(&names, bad), "{bad}");
+        }
+        for unknown in ["tmpfs", "/swapfile", "/dev/zram0", "proc", "nas:/export"] {
             assert!(!is_name(unknown), "{unknown}");
         }
     }

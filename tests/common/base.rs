@@ -49,6 +49,11 @@ pub fn ubuntu(root: &Path) {
     for unit in UNITS {
         put(root, &format!("usr/lib/systemd/system/{unit}"), "[Unit]\n");
     }
+    link(
+        root,
+        "etc/systemd/system/multi-user.target.wants/ssh.service",
+        "/lib/systemd/system/ssh.service",
+    );
     for (path, text) in [
         ("etc/cloud/cloud.cfg", CLOUD_CFG),
         (

@@ -39,6 +39,7 @@ pub(crate) fn bionic() -> BaseFacts {
         units: units(&["rc-local.service"]),
         replaced_units: BTreeSet::new(),
         drop_ins: Vec::new(),
+        starts_ssh: true,
         networkd: Vec::new(),
         naming_rules: Vec::new(),
         ipv6_off: BTreeSet::new(),

@@ -41,6 +41,26 @@ const MORE_SETTINGS: &str = "etc/cloud/cloud.cfg.d";
 const OURS: &str = "99-palmfarm-seed.cfg";
 const SET_BY_US: [&str; 3] = ["datasource", "datasource_list", "network"];
 
+/// Keys with which cloud-init lets somebody in, runs something or ends the first boot. What a card's own seed has in their
+/// place would not hold: it has none of them.
+const ACTS: [&str; 15] = [
+    "autoinstall",
+    "bootcmd",
+    "chpasswd",
+    "disk_setup",
+    "fs_setup",
+    "password",
+    "power_state",
+    "runcmd",
+    "snap",
+    "ssh_authorized_keys",
+    "ssh_genkeytypes",
+    "ssh_import_id",
+    "ssh_keys",
+    "user",
+    "write_files",
+];
+
 /// The lists of modules, one for each stage.
 const STAGES: [&str; 3] = [
     "cloud_init_modules",
@@ -79,6 +99,11 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         for (stage, key) in stages.iter_mut().zip(STAGES) {
             *stage = value.get(key).map(modules).or(stage.take());
         }
+        let keys = acts(&value);
+        if !keys.is_empty() {
+            let path = path.clone();
+            found.refusals.push(BaseRefusal::CloudSettings { path, keys });
+        }
         let keys: Vec<_> = SET_BY_US
             .into_iter()
             .filter(|key| value.get(key).is_some())
@@ -91,6 +116,26 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         found.settings.modules = Some(stages.into_iter().flatten().flatten().collect());
     }
     Ok(found)
+}
+
+/// The keys in `settings` of which a card must not have the effect.
+fn acts(settings: &Value) -> Vec<&'static str> {
+    let off = |value: &Value| *value == Value::Bool(false) || value == "off";
+    let unlike_stock = [
+        ("growpart", settings["growpart"].get("mode").is_some_and(off)),
+        (
+            "preserve_hostname",
+            settings["preserve_hostname"] == Value::Bool(true),
+        ),
+        ("resize_rootfs", off(&settings["resize_rootfs"])),
+    ];
+    let acts = ACTS.into_iter().filter(|key| settings.get(key).is_some());
+    acts.chain(
+        unlike_stock
+            .into_iter()
+            .filter_map(|(key, is_odd)| is_odd.then_some(key)),
+    )
+    .collect()
 }
 
 /// The files of settings in the order in which cloud-init lays them over each other. What is not YAML has no settings.
@@ -143,6 +188,26 @@ mod tests {
         let found: Vec<String> = modules(&list).into_iter().collect();
         assert_eq!(found, ["locale", "ssh", "users_groups"]);
         assert!(modules(&Value::Null).is_empty());
+    }
+
+    #[test]
+    fn settings_act_on_every_card() {
+        let check = |text: &str, expect: &[&str]| {
+            assert_eq!(acts(&serde_yaml::from_str(text).unwrap()), expect, "{text}");
+        };
+        check(
+            "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
+            &["chpasswd", "power_state"],
+        );
+        check(
+            "growpart: {mode: off}\nresize_rootfs: false\npreserve_hostname: true\n",
+            &["growpart", "preserve_hostname", "resize_rootfs"],
+        );
+        check(
+            "growpart: {mode: auto}\nresize_rootfs: noblock\npreserve_hostname: false\nntp: {}\n",
+            &[],
+        );
+        check("[]\n", &[]);
     }
 
     #[test]

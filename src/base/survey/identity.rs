@@ -9,9 +9,12 @@ use crate::edit::block::ReadAt;
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
+/// Where sshd finds a person's keys, below the home directory.
+const KEYS: &str = ".ssh/authorized_keys";
+
 /// Files that let somebody into an account, below its home directory, and what they wrote there.
 const OF_A_PERSON: [(&str, &str); 5] = [
-    (".ssh/authorized_keys", "the base's own key for logging in"),
+    (KEYS, "the base's own key for logging in"),
     (".ssh/authorized_keys2", "the base's own key for logging in"),
     (".rhosts", "lets other hosts log in"),
     (".shosts", "lets other hosts log in"),
@@ -19,7 +22,7 @@ const OF_A_PERSON: [(&str, &str); 5] = [
 ];
 
 /// Files of one machine.
-const OF_A_MACHINE: [(&str, &str); 6] = [
+const OF_A_MACHINE: [(&str, &str); 7] = [
     (
         "var/lib/systemd/random-seed",
         "the seed of another machine's random numbers",
@@ -33,6 +36,7 @@ const OF_A_MACHINE: [(&str, &str); 6] = [
         "sudo for the users that cloud-init made on the base",
     ),
     ("etc/hosts.equiv", "lets other hosts log in"),
+    ("etc/nologin", "keeps everybody but root from logging in"),
     ("etc/ssh/shosts.equiv", "lets other hosts log in"),
     ("var/lib/cloud/instance", "cloud-init's memory of another machine"),
 ];
@@ -91,9 +95,12 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         let is_file = stat.as_ref().is_some_and(|stat| stat.kind == FileKind::File);
         if !is_file && !found.accounts.with_password.is_empty() {
             // Locked accounts would go to the link's place, and the file behind it would keep its passwords.
-            found
-                .refusals
-                .push(BaseRefusal::NotAFile(CardPath::new("etc/shadow")?));
+            found.refusals.push(BaseRefusal::InTheWay {
+                path: CardPath::new("etc/shadow")?,
+                what:
+                    "is not a regular file, so palmfarm cannot lock the accounts that have a password there",
+                hint: "put the file itself at",
+            });
         }
         let access = stat.filter(|_| is_file).and_then(|stat| stat.access);
         found.accounts.shadow = access.map(|access| (shadow.into(), access));
@@ -112,10 +119,35 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
     let drop_ins = volumes.names(SSHD_DROP_INS)?;
     sshd.extend(drop_ins.iter().map(|name| format!("{SSHD_DROP_INS}/{name}")));
     for path in sshd {
-        for key in text(volumes, &path)?.lines().filter_map(lets_in) {
+        for line in text(volumes, &path)?.lines() {
             let path = CardPath::new(&path)?;
-            found.refusals.push(BaseRefusal::SshLogin { path, key });
+            found.refusals.extend(match logins(line) {
+                Some(Logins::Others(key)) => Some(BaseRefusal::SshLogin { path, key }),
+                Some(Logins::Fewer(key)) => Some(BaseRefusal::SshLockout { path, key }),
+                None => None,
+            });
         }
+    }
+    if text(volumes, "etc/hosts.deny")?.lines().any(says_something) {
+        found.refusals.push(BaseRefusal::InTheWay {
+            path: CardPath::new("etc/hosts.deny")?,
+            what: "refuses connections",
+            hint: "remove the lines of",
+        });
+    }
+    if text(volumes, "etc/overlayroot.conf")?.lines().any(is_in_memory) {
+        found.refusals.push(BaseRefusal::InTheWay {
+            path: CardPath::new("etc/overlayroot.conf")?,
+            what: "keeps everything that the Pi makes in memory, so that each reboot loses it",
+            hint: "write `overlayroot=\"\"` into",
+        });
+    }
+    if text(volumes, "etc/ufw/ufw.conf")?.lines().any(turns_on) {
+        found.refusals.push(BaseRefusal::InTheWay {
+            path: CardPath::new("etc/ufw/ufw.conf")?,
+            what: "turns the firewall on, and palmfarm does not know whom it lets in",
+            hint: "write `ENABLED=no` into",
+        });
     }
     for path in DAEMONS {
         if volumes.has(path)? {
@@ -142,32 +174,82 @@ impl Identity {
     }
 }
 
-/// The key of a line of `sshd_config(5)` that lets in others than those who have a key in their home directories.
-fn lets_in(line: &str) -> Option<&'static str> {
+/// What a line of `sshd_config(5)` does, by its key.
+#[derive(Debug, PartialEq, Eq)]
+enum Logins {
+    /// It may let in others than those who have a key in their home directories.
+    Others(&'static str),
+    /// It may keep out somebody who has a key there.
+    Fewer(&'static str),
+}
+
+fn logins(line: &str) -> Option<Logins> {
     let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
-    let (key, value) = (words.next()?, words.next()?);
-    let keys = [
-        "AuthorizedKeysCommand",
-        "AuthorizedKeysFile",
-        "AuthorizedPrincipalsCommand",
-        "Include",
-        "PermitEmptyPasswords",
-        "TrustedUserCAKeys",
-    ];
-    let key = keys.into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
-    let is_harmless = match key {
-        "AuthorizedKeysFile" => is_removed(value) && words.all(is_removed),
+    let key = words.next()?;
+    let values: Vec<&str> = words.collect();
+    let only = |harmless: &[&str]| values.iter().all(|value| harmless.contains(value));
+    let others = [
+        ("AuthorizedKeysCommand", only(&["none"])),
+        ("AuthorizedKeysFile", values.iter().all(|value| is_removed(value))),
+        ("AuthorizedPrincipalsCommand", only(&["none"])),
         // Its files are looked at. Those of other folders are not.
-        "Include" => is_drop_in(value) && words.all(is_drop_in),
-        _ => matches!(value, "none" | "no"),
+        ("Include", values.iter().all(|value| is_drop_in(value))),
+        ("PermitEmptyPasswords", only(&["no"])),
+        ("TrustedUserCAKeys", only(&["none"])),
+    ];
+    let fewer = [
+        ("AddressFamily", only(&["any"])),
+        ("AllowGroups", false),
+        ("AllowUsers", false),
+        ("AuthenticationMethods", only(&["any"]) || only(&["publickey"])),
+        (
+            "AuthorizedKeysFile",
+            values.iter().any(|value| in_home(value) == KEYS),
+        ),
+        ("DenyGroups", only(&["root"])),
+        ("DenyUsers", only(&["root"])),
+        ("ListenAddress", only(&["0.0.0.0", "::"])),
+        ("Port", only(&["22"])),
+        ("PubkeyAuthentication", only(&["yes"])),
+    ];
+    let odd = |keys: &[(&'static str, bool)]| {
+        let found = keys
+            .iter()
+            .find(|(known, is_harmless)| known.eq_ignore_ascii_case(key) && !is_harmless);
+        found.map(|(known, _)| *known)
     };
-    (!is_harmless).then_some(key)
+    odd(&others)
+        .map(Logins::Others)
+        .or_else(|| odd(&fewer).map(Logins::Fewer))
+}
+
+/// A pattern of `AuthorizedKeysFile` below a home directory.
+fn in_home(pattern: &str) -> &str {
+    pattern.strip_prefix("%h/").unwrap_or(pattern)
 }
 
 /// Whether `pattern` of `AuthorizedKeysFile` leads to nothing but files of [`OF_A_PERSON`], or to nothing at all.
 fn is_removed(pattern: &str) -> bool {
-    let file = pattern.strip_prefix("%h/").unwrap_or(pattern);
-    pattern == "none" || OF_A_PERSON.iter().any(|(known, _)| *known == file)
+    pattern == "none" || OF_A_PERSON.iter().any(|(known, _)| *known == in_home(pattern))
+}
+
+/// Whether a line of a file with comments is not one.
+fn says_something(line: &str) -> bool {
+    !line.trim().is_empty() && !line.trim_start().starts_with('#')
+}
+
+/// Whether a line of overlayroot.conf lays a filesystem in memory over the root filesystem.
+fn is_in_memory(line: &str) -> bool {
+    line.trim()
+        .strip_prefix("overlayroot=")
+        .map(|value| value.trim_matches(['"', '\'']))
+        .is_some_and(|value| !value.is_empty() && value != "disabled")
+}
+
+/// Whether a line of ufw.conf turns ufw on.
+fn turns_on(line: &str) -> bool {
+    line.split_once('=')
+        .is_some_and(|(key, value)| key.trim() == "ENABLED" && value.trim().eq_ignore_ascii_case("yes"))
 }
 
 /// Whether `pattern` of `Include` leads to nothing but files of [`SSHD_DROP_INS`].
@@ -231,14 +313,31 @@ mod tests {
 
     #[test]
     fn sshd_lets_in_whom_its_file_says() {
-        let check = |line: &str, expect: Option<&str>| assert_eq!(lets_in(line), expect, "{line}");
-        check("TrustedUserCAKeys /etc/ssh/ca.pub", Some("TrustedUserCAKeys"));
-        check("trustedusercakeys=none", None);
-        check(
+        let check = |line: &str, expect: Option<Logins>| assert_eq!(logins(line), expect, "{line}");
+        for harmless in [
+            "",
+            "#TrustedUserCAKeys /etc/ssh/ca.pub",
+            "trustedusercakeys=none",
+            "PasswordAuthentication yes",
             "AuthorizedKeysFile %h/.ssh/authorized_keys .ssh/authorized_keys2",
-            None,
-        );
-        check("AuthorizedKeysFile none", None);
+            "Include /etc/ssh/sshd_config.d/*.conf",
+            "Include sshd_config.d/*.conf",
+            "Port 22",
+            "ListenAddress ::",
+            "PubkeyAuthentication yes",
+            "DenyUsers root",
+        ] {
+            check(harmless, None);
+        }
+        for (line, key) in [
+            ("TrustedUserCAKeys /etc/ssh/ca.pub", "TrustedUserCAKeys"),
+            ("PermitEmptyPasswords yes", "PermitEmptyPasswords"),
+            ("Include /etc/ssh/x/*.conf", "Include"),
+            ("Include /etc/ssh/sshd_config.d/x/*.conf", "Include"),
+            ("Include /etc/ssh/sshd_config.d2/*.conf", "Include"),
+        ] {
+            check(line, Some(Logins::Others(key)));
+        }
         for other in [
             "/etc/keys",
             "%h/keys",
@@ -249,17 +348,25 @@ mod tests {
         ] {
             check(
                 &format!("AuthorizedKeysFile .ssh/authorized_keys {other}"),
-                Some("AuthorizedKeysFile"),
+                Some(Logins::Others("AuthorizedKeysFile")),
             );
         }
-        check("Include /etc/ssh/sshd_config.d/*.conf", None);
-        check("Include sshd_config.d/*.conf", None);
-        check("Include /etc/ssh/x/*.conf", Some("Include"));
-        check("Include /etc/ssh/sshd_config.d/x/*.conf", Some("Include"));
-        check("Include /etc/ssh/sshd_config.d2/*.conf", Some("Include"));
-        check("PermitEmptyPasswords yes", Some("PermitEmptyPasswords"));
-        check("#TrustedUserCAKeys /etc/ssh/ca.pub", None);
-        check("PasswordAuthentication yes", None);
+        for (line, key) in [
+            ("AuthorizedKeysFile none", "AuthorizedKeysFile"),
+            ("AuthorizedKeysFile .ssh/authorized_keys2", "AuthorizedKeysFile"),
+            ("allowusers ubuntu", "AllowUsers"),
+            ("DenyUsers root craig", "DenyUsers"),
+            ("ListenAddress 192.168.77.1", "ListenAddress"),
+            ("Port 2222", "Port"),
+            ("PubkeyAuthentication no", "PubkeyAuthentication"),
+            ("AddressFamily inet", "AddressFamily"),
+            (
+                "AuthenticationMethods publickey,password",
+                "AuthenticationMethods",
+            ),
+        ] {
+            check(line, Some(Logins::Fewer(key)));
+        }
     }
 
     #[test]

@@ -192,9 +192,22 @@ impl System {
             arch: arch.ok_or(SurveyError::Architecture)?,
             release: os_release(&release, "PRETTY_NAME").unwrap_or_else(|| "an unnamed system".into()),
             systemd: systemd(volumes)?,
-            customized: volumes.has(MANIFEST.trim_start_matches('/'))?,
+            customized: is_customized(volumes)?,
         })
     }
+}
+
+/// Whether there is anything of palmfarm's: its files, or only what the agent remembers of the card's first boots.
+fn is_customized<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
+    if volumes.has(MANIFEST.trim_start_matches('/'))? {
+        return Ok(true);
+    }
+    for folder in ["usr/lib/palmfarm", "var/lib/palmfarm"] {
+        if !volumes.names(folder)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The facts of `image`.
@@ -215,6 +228,7 @@ where
     let changed = units::changed(&volumes, &units)?;
     let cloud_init = cloud_init::survey(&volumes)?;
     let identity = identity::survey(&volumes)?;
+    let (networkd, drop_ins) = network::networkd(&volumes)?;
     let superblock = superblock(image, layout)?;
     Ok(BaseFacts {
         arch: system.arch,
@@ -229,12 +243,13 @@ where
         units,
         replaced_units: changed.units,
         drop_ins: changed.drop_ins,
-        networkd: network::networkd(&volumes)?,
+        starts_ssh: units::starts_ssh(&volumes)?,
+        networkd,
         naming_rules: network::naming_rules(&volumes)?,
         ipv6_off: network::ipv6_off(&volumes)?,
         cloud_init: cloud_init.settings,
         accounts: identity.accounts,
-        remains: [cloud_init.remains, identity.remains].concat(),
+        remains: [cloud_init.remains, identity.remains, drop_ins].concat(),
         names: boot::names(image, layout)?,
         boot_mount: mounts::boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
         fstab,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{SurveyError, Volumes};
-use crate::base::NetworkdFile;
+use crate::base::{NetworkdFile, Remains};
 use crate::edit::block::ReadAt;
 use crate::edit::tree::{CardPath, Volume};
 
@@ -16,6 +16,14 @@ const NETWORKD: [&str; 4] = [
     "usr/local/lib/systemd/network",
     "usr/lib/systemd/network",
     "lib/systemd/network",
+];
+
+/// Where sysctl reads (sysctl.d(5)). If `/usr` is merged, `/lib` is `/usr/lib`, and reading it twice changes nothing.
+const SYSCTL: [&str; 4] = [
+    "etc/sysctl.d",
+    "usr/local/lib/sysctl.d",
+    "usr/lib/sysctl.d",
+    "lib/sysctl.d",
 ];
 
 /// Every netplan YAML.
@@ -40,16 +48,29 @@ pub(super) fn netplan<M: ReadAt + Clone + 'static>(
     Ok(files)
 }
 
-/// Every file of systemd-networkd, and of udev those that name interfaces.
+/// Every file of systemd-networkd, and of udev those that name interfaces; and the drop-ins that must go.
 pub(super) fn networkd<M: ReadAt + Clone + 'static>(
     volumes: &Volumes<M>,
-) -> Result<Vec<NetworkdFile>, SurveyError> {
+) -> Result<(Vec<NetworkdFile>, Vec<Remains>), SurveyError> {
     let mut files = Vec::new();
+    let mut remains = Vec::new();
     for dir in NETWORKD {
         if dir.starts_with("lib/") && volumes.has("usr/lib/systemd/network")? {
             continue;
         }
+        let is_packaged = dir.ends_with("lib/systemd/network") && !dir.contains("local");
         for name in volumes.names(dir)? {
+            let drop_ins = format!("{dir}/{name}");
+            if is_drop_in_folder(&name) && !is_packaged {
+                remains.extend(
+                    texts(volumes, &drop_ins, ".conf")?
+                        .into_iter()
+                        .map(|(path, _)| Remains {
+                            path,
+                            what: "changes a file that names or configures an interface of the card",
+                        }),
+                );
+            }
             let ending = name.rsplit('.').next().unwrap_or_default();
             if !matches!(ending, "network" | "netdev" | "link") {
                 continue;
@@ -57,12 +78,19 @@ pub(super) fn networkd<M: ReadAt + Clone + 'static>(
             let found = volumes.text(Volume::Root, &format!("{dir}/{name}"))?;
             files.push(NetworkdFile {
                 path: CardPath::new(&format!("{dir}/{name}"))?,
-                is_packaged: dir.ends_with("lib/systemd/network") && !dir.contains("local"),
+                is_packaged,
                 text: found.map(|found| found.text).unwrap_or_default(),
             });
         }
     }
-    Ok(files)
+    Ok((files, remains))
+}
+
+/// Whether `name` is a folder of drop-ins for a file of palmfarm's, or for one that names an interface.
+fn is_drop_in_folder(name: &str) -> bool {
+    name.strip_suffix(".d").is_some_and(|of| {
+        of.starts_with("05-palmfarm") || of.rsplit_once('.').is_some_and(|(_, kind)| kind == "link")
+    })
 }
 
 /// Rules of udev's in `/etc` that give names to interfaces (udev(7)).
@@ -96,7 +124,10 @@ fn given_name(rule: &str) -> Option<&str> {
 pub(super) fn ipv6_off<M: ReadAt + Clone + 'static>(
     volumes: &Volumes<M>,
 ) -> Result<BTreeSet<String>, SurveyError> {
-    let mut all = texts(volumes, "etc/sysctl.d", ".conf")?;
+    let mut all = Vec::new();
+    for dir in SYSCTL {
+        all.extend(texts(volumes, dir, ".conf")?);
+    }
     if let Some(found) = volumes.text(Volume::Root, "etc/sysctl.conf")? {
         all.push((found.path, found.text));
     }

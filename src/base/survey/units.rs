@@ -10,8 +10,15 @@ use crate::edit::tree::{CardPath, Volume};
 /// Where units are; on a base whose `/usr` is not merged, systemd's own are in `/lib`.
 const UNITS: [&str; 2] = ["usr/lib/systemd/system", "lib/systemd/system"];
 
-/// Where an administrator's units are, which override packages' units of the same name.
-const OWN: &str = "etc/systemd/system";
+/// Where an administrator's units are, which override packages' units of the same name (systemd.unit(5)).
+const OWN: [&str; 2] = ["etc/systemd/system", "usr/local/lib/systemd/system"];
+
+/// The aliases that a unit may be: another unit in its place that does the same.
+const ALIASES: [(&str, &str); 3] = [
+    ("dbus.service", "dbus-broker.service"),
+    ("default.target", "graphical.target"),
+    ("default.target", "multi-user.target"),
+];
 
 /// Keys of a drop-in with which a unit may not start, or starts something else.
 const DECISIVE: [&str; 5] = [
@@ -24,7 +31,7 @@ const DECISIVE: [&str; 5] = [
 
 /// The units of packages that somebody replaced or masked, and the drop-ins that decide whether a unit starts.
 pub(super) struct Changed {
-    pub(super) units: BTreeSet<String>,
+    pub(super) units: BTreeSet<CardPath>,
     pub(super) drop_ins: Vec<(String, CardPath)>,
 }
 
@@ -39,7 +46,7 @@ pub(super) fn packaged<M: ReadAt + Clone + 'static>(
     Ok(units)
 }
 
-/// What `/etc` has in the place of `units`.
+/// What an administrator has in the place of `units`, and drop-ins for whatever unit.
 pub(super) fn changed<M: ReadAt + Clone + 'static>(
     volumes: &Volumes<M>,
     units: &BTreeSet<String>,
@@ -48,21 +55,38 @@ pub(super) fn changed<M: ReadAt + Clone + 'static>(
         units: BTreeSet::new(),
         drop_ins: Vec::new(),
     };
-    for name in volumes.names(OWN)? {
-        let path = format!("{OWN}/{name}");
-        if let Some(unit) = name.strip_suffix(".d").filter(|unit| units.contains(*unit)) {
-            for file in volumes.names(&path)? {
-                let file = format!("{path}/{file}");
-                let text = volumes.text(Volume::Root, &file)?.map(|found| found.text);
-                if file.strip_suffix(".conf").is_some() && text.is_some_and(|text| decides(&text)) {
-                    changed.drop_ins.push((unit.to_owned(), CardPath::new(&file)?));
+    for dir in OWN {
+        for name in volumes.names(dir)? {
+            let path = format!("{dir}/{name}");
+            if let Some(of) = name.strip_suffix(".d") {
+                for file in volumes.names(&path)? {
+                    let file = format!("{path}/{file}");
+                    let text = volumes.text(Volume::Root, &file)?.map(|found| found.text);
+                    if file.strip_suffix(".conf").is_some() && text.is_some_and(|text| decides(&text)) {
+                        changed.drop_ins.push((of.to_owned(), CardPath::new(&file)?));
+                    }
                 }
+            } else if units.contains(&name) && replaces(volumes, &path)? {
+                changed.units.insert(CardPath::new(&path)?);
             }
-        } else if units.contains(&name) && replaces(volumes, &path)? {
-            changed.units.insert(name);
         }
     }
     Ok(changed)
+}
+
+/// Whether a link of `systemctl enable` starts sshd or its socket.
+pub(super) fn starts_ssh<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
+    for dir in OWN.into_iter().chain(UNITS) {
+        for link in [
+            "multi-user.target.wants/ssh.service",
+            "sockets.target.wants/ssh.socket",
+        ] {
+            if volumes.stat(&format!("{dir}/{link}"))?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn decides(drop_in: &str) -> bool {
@@ -71,13 +95,15 @@ fn decides(drop_in: &str) -> bool {
         .any(|line| DECISIVE.iter().any(|key| line.trim_start().starts_with(key)))
 }
 
-/// Whether the file or link at `path` masks the unit or is another text for it. A link to a package's unit is an alias:
-/// `dbus.service` may be dbus-broker.
+/// Whether the file or link at `path` masks the unit or is another text for it. A link to a package's unit is an alias.
 fn replaces<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<bool, SurveyError> {
     Ok(match volumes.stat(path)?.map(|stat| stat.kind) {
         Some(FileKind::Symlink(target)) => {
             let target = String::from_utf8_lossy(&target).into_owned();
-            !UNITS.iter().any(|dir| target.contains(dir))
+            let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+            let (unit, other) = (name(path), name(&target));
+            let is_alias = unit == other || ALIASES.contains(&(unit.as_str(), other.as_str()));
+            !(is_alias && UNITS.iter().any(|dir| target.contains(dir)))
         }
         Some(FileKind::File) => true,
         _ => false,

@@ -237,6 +237,61 @@ fn a_list_of_passwords_behind_a_link_is_refused() {
 }
 
 #[test]
+fn files_that_keep_people_out_or_lose_the_farm_are_refused() {
+    if !can_run() {
+        return;
+    }
+    for (path, odd, message, hint, mended) in [
+        (
+            "etc/hosts.deny",
+            "ALL: ALL\n",
+            "its /etc/hosts.deny refuses connections",
+            "remove the lines of /etc/hosts.deny",
+            "# ALL: PARANOID\n",
+        ),
+        (
+            "etc/ufw/ufw.conf",
+            "ENABLED=yes\n",
+            "its /etc/ufw/ufw.conf turns the firewall on",
+            "write `ENABLED=no` into /etc/ufw/ufw.conf",
+            "ENABLED=no\n",
+        ),
+        (
+            "etc/overlayroot.conf",
+            "overlayroot=\"tmpfs\"\n",
+            "its /etc/overlayroot.conf keeps everything that the Pi makes in memory",
+            "write `overlayroot=\"\"` into /etc/overlayroot.conf",
+            "overlayroot_cfgdisk=\"disabled\"\noverlayroot=\"\"\n",
+        ),
+        (
+            "etc/fstab",
+            "LABEL=writable / ext4 ro,noatime 0 1\n",
+            "its fstab mounts the root filesystem with the options ro,noatime",
+            "remove `ro` from the line for `/`",
+            "LABEL=writable / ext4 noatime 0 1\n",
+        ),
+        (
+            "etc/cloud/cloud.cfg.d/50-custom.cfg",
+            "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
+            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets chpasswd, power_state, which would change",
+            "remove chpasswd, power_state from /etc/cloud/cloud.cfg.d/50-custom.cfg",
+            "ntp: {enabled: true}\n",
+        ),
+        (
+            "etc/fstab",
+            "LABEL=writable / ext4 defaults 0 1\n/dev/mapper/data /data ext4 defaults 0 2\n",
+            "its fstab mounts /dev/mapper/data at /data",
+            "add `nofail`",
+            "LABEL=writable / ext4 defaults 0 1\n/dev/mapper/data /data ext4 nofail 0 2\n/dev/zram0 none swap sw 0 0\n",
+        ),
+    ] {
+        let with = |text: &'static str| base(move |root| put(root, path, text));
+        refused(&plan(&with(odd), ""), message, hint);
+        accepted(&plan(&with(mended), ""));
+    }
+}
+
+#[test]
 fn a_boot_file_that_is_not_text_is_refused() {
     if !can_run() {
         return;

@@ -1,5 +1,7 @@
 //! What is in the way of a card and is undone on it, and what is read as the firmware reads it.
 
+use std::fs;
+
 use palmfarm::edit::fs::FileKind;
 use palmfarm::edit::tree::{CardPath, Volume};
 
@@ -104,6 +106,11 @@ fn another_network_is_undone() {
         for (name, text) in [
             ("01-eth0.network", "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n"),
             ("02-any.network", "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n"),
+            (
+                "03-two.network",
+                "[Match]\nName=eth0\nName=wlan0\n\n[Network]\nDHCP=yes\n",
+            ),
+            ("05-palmfarm-br0.network.d/x.conf", "[Network]\nDHCP=no\n"),
             ("50-lan.network", "[Match]\nName=lan*\n\n[Network]\nBridge=br0\n"),
             ("50-wlan.network", "[Match]\nName=wlan0\n\n[Network]\nDHCP=yes\n"),
             ("60-br0.netdev", "[NetDev]\nName=br0\nKind=bridge\n"),
@@ -151,13 +158,16 @@ fn another_network_is_undone() {
         [
             "03-packaged.network",
             "05-palmfarm-br0.network",
+            "05-palmfarm-br0.network.d",
             "05-palmfarm-eth0.network",
             "50-wlan.network",
             "75-usb.link"
         ]
     );
+    let drop_in = format!("{network}/05-palmfarm-br0.network.d/x.conf");
+    assert_eq!(kinds(&card, &[&drop_in])[0].1, None);
     assert_eq!(
-        text(&card, Volume::Root, "/etc/sysctl.d/zz-palmfarm-ipv6.conf"),
+        text(&card, Volume::Root, "/etc/sysctl.d/~palmfarm-ipv6.conf"),
         "# palmfarm: the base turns IPv6 off.\nnet.ipv6.conf.all.disable_ipv6 = 0\n"
     );
     let rules = "etc/udev/rules.d/70-persistent-net.rules";
@@ -195,6 +205,7 @@ fn a_base_that_was_booted_lets_no_stranger_in() {
         "var/lib/systemd/random-seed",
         "var/lib/dhcp/dhclient.eth0.leases",
         "etc/hosts.equiv",
+        "etc/nologin",
     ];
     let image = base(|root| {
         for path in gone {
@@ -234,6 +245,46 @@ fn a_base_that_was_booted_lets_no_stranger_in() {
         "{said}"
     );
     assert!(!said.contains("$6$"), "{said}");
+}
+
+#[test]
+fn units_in_every_place_of_systemd_are_undone() {
+    if !can_run() {
+        return;
+    }
+    let gone = [
+        "etc/systemd/system/default.target",
+        "usr/local/lib/systemd/system/systemd-networkd.service",
+        "etc/systemd/system/service.d/off.conf",
+        "etc/systemd/system/cloud-.service.d/off.conf",
+        "etc/systemd/system/palmfarm-firstboot.service.d/off.conf",
+    ];
+    let wants = "etc/systemd/system/multi-user.target.wants/ssh.service";
+    let image = base(|root| {
+        fs::remove_file(root.join(wants)).unwrap();
+        put(root, "usr/lib/systemd/system/default.target", "[Unit]\n");
+        link(root, gone[0], "/lib/systemd/system/rescue.target");
+        put(root, gone[1], "[Service]\nExecStart=/bin/true\n");
+        for drop_in in &gone[2..] {
+            put(root, drop_in, "[Unit]\nConditionPathExists=/nowhere\n");
+        }
+    });
+    let card = card(&image, "");
+    for (path, kind) in kinds(&card, &gone) {
+        assert_eq!(kind, None, "{path}");
+    }
+    let started = Some(FileKind::Symlink(b"/lib/systemd/system/ssh.service".to_vec()));
+    assert_eq!(kinds(&card, &[wants])[0].1, started);
+}
+
+#[test]
+fn what_a_card_remembers_makes_no_base() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| put(root, "var/lib/palmfarm/seed-done", ""));
+    let said = told(&plan(&image, ""));
+    assert!(said.contains("palmfarm has put a farm on it already"), "{said}");
 }
 
 #[test]
