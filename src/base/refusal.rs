@@ -47,6 +47,8 @@ pub enum BaseRefusal {
     },
     #[error("its {path} sets {}, which would change what cloud-init does on the card", keys.join(", "))]
     CloudSettings { path: CardPath, keys: Vec<&'static str> },
+    #[error("its fstab mounts another filesystem at {}, which would hide what palmfarm puts there", printable(.0))]
+    MountsOver(String),
     #[error("its fstab mounts the root filesystem with the options {}: read-only, so the Pi could make nothing", printable(.0))]
     ReadOnly(String),
     #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
@@ -98,6 +100,7 @@ impl BaseRefusal {
                 "remove {} from {path} of the base, and declare in farm.yaml what the card needs",
                 keys.join(", ")
             ),
+            Self::MountsOver(_) => "remove that line of the base's fstab".into(),
             Self::ReadOnly(_) => "remove `ro` from the line for `/` of the base's fstab".into(),
             Self::OverruledSettings { path, .. } => {
                 format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")

@@ -65,14 +65,21 @@ pub(super) fn threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
+/// The latest time, in seconds since 1970, that every inode of ext4 holds: in 2038 (kernel, `ext4/inodes.rst`).
+const LATEST: u32 = i32::MAX.unsigned_abs();
+
 /// The values of this computer that a card may depend on, and no others.
 pub(super) fn host_inputs() -> Result<HostInputs<'static>, Failure> {
     let epoch = match env::var("SOURCE_DATE_EPOCH") {
         Err(_) => None,
         Ok(text) => Some(
             text.parse()
+                .ok()
+                .filter(|epoch| *epoch <= LATEST)
                 .with_context(|| {
-                    format!("SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds since 1970")
+                    format!(
+                        "SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds since 1970 up to {LATEST}"
+                    )
                 })
                 .or_fail(Outcome::Refused)?,
         ),

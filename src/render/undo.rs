@@ -66,6 +66,15 @@ const OTHER_MANAGERS: [&str; 8] = [
     "wicd.service",
 ];
 
+/// Places where every card has files of palmfarm's.
+const OURS: [&str; 5] = [
+    "/etc/palmfarm/firstboot.json",
+    "/etc/systemd/network/05-palmfarm",
+    "/etc/systemd/system/palmfarm-firstboot.service",
+    "/usr/lib/palmfarm/palmfarm-agent",
+    "/var/lib/cloud/seed/nocloud-net",
+];
+
 /// Plan what undoes it.
 ///
 /// # Errors
@@ -330,6 +339,13 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
     let refusal = |mount: FstabLine| {
         if mount.target.is_empty() && mount.has_option(&["ro"]) {
             return Some(BaseRefusal::ReadOnly(mount.options));
+        }
+        let is_over = |path: &&str| {
+            let rest = path.strip_prefix(mount.target.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !mount.target.is_empty() && OURS.iter().any(|path| is_over(path)) {
+            return Some(BaseRefusal::MountsOver(mount.target));
         }
         is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
             source_name: mount.source.clone(),

@@ -66,6 +66,12 @@ fn what_fat_cannot_hold() {
     check_boot(&image, &[("/a\tb", any())], &bad("/a\tb", character));
     check_boot(&image, &[("/dot.", any())], &bad("/dot.", ends));
     check_boot(&image, &[("/ space", any())], &bad("/ space", ends));
+    let wide = "a part of it has a character beyond U+FFFF";
+    check_boot(&image, &[("/\u{1F600}.txt", any())], &bad("/\u{1F600}.txt", wide));
+    let short = "a part of it looks like the short name that FAT gives to a longer one";
+    for path in ["/NETWOR~1", "/a~12.txt"] {
+        check_boot(&image, &[(path, any())], &bad(path, short));
+    }
     let text = refusal(
         &image,
         &tree([(Volume::Boot, "/huge", file(&vec![1; 50 << 20], 0o644))]),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{SurveyError, Volumes};
 use crate::base::{BaseRefusal, CloudInit, Remains};
 use crate::edit::block::ReadAt;
+use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
 /// Files that are removed from the card, with what each does.
@@ -79,8 +80,14 @@ pub(super) struct Found {
 pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Found, SurveyError> {
     let mut found = Found::default();
     for (path, what) in IN_THE_WAY {
-        if volumes.stat(path)?.is_some() {
-            let path = CardPath::new(path)?;
+        let Some(stat) = volumes.stat(path)? else {
+            continue;
+        };
+        let path = CardPath::new(path)?;
+        if stat.kind == FileKind::Dir {
+            let hint = "remove the folder";
+            found.refusals.push(BaseRefusal::InTheWay { path, what, hint });
+        } else {
             found.remains.push(Remains { path, what });
         }
     }

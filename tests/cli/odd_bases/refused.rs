@@ -271,6 +271,13 @@ fn files_that_keep_people_out_or_lose_the_farm_are_refused() {
             "LABEL=writable / ext4 noatime 0 1\n",
         ),
         (
+            "etc/fstab",
+            "LABEL=writable / ext4 defaults 0 1\n/dev/sda1 /var ext4 nofail 0 2\n",
+            "its fstab mounts another filesystem at /var, which would hide",
+            "remove that line of the base's fstab",
+            "LABEL=writable / ext4 defaults 0 1\n/dev/sda1 /srv ext4 nofail 0 2\n",
+        ),
+        (
             "etc/cloud/cloud.cfg.d/50-custom.cfg",
             "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
             "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets chpasswd, power_state, which would change",
@@ -289,6 +296,11 @@ fn files_that_keep_people_out_or_lose_the_farm_are_refused() {
         refused(&plan(&with(odd), ""), message, hint);
         accepted(&plan(&with(mended), ""));
     }
+    refused(
+        &plan(&base(|root| put(root, "etc/cloud/cloud-init.disabled/x", "")), ""),
+        "its /etc/cloud/cloud-init.disabled turns cloud-init off",
+        "remove the folder /etc/cloud/cloud-init.disabled of the base",
+    );
 }
 
 #[test]

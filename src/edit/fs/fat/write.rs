@@ -270,8 +270,25 @@ pub fn acceptable_name(path: &CardPath) -> Result<(), &'static str> {
         if part.ends_with([' ', '.']) || part.starts_with(' ') {
             return Err("a part of it begins with a space, or ends with one or with a dot");
         }
+        // The library writes no surrogates.
+        if part.chars().any(|c| u32::from(c) > 0xFFFF) {
+            return Err("a part of it has a character beyond U+FFFF");
+        }
+        if is_short_for_another(part) {
+            return Err("a part of it looks like the short name that FAT gives to a longer one");
+        }
     }
     Ok(())
+}
+
+/// Whether `name` is of the kind `NAME~1.TXT`: a longer name of the folder may have it as its second name already, or get
+/// it later.
+fn is_short_for_another(name: &str) -> bool {
+    let (stem, ending) = name.split_once('.').unwrap_or((name, ""));
+    let number = stem.rsplit_once('~').map(|(_, number)| number);
+    stem.len() <= 8
+        && ending.len() <= 3
+        && number.is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Entries that a new file takes in its directory.
