@@ -344,7 +344,7 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
             let rest = path.strip_prefix(mount.target.as_str());
             rest.is_some_and(|rest| rest.starts_with('/'))
         };
-        if !mount.target.is_empty() && OURS.iter().any(|path| is_over(path)) {
+        if !mount.target.is_empty() && OURS.iter().any(is_over) {
             return Some(BaseRefusal::MountsOver(mount.target));
         }
         is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
