@@ -17,6 +17,14 @@ pub fn shell_quote(text: &str) -> String {
     format!("'{}'", printable(text).replace('\'', r"'\''"))
 }
 
+/// The same for a path of a farm, in which a leading `~` is the home folder: a shell reads that only without quotes.
+pub fn shell_path(path: &str) -> String {
+    match path.strip_prefix("~/") {
+        Some(rest) if !rest.is_empty() => format!("~/{}", shell_quote(rest)),
+        _ => shell_quote(path),
+    }
+}
+
 /// A URL as it may be shown: without user, password and query, which may hold a token. What is no URL stays as it is.
 pub fn shown_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -94,6 +102,8 @@ mod tests {
         assert_eq!(shell_quote("/media/it's"), r"'/media/it'\''s'");
         assert_eq!(shell_quote(""), "''");
         assert_eq!(shell_quote("$(reboot)"), "'$(reboot)'");
+        assert_eq!(shell_path("~/my keys/x"), "~/'my keys/x'");
+        assert_eq!(shell_path("~x"), "'~x'");
     }
 
     #[test]

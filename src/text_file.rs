@@ -2,7 +2,7 @@
 //! with a mark is read as what it is, and line ends of Windows count as line ends. A file that goes onto the card as it is
 //! is never changed; [`Leftover`] says what of its bytes the Pi would stumble over.
 
-use crate::text::shell_quote;
+use crate::text::shell_path;
 
 /// The byte order mark in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
@@ -103,7 +103,7 @@ impl Leftover {
 
     /// What takes it out of the file that the farm calls `file`.
     pub fn hint(self, file: &str) -> String {
-        let file = shell_quote(file);
+        let file = shell_path(file);
         match self {
             Self::Mark | Self::CarriageReturns => {
                 format!(r"sed -i '1s/^\xEF\xBB\xBF//; s/\r$//' {file}")

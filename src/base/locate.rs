@@ -1,11 +1,12 @@
 //! Finds what `base:` names: the built-in image, a file, a URL, or one of Ubuntu's images by name. If it is not on this
 //! machine, it is downloaded, provided that the caller passes a client.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::download::catalogue::{self, Known, KNOWN, RELEASES};
 use crate::base::download::{self, cached_name, Client, DownloadError, SignatureError, Url};
 use crate::base::source::{BadSha256, BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
+use crate::host::folder::Folder;
 use crate::progress::Observer;
 
 /// What `base:` names.
@@ -41,7 +42,7 @@ pub struct BaseRequest<'a> {
     /// The digest of its file as downloaded, if the farm gives one.
     pub sha256: Option<&'a str>,
     /// The folder that relative paths start from.
-    pub dir: &'a Path,
+    pub dir: &'a Folder,
 }
 
 /// Why a base cannot be used.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::farm::{farm_file, Account};
+
 /// Printed at the end of every help text.
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 refused, nothing was touched; 2 usage; 3 failed, the card or the output's name \
@@ -31,6 +33,8 @@ pub enum Command {
     Init(Init),
     /// List every problem of a farm
     Check(Check),
+    /// Fetch what a farm takes from elsewhere, and pin it in palmfarm.lock
+    Lock(Lock),
     /// Show what a card would hold, and the addresses that it will have
     Plan(Plan),
     /// Make a card image
@@ -128,22 +132,71 @@ pub struct Man {
 /// `palmfarm init`
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The file to write; it must not exist
-    #[arg(default_value = "farm.yaml")]
+    /// The file to write, which must not exist, or - to print it
+    #[arg(default_value = farm_file::DEFAULT)]
     pub file: PathBuf,
+    /// Ask nothing: take what this computer knows
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The Raspberry Pi: 2, 3, 4, 5, zero2w, or what /proc/device-tree/model says on it
+    #[arg(long, value_name = "BOARD")]
+    pub board: Option<String>,
+    /// The Pi's host name
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// The login name on the Pi
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A file of public SSH keys that may log in; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// An account at GitHub whose SSH keys may log in; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub github: Vec<String>,
+    /// The same at Launchpad
+    #[arg(long, value_name = "NAME")]
+    pub launchpad: Vec<String>,
+    /// The time zone, such as Europe/Vienna
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// The locale, such as en_GB.UTF-8, or none
+    #[arg(long)]
+    pub locale: Option<String>,
+    /// dhcp, or the Pi's address with its prefix length, such as 192.168.1.10/24
+    #[arg(long, value_name = "ADDRESS")]
+    pub ipv4: Option<String>,
+    /// The router, for a fixed address
+    #[arg(long, value_name = "ADDRESS")]
+    pub gateway: Option<String>,
+    /// A first container, NAME or NAME=IMAGE, or none; may be given more than once
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Vec<String>,
 }
 
 /// `palmfarm check`
 #[derive(Debug, Args)]
 pub struct Check {
     /// The farm file
+    #[arg(default_value = farm_file::DEFAULT)]
     pub farm: PathBuf,
+}
+
+/// `palmfarm lock`
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// The farm file
+    #[arg(default_value = farm_file::DEFAULT)]
+    pub farm: PathBuf,
+    /// Fetch again what is pinned already: all of it, or one account, such as github:nina
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    pub update: Option<Option<Account>>,
 }
 
 /// `palmfarm plan`
 #[derive(Debug, Args)]
 pub struct Plan {
     /// The farm file
+    #[arg(default_value = farm_file::DEFAULT)]
     pub farm: PathBuf,
     /// One card of the fleet
     #[arg(long)]
@@ -175,11 +228,12 @@ pub enum PlanFormat {
 #[derive(Debug, Args)]
 pub struct Build {
     /// The farm file
+    #[arg(default_value = farm_file::DEFAULT)]
     pub farm: PathBuf,
     /// One card of the fleet
     #[arg(long)]
     pub card: Option<String>,
-    /// The image to write (.img, .img.xz or .img.zst), or a directory for a fleet; with .tar, not an image but an update
+    /// The image to write (.img, .img.xz or .img.zst), or a folder: one that is there, ends in / or is for a fleet; with .tar, not an image but an update
     /// for `palmfarm-agent apply` on a running card
     #[arg(long, short)]
     pub output: PathBuf,
@@ -194,7 +248,8 @@ pub struct Build {
 /// `palmfarm flash`
 #[derive(Debug, Args)]
 pub struct Flash {
-    /// A farm file (.yaml, .yml), or an image, compressed or not
+    /// A farm file (.yaml, .yml), or an image, compressed or not; a device alone is written from farm.yaml
+    #[arg(value_name = "FARM|IMAGE", default_value = farm_file::DEFAULT)]
     pub source: PathBuf,
     /// The card, such as /dev/sdb; if it is not given, you pick one from a list
     pub device: Option<PathBuf>,
@@ -219,6 +274,17 @@ pub struct Flash {
     /// Do not download the base
     #[arg(long)]
     pub offline: bool,
+}
+
+impl Flash {
+    /// `palmfarm flash /dev/sdb` names the device only. Nothing below /dev is a farm or an image, so it cannot mean anything
+    /// else.
+    pub fn settle(&mut self) {
+        if self.device.is_none() && self.source.starts_with("/dev") {
+            let farm = PathBuf::from(farm_file::DEFAULT);
+            self.device = Some(std::mem::replace(&mut self.source, farm));
+        }
+    }
 }
 
 /// `palmfarm inspect`

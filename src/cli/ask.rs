@@ -12,6 +12,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the person answers to `question`, without the white space around it; empty if they close the input.
 pub(super) fn ask(question: &str, session: &Session) -> Result<String, Failure> {
+    ask_line(question, session).map(Option::unwrap_or_default)
+}
+
+/// The same; `None` if they close the input.
+pub(super) fn ask_line(question: &str, session: &Session) -> Result<Option<String>, Failure> {
     session.ui.prompt(question);
     loop {
         if session.is_cancelled() {
@@ -24,9 +29,9 @@ pub(super) fn ask(question: &str, session: &Session) -> Result<String, Failure> 
     }
     let mut answer = String::new();
     // A terminal hands over whole lines, so this does not block.
-    io::stdin().read_line(&mut answer).or_fail(Outcome::Failed)?;
+    let read = io::stdin().read_line(&mut answer).or_fail(Outcome::Failed)?;
     if !answer.ends_with('\n') {
         session.ui.prompt("\n");
     }
-    Ok(answer.trim().to_owned())
+    Ok((read > 0).then(|| answer.trim().to_owned()))
 }

@@ -14,7 +14,7 @@ use super::ui::Ui;
 use super::{from_farm, CliResult, Failure, Outcome, OutcomeExt};
 use crate::farm::ResolvedCard;
 use crate::pipeline::{self, BaseImageInfo, FarmInputs, PreparedCard};
-use crate::text::size_text;
+use crate::text::{shell_quote, size_text};
 use crate::write::{
     write_fleet, write_output, FleetCard, FreeSpace, ImageDigest, Output, Packing, SinkError, WriteOptions,
     Written,
@@ -22,13 +22,14 @@ use crate::write::{
 
 pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
     let cache = drop_privileges()?;
-    let farm = from_farm::load(&args.farm, ui)?;
+    refuse_device(args)?;
+    let session = Session::start(ui);
+    let farm = from_farm::load_to_write(&args.farm, args.offline, &session)?;
     let cards = match &args.card {
         Some(name) => vec![from_farm::card(&farm, Some(name))?],
         None => farm.farm.resolved_cards(),
     };
     let outputs = outputs(&args.output, &cards)?;
-    let session = Session::start(ui);
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, &cache, args.offline)?;
     from_farm::protect_inputs(&args.farm, &inputs.loaded, &base.image, &outputs)?;
@@ -131,6 +132,30 @@ fn make_folder(output: &Path) -> CliResult {
         .or_fail(Outcome::Failed)
 }
 
+/// Below /dev an image would be a file in memory that looks like a device, and in the way of the next card.
+fn refuse_device(args: &Build) -> CliResult {
+    let absolute = std::path::absolute(&args.output).unwrap_or_else(|_| args.output.clone());
+    let real = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+    if ![Some(absolute.clone()), real]
+        .into_iter()
+        .flatten()
+        .any(|path| path.starts_with("/dev"))
+    {
+        return Ok(());
+    }
+    let word = |path: &Path| shell_quote(&path.to_string_lossy());
+    let error = anyhow!(
+        "{} is a device, or would be a file among devices",
+        args.output.display()
+    );
+    let hint = format!(
+        "to write a card: palmfarm flash {} {}",
+        word(&args.farm),
+        word(&args.output)
+    );
+    Err(Failure::refused(error, hint))
+}
+
 fn is_bundle(output: &Path) -> bool {
     output.extension().is_some_and(|extension| extension == "tar")
 }
@@ -155,15 +180,23 @@ fn outputs(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Failur
     Err(Failure::refused(error, hint))
 }
 
+/// A folder for images must be there, end in a slash, or be for several cards: one card without a suffix is more often a
+/// suffix that was forgotten.
 fn in_folder(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Failure> {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let ends_in_slash = output.as_os_str().as_encoded_bytes().ends_with(b"/");
     // `.img` is an image without a name, and `-` would be a pipe, which cannot take an image.
-    let looks_like_folder = !name.contains('.') && name != "-" && !output.exists();
-    if !output.is_dir() && !looks_like_folder {
-        return Err(SinkError::UnknownPacking {
+    let is_name = !name.contains('.') && name != "-" && !output.exists();
+    if !output.is_dir() && !(ends_in_slash && !output.exists()) && !(is_name && cards.len() > 1) {
+        let error = SinkError::UnknownPacking {
             target: output.display().to_string(),
-        })
-        .or_fail(Outcome::Refused);
+        };
+        let hint = format!(
+            "name it {0}.img for an image, {0}.img.xz or {0}.img.zst for a packed one, {0}.tar for a running card; a new \
+             folder ends in a slash",
+            output.display()
+        );
+        return Err(Failure::refused(error, hint));
     }
     Ok(cards
         .iter()

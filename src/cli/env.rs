@@ -2,6 +2,7 @@
 //! has to.
 
 use std::env;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,25 @@ pub(super) fn drop_privileges() -> Result<CacheDir, Failure> {
         Dropped::User(user) => CacheDir::of_user(None, user.home.map(PathBuf::into_os_string)),
         Dropped::Unchanged => CacheDir::of_user(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
     })
+}
+
+/// A variable of the environment as a farm sees it: `HOME` is the home folder of the user who runs palmfarm, also through
+/// sudo.
+pub(super) fn variable(name: &str) -> Option<OsString> {
+    match name {
+        "HOME" => privileges::home().map(PathBuf::into_os_string),
+        name => env::var_os(name),
+    }
+}
+
+/// The locale of the person who runs palmfarm, with its codeset written as Ubuntu writes it. What no card needs is `None`.
+pub(super) fn locale() -> Option<String> {
+    let found = ["LC_ALL", "LANG"].into_iter().find_map(|name| {
+        let value = env::var(name).ok()?;
+        (!value.is_empty()).then_some(value)
+    })?;
+    let is_plain = ["C", "POSIX"].contains(&found.split('.').next().unwrap_or_default());
+    (!is_plain).then(|| found.replace(".utf8", ".UTF-8"))
 }
 
 /// A client for downloads. `SSL_CERT_FILE` names certificates to trust instead of the built-in ones, for example if a
@@ -85,7 +105,7 @@ pub(super) fn host_inputs() -> Result<HostInputs<'static>, Failure> {
         ),
     };
     Ok(HostInputs {
-        environment: &|name| env::var_os(name),
+        environment: &variable,
         epoch,
     })
 }

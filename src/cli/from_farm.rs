@@ -3,24 +3,65 @@
 
 use std::path::{Path, PathBuf};
 
+use super::env::variable;
+use super::lock;
+use super::session::Session;
 use super::ui::Ui;
-use super::{CliResult, Failure, Outcome, OutcomeExt};
+use super::{CliResult, Failure, Outcome};
 use crate::base::source::BaseImage;
 use crate::card::facts::loops_over;
+use crate::farm::lock::LOCK_FILE;
 use crate::farm::problem::Problems;
-use crate::farm::{self, assets, FarmText, LoadError, LoadedFarm, NoSuchCard, Password, ResolvedCard};
+use crate::farm::{
+    self, assets, Account, FarmFileError, FarmText, KeySource, LoadError, LoadedFarm, NoSuchCard, Password,
+    ResolvedCard,
+};
 use crate::host::files::FileId;
 use crate::pipeline;
+use crate::text::shell_quote;
 use crate::write::companions;
 
 /// Read a farm and print its problems. Warnings do not stop a command.
 pub(super) fn load(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
-    shown(farm::load(path, None), ui)
+    shown(farm::load(path, &variable, None), ui)
 }
 
-/// The same, and read everything that the farm names, as for its cards.
+/// Read a farm, and print its problems only if there are errors.
+pub(super) fn load_unshown(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
+    match farm::load(path, &variable, None) {
+        Ok(farm) => Ok(farm),
+        failed => shown(failed, ui),
+    }
+}
+
+/// The same as [`load`] for cards that will be written: keys of accounts that are not pinned are fetched and pinned first, unless
+/// `offline`.
+pub(super) fn load_to_write(path: &Path, offline: bool, session: &Session) -> Result<LoadedFarm, Failure> {
+    let loaded = farm::load(path, &variable, None);
+    let missing: Vec<Account> = match &loaded {
+        Ok(farm) => farm.unpinned().into_iter().cloned().collect(),
+        Err(_) => Vec::new(),
+    };
+    let (Some(first), Ok(farm)) = (missing.first(), &loaded) else {
+        return shown(loaded, session.ui);
+    };
+    if offline {
+        let error = anyhow::anyhow!(
+            "the keys of {first} are not in {LOCK_FILE}, and --offline forbids to fetch them"
+        );
+        let command = format!(
+            "`palmfarm lock {}` fetches them",
+            shell_quote(&path.to_string_lossy())
+        );
+        return Err(Failure::refused(error, command));
+    }
+    lock::pin(farm, &missing, session)?;
+    load(path, session.ui)
+}
+
+/// The same as [`load`], and read everything that the farm names, as for its cards.
 pub(super) fn check(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
-    shown(pipeline::check(path), ui)
+    shown(pipeline::check(path, &variable), ui)
 }
 
 fn shown(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Failure> {
@@ -33,7 +74,7 @@ fn shown(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Fa
             show(refused.text(), refused.problems(), ui);
             Err(Failure::printed(Outcome::Refused))
         }
-        Err(error) => Err(error).or_fail(Outcome::Refused),
+        Err(LoadError::File(error)) => Err(Failure::with_hint(Outcome::Refused, error, FarmFileError::hint)),
     }
 }
 
@@ -57,9 +98,15 @@ pub(super) fn protect_inputs(
         _ => None,
     });
     let id = |path: &Path| std::fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
+    let keys = farm.farm.users.iter().flat_map(|user| &user.ssh_keys);
+    let keys = keys.filter_map(|keys| match &keys.source {
+        KeySource::File(name) => Some(name.as_str()),
+        _ => None,
+    });
     let inputs: Vec<FileId> = named
         .into_iter()
         .chain(passwords)
+        .chain(keys)
         .map(|name| farm.path(name))
         .chain(overlays.iter().cloned())
         .chain([file.to_owned()])

@@ -12,6 +12,7 @@ mod flash;
 mod from_farm;
 mod init;
 mod inspect;
+mod lock;
 mod man;
 mod outcome;
 mod plan;
@@ -33,7 +34,7 @@ use crate::farm::SCHEMA;
 /// Parse the arguments, run the command, and return its exit code.
 pub fn main() -> ExitCode {
     set_hook(Box::new(report_panic));
-    let args = match Palmfarm::try_parse() {
+    let mut args = match Palmfarm::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // `--help` and `--version` are errors too, which clap prints on standard output.
@@ -46,6 +47,9 @@ pub fn main() -> ExitCode {
             return outcome.into();
         }
     };
+    if let Command::Flash(flash) = &mut args.command {
+        flash.settle();
+    }
     let ui = Ui {
         json: args.json,
         quiet: args.quiet,
@@ -62,6 +66,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Init(args) => init::run(args, ui),
         Command::Check(args) => check::run(args, ui),
         Command::Devices => devices::run(ui),
+        Command::Lock(args) => lock::run(args, ui),
         Command::Plan(args) => plan::run(args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::Flash(args) => flash::run(args, ui),

@@ -12,6 +12,7 @@ use crate::edit::tree::Overlay;
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
 use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
+use crate::host::folder::Folder;
 use crate::host::{bounded_read, files};
 
 /// The most that is read for one farm, in bytes: it is all held while its cards are made, once more as part of a card,
@@ -134,7 +135,7 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
 
 /// What reads the files of one farm.
 pub(crate) struct Reader<'d> {
-    dir: &'d Path,
+    dir: &'d Folder,
     /// Bytes that are held, and the most that may be.
     total: u64,
     most: u64,
@@ -144,7 +145,7 @@ pub(crate) struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     /// For a farm in `dir` of whose files `most` bytes are held.
-    fn new(dir: &'d Path, most: u64) -> Self {
+    fn new(dir: &'d Folder, most: u64) -> Self {
         Self {
             dir,
             total: 0,
@@ -154,12 +155,12 @@ impl<'d> Reader<'d> {
     }
 
     /// For a farm in `dir`.
-    pub(crate) fn for_farm_in(dir: &'d Path) -> Self {
+    pub(crate) fn for_farm_in(dir: &'d Folder) -> Self {
         Self::new(dir, MOST)
     }
 
     /// What the farm's paths are relative to.
-    pub(crate) fn dir(&self) -> &'d Path {
+    pub(crate) fn dir(&self) -> &'d Folder {
         self.dir
     }
 

@@ -4,7 +4,7 @@
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use ssh_key::public::KeyData;
-use ssh_key::{Error, PublicKey};
+use ssh_key::{Error, HashAlg, PublicKey};
 
 use crate::edit::block::length;
 use crate::farm::suggest::quoted;
@@ -54,6 +54,53 @@ pub(crate) fn ssh_key(line: &str) -> Result<(), String> {
     }
     accepted(key.key_data())
 }
+
+/// The public keys in `text`, one a line as in `authorized_keys`; empty lines and comments are passed over.
+///
+/// # Errors
+/// Why it has none, too many, or something else.
+pub(crate) fn ssh_keys(text: &str) -> Result<Vec<String>, String> {
+    let mut keys = Vec::new();
+    for (number, line) in (1_usize..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        ssh_key(line).map_err(|why| format!("line {number} is not a public key: {why}"))?;
+        if keys.len() == MOST_KEYS {
+            return Err(format!("it has more than {MOST_KEYS} keys"));
+        }
+        keys.push(line.to_owned());
+    }
+    if keys.is_empty() {
+        return Err("it has no key".into());
+    }
+    Ok(keys)
+}
+
+/// The most keys that a file or an account may have: sshd tries them one by one, and nobody has that many.
+const MOST_KEYS: usize = 100;
+
+/// Type and key of a line that has been accepted, without options and comment; `None` if there are options.
+pub(crate) fn without_comment(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let (kind, key) = (words.next()?, words.next()?);
+    KINDS.contains(&kind).then(|| format!("{kind} {key}"))
+}
+
+/// The key of a line that has been accepted, as `ssh-keygen -l` shows it: `ssh-ed25519 SHA256:…`.
+pub(crate) fn fingerprint(line: &str) -> Option<String> {
+    let bare = without_comment(line)?;
+    let key = PublicKey::from_openssh(&bare).ok()?;
+    Some(format!(
+        "{} {}",
+        key.algorithm().as_str(),
+        key.fingerprint(HashAlg::Sha256)
+    ))
+}
+
+/// The key of palmfarm's examples. Nobody has its private half.
+pub(crate) const EXAMPLE_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV";
 
 const OFF_THE_CURVE: &str = "its point is not on the curve that its type names";
 

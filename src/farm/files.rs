@@ -20,16 +20,18 @@ use crate::base::download::catalogue::{self, KNOWN};
 use crate::farm::passwords::{self, Environment, Remark, SecretError};
 use crate::host::bounded_read;
 use crate::host::files::{is_private, others_may_read};
-use crate::text::shell_quote;
+use crate::host::folder::Folder;
+use crate::text::shell_path;
 
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
 
-/// Look at every file that `farm`, read from `document`, names below `dir`.
+/// Look at every file that `farm`, read from `document`, names below `dir`, and fill in the SSH keys of those that have
+/// some.
 pub(super) fn check(
-    farm: &Farm,
+    farm: &mut Farm,
     document: &Node,
-    dir: &Path,
+    dir: &Folder,
     environment: Environment<'_>,
     p: &mut Problems,
 ) {
@@ -45,6 +47,7 @@ pub(super) fn check(
         BaseRef::Name(name) => look.base(&["base".into()], name),
         BaseRef::Url(_) => {}
     }
+    look.ssh_keys(&mut farm.users);
     for (index, user) in farm.users.iter().enumerate() {
         look.password(index, &user.name, user.password.as_ref(), environment);
     }
@@ -75,10 +78,11 @@ pub(super) fn check(
     }
 }
 
-struct Look<'a> {
-    document: &'a Node,
-    dir: &'a Path,
-    p: &'a mut Problems,
+/// The files of a farm, and where to report what is wrong with them.
+pub(super) struct Look<'a> {
+    pub(super) document: &'a Node,
+    pub(super) dir: &'a Folder,
+    pub(super) p: &'a mut Problems,
     scripts: Scripts,
     /// The daemon that imports images, where the base tells.
     daemon: Option<Daemon>,
@@ -113,17 +117,17 @@ const IMAGE: Archive = Archive {
 };
 
 impl Look<'_> {
-    fn error(&mut self, place: &[Step<'_>], message: String) {
+    pub(super) fn error(&mut self, place: &[Step<'_>], message: String) {
         self.p.error(self.document.locate(place), message);
     }
 
-    fn warning(&mut self, place: &[Step<'_>], message: &str, hint: &str) {
+    pub(super) fn warning(&mut self, place: &[Step<'_>], message: &str, hint: &str) {
         let at = self.document.locate(place);
         self.p.warning(at, message).hint(hint);
     }
 
     /// Report why `path` cannot be used. An empty path stands for an invalid value, which has been reported.
-    fn found<T>(&mut self, place: &[Step<'_>], path: &str, result: io::Result<T>) -> Option<T> {
+    pub(super) fn found<T>(&mut self, place: &[Step<'_>], path: &str, result: io::Result<T>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
             Err(_) if path.is_empty() => return None,
@@ -194,7 +198,7 @@ impl Look<'_> {
                 );
                 let hint = format!(
                     "write {{file: {path:?}, secret: true}} if it is private, else: chmod 644 {}",
-                    shell_quote(path)
+                    shell_path(path)
                 );
                 self.warning(&place, &message, &hint);
             }
@@ -238,7 +242,7 @@ impl Look<'_> {
                 "{} is packed with zstd, and the LXD of this base does not read that",
                 quoted(path)
             );
-            let hint = format!("zstd -dc {} | xz > IMAGE.tar.xz", shell_quote(path));
+            let hint = format!("zstd -dc {} | xz > IMAGE.tar.xz", shell_path(path));
             let at = self.document.locate(place);
             self.p.push(Problem::error(at, message).hint(hint));
         }
@@ -294,7 +298,7 @@ impl Look<'_> {
         }
         if let Password::File(file) = password {
             if open_to_others(&self.dir.join(file)) {
-                let hint = format!("chmod 600 {}", shell_quote(file));
+                let hint = format!("chmod 600 {}", shell_path(file));
                 self.warning(&place, "other users of this machine can read the password", &hint);
             }
         }
@@ -307,7 +311,7 @@ fn open_to_others(path: &Path) -> bool {
 }
 
 /// Why, without the number that Rust appends.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
         Some((reason, _)) => reason.to_lowercase(),
@@ -316,7 +320,7 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// A hint at a file beside the missing one that has a similar name.
-fn neighbour(dir: &Path, path: &str) -> Option<String> {
+fn neighbour(dir: &Folder, path: &str) -> Option<String> {
     let (folder, name) = path
         .rsplit_once('/')
         .map_or(("", path), |(folder, name)| (folder, name));

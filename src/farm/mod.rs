@@ -1,47 +1,45 @@
 //! The farm that its owner declares in `farm.yaml`. [`load`] reads and checks that file and the files that it names, and
 //! reports every problem at once. Only this room reads files on behalf of a farm; it writes nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::locate::{BaseRef, BaseRequest};
-use crate::host::bounded_read;
+use crate::host::folder::Folder;
 use crate::text_file::{self, NotText};
 use node::{Node, Span};
 use passwords::Environment;
 use problem::{Problem, ProblemLine, Problems, Source};
 
+pub use farm_file::FarmFileError;
 pub use model::*;
 pub use resolve::{NoSuchCard, ResolvedCard};
 pub use schema::SCHEMA;
 
 /// A further check of a farm. It gets what was read, the document that it was read from, and the folder that paths are
 /// relative to.
-pub type Judge<'j> = &'j dyn Fn(&Farm, &Node, &Path, &mut Problems);
+pub type Judge<'j> = &'j dyn Fn(&Farm, &Node, &Folder, &mut Problems);
 
-/// Read the farm in `path`, and check it and all that it names; `judge` may report more.
+/// Read the farm in `path`, and check it and all that it names; `judge` may report more. Passwords may come from
+/// `environment`, and `~` is its `HOME`.
 ///
 /// # Errors
 /// The file cannot be read, or there are errors in it.
-pub fn load(path: &Path, judge: Option<Judge<'_>>) -> Result<LoadedFarm, LoadError> {
-    let read = |source| LoadError::Read {
-        path: path.into(),
-        source,
-    };
-    let bytes = File::open(path)
-        .and_then(|file| bounded_read::read_rest(file, LARGEST))
-        .map_err(read)?;
+pub fn load(
+    path: &Path,
+    environment: Environment<'_>,
+    judge: Option<Judge<'_>>,
+) -> Result<LoadedFarm, LoadError> {
+    let bytes = farm_file::read(path)?;
     let dir = path
         .parent()
         .filter(|dir| *dir != Path::new(""))
         .unwrap_or(Path::new("."));
-    let environment = |variable: &str| std::env::var_os(variable);
-    parse(&path.display().to_string(), &bytes, dir, &environment, judge).map_err(LoadError::Refused)
+    parse(&path.display().to_string(), &bytes, dir, environment, judge).map_err(LoadError::Refused)
 }
 
-/// The same for the farm in `bytes`, which came from a file called `name` in `dir`. Passwords may come from `environment`.
+/// The same for the farm in `bytes`, which came from a file called `name` in `dir`.
 ///
 /// # Errors
 /// There are errors in it.
@@ -83,15 +81,19 @@ pub fn parse(
         return Err(Refused(Box::new(Report { text, problems })));
     };
     text.source.secrets = decode::secrets(&document);
-    let farm = decode::farm(&document, &mut problems);
-    if let Some(farm) = &farm {
+    let home = environment("HOME")
+        .map(PathBuf::from)
+        .filter(|home| home.is_absolute());
+    let dir = Folder::new(dir, home);
+    let mut farm = decode::farm(&document, &mut problems);
+    if let Some(farm) = &mut farm {
         check::farm(farm, &document, &mut problems);
-        files::check(farm, &document, dir, environment, &mut problems);
+        files::check(farm, &document, &dir, environment, &mut problems);
         if problems.errors() == 0 {
             macs::check(farm, &document, &mut problems);
         }
         if let Some(judge) = judge {
-            judge(farm, &document, dir, &mut problems);
+            judge(farm, &document, &dir, &mut problems);
         }
     }
     text.document = document;
@@ -99,7 +101,7 @@ pub fn parse(
     match farm {
         Some(farm) if problems.errors() == 0 => Ok(LoadedFarm {
             farm,
-            dir: dir.into(),
+            dir,
             text,
             warnings: problems,
         }),
@@ -107,16 +109,13 @@ pub fn parse(
     }
 }
 
-/// The largest farm file, in bytes.
-const LARGEST: u64 = 1 << 20;
-
 /// A farm without errors.
 #[derive(Clone, Debug)]
 pub struct LoadedFarm {
     /// The farm.
     pub farm: Farm,
     /// The folder of its file: what paths in it are relative to.
-    pub dir: PathBuf,
+    pub dir: Folder,
     /// The text of the file, and the places of the farm's parts in it.
     pub text: FarmText,
     /// Problems that do not prevent a card.
@@ -133,15 +132,9 @@ pub struct FarmText {
 /// Why there is no farm.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read.
-    #[error("reading farm file {path}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// The file cannot be read, or it is not a farm's.
+    #[error(transparent)]
+    File(#[from] FarmFileError),
     #[error("{0}")]
     Refused(Refused),
 }
@@ -154,6 +147,14 @@ pub struct Refused(Box<Report>);
 struct Report {
     text: FarmText,
     problems: Problems,
+}
+
+/// An IPv4 address with its prefix length, as `network: ipv4: address:` takes it.
+///
+/// # Errors
+/// Why `text` is not one.
+pub fn ipv4_network(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
+    decode::values::network(text, 32)
 }
 
 /// The largest file that goes onto a card whole, in bytes; archives are streamed.
@@ -173,9 +174,28 @@ impl LoadedFarm {
         }
     }
 
-    /// Where the file is that the farm names as `relative`.
-    pub fn path(&self, relative: &str) -> PathBuf {
-        self.dir.join(relative)
+    /// Where the file is that the farm names as `named`.
+    pub fn path(&self, named: &str) -> PathBuf {
+        self.dir.join(named)
+    }
+
+    /// The accounts whose SSH keys it names.
+    pub fn accounts(&self) -> BTreeSet<&Account> {
+        self.key_sources().map(|(account, _)| account).collect()
+    }
+
+    /// Those of its accounts whose keys are not pinned in palmfarm.lock: its cards would not have them.
+    pub fn unpinned(&self) -> BTreeSet<&Account> {
+        let unpinned = self.key_sources().filter(|(_, keys)| keys.lines.is_empty());
+        unpinned.map(|(account, _)| account).collect()
+    }
+
+    fn key_sources(&self) -> impl Iterator<Item = (&Account, &SshKeys)> {
+        let keys = self.farm.users.iter().flat_map(|user| &user.ssh_keys);
+        keys.filter_map(|keys| match &keys.source {
+            KeySource::Account(account) => Some((account, keys)),
+            KeySource::Farm | KeySource::File(_) => None,
+        })
     }
 }
 
@@ -246,13 +266,18 @@ fn suspects(text: &str) -> Vec<Span> {
 }
 
 // The rooms of the farm.
+pub mod accounts;
 pub mod addresses;
 pub mod assets;
 mod check;
-mod credentials;
+pub(crate) mod credentials;
 pub mod declared;
 pub(crate) mod decode;
+pub mod farm_file;
 mod files;
+pub mod image_aliases;
+mod keys;
+pub mod lock;
 pub mod lxd_image;
 mod lxd_keys;
 mod macs;

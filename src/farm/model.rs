@@ -1,11 +1,12 @@
 //! `farm.yaml`, version 1, as types. It decides nothing: what a farm must fulfil beyond its types is in `check`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::tagged;
 
+pub use super::accounts::Account;
 pub use super::declared::Declared;
 pub use palmfarm_protocol::firstboot::Flavour;
 pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};
@@ -61,12 +62,42 @@ pub struct User {
     pub name: String,
     /// Supplementary groups.
     pub groups: Vec<String>,
-    /// Lines of `authorized_keys`.
-    pub ssh_keys: Vec<String>,
+    /// The public keys of those who may log in by SSH.
+    pub ssh_keys: Vec<SshKeys>,
     /// Where the password comes from; `None`: no login by password.
     pub password: Option<Password>,
     /// What `sudo` asks for.
     pub sudo: Option<Sudo>,
+}
+
+/// Public SSH keys that a farm names in one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SshKeys {
+    /// Where they are.
+    pub source: KeySource,
+    /// Lines of `authorized_keys`; none where an account is not pinned in palmfarm.lock.
+    pub lines: Vec<String>,
+}
+
+/// Where public SSH keys are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeySource {
+    /// In the farm itself.
+    #[default]
+    Farm,
+    /// In a file.
+    File(String),
+    /// At GitHub or Launchpad; palmfarm.lock has what was there.
+    Account(Account),
+}
+
+impl User {
+    /// The lines of `authorized_keys`, each once.
+    pub fn authorized_keys(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let lines = self.ssh_keys.iter().flat_map(|keys| &keys.lines);
+        lines.filter(|line| seen.insert(*line)).cloned().collect()
+    }
 }
 
 /// Where a password comes from. The clear text is never part of a farm.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 
 use crate::host::bounded_read;
+use crate::host::folder::Folder;
 use crate::text_file;
 
 /// Rounds of SHA-512-crypt: twenty times the 5000 of crypt(5), a tenth of a second here and well below one on a Pi.
@@ -96,7 +97,7 @@ pub enum SecretError {
 /// # Errors
 /// The password cannot be had, or is none.
 pub fn hash(
-    dir: &Path,
+    dir: &Folder,
     card: &str,
     user: &User,
     environment: Environment<'_>,
@@ -125,7 +126,7 @@ pub enum Remark {
 /// # Errors
 /// It cannot.
 pub fn available(
-    dir: &Path,
+    dir: &Folder,
     user: &str,
     password: &Password,
     environment: Environment<'_>,
@@ -140,7 +141,7 @@ pub fn available(
 }
 
 fn clear_text(
-    dir: &Path,
+    dir: &Folder,
     user: &str,
     password: &Password,
     environment: Environment<'_>,
@@ -256,11 +257,12 @@ mod tests {
         let password = Password::Env("P".into());
         for clear in ["", "hunter2\u{7}", &"hunter2".repeat(100)] {
             let environment = |_: &str| Some(OsString::from(clear));
-            let error = available(dir.path(), "craig", &password, &environment).unwrap_err();
+            let error =
+                available(&Folder::new(dir.path(), None), "craig", &password, &environment).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
         let fine = |_: &str| Some(OsString::from("hunter2"));
-        assert!(available(dir.path(), "craig", &password, &fine).is_ok());
+        assert!(available(&Folder::new(dir.path(), None), "craig", &password, &fine).is_ok());
         assert_eq!(
             format!("{:?}", CryptHash("hunter2".into())),
             "CryptHash(not shown)"

@@ -11,7 +11,7 @@ use palmfarm_protocol::firstboot;
 
 use crate::edit::block::length;
 use crate::host::bounded_read;
-use crate::text::shell_quote;
+use crate::text::shell_path;
 use crate::text_file::Leftover;
 
 /// The largest script, in bytes: it travels in the first-boot document.
@@ -68,7 +68,7 @@ impl Script {
         let Ok(text) = std::str::from_utf8(bytes) else {
             let hint = format!(
                 "iconv -f WINDOWS-1252 -t UTF-8 {0} > NEW, and then mv NEW {0}",
-                shell_quote(path)
+                shell_path(path)
             );
             return wrong("is not UTF-8", hint);
         };

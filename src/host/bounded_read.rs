@@ -29,12 +29,18 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// The rest of `file`, which must end within `largest` bytes.
 pub(crate) fn read_rest(file: File, largest: u64) -> io::Result<Vec<u8>> {
+    match read_start(file, largest)? {
+        (bytes, true) => Ok(bytes),
+        (_, false) => Err(too_large(largest)),
+    }
+}
+
+/// The rest of `file` as far as `largest` bytes, perhaps one more, and whether that is all of it.
+pub(crate) fn read_start(file: File, largest: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     file.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len <= largest) {
-        return Ok(bytes);
-    }
-    Err(too_large(largest))
+    let is_all = u64::try_from(bytes.len()).is_ok_and(|len| len <= largest);
+    Ok((bytes, is_all))
 }
 
 fn too_large(largest: u64) -> io::Error {

@@ -9,8 +9,10 @@
 
 pub mod atomic_file;
 pub(crate) mod bounded_read;
+pub mod computer;
 pub mod files;
 pub mod filesystem;
+pub mod folder;
 pub(crate) mod interruption;
 pub(crate) mod locks;
 pub(crate) mod positional;

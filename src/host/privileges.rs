@@ -66,6 +66,41 @@ pub fn drop_privileges() -> Result<Dropped, UserError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Dropped::Unchanged);
     }
+    let Some(user) = asked_by()? else {
+        return Ok(Dropped::Unchanged);
+    };
+    let uid = user.uid;
+    sys::become_user(uid, user.gid, &user.groups).map_err(|source| UserError::Refused { uid, source })?;
+    // This must fail now. Try it, since everything after this relies on it.
+    if sys::become_user(0, 0, &[0]).is_ok() || rustix::process::geteuid().is_root() {
+        return Err(UserError::NotForGood { uid });
+    }
+    Ok(Dropped::User(user))
+}
+
+/// The home directory of the user that the program runs as: what `~` means. sudo may leave root's in `HOME`.
+pub fn home() -> Option<PathBuf> {
+    let me = rustix::process::geteuid().as_raw();
+    match asked_by() {
+        Ok(Some(user)) if user.uid == me => user.home,
+        _ => std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute()),
+    }
+}
+
+/// The login name of the user that the program runs as, if /etc/passwd or the environment has it.
+pub fn user_name() -> Option<String> {
+    let me = rustix::process::geteuid().as_raw().to_string();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let known = account(&me, &passwd).filter(|(uid, _, _)| *uid == me);
+    known
+        .map(|(_, _, name)| name)
+        .or_else(|| std::env::var("USER").ok())
+}
+
+/// Who asked root to run the program, if root itself did not.
+fn asked_by() -> Result<Option<Invoker>, UserError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -81,17 +116,7 @@ pub fn drop_privileges() -> Result<Dropped, UserError> {
             (Some(uid), Some(gid), Some(name))
         }
     };
-    let found = invoker(uid.as_deref(), gid.as_deref(), name, &groups, &passwd)?;
-    let Some(user) = found else {
-        return Ok(Dropped::Unchanged);
-    };
-    let uid = user.uid;
-    sys::become_user(uid, user.gid, &user.groups).map_err(|source| UserError::Refused { uid, source })?;
-    // This must fail now. Try it, since everything after this relies on it.
-    if sys::become_user(0, 0, &[0]).is_ok() || rustix::process::geteuid().is_root() {
-        return Err(UserError::NotForGood { uid });
-    }
-    Ok(Dropped::User(user))
+    invoker(uid.as_deref(), gid.as_deref(), name, &groups, &passwd)
 }
 
 /// Who `SUDO_UID`, `SUDO_GID` and `SUDO_USER` name, with the groups that the text of /etc/group puts them in and the

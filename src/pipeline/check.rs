@@ -16,24 +16,27 @@ use crate::edit::tree::{self, Mount, Overlay, Volume};
 use crate::farm::assets::{GatherError, Reader, Sources};
 use crate::farm::lxd_image::Shape;
 use crate::farm::node::{Node, Span, Step};
+use crate::farm::passwords::Environment;
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{self, CarriedImage, Farm, FileSource, LoadError, LoadedFarm, RunWhat};
+use crate::host::folder::Folder;
 use crate::plan::content_cache::ContentCache;
 use crate::plan::images::{Found, Mismatch};
 use crate::plan::{self, PlanError};
 use crate::text_file::Leftover;
 
-/// Read the farm in `path`, and everything that it names as if its cards were made.
+/// Read the farm in `path`, and everything that it names as if its cards were made. Passwords may come from
+/// `environment`, and `~` is its `HOME`.
 ///
 /// # Errors
 /// The file cannot be read, or there are errors in it.
-pub fn check(path: &Path) -> Result<LoadedFarm, LoadError> {
-    farm::load(path, Some(&judge))
+pub fn check(path: &Path, environment: Environment<'_>) -> Result<LoadedFarm, LoadError> {
+    farm::load(path, environment, Some(&judge))
 }
 
 /// Judge all that `farm`, read from `document`, names below `dir`.
-pub fn judge(farm: &Farm, document: &Node, dir: &Path, p: &mut Problems) {
+pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
     let mut judge = Judge {
         document,
         reader: Reader::for_farm_in(dir),
@@ -275,7 +278,7 @@ impl Judge<'_> {
 }
 
 /// The folder that a person has of the overlay `name`: what an archive was packed from is not known.
-fn packed_from<'n>(dir: &Path, name: &'n str) -> &'n str {
+fn packed_from<'n>(dir: &Folder, name: &'n str) -> &'n str {
     if dir.join(name).is_dir() {
         name
     } else {

@@ -345,7 +345,7 @@ fn planned_user(
             .filter(|group| !brought(group))
             .cloned()
             .collect(),
-        ssh_keys: user.ssh_keys.clone(),
+        ssh_keys: user.authorized_keys(),
         password,
         sudo: user.sudo,
     })

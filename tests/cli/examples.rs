@@ -27,10 +27,23 @@ fn copy(from: &Path, to: &Path) -> Vec<String> {
                 copy(&entry.path(), &copied);
             } else {
                 fs::copy(entry.path(), &copied).unwrap();
+                on_mini(&copied);
             }
             name
         })
         .collect()
+}
+
+/// A farm on the base that needs no download.
+fn on_mini(file: &Path) {
+    if file.extension().is_some_and(|end| end == "yaml") {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(
+            file,
+            text.replace("\nbase: ubuntu-24.04-arm64\n", "\nbase: mini\n"),
+        )
+        .unwrap();
+    }
 }
 
 #[test]
@@ -41,9 +54,20 @@ fn every_example_is_a_sound_farm() {
     for farm in farms {
         let out = palmfarm(dir.path(), &["check", &farm]);
         assert_eq!(out.status.code(), Some(0), "{farm}: {}", told(&out));
-        assert!(out.stderr.is_empty(), "{farm}: {}", told(&out));
+        // The base is only this test's, and whoever takes the example puts a key of their own in.
+        let said = String::from_utf8(out.stderr.clone()).unwrap();
+        let warnings: Vec<&str> = said.lines().filter(|line| line.contains(": warning: ")).collect();
+        let [base, key] = warnings.as_slice() else {
+            panic!("{farm}: {}", told(&out));
+        };
+        assert!(base.contains("no Pi starts from `mini`"), "{said}");
+        assert!(
+            key.contains("\"craig\" has only the key of palmfarm's examples"),
+            "{said}"
+        );
         let out = palmfarm(dir.path(), &["check", &farm, "--json"]);
-        let ok: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let lines = String::from_utf8(out.stdout).unwrap();
+        let ok: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
         for card in ok["cards"].as_array().unwrap() {
             let plan = ["plan", &farm, "--card", card.as_str().unwrap(), "--prefix"];
             let zone = palmfarm(

@@ -13,6 +13,7 @@ mod common;
 
 mod build;
 mod examples;
+mod first_farm;
 mod generated;
 mod messages;
 mod odd_bases;
@@ -41,7 +42,7 @@ users:
 boot: {cmdline: [swapaccount=1], config: {gpu_mem: 16}}
 lxd: {storage: {driver: btrfs, size: 5GB}}
 containers:
-  web: {image: "images:alpine/3.20", run: ["apk add nginx"], publish: web_image}
+  web: {image: "images:alpine/3.23", run: ["apk add nginx"], publish: web_image}
   w: {image: web_image, replicas: 2..4}
 files: {/etc/motd: motd.txt}
 rc_local: ["modprobe br_netfilter"]

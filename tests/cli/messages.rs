@@ -9,7 +9,12 @@ use super::{command, farm_in, has_agents, palmfarm, told};
 #[test]
 fn a_wrong_command_line_is_usage() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&[][..], &["bild"], &["build", "farm.yaml"], &["check"]] {
+    for args in [
+        &[][..],
+        &["bild"],
+        &["build", "farm.yaml"],
+        &["lock", "--update", "x"],
+    ] {
         let out = palmfarm(dir.path(), args);
         assert_eq!(out.status.code(), Some(2), "{args:?}: {}", told(&out));
         assert!(out.stdout.is_empty(), "{args:?}: {}", told(&out));
@@ -159,7 +164,7 @@ fn a_plan_shows_nothing_that_may_be_secret() {
     let dir = tempfile::tempdir().unwrap();
     let farm = "farm: 1\nbase: mini\nhostname: palm\nfiles: {/etc/key.pem: key.pem}\n\
                 lxd: {profiles: {db: {config: {environment.DB_PASSWORD: planted-secret}}}}\n\
-                containers:\n  web:\n    image: images:alpine/3.20\n    profiles: [default, extbridge, db]\n\
+                containers:\n  web:\n    image: images:alpine/3.23\n    profiles: [default, extbridge, db]\n\
                 \x20   config: {user.user-data: planted-secret}\n    run: [mysql --password=planted-secret]\n";
     fs::write(dir.path().join("farm.yaml"), farm).unwrap();
     fs::write(dir.path().join("key.pem"), "planted-secret\n").unwrap();

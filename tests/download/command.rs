@@ -369,6 +369,14 @@ fn proxies_are_taken_from_the_environment() {
 
 /// `openssl` as a server that answers every request with `answer`, or a line that it cannot.
 fn tls(dir: &Path, answer: &str) -> Option<(std::process::Child, String)> {
+    fs::write(dir.join("answer"), answer).unwrap();
+    let (server, port) = tls_server(dir, "DNS:localhost,IP:127.0.0.1")?;
+    Some((server, format!("https://localhost:{port}/answer")))
+}
+
+/// `openssl` as a server for `names` that answers with the files in `dir`, which are whole answers, and its port; or a line
+/// that it cannot. Its certificate is `dir/cert.pem`.
+pub(crate) fn tls_server(dir: &Path, names: &str) -> Option<(std::process::Child, u16)> {
     let make = Command::new("openssl")
         .args([
             "req",
@@ -383,7 +391,7 @@ fn tls(dir: &Path, answer: &str) -> Option<(std::process::Child, String)> {
         ])
         .args([
             "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            &format!("subjectAltName={names}"),
             "-addext",
             "basicConstraints=critical,CA:FALSE",
         ])
@@ -395,7 +403,6 @@ fn tls(dir: &Path, answer: &str) -> Option<(std::process::Child, String)> {
         skipped("there is no openssl here");
         return None;
     }
-    fs::write(dir.join("answer"), answer).unwrap();
     let mut server = Command::new("openssl")
         .args(["s_server", "-HTTP", "-key", "key.pem", "-cert", "cert.pem"])
         // Any port that is free; it prints which.
@@ -415,7 +422,7 @@ fn tls(dir: &Path, answer: &str) -> Option<(std::process::Child, String)> {
     });
     // What it prints about two requests fits into the pipe, which must not be closed before it ends.
     server.stdout = Some(out.into_inner());
-    Some((server, format!("https://localhost:{}/answer", port.unwrap())))
+    Some((server, port.unwrap()))
 }
 
 #[test]

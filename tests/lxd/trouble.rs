@@ -160,7 +160,7 @@ fn an_image_server_that_is_away_stops_one_container() {
         &ran,
         "container far",
         StepState::Failed,
-        "check that the Pi reaches https://images.invalid, and that it has alpine/3.20 for this machine",
+        "check that the Pi reaches https://images.invalid, and that it has alpine/3.20 for this machine (it drops a release",
     );
     println!(
         "an image server that is away: {}",

@@ -129,8 +129,8 @@ fn images() {
     check(
         "containers: {a: {image: nowhere}}\n",
         &expect![[r#"
-        1:25 error: "nowhere" is neither carried on the card nor published by a container (an image server's alias has the server in front (images:alpine/3.20), a carried image stands under `images:`)
-    "#]],
+            1:25 error: "nowhere" is neither carried on the card nor published by a container (an image server's alias has the server in front (images:alpine/3.23), a carried image stands under `images:`)
+        "#]],
     );
     check(
         "containers: {a: {image: \"image:alpine\"}}\n",

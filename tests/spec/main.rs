@@ -84,7 +84,7 @@ fn completed(lines: &str) -> String {
     let mut text = format!("{}\n", lines.trim_end());
     for need in [
         "farm: 1",
-        "base: mini",
+        "base: ubuntu-26.04-arm64",
         "hostname: palm",
         "users: [{name: craig, ssh_keys: [ANY_KEY]}]",
     ] {
@@ -130,6 +130,10 @@ containers:
     );
     let (text, problems) = said(&result);
     expect![[r#"
+        farm.yaml:2:7: warning: no Pi starts from `mini`: it is for trying palmfarm out
+          2 | base: mini
+            |       ^^^^
+        hint: `palmfarm base suggest 3` says which image suits a Pi 3
         farm.yaml:3:1: error: unknown key "hostnam" in the farm
           3 | hostnam: palm
             | ^^^^^^^

@@ -115,6 +115,10 @@ fn both_know_the_same_keys() {
         &format!("users: [{{name: a, password: {{{key}}}}}]"),
         "/definitions/user/properties/password/properties",
     );
+    same_keys(
+        &format!("users: [{{name: a, ssh_keys: [{{{key}}}]}}]"),
+        "/definitions/user/properties/ssh_keys/items/anyOf/1/properties",
+    );
     same_keys(&format!("ssh: {{{key}}}"), "/properties/ssh/properties");
     same_keys(&format!("network: {{{key}}}"), "/definitions/network/properties");
     for family in ["ipv4", "ipv6"] {

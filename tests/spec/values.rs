@@ -59,9 +59,10 @@ fn base_and_hash() {
         "#]],
     );
     check(
-        "sha256: 0000000000000000000000000000000000000000000000000000000000000000\n",
+        "base: mini\nsha256: 0000000000000000000000000000000000000000000000000000000000000000\n",
         &expect![[r#"
-            1:1 warning: `mini` is built in, so there is no download to compare with
+            1:7 warning: no Pi starts from `mini`: it is for trying palmfarm out (`palmfarm base suggest 3` says which image suits a Pi 3)
+            2:1 warning: `mini` is built in, so there is no download to compare with
         "#]],
     );
 }
@@ -349,7 +350,7 @@ fn containers() {
     check(
         "containers: {web: {image: alpine/3.20}}\n",
         &expect![[r#"
-            1:27 error: "alpine/3.20" is not an image: an alias with a slash is one of an image server, as images:alpine/3.20
+            1:27 error: "alpine/3.20" is not an image: an alias with a slash is one of an image server, as images:alpine/3.23
         "#]],
     );
     check(

@@ -280,7 +280,8 @@ fn cure(lxd: &Lxd, container: &Container) -> String {
         ImageRef::Remote { remote, alias } => {
             let server = lxd.remotes.get(remote).map_or("", String::as_str);
             format!(
-                "; check that the Pi reaches {server}, and that it has {alias} for this machine, or carry the image on \
+                "; check that the Pi reaches {server}, and that it has {alias} for this machine (it drops a \
+                 release whose support has ended), or carry the image on \
                  the card (`images:` in farm.yaml); then run palmfarm-agent run"
             )
         }

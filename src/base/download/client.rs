@@ -90,7 +90,31 @@ impl Client {
     /// The file behind `url`, which has at most `most` bytes: for lists and signatures.
     pub fn small(&self, url: &Url, most: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
         let started = Instant::now();
-        let (mut response, _) = self.ask(url, None)?;
+        let (response, _) = self.ask(url, None)?;
+        self.small_body(url, response, started, most, cancel)
+    }
+
+    /// The same for a file that is nowhere else: a redirect is an error.
+    pub fn small_unmoved(&self, url: &Url, most: u64, cancel: &Cancel) -> Result<Vec<u8>, DownloadError> {
+        let started = Instant::now();
+        let response = self.request(url, None)?;
+        if let Some(to) = redirect(url, &response)? {
+            return Err(DownloadError::Moved {
+                from: url.to_string(),
+                to: to.to_string(),
+            });
+        }
+        self.small_body(url, response, started, most, cancel)
+    }
+
+    fn small_body(
+        &self,
+        url: &Url,
+        mut response: Response<Body>,
+        started: Instant,
+        most: u64,
+        cancel: &Cancel,
+    ) -> Result<Vec<u8>, DownloadError> {
         whole(url, response.status().as_u16())?;
         let mut bytes = Vec::new();
         let done = receive(url, &mut response, 0, most, cancel, |piece, done| {
@@ -269,30 +293,43 @@ impl Client {
     fn ask(&self, url: &Url, resume: Option<(u64, &str)>) -> Result<(Response<Body>, Url), DownloadError> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let mut request = self.agent.get(at.as_requested());
-            if let Some((start, validator)) = resume {
-                request = request
-                    .header("range", format!("bytes={start}-"))
-                    .header("if-range", validator);
+            let response = self.request(&at, resume)?;
+            match redirect(&at, &response)? {
+                None => return Ok((response, at)),
+                Some(to) => at = to,
             }
-            let response = request.call().map_err(|source| DownloadError::Ask {
-                url: at.to_string(),
-                source: Box::new(source),
-            })?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok((response, at));
-            }
-            let location = text(response.headers(), "location").ok_or_else(|| DownloadError::Answer {
-                url: at.to_string(),
-                what: "it redirects without a location".into(),
-            })?;
-            at = at.follow(location)?;
         }
         Err(DownloadError::Redirects {
             url: url.to_string(),
             most: MOST_REDIRECTS,
         })
     }
+
+    /// Send one request.
+    fn request(&self, url: &Url, resume: Option<(u64, &str)>) -> Result<Response<Body>, DownloadError> {
+        let mut request = self.agent.get(url.as_requested());
+        if let Some((start, validator)) = resume {
+            request = request
+                .header("range", format!("bytes={start}-"))
+                .header("if-range", validator);
+        }
+        request.call().map_err(|source| DownloadError::Ask {
+            url: url.to_string(),
+            source: Box::new(source),
+        })
+    }
+}
+
+/// Where the answer for `url` leads, if it leads elsewhere.
+fn redirect(url: &Url, response: &Response<Body>) -> Result<Option<Url>, DownloadError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = text(response.headers(), "location").ok_or_else(|| DownloadError::Answer {
+        url: url.to_string(),
+        what: "it redirects without a location".into(),
+    })?;
+    url.follow(location).map(Some)
 }
 
 /// Hand the body of `response` to `take`, piece by piece and each with the number of bytes up to its end; `done` bytes

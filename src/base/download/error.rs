@@ -26,6 +26,14 @@ pub enum DownloadError {
         /// Where the server sends us.
         to: String,
     },
+    /// A redirect of a file that may not be elsewhere.
+    #[error("{from} leads to {to}, and it may not be elsewhere")]
+    Moved {
+        /// The URL that was requested.
+        from: String,
+        /// Where the server sends us.
+        to: String,
+    },
     /// Too many redirects.
     #[error("{url} redirects more than {most} times")]
     Redirects {
@@ -148,6 +156,7 @@ impl DownloadError {
             self,
             Self::Url { .. }
                 | Self::Downgrade { .. }
+                | Self::Moved { .. }
                 | Self::TooLarge { .. }
                 | Self::Sha256 { .. }
                 | Self::Signature { .. }
@@ -196,7 +205,7 @@ impl DownloadError {
             }
             Self::NotListed { .. } => "a newer palmfarm may know the release that replaced it".into(),
             Self::TooLarge { .. } => "this is not the file you meant".into(),
-            Self::Cancelled => return None,
+            Self::Moved { .. } | Self::Cancelled => return None,
         })
     }
 }

@@ -4,10 +4,9 @@ use super::target::is_farm;
 use crate::base::source::{CacheDir, Expect, Sha256Sum};
 use crate::cli::args::Flash;
 use crate::cli::env::host_inputs;
-use crate::cli::init::NOBODYS_KEY;
 use crate::cli::session::Session;
 use crate::cli::{from_farm, Failure, Outcome, OutcomeExt};
-use crate::farm::{Farm, StorageDriver, User};
+use crate::farm::StorageDriver;
 use crate::pipeline::{self, FarmInputs};
 use crate::write::flash::Job;
 
@@ -33,13 +32,8 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
             "--sha256 is for images; a farm has the key `sha256:`",
         ));
     }
-    let farm = from_farm::load(&args.source, session.ui)?;
+    let farm = from_farm::load_to_write(&args.source, args.offline, session)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
-    if !session.ui.json {
-        for remark in remarks(&farm.farm) {
-            session.ui.info_line(format_args!("note: {remark}"));
-        }
-    }
     let title = format!("{} of {}", card.name, args.source.display());
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, cache, args.offline)?;
@@ -52,26 +46,6 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
             .and_then(|storage| storage.size),
     })
-}
-
-/// What is fine for trying palmfarm out, and not what anybody wants on a real card.
-fn remarks(farm: &Farm) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if farm.base == "mini" {
-        remarks.push("`mini` is for trying palmfarm out; no Pi boots it".to_owned());
-    }
-    let has_only_nobodys_key = |user: &&User| {
-        user.password.is_none()
-            && !user.ssh_keys.is_empty()
-            && user.ssh_keys.iter().all(|key| key.contains(NOBODYS_KEY))
-    };
-    for user in farm.users.iter().filter(has_only_nobodys_key) {
-        remarks.push(format!(
-            "{} has only the key of the example, and nobody has its private half: put your own key into the farm",
-            user.name
-        ));
-    }
-    remarks
 }
 
 fn from_image(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {

@@ -7,6 +7,7 @@ use super::{steps, Judged};
 use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::edit::tree::Mount;
+use crate::farm::credentials::EXAMPLE_KEY;
 use crate::farm::decode::boot::longest_cmdline;
 use crate::farm::node::{Span, Step};
 use crate::farm::problem::Problems;
@@ -54,6 +55,10 @@ pub(super) fn covered_in_container(path: &str) -> Option<(&'static str, &'static
 fn base(judged: &Judged<'_>, p: &mut Problems) {
     let (base, sha256) = (&judged.farm.base, &judged.farm.sha256);
     let at = judged.at(steps!["base"]);
+    if BaseRef::new(base) == BaseRef::Name("mini") {
+        p.warning(at, "no Pi starts from `mini`: it is for trying palmfarm out")
+            .hint("`palmfarm base suggest 3` says which image suits a Pi 3");
+    }
     match (BaseRef::new(base), sha256) {
         (BaseRef::Name("mini"), Some(_)) => {
             let at = judged.key(steps!["sha256"]);
@@ -131,8 +136,26 @@ fn users(judged: &Judged<'_>, p: &mut Problems) {
             p.warning(at, format!("user {name} has neither an SSH key nor a password"))
                 .hint("nobody can log in as this user");
         }
+        nobodys_key(judged, index, user, p);
         old_crypt(judged, index, user, p);
     }
+}
+
+/// Whoever flashes such a card could not log in as this user.
+fn nobodys_key(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
+    let is_nobodys = |line: &String| line.contains(EXAMPLE_KEY);
+    let mut lines = user.ssh_keys.iter().map(|keys| keys.lines.as_slice());
+    let has_another = lines.any(|lines| lines.is_empty() || !lines.iter().all(is_nobodys));
+    if user.ssh_keys.is_empty() || has_another || user.password.is_some() {
+        return;
+    }
+    let at = judged.at(steps!["users", index, "ssh_keys", 0]);
+    let message = format!(
+        "{} has only the key of palmfarm's examples, and nobody has its private half",
+        quoted(&user.name)
+    );
+    p.warning(at, message)
+        .hint("put your own public key there, such as {file: ~/.ssh/id_ed25519.pub}");
 }
 
 fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {

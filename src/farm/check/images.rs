@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{cards, steps, Judged, MOST_IMAGES};
+use crate::farm::image_aliases::USUAL;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
 use crate::farm::{Container, Flavour, Lxd};
@@ -127,7 +128,9 @@ fn known_alias(
         .chain(publishers.keys().copied());
     let hint = p.did_you_mean(alias, known);
     p.error(at, message).hint(hint.unwrap_or_else(|| {
-        "an image server's alias has the server in front (images:alpine/3.20), a carried image stands under `images:`".into()
+        format!(
+            "an image server's alias has the server in front (images:{USUAL}), a carried image stands under `images:`"
+        )
     }));
 }
 

@@ -2,6 +2,7 @@
 
 use super::fields::{self, named, number, parsed, section, truth};
 use super::{host, lxd, mac, values};
+use crate::farm::image_aliases::USUAL;
 use crate::farm::node::{Entry, Node, Scalar, Value};
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
@@ -73,7 +74,7 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
     })
 }
 
-/// `ALIAS` or `REMOTE:ALIAS`; an image server's aliases have slashes (`alpine/3.20`).
+/// `ALIAS` or `REMOTE:ALIAS`; an image server's aliases have slashes (`alpine/3.23`).
 fn image(text: &str) -> Result<String, String> {
     let bad = |why: String| format!("{} is not an image: {why}", quoted(text));
     if let Some((remote, alias)) = text.split_once(':') {
@@ -87,9 +88,9 @@ fn image(text: &str) -> Result<String, String> {
             .map(|()| text.into());
     }
     if text.contains('/') {
-        return Err(bad(
-            "an alias with a slash is one of an image server, as images:alpine/3.20".into(),
-        ));
+        return Err(bad(format!(
+            "an alias with a slash is one of an image server, as images:{USUAL}"
+        )));
     }
     names::object(text).map_err(bad)?;
     Ok(text.into())

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::fields::{self, choice, line, named, parsed, section, truth};
 use crate::base::locate::BaseRef;
+use crate::farm::accounts::Site;
 use crate::farm::declared::{self, Declared};
 use crate::farm::node::{Entry, Node, Value};
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{credentials, timezones};
-use crate::farm::{FileSource, Password, Ssh, Sudo, User};
+use crate::farm::{FileSource, KeySource, Password, Ssh, SshKeys, Sudo, User};
 use palmfarm_protocol::names;
 
 pub(super) fn base(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
@@ -88,9 +89,47 @@ fn user(node: &Node, p: &mut Problems) -> User {
                 .value("name", named("a login name", names::user))
                 .unwrap_or_default(),
             groups: fields.list("groups", named("a group name", names::user)),
-            ssh_keys: fields.list("ssh_keys", ssh_key),
+            ssh_keys: fields.list_in_place("ssh_keys", ssh_keys),
             password: fields.read("password", password).flatten(),
             sudo: fields.value("sudo", choice(&kinds)),
+        }
+    })
+}
+
+/// A line of `authorized_keys`, or where such lines are.
+fn ssh_keys(node: &Node, key: &str, p: &mut Problems) -> Option<SshKeys> {
+    if matches!(node.value, Value::Map(_)) {
+        return key_source(node, p).map(|source| SshKeys {
+            source,
+            lines: Vec::new(),
+        });
+    }
+    let source = KeySource::Farm;
+    let lines = vec![ssh_key(node, key, p)?];
+    Some(SshKeys { source, lines })
+}
+
+fn key_source(node: &Node, p: &mut Problems) -> Option<KeySource> {
+    fields::mapping(node, node.span, "an SSH key", p, |fields| {
+        let file = fields.take("file");
+        let sites = Site::ALL.map(|site| (site, fields.take(site.key())));
+        let mut accounts = sites.into_iter().filter_map(|(site, entry)| Some((site, entry?)));
+        match (file, accounts.next(), accounts.next()) {
+            (Some(entry), None, _) => line(&entry.value, "file", fields.p).map(KeySource::File),
+            (None, Some((site, entry)), None) => {
+                let account = parsed(|text| site.account(text))(&entry.value, site.key(), fields.p);
+                account.map(KeySource::Account)
+            }
+            // Its unknown keys are reported.
+            (None, None, _) if !node.entries().is_empty() => None,
+            _ => {
+                let hint = "write its line, or one of {file: PATH}, {github: NAME} and {launchpad: NAME}";
+                fields
+                    .p
+                    .error(node.span, "an SSH key comes from one place")
+                    .hint(hint);
+                None
+            }
         }
     })
 }
@@ -101,9 +140,29 @@ fn ssh_key(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
         return Some(text.into());
     };
     let problem = Problem::error(node.span, format!("this is not a public SSH key: {why}"));
-    let is_path = !text.trim().contains(char::is_whitespace);
-    p.push(problem.maybe_hint(is_path.then_some("write the whole line of the .pub file here")));
+    p.push(problem.maybe_hint(meant_by(text)));
     None
+}
+
+/// What to write in place of a word that is not a key: ssh-import-id(1) writes `gh:` and `lp:` before an account.
+fn meant_by(text: &str) -> Option<String> {
+    let text = text.trim();
+    if text.contains(char::is_whitespace) {
+        return None;
+    }
+    let account = match text.split_once(':') {
+        Some(("gh" | "github", name)) => Some((Site::Github, name)),
+        Some(("lp" | "launchpad", name)) => Some((Site::Launchpad, name)),
+        _ => None,
+    };
+    let account = account.filter(|(site, name)| site.account(name).is_ok());
+    Some(match account {
+        Some((site, name)) => format!("write {{{}: {name}}}", site.key()),
+        None if text.contains(['/', '.']) && text.len() < 60 => {
+            format!("if it is a file, write {{file: {text:?}}}")
+        }
+        None => "write the whole line of the .pub file here, or {file: PATH}".into(),
+    })
 }
 
 fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {

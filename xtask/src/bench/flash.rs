@@ -30,7 +30,7 @@ pub(crate) fn write_farm(path: &Path, image: &Path) -> Result<()> {
     let base = json!(image.display().to_string());
     let text = format!(
         "farm: 1\nbase: {base}\nhostname: palm\nusers:\n  - {{name: craig, groups: [sudo, lxd], sudo: nopasswd}}\n\
-         containers:\n  web: {{image: \"images:alpine/3.20\", run: [\"apk add nginx\"], publish: web_image}}\n  \
+         containers:\n  web: {{image: \"images:alpine/3.23\", run: [\"apk add nginx\"], publish: web_image}}\n  \
          w: {{image: web_image, replicas: 2..10}}\n"
     );
     Ok(fs::write(path, text)?)
