@@ -1,6 +1,6 @@
-//! What palmfarm asks of the operating system that it runs on: files, locks, free space, who started it; block devices
-//! belong to `card`. Support for another system would be added here, since no other room names the system. It decides
-//! nothing about farms, images or cards.
+//! What palmfarm asks of the operating system that it runs on: files, locks, free space, networks, who started it; block
+//! devices belong to `card`. Support for another system would be added here, since no other room names the system. It
+//! decides nothing about farms, images or cards.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,8 +13,10 @@ pub mod computer;
 pub mod files;
 pub mod filesystem;
 pub mod folder;
+pub mod interfaces;
 pub(crate) mod interruption;
 pub(crate) mod locks;
+mod netlink;
 pub(crate) mod positional;
 pub mod privileges;
 pub(crate) mod random;
