@@ -16,6 +16,7 @@ use palmfarm::edit::block::{Overlay, ReadAt, Span, WriteAt};
 use palmfarm::edit::fs::{allocated, FileKind};
 use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
 use palmfarm::farm::{assets, overlay};
+use palmfarm::lan::mdns::answers;
 use palmfarm::plan::content_cache::ContentCache;
 use palmfarm::plan::{self, html, show};
 use palmfarm::progress::{Cancel, Observer, Silent};
@@ -39,6 +40,7 @@ pub const ENTRIES: &[Entry] = &[
     ("firstboot", firstboot),
     ("daemon", daemon),
     ("sums", sums),
+    ("mdns", mdns),
 ];
 
 /// farm.yaml: read, told about, planned, shown.
@@ -373,4 +375,11 @@ pub fn sums(bytes: &[u8]) {
         drop(url.follow(&text));
     }
     drop(Url::parse(&text));
+}
+
+/// An answer over multicast DNS, to the question whose number it begins with.
+pub fn mdns(bytes: &[u8]) {
+    if let [a, b, ..] = bytes {
+        drop(black_box(answers(bytes, u16::from_be_bytes([*a, *b]))));
+    }
 }

@@ -47,6 +47,13 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             include_bytes!("../src/base/download/testdata/SHA256SUMS.gpg").to_vec(),
             b"//b.example/c?d#e".to_vec(),
         ],
+        // Two answers and a pointer to a name; the name of an address.
+        "mdns" => vec![
+            b"\0\x07\x84\0\0\x01\0\x02\0\0\0\0\x04palm\x05local\0\0\x01\0\x01\xc0\x0c\0\x01\x80\x01\0\0\0\x78\0\x04\
+              \xc0\0\x02\x0a\xc0\x0c\0\x1c\x80\x01\0\0\0\x78\0\x10\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01"
+                .to_vec(),
+            b"\0\x07\x84\0\0\0\0\x01\0\0\0\0\x01x\0\0\x0c\0\x01\0\0\0\x78\0\x06\x04palm\xc0\x0c".to_vec(),
+        ],
         _ => Vec::new(),
     };
     all.extend(found(entry));

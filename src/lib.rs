@@ -14,6 +14,7 @@ pub mod cli;
 pub mod edit;
 pub mod farm;
 pub mod host;
+pub mod lan;
 mod numbers;
 pub mod pipeline;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! How names that a device or a user chose, and sizes, appear in messages. Nothing here changes what is compared.
 
+use std::time::Duration;
+
 /// `text` without characters that could rewrite the line it is printed on: control characters, and the
 /// direction marks and overrides of Unicode (UAX #9), with which a device's name can reverse what follows.
 pub fn printable(text: &str) -> String {
@@ -54,6 +56,17 @@ pub fn size_text(bytes: u64) -> String {
             format!("{}.{} {name}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} bytes"),
+    }
+}
+
+/// A time in the largest unit that divides it: `90 s`, `15 min`, `2 h`.
+pub fn duration_text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds % 3600, seconds % 60) {
+        _ if seconds == 0 => "0 s".into(),
+        (0, _) => format!("{} h", seconds / 3600),
+        (_, 0) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
     }
 }
 
@@ -132,6 +145,19 @@ mod tests {
             (u64::MAX, "18446744.0 TB"),
         ] {
             assert_eq!(size_text(bytes), expect, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_one_unit() {
+        for (seconds, expect) in [
+            (0, "0 s"),
+            (90, "90 s"),
+            (900, "15 min"),
+            (7200, "2 h"),
+            (5400, "90 min"),
+        ] {
+            assert_eq!(duration_text(Duration::from_secs(seconds)), expect);
         }
     }
 

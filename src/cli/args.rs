@@ -1,6 +1,7 @@
 //! The command line. Options are part of the contract with scripts: extend them, do not rename them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -9,7 +10,7 @@ use crate::farm::{farm_file, Account};
 /// Printed at the end of every help text.
 const EXIT_CODES: &str =
     "Exit codes: 0 done; 1 refused, nothing was touched; 2 usage; 3 failed, the card or the output's name \
-is untouched; 4 the card is spoiled: write it again; 130 interrupted.";
+is untouched; 4 the card is spoiled: write it again; 5 what was waited for did not come in time; 130 interrupted.";
 
 /// A server farm in the palm of your hand: one farm.yaml and Ubuntu's Raspberry Pi image in, a card out that boots into an LXD host.
 #[derive(Debug, Parser)]
@@ -45,6 +46,8 @@ pub enum Command {
     Inspect(Inspect),
     /// List every block device, and why it may not be written
     Devices,
+    /// Wait until the Pis and containers of a farm are on the LAN, and print their addresses
+    Find(Find),
     /// List, download and verify base images
     #[command(subcommand)]
     Base(Base),
@@ -294,4 +297,26 @@ pub struct Inspect {
     pub image: PathBuf,
     /// Print this file, or the names in this folder: `boot:PATH` or `root:PATH`
     pub path: Option<String>,
+}
+
+/// `palmfarm find`
+#[derive(Debug, Args)]
+pub struct Find {
+    /// The farm file [default: farm.yaml in this folder; if there is none, find any Raspberry Pi]
+    pub farm: Option<PathBuf>,
+    /// One card of the fleet
+    #[arg(long)]
+    pub card: Option<String>,
+    /// How long to wait, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Look once, for a few seconds
+    #[arg(long, conflicts_with = "timeout")]
+    pub once: bool,
+}
+
+/// A time as farm.yaml has it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = crate::farm::decode::values::duration(text)?;
+    Ok(Duration::from_secs(seconds.into()))
 }

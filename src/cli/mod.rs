@@ -8,6 +8,7 @@ mod build;
 mod check;
 pub mod devices;
 mod env;
+mod find;
 mod flash;
 mod from_farm;
 mod init;
@@ -67,6 +68,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Check(args) => check::run(args, ui),
         Command::Devices => devices::run(ui),
         Command::Lock(args) => lock::run(args, ui),
+        Command::Find(args) => find::run(args, ui),
         Command::Plan(args) => plan::run(args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::Flash(args) => flash::run(args, ui),

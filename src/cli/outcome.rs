@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Failed,
     /// The card is spoiled and must be written again.
     Spoiled,
+    /// What was waited for did not come in time.
+    TimedOut,
     /// As shells report SIGINT.
     Interrupted,
 }
@@ -29,6 +31,7 @@ impl Outcome {
             Self::Usage => 2,
             Self::Failed => 3,
             Self::Spoiled => 4,
+            Self::TimedOut => 5,
             Self::Interrupted => 130,
         }
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::farm::decode::values;
+use crate::farm::stack;
 use crate::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
 use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
@@ -107,6 +108,21 @@ pub fn containers<'f>(farm: &'f Farm, card: &ResolvedCard) -> Vec<Addressed<'f>>
         }
     }
     all
+}
+
+/// The containers of `card` that are on the LAN while the Pi runs, each with its hardware address there. Those that do not
+/// start with the Pi are not among them.
+pub fn on_lan(farm: &Farm, card: &ResolvedCard) -> Vec<(String, Mac)> {
+    let lxd = farm.lxd.clone().unwrap_or_default();
+    let profiles = stack::profiles(&lxd, &card.network);
+    let lan = card.network.lan();
+    let started = |one: &Addressed<'_>| one.container.autostart != Some(false);
+    let all = containers(farm, card).into_iter().filter(started);
+    all.filter_map(|one| {
+        let stacked = stack::stack(&profiles, &one.container.stacked(&card.network), one.container);
+        (stacked.parent() == Some(&lan)).then(|| (one.name, stacked.mac().unwrap_or(one.mac)))
+    })
+    .collect()
 }
 
 /// The addresses that `mac` forms in each of `prefixes`, where it forms EUI-64 identifiers.

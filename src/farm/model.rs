@@ -165,6 +165,11 @@ impl Network {
     pub fn port(&self) -> String {
         tagged(&self.uplink, self.vlan)
     }
+
+    /// The interface that puts a container on the LAN: the bridge, or without one the port, by macvlan.
+    pub fn lan(&self) -> String {
+        self.bridge.clone().unwrap_or_else(|| self.port())
+    }
 }
 
 /// Kernel command line and firmware configuration.

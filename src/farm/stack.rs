@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::nic::joins;
 
 use crate::farm::{Container, Lxd, Network, Profile};
@@ -91,6 +92,11 @@ impl Stacked {
     /// The interface whose network the container's `eth0` is in; see [`joins`].
     pub fn parent(&self) -> Option<&str> {
         joins(&self.devices.get("eth0")?.value)
+    }
+
+    /// The hardware address that the device `eth0` declares for itself.
+    pub fn mac(&self) -> Option<Mac> {
+        self.devices.get("eth0")?.value.get("hwaddr")?.parse().ok()
     }
 
     /// Whether one of its devices is the disk at `/`, without which a container does not start.

@@ -16,6 +16,7 @@ pub mod folder;
 pub mod interfaces;
 pub(crate) mod interruption;
 pub(crate) mod locks;
+pub mod neighbours;
 mod netlink;
 pub(crate) mod positional;
 pub mod privileges;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use palmfarm_protocol::firstboot::{self, Content, ImageRef, PushedFile, LARGEST};
-use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
@@ -37,10 +36,8 @@ pub(super) fn plan(
         let names = declared.stacked(&card.network);
         let stacked = stack::stack(&profiles, &names, declared);
         // The daemon lets a device's own address win over the one that it keeps for the container.
-        let mac = own_mac(&stacked).unwrap_or(addressed.mac);
-        // Without a bridge a container is on the LAN by macvlan.
-        let lan = card.network.bridge.clone().unwrap_or_else(|| card.network.port());
-        let on_lan = stacked.parent() == Some(&lan);
+        let mac = stacked.mac().unwrap_or(addressed.mac);
+        let on_lan = stacked.parent() == Some(&card.network.lan());
         // Replicas come one after the other and have one content, which may take long to hash.
         let (digest, content) = match made.take() {
             Some((of, content)) if std::ptr::eq(of, declared) => content,
@@ -122,10 +119,6 @@ fn content(
         publish: declared.publish.clone(),
     };
     Ok((digest(&content), Arc::new(content)))
-}
-
-fn own_mac(stacked: &Stacked) -> Option<Mac> {
-    stacked.devices.get("eth0")?.value.get("hwaddr")?.parse().ok()
 }
 
 /// `REMOTE:ALIAS` is an image server's, anything else the daemon's own.

@@ -181,11 +181,16 @@ impl Workstation {
     /// The tool, in the folder.
     fn palmfarm(&self, words: &[&str]) -> Command {
         let mut palmfarm = sh::cmd(PALMFARM, words);
+        self.on(&mut palmfarm);
         palmfarm
+    }
+
+    /// Let `command` run in the folder, with the agents and the cache there.
+    pub(crate) fn on<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
             .current_dir(self.dir.path())
             .env("PALMFARM_AGENT_DIR", self.dir.path().join("agents"))
-            .env("XDG_CACHE_HOME", self.dir.path().join("cache"));
-        palmfarm
+            .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
     }
 }
 

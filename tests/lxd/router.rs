@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::netns::Netns;
 use crate::sh;
@@ -96,6 +96,11 @@ impl Router {
             .spawn()
             .unwrap();
         self.servers.push(server);
+    }
+
+    /// `program` on the home's network.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.netns.command(program)
     }
 
     /// What a web server at `address` answers to a GET of `path`, if it does within two seconds.
