@@ -11,6 +11,7 @@ use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
+use crate::digest;
 use crate::program;
 use crate::root::{read_text_from, Root};
 use crate::run::{self, ExitStatus};
@@ -54,6 +55,24 @@ pub fn apply(root: &Root, file: &Path) -> ExitStatus {
             ));
         }
     }
+    for pushed in document.containers.iter().flat_map(|one| &one.files) {
+        let holder = tree
+            .as_ref()
+            .filter(|tree| brings(tree, &pushed.source))
+            .unwrap_or(root);
+        let there = File::open(holder.at(&pushed.source)).and_then(|mut file| digest::sha256(&mut file));
+        match there {
+            Ok(there) if there == pushed.sha256 => {}
+            // That it is missing has been said.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => reasons.push(format!("reading {}: {error}", pushed.source)),
+            Ok(_) => reasons.push(format!(
+                "{} is not the file that it names; give the tarball, which has it: palmfarm build FARM -o FARM.tar",
+                pushed.source
+            )),
+        }
+    }
+    reasons.dedup();
     if !reasons.is_empty() {
         return refused(file, &reasons);
     }

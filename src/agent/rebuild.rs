@@ -76,7 +76,7 @@ fn describe(daemon: &Daemon, name: &str) -> Result<Option<String>, StepError> {
         }
         number = number.saturating_add(1);
     };
-    say!("{name} is stopped, and is then called {old}. It keeps its files, its settings and its {snapshots} snapshot(s).");
+    say!("{name} is stopped, and is then called {old}. It keeps its files, its settings and its {snapshots} snapshot(s), but it does not start by itself.");
     say!("The new {name} has nothing of them. Once nobody needs the old one: lxc delete {old}");
     Ok(Some(old))
 }
@@ -99,6 +99,20 @@ fn put_aside(daemon: &Daemon, name: &str, old: &str) -> Result<(), StepError> {
     let now = daemon
         .look(&format!("looking for {name}"), &path)?
         .unwrap_or_default();
+    if now["ephemeral"] == true {
+        // The daemon would delete it as soon as it stops.
+        let doing = format!("making {name} permanent");
+        daemon.change(&doing, "PATCH", &path, &json!({"ephemeral": false}), PATIENCE)?;
+        let now = daemon
+            .look(&format!("looking for {name}"), &path)?
+            .unwrap_or_default();
+        if now["ephemeral"] != false {
+            return Err(StepError::new(format!(
+                "{name} is ephemeral, so stopping it would delete it, and the daemon does not make it permanent; copy it \
+                 (lxc copy {name} NEW), then try again"
+            )));
+        }
+    }
     if now["status"] != "Stopped" {
         let body = json!({"action": "stop", "timeout": 60});
         daemon.change(
@@ -109,7 +123,8 @@ fn put_aside(daemon: &Daemon, name: &str, old: &str) -> Result<(), StepError> {
             PATIENCE,
         )?;
     }
-    let body = json!({"config": {MAC: ""}});
+    // Nor must it start with the Pi, beside the new one.
+    let body = json!({"config": {MAC: "", "boot.autostart": "false"}});
     daemon.change(
         &format!("freeing the hardware address of {name}"),
         "PATCH",

@@ -91,6 +91,13 @@ impl<'a> Record<'a> {
         let written = self.root.write_private(PATH, text.as_bytes());
         written.map_err(StepError::io("writing", PATH))
     }
+
+    /// Forget everything.
+    pub(crate) fn clear(&self) -> Result<(), StepError> {
+        self.all.borrow_mut().clear();
+        let written = self.root.write_private(PATH, b"{}\n");
+        written.map_err(StepError::io("writing", PATH))
+    }
 }
 
 #[cfg(test)]

@@ -157,6 +157,11 @@ pub(crate) fn read_text_from(file: impl Read) -> io::Result<String> {
     Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
+/// Seconds since the kernel started: the first number in `/proc/uptime` (proc(5)), without its fraction.
+pub(crate) fn uptime(root: &Root) -> Option<u64> {
+    root.line("/proc/uptime")?.split('.').next()?.parse().ok()
+}
+
 #[cfg(test)]
 pub(crate) mod scratch {
     use super::*;

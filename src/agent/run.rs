@@ -13,7 +13,7 @@ use crate::daemon::{find_socket, Daemon};
 use crate::farm::{self, AddressWait, Farm};
 use crate::journal::{self, Journal};
 use crate::progress::Progress;
-use crate::root::{read_text, Root};
+use crate::root::{read_text, uptime, Root};
 use crate::step::{Change, StepError, StepListener};
 use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, report, seed};
 
@@ -144,6 +144,7 @@ pub(crate) fn run_after(
     });
     let mut progress = Progress::new(root, document, digest, number);
     steps(root, document, &mut progress);
+    farm::hand_over_all(root);
     let state = progress.finish();
     drop(lock);
     exit_status(Ok(state == State::Done))
@@ -228,11 +229,6 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
         AddressWait::Old(LOOK)
     };
     progress.containers(farm::survey(&daemon, document, declared, wait));
-}
-
-/// Seconds since the kernel started: the first number in `/proc/uptime` (proc(5)), without its fraction.
-fn uptime(root: &Root) -> Option<u64> {
-    root.line("/proc/uptime")?.split('.').next()?.parse().ok()
 }
 
 fn exit_status(done: Result<bool, StepError>) -> ExitStatus {

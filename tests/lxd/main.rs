@@ -20,6 +20,7 @@ mod common;
 mod crash;
 mod docker;
 mod document;
+mod doubt;
 mod find;
 mod image;
 mod incus;

@@ -15,7 +15,13 @@ use crate::workspace_dir as root;
 const LONGEST: usize = 500;
 
 /// Crates that the agent may be linked with, beside the workspace's own: it must stay small and static.
-const AGENT_CRATES: [&str; 9] = [
+const AGENT_CRATES: [&str; 17] = [
+    "block-buffer",
+    "cfg-if",
+    "cpufeatures",
+    "crypto-common",
+    "digest",
+    "hybrid-array",
     "itoa",
     "memchr",
     "palmfarm-agent",
@@ -24,6 +30,8 @@ const AGENT_CRATES: [&str; 9] = [
     "serde",
     "serde_core",
     "serde_json",
+    "sha2",
+    "typenum",
     "zmij",
 ];
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use palmfarm_protocol::firstboot::PushedFile;
 use serde_json::{json, Value};
 
-use super::{encoded, is_path, unknown, Daemon, DaemonError, DaemonResult, Upload, PATIENCE};
+use super::{
+    encoded, is_path, unknown, Daemon, DaemonError, DaemonErrorKind, DaemonResult, Upload, PATIENCE,
+};
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,13 @@ pub(crate) struct Exit {
     pub(crate) code: i64,
     /// The last lines of its standard output, then of its standard error.
     pub(crate) output: Vec<String>,
+}
+
+impl Exit {
+    fn without_output(code: i64) -> Self {
+        let output = Vec::new();
+        Self { code, output }
+    }
 }
 
 /// Why a file could not be put there.
@@ -95,7 +104,12 @@ pub(crate) fn exec(
         "wait-for-websocket": false,
         "record-output": true,
     });
-    let ended = daemon.change(&doing, "POST", &path, &body, patience)?;
+    let ended = match daemon.change(&doing, "POST", &path, &body, patience) {
+        // LXD takes these codes of a shell for its own failure to start it (canonical/lxd, lxd/instance_exec.go).
+        Err(error) if is_failure(&error, "Command not found") => return Ok(Exit::without_output(127)),
+        Err(error) if is_failure(&error, "Command not executable") => return Ok(Exit::without_output(126)),
+        ended => ended?,
+    };
     let code = ended.get("return").and_then(Value::as_i64);
     let code = code.ok_or_else(|| unknown(&doing, "a program that ended without an exit code"))?;
     let mut output = Vec::new();
@@ -115,6 +129,10 @@ pub(crate) fn exec(
     }
     output.drain(..output.len().saturating_sub(LINES));
     Ok(Exit { code, output })
+}
+
+fn is_failure(error: &DaemonError, what: &str) -> bool {
+    matches!(error.kind(), DaemonErrorKind::Failed(why) if why.contains(what))
 }
 
 fn make_directories(daemon: &Daemon, container: &str, above: &str) -> Result<(), PushError> {

@@ -15,7 +15,7 @@ use serde_json::{json, Map, Value};
 use super::owned::{self, Stage, REMOVING};
 use super::{address, merge, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
-use crate::digest;
+use crate::digest::{self, Hashed};
 use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
 
@@ -50,7 +50,7 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
     let path = format!("{}/{}", farm.daemon.instances(), encoded(name));
     let known = farm.record.get(Kind::Container, name);
     let found = farm.daemon.look_tagged(&format!("looking for {name}"), &path)?;
-    let Some((now, tag)) = found else {
+    let Some((mut now, mut tag)) = found else {
         if let Some(other) = owned::elsewhere(farm, &known)? {
             return Err(StepError::new(format!(
                 "{name} is now called {other}, and has been left as it is; give it back its name (lxc rename {other} \
@@ -59,8 +59,16 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
         }
         return build(farm, container, &path);
     };
+    let mut until = None;
+    if owned::was_being_removed(&known, &now) {
+        // Only a running container can be looked into.
+        until = Some(owned::second());
+        start(farm.daemon, name, &path)?;
+        let started = farm.daemon.look_tagged(&format!("looking for {name}"), &path)?;
+        (now, tag) = started.ok_or_else(|| StepError::new(format!("{name} is gone")))?;
+    }
     match owned::stage(&known, &now, container) {
-        Stage::Unfinished if owned::is_unused(farm, name, &path, &now)? => again(farm, container, &path, &now),
+        Stage::Unfinished if owned::is_unused(farm, name, &path, &now, until)? => again(farm, container, &path),
         Stage::Unfinished => Err(StepError::new(format!(
             "{name} is half-made, but somebody has used it since, so it has been left as it is; to keep it: lxc config \
              set {name} {STATE} {READY}; {}",
@@ -74,8 +82,10 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
         Stage::Finished if known["content"] == content(container) => {
             settings(farm, container, &path, &now, &tag)
         }
-        Stage::Finished if container.publish.is_some() && owned::is_unused(farm, name, &path, &now)? => {
-            again(farm, container, &path, &now)
+        Stage::Finished
+            if container.publish.is_some() && owned::is_unused(farm, name, &path, &now, until)? =>
+        {
+            again(farm, container, &path)
         }
         Stage::Finished => Err(StepError::new(format!(
             "{name} was made from an earlier declaration and has been left as it is; {}",
@@ -87,24 +97,31 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
     }
 }
 
-/// A run has failed to finish `container`, and is about to say so.
-pub(super) fn give_up(farm: &Farm<'_>, container: &Container) {
-    let name = &container.name;
-    let path = format!("{}/{}", farm.daemon.instances(), encoded(name));
-    if owned::is_unfinished(&farm.record.get(Kind::Container, name)) {
-        if let Err(error) = owned::hand_over(farm, name, &path) {
-            say!("{error}");
-        }
-    }
-}
-
 /// Delete `container`, which nobody has used, and make it again.
-fn again(farm: &Farm<'_>, container: &Container, path: &str, now: &Value) -> StepResult {
+fn again(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     let name = &container.name;
+    let looking = format!("looking for {name}");
+    let look = || Ok::<Value, StepError>(farm.daemon.look(&looking, path)?.unwrap_or_default());
+    let now = look()?;
     let mut removing = farm.record.get(Kind::Container, name);
     removing[REMOVING] = now["last_used_at"].clone();
     farm.record.put(Kind::Container, name, removing)?;
-    delete(farm.daemon, name, path, now)?;
+    if text(&now, &["status"]) != Some("Stopped") {
+        let body = json!({"action": "stop", "timeout": 60, "force": true});
+        let doing = format!("stopping {name}");
+        farm.daemon
+            .change(&doing, "PUT", &format!("{path}/state"), &body, STARTING)?;
+    }
+    // Somebody may have begun to use it while its files were looked through.
+    if !owned::is_as_made(farm, name, path, &look()?)? {
+        start(farm.daemon, name, path)?;
+        return Err(StepError::new(format!(
+            "somebody has begun to use {name}, so it has been left as it is; {}",
+            rebuild(name)
+        )));
+    }
+    farm.daemon
+        .delete(&format!("deleting the unused {name}"), path, MAKING)?;
     build(farm, container, path)
 }
 
@@ -131,7 +148,7 @@ fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     start(farm.daemon, name, path)?;
     provision(farm.daemon, farm.lxd, container, farm.root.dir())?;
     if container.publish.is_some() {
-        owned::hand_over(farm, name, path)?;
+        owned::hand_over(&farm.record, farm.root, name)?;
         entry = farm.record.get(Kind::Container, name);
     }
     farm.daemon.change(
@@ -143,6 +160,7 @@ fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     )?;
     entry["stage"] = json!(READY);
     farm.record.put(Kind::Container, name, entry)?;
+    farm.built.borrow_mut().insert(name.clone());
     Ok(Change::Changed)
 }
 
@@ -300,21 +318,6 @@ fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-fn delete(daemon: &Daemon, name: &str, path: &str, now: &Value) -> Result<(), StepError> {
-    if text(now, &["status"]) != Some("Stopped") {
-        let body = json!({"action": "stop", "timeout": 60, "force": true});
-        daemon.change(
-            &format!("stopping {name}"),
-            "PUT",
-            &format!("{path}/state"),
-            &body,
-            STARTING,
-        )?;
-    }
-    daemon.delete(&format!("deleting the unfinished {name}"), path, MAKING)?;
-    Ok(())
-}
-
 fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), StepError> {
     let name = &container.name;
     for file in &container.files {
@@ -322,7 +325,14 @@ fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> 
         let lost = |error| StepError::new(format!("reading {} for {name}: {error}", source.display()));
         let mut content = File::open(&source).map_err(lost)?;
         let length = content.metadata().map_err(lost)?.len();
+        let mut content = Hashed::new(&mut content);
         push_file(daemon, name, file, length, &mut content)?;
+        if content.sha256() != file.sha256 {
+            return Err(StepError::new(format!(
+                "{} on this card is not the file that the farm names for {name}; apply the farm's .tar, which has it",
+                file.source
+            )));
+        }
     }
     if container.run.is_empty() {
         return Ok(());

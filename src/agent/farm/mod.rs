@@ -17,6 +17,7 @@ mod steps;
 mod survey;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::{FirstBoot, Lxd};
@@ -25,7 +26,7 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::record::{Kind, Record};
 use crate::root::Root;
-use crate::step::{Change, StepListener};
+use crate::step::{Change, StepError, StepListener};
 
 pub(crate) use survey::{survey, unknown, AddressWait};
 
@@ -44,6 +45,9 @@ pub(crate) const NEW: &str = "new";
 /// The key that has the hardware address of a container's `eth0`.
 pub(crate) const MAC: &str = "volatile.eth0.hwaddr";
 
+/// What tells one installation of the daemon from another, in the record.
+const CERTIFICATE: &str = "certificate";
+
 /// How long work that was begun earlier may take: an image that is being unpacked onto an SD card.
 const SETTLING: Duration = Duration::from_secs(1800);
 
@@ -55,6 +59,8 @@ pub(crate) struct Farm<'a> {
     record: Record<'a>,
     /// What the current step has to say although it succeeds.
     notes: RefCell<Vec<String>>,
+    /// The containers that this run has made.
+    built: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Farm<'a> {
@@ -65,6 +71,7 @@ impl<'a> Farm<'a> {
             root,
             record: Record::open(root),
             notes: RefCell::default(),
+            built: RefCell::default(),
         }
     }
 
@@ -96,6 +103,7 @@ pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn
     // If it fails, `unusable` knows which containers cannot be made.
     steps.take("preseed", || {
         farm.daemon.settle_down(SETTLING)?;
+        know_daemon(farm)?;
         preseed::apply(farm, &mut unusable)
     });
     let mut failed: Vec<String> = Vec::new();
@@ -117,12 +125,11 @@ pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn
         } else if let Some(what) = unusable.needed_by(container) {
             steps.skip(&name, &format!("{what} could not be made"))
         } else {
-            let made = steps.take(&name, || container::make(farm, container));
-            if !made {
-                container::give_up(farm, container);
-            }
-            made
+            steps.take(&name, || container::make(farm, container))
         };
+        if !made {
+            hand_over(&farm.record, farm.root, &container.name);
+        }
         let Some(alias) = &container.publish else { continue };
         let name = format!("publish {alias}");
         if !made || !steps.take(&name, || publish::publish(farm, container, alias)) {
@@ -130,6 +137,35 @@ pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn
         }
     }
     name_undeclared(farm, document, &mut steps);
+}
+
+/// Forget what the record says if the daemon was installed anew since: nothing of it is there any more, and what has the
+/// same names is not the agent's.
+fn know_daemon(farm: &Farm<'_>) -> Result<(), StepError> {
+    let now = farm.daemon.look("looking for the daemon's certificate", "/1.0")?;
+    let now = now.unwrap_or_default()["environment"]["certificate_fingerprint"].take();
+    let known = farm.record.get(Kind::Server, CERTIFICATE);
+    if !(known.is_null() || now.is_null() || known == now) {
+        farm.record.clear()?;
+    }
+    farm.record.put(Kind::Server, CERTIFICATE, now)
+}
+
+/// A run ends, and is about to say so: whoever reads the report may use what is unfinished.
+pub(crate) fn hand_over_all(root: &Root) {
+    let record = Record::open(root);
+    for name in record.names(Kind::Container) {
+        hand_over(&record, root, &name);
+    }
+}
+
+/// Hand the container `name` over to its owner if it is unfinished.
+fn hand_over(record: &Record<'_>, root: &Root, name: &str) {
+    if owned::is_unfinished(&record.get(Kind::Container, name)) {
+        if let Err(error) = owned::hand_over(record, root, name) {
+            say!("{error}");
+        }
+    }
 }
 
 /// Name what the agent made and what is no longer declared. It may be in use, so it stays.

@@ -9,20 +9,31 @@ use serde_json::{json, Value};
 
 use super::{publish, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, DaemonErrorKind};
-use crate::record::Kind;
+use crate::record::{Kind, Record};
+use crate::root::{uptime, Root};
 use crate::step::{DaemonState, StepError};
 
 /// When the container was last started, in the entry of one that a run has begun to delete.
 pub(super) const REMOVING: &str = "removing";
 
-/// When a container was last started before the second in which it was ready, in its entry.
-const STARTED: &str = "started";
+/// In an entry with [`READY`]: the boot of the Pi in which that was, and how far its clock was ahead of the time since the
+/// boot, in seconds.
+const BOOT: &str = "boot";
+const AHEAD: &str = "ahead";
 
 /// How long looking through the files of a template may take on an SD card.
 const LOOKING: Duration = Duration::from_secs(300);
 
-/// Where people keep what they write while they look why a container could not be finished; a shell's history is there.
-const PEOPLE: &str = "/root /home /srv";
+/// Where nobody but people writes; a shell's history is there, too.
+const PEOPLE: &str = "/root /home /srv /opt /usr/local /var/www";
+
+/// Where a system writes on its own account, as patterns of find(1).
+const SYSTEM: &str =
+    "/dev /proc /sys /run /tmp /var/tmp /var/log /var/cache /var/lib/systemd /var/lib/dhcp* \
+                      /etc/resolv.conf";
+
+/// How long after a start a system may write elsewhere, too, in seconds.
+const STARTING_UP: u64 = 120;
 
 /// What the container at a declared name is.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,28 +138,47 @@ fn has_snapshots(farm: &Farm<'_>, name: &str, path: &str) -> Result<bool, StepEr
     Ok(false)
 }
 
+/// Whether the agent stopped this container to delete it, and was cut off. Somebody may have put something into it since.
+pub(super) fn was_being_removed(known: &Value, now: &Value) -> bool {
+    known[REMOVING].is_string()
+        && known[REMOVING] == now["last_used_at"]
+        && !known[READY].is_null()
+        && !is_running(now)
+}
+
+/// Whether a container has no snapshot but the agent's, no backup, and all settings as they were declared.
+pub(super) fn is_as_made(farm: &Farm<'_>, name: &str, path: &str, now: &Value) -> Result<bool, StepError> {
+    let known = farm.record.get(Kind::Container, name);
+    Ok(has_declared(&known, now) && !has_snapshots(farm, name, path)?)
+}
+
 /// Whether nobody has used the container `name` since the agent was done with it, which was made to be published or is
-/// unfinished: it has no snapshot but the agent's, all its settings are as they were declared, and nobody has changed a
-/// file. In doubt, somebody has used it. What was running in an unfinished one may still write, so there, only what people
-/// write counts.
-pub(super) fn is_unused(farm: &Farm<'_>, name: &str, path: &str, now: &Value) -> Result<bool, StepError> {
+/// unfinished: it is as it was made, and nobody has changed a file. In doubt, somebody has used it. If the agent itself has
+/// just started it, at `until`, what was changed from then on is the system's.
+pub(super) fn is_unused(
+    farm: &Farm<'_>,
+    name: &str,
+    path: &str,
+    now: &Value,
+    until: Option<u64>,
+) -> Result<bool, StepError> {
     let known = farm.record.get(Kind::Container, name);
     let unfinished = is_unfinished(&known);
     let may = unfinished || !known["publish"].is_null();
-    if !may || has_snapshots(farm, name, path)? || !has_declared(&known, now) {
+    if !may || !is_as_made(farm, name, path, now)? {
         return Ok(false);
-    }
-    if known[REMOVING].is_string() && known[REMOVING] == now["last_used_at"] && !is_running(now) {
-        // The agent itself stopped it, to delete it, and nobody has started it since.
-        return Ok(true);
     }
     match known[READY].as_u64() {
         // The agent was killed, had no power, or waits for the daemon: it has told nobody that it was done.
         None => Ok(unfinished),
         Some(ready) if is_running(now) => {
-            let below = if unfinished { PEOPLE } else { "/" };
-            let last_start = text(now, &["last_used_at"]).filter(|_| known[STARTED] != now["last_used_at"]);
-            has_no_newer_file(farm, name, below, ready, last_start, unfinished)
+            let last_start = text(now, &["last_used_at"]).unwrap_or_default();
+            let Some(script) = look_for_newer(farm, &known, ready, last_start, until, unfinished) else {
+                return Ok(false);
+            };
+            // The first time, this may take minutes on an SD card, and somebody may begin to use it meanwhile. The second
+            // time, the kernel knows all files.
+            Ok(succeeds(farm, name, &script)? && succeeds(farm, name, &script)?)
         }
         Some(_) if unfinished && text(now, &["config", "volatile.last_state.power"]) == Some("RUNNING") => {
             let message = format!("{name} was running when the Pi went down, and does not run yet");
@@ -185,39 +215,61 @@ fn has_declared(known: &Value, now: &Value) -> bool {
     config == declared && now["devices"] == known["devices"] && now["profiles"] == known["profiles"]
 }
 
-/// Look in a running container, below these folders, for a file that was changed after the second `ready`, by its time of
-/// change (`ctime`), which nobody can set. Folders in which a system writes on its own account are left out, and so is
-/// `/etc` itself, where `resolv.conf` is replaced.
+/// A script for a container that ends with 0 if it has no file that was changed after the second `ready`, by its time of
+/// change (`ctime`), which nobody can set. `None` if the clock has been set back since, so that no time means anything.
 ///
-/// If the container was started again since, at `last_start`, that must be later: a Pi has no clock of its own, and after a
-/// boot, times may be too early. In one that is `unfinished`, only what was changed before that start is looked for, since
-/// a system that starts writes files, too.
-fn has_no_newer_file(
+/// A Pi has no clock of its own: after another boot, the last start must be later. In a container that is `unfinished`, what
+/// its system writes while it starts does not count, but for the folders of people.
+fn look_for_newer(
     farm: &Farm<'_>,
-    name: &str,
-    below: &str,
+    known: &Value,
     ready: u64,
-    last_start: Option<&str>,
+    last_start: &str,
+    until: Option<u64>,
     unfinished: bool,
-) -> Result<bool, StepError> {
-    let mut script = String::from("trap 'rm -f /dev/.palmfarm' EXIT; end=9999999999; ");
-    if let Some(start) = last_start {
-        // As in `2026-11-28T16:01:58.123Z`, in UTC.
-        let start = start.get(..19).unwrap_or_default().replace('T', " ");
-        let then = if unfinished { "&& end=$start" } else { "|| exit 1" };
-        script.push_str(&format!(
-            "start=$(date -u -d '{start}' +%s); test 0$start -gt {ready} {then}; "
-        ));
+) -> Option<String> {
+    let same_boot = known[BOOT].is_string() && known[BOOT] == boot(farm.root);
+    let set_back = known[AHEAD]
+        .as_u64()
+        .is_none_or(|then| ahead(farm.root).saturating_add(2) < then);
+    if same_boot && set_back {
+        return None;
     }
-    script.push_str(&format!(
-        "set --; for one in {below}; do test -e $one && set -- \"$@\" $one; done; \
-         find \"$@\" \\( -path /dev -o -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path \
-         /var/cache -o -path /var/lib/systemd -o -path '/var/lib/dhcp*' -o -path /etc/resolv.conf \\) -prune -o ! -path / \
-         ! -path /etc -exec stat -c %Z {{}} + > /dev/.palmfarm && while read -r time; do test $time -le {ready} || test \
-         $time -ge $end || exit 1; done < /dev/.palmfarm"
-    ));
-    let exit = exec(farm.daemon, name, &["/bin/sh", "-c", &script], LOOKING);
-    match exit {
+    // As in `2026-11-28T16:01:58.123Z`, in UTC.
+    let start = last_start.get(..19).unwrap_or_default().replace('T', " ");
+    let later = if same_boot {
+        "true"
+    } else {
+        "test $start -gt $ready"
+    };
+    let (from, to) = match until {
+        Some(until) => (until.to_string(), "9999999999".to_owned()),
+        None if unfinished => ("$start".to_owned(), format!("$((start + {STARTING_UP}))")),
+        None => ("0".to_owned(), "0".to_owned()),
+    };
+    let people_from = until.unwrap_or(9_999_999_999);
+    let prune: Vec<String> = SYSTEM
+        .split_whitespace()
+        .map(|one| format!("-path '{one}'"))
+        .collect();
+    Some(format!(
+        "ready={ready}; start=$(date -u -d '{start}' +%s || echo 0); {later} && test $(date +%s) -gt $ready || exit 1
+        trap 'rm -f /dev/.palmfarm' EXIT
+        is_old() {{
+            while read -r time; do
+                test $time -le $ready || {{ test $time -ge $1 && test $time -le $2; }} || return 1
+            done < /dev/.palmfarm
+        }}
+        set --; for one in {PEOPLE}; do test -e $one && set -- \"$@\" $one; done
+        find \"$@\" -exec stat -c %Z {{}} + > /dev/.palmfarm && is_old {people_from} 9999999999 || exit 1
+        find / \\( {} \\) -prune -o ! -path / ! -path /etc -exec stat -c %Z {{}} + > /dev/.palmfarm && is_old {from} {to}",
+        prune.join(" -o ")
+    ))
+}
+
+/// Whether `script` ends with 0 in the container `name`.
+fn succeeds(farm: &Farm<'_>, name: &str, script: &str) -> Result<bool, StepError> {
+    match exec(farm.daemon, name, &["/bin/sh", "-c", script], LOOKING) {
         Ok(exit) => Ok(exit.code == 0),
         Err(error) if matches!(error.kind(), DaemonErrorKind::Unreachable(_)) => Err(error.into()),
         Err(_) => Ok(false),
@@ -226,24 +278,40 @@ fn has_no_newer_file(
 
 /// Note in the record that what is written into the container `name` from now on is somebody else's: the agent is done
 /// with it for now, or says that it could not finish it. The first time counts.
-pub(super) fn hand_over(farm: &Farm<'_>, name: &str, path: &str) -> Result<(), StepError> {
-    let mut known = farm.record.get(Kind::Container, name);
+pub(super) fn hand_over(record: &Record<'_>, root: &Root, name: &str) -> Result<(), StepError> {
+    let mut known = record.get(Kind::Container, name);
     if known.is_null() || !known[READY].is_null() {
         return Ok(());
     }
     known[READY] = json!(end_of_second());
-    // If the daemon does not answer, any later start counts as somebody's.
-    let now = farm.daemon.look(&format!("looking for {name}"), path);
-    known[STARTED] = now.ok().flatten().unwrap_or_default()["last_used_at"].take();
-    farm.record.put(Kind::Container, name, known)
+    known[BOOT] = boot(root);
+    known[AHEAD] = json!(ahead(root));
+    record.put(Kind::Container, name, known)
 }
 
-/// Wait for the end of this second, and return it, since 1970: whatever is changed from now on is newer.
+/// What the kernel calls this boot.
+fn boot(root: &Root) -> Value {
+    json!(root.line("/proc/sys/kernel/random/boot_id"))
+}
+
+/// How far the clock is ahead of the time since the boot, in seconds. It changes if somebody sets the clock.
+fn ahead(root: &Root) -> u64 {
+    second().saturating_sub(uptime(root).unwrap_or(0))
+}
+
+/// The second in which it is now, since 1970.
+pub(super) fn second() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// Wait for the end of this second, and return it: whatever is changed from now on is newer.
 fn end_of_second() -> u64 {
-    let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let begun = since_1970();
-    while since_1970().as_secs() == begun.as_secs() {
+    let begun = second();
+    while second() == begun {
         sleep(Duration::from_millis(20));
     }
-    begun.as_secs()
+    begun
 }

@@ -8,7 +8,7 @@ use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Profile, StoragePo
 use serde_json::{json, Map, Value};
 
 use super::{merge, text, Farm, MARK};
-use crate::daemon::{encoded, Daemon};
+use crate::daemon::encoded;
 use crate::record::Kind;
 use crate::step::{Change, DaemonState, StepError, StepResult};
 
@@ -53,7 +53,7 @@ pub(super) fn apply(farm: &Farm<'_>, unusable: &mut Unusable) -> StepResult {
     *unusable = Unusable::default();
     let mut all = vec![server(farm, &preseed.config)];
     for pool in &preseed.storage_pools {
-        let done = storage(farm.daemon, pool);
+        let done = storage(farm, pool);
         if done.is_err() {
             unusable.pools_and_networks.push(pool.name.clone());
         }
@@ -115,7 +115,8 @@ fn server(farm: &Farm<'_>, config: &BTreeMap<String, String>) -> StepResult {
     Ok(change)
 }
 
-fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
+fn storage(farm: &Farm<'_>, pool: &StoragePool) -> StepResult {
+    let daemon = farm.daemon;
     let path = format!("/1.0/storage-pools/{}", encoded(&pool.name));
     let Some(now) = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)? else {
         let body = json!({"name": pool.name, "driver": pool.driver, "config": pool.config});
@@ -131,6 +132,15 @@ fn storage(daemon: &Daemon, pool: &StoragePool) -> StepResult {
              delete the pool",
             pool.name, pool.driver
         )));
+    }
+    for (key, declared) in &pool.config {
+        let has = text(&now, &[CONFIG, key]).unwrap_or("nothing");
+        if has != declared {
+            farm.note(format!(
+                "the storage pool {} has {has} for {key}, and the farm declares {declared}: a pool stays as it was made",
+                pool.name
+            ));
+        }
     }
     Ok(Change::Unchanged)
 }

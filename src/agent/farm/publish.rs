@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 
 use super::alias::{point, target};
 use super::image::{discard, find, listed};
-use super::{text, Farm};
+use super::{owned, text, Farm};
 use crate::daemon::{encoded, Daemon, DaemonErrorKind};
 use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
@@ -53,6 +53,13 @@ pub(super) fn publish(farm: &Farm<'_>, container: &Container, alias: &str) -> St
             let nonce = farm.nonce();
             known[NONCE] = json!(nonce);
             farm.record.put(Kind::Container, name, known.clone())?;
+            let used = !farm.built.borrow().contains(name) && is_used(farm, name, &digest)?;
+            if used {
+                return Err(StepError::new(format!(
+                    "{alias} is to be published from {name} as it was when it was finished, but that snapshot is gone and \
+                     somebody has used {name} since; to make both again, and keep the old {name}: palmfarm-agent rebuild {name}"
+                )));
+            }
             pack(farm.daemon, name, &digest, &nonce)?
         };
         // An image with the same bytes that was there before is not the agent's.
@@ -107,6 +114,28 @@ fn adopt(
 pub(super) fn snapshot(made_of: &str) -> String {
     let short: String = made_of.chars().take(12).collect();
     format!("palmfarm-{short}")
+}
+
+/// Whether there is no snapshot of the container as it was finished, and somebody has used it since.
+fn is_used(farm: &Farm<'_>, name: &str, digest: &str) -> Result<bool, StepError> {
+    let path = format!("{}/{}", farm.daemon.instances(), encoded(name));
+    let snapshot = snapshot(digest);
+    let looking = format!("looking for the snapshot {snapshot} of {name}");
+    if farm
+        .daemon
+        .look(&looking, &format!("{path}/snapshots/{snapshot}"))?
+        .is_some()
+    {
+        return Ok(false);
+    }
+    let now = farm.daemon.look(&format!("looking for {name}"), &path)?;
+    Ok(!owned::is_unused(
+        farm,
+        name,
+        &path,
+        &now.unwrap_or_default(),
+        None,
+    )?)
 }
 
 fn pack(daemon: &Daemon, name: &str, digest: &str, nonce: &str) -> Result<String, StepError> {
