@@ -1,6 +1,8 @@
 //! YAML to [`Node`]: the one place that knows the YAML parser. It takes plain documents only – one of them, no
 //! anchors, aliases or tags – so that a small file cannot become a large tree, and bounds depth and number of nodes.
 
+mod diagnosis;
+
 use crate::farm::node::{Entry, Node, Scalar, Span, Style, Value};
 use crate::farm::problem::{Problem, Problems};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks};
@@ -42,7 +44,7 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     (!refused).then_some(root)
 }
 
-/// A mistake in the YAML itself.
+/// A mistake in the YAML itself. The parser's own words are for mistakes that nobody has met so far.
 fn syntax(text: &str, at: usize, info: &str) -> Problem {
     let info: String = info.chars().flat_map(harmless).collect();
     let problem = Problem::error(Span { start: at, end: at }, format!("this is not YAML: {info}"));
@@ -54,7 +56,7 @@ fn syntax(text: &str, at: usize, info: &str) -> Problem {
     if indent.contains('\t') || info.contains(" tab") {
         return problem.hint("YAML is indented by spaces, never by tabs");
     }
-    problem
+    diagnosis::diagnose(text, at).unwrap_or(problem)
 }
 
 /// A character of the parser's message, which may quote the file.

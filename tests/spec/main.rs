@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod addresses;
+mod broken_yaml;
 mod containers;
 mod files;
 mod hints;
