@@ -15,6 +15,7 @@ use crate::farm::{Farm, FileSource, Password, RunWhat};
 
 use super::packing::Packing;
 use super::scripts::Scripts;
+use super::understood::Understood;
 use super::LARGEST_FILE;
 use crate::base::download::catalogue::{self, KNOWN};
 use crate::farm::passwords::{self, Environment, Remark, SecretError};
@@ -26,17 +27,17 @@ use crate::text::shell_path;
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
 
-/// Look at every file that `farm`, read from `document`, names below `dir`, and fill in the SSH keys of those that have
-/// some.
+/// Look at every file that `farm`, read from the document of `read`, names below `dir`, and fill in the SSH keys of those
+/// that have some.
 pub(super) fn check(
     farm: &mut Farm,
-    document: &Node,
+    read: &Understood<'_>,
     dir: &Folder,
     environment: Environment<'_>,
     p: &mut Problems,
 ) {
     let look = &mut Look {
-        document,
+        document: read.document(),
         dir,
         p,
         scripts: Scripts::default(),
@@ -49,13 +50,16 @@ pub(super) fn check(
     }
     look.ssh_keys(&mut farm.users);
     for (index, user) in farm.users.iter().enumerate() {
+        if !read.is_known(&["users".into(), index.into(), "name".into()]) {
+            continue;
+        }
         look.password(index, &user.name, user.password.as_ref(), environment);
     }
     for (alias, image) in &farm.images {
         let place = ["images".into(), alias.into()];
-        look.daemon = farm
-            .lxd
-            .as_ref()
+        let lxd = farm.lxd.as_ref();
+        look.daemon = lxd
+            .filter(|_| read.is_known(&["lxd".into(), "flavour".into()]))
             .and_then(|lxd| Daemon::of(&farm.base, lxd.flavour));
         look.archive(&[&place[..], &["file".into()]].concat(), &image.file, &IMAGE);
         if let Some(metadata) = &image.metadata {

@@ -10,7 +10,9 @@ use crate::host::folder::Folder;
 use crate::text_file::{self, NotText};
 use node::{Node, Span};
 use passwords::Environment;
-use problem::{Problem, ProblemLine, Problems, Source};
+use problem::{Problem, ProblemLine, Problems};
+use source::{Source, Told};
+use understood::Understood;
 
 pub use farm_file::FarmFileError;
 pub use model::*;
@@ -75,6 +77,13 @@ pub fn parse(
         .is_empty()
         .then(|| yaml::parse(&text.source.text, &mut problems))
         .flatten();
+    if let Some(problem) = document
+        .as_ref()
+        .and_then(|document| foreign::recognize(&text.source.text, document))
+    {
+        problems.push(problem);
+    }
+    let document = document.filter(|_| problems.is_empty());
     let Some(document) = document else {
         text.source.secrets = suspects(&text.source.text);
         problems.sort();
@@ -87,8 +96,9 @@ pub fn parse(
     let dir = Folder::new(dir, home);
     let mut farm = decode::farm(&document, &mut problems);
     if let Some(farm) = &mut farm {
-        check::farm(farm, &document, &mut problems);
-        files::check(farm, &document, &dir, environment, &mut problems);
+        let read = Understood::new(&document, &problems);
+        check::farm(farm, &read, &mut problems);
+        files::check(farm, &read, &dir, environment, &mut problems);
         if problems.errors() == 0 {
             macs::check(farm, &document, &mut problems);
         }
@@ -202,15 +212,20 @@ impl LoadedFarm {
 impl FarmText {
     /// `problems` for people: each with its line and a caret, the last line with the number of those not shown.
     pub fn render(&self, problems: &Problems) -> String {
-        let mut out: String = problems
-            .list()
-            .iter()
-            .map(|problem| self.source.render(problem))
-            .collect();
-        if problems.more() > 0 {
-            out.push_str(&format!("{}: and {} more\n", self.source.name, problems.more()));
-        }
-        out
+        let told = self.tell(problems, source::WIDTH);
+        let more = self.more(problems).map(|line| format!("{line}\n"));
+        told.iter().map(Told::to_string).chain(more).collect()
+    }
+
+    /// The same in parts, for a screen of so many `columns`; [`Self::more`] has the last line.
+    pub fn tell(&self, problems: &Problems, columns: usize) -> Vec<Told> {
+        self.source.tell(problems, columns)
+    }
+
+    /// How many problems are not shown, if there are any.
+    pub fn more(&self, problems: &Problems) -> Option<String> {
+        let more = problems.more();
+        (more > 0).then(|| format!("{}: and {more} more", self.source.name))
     }
 
     /// `problems` as they go into lines of JSON.
@@ -275,6 +290,7 @@ pub mod declared;
 pub(crate) mod decode;
 pub mod farm_file;
 mod files;
+mod foreign;
 pub mod image_aliases;
 mod keys;
 pub mod lock;
@@ -291,7 +307,9 @@ mod resolve;
 mod schema;
 mod scripts;
 pub(crate) mod secret;
+pub mod source;
 pub mod stack;
 pub(crate) mod suggest;
 mod timezones;
+mod understood;
 mod yaml;

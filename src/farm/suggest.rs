@@ -8,8 +8,8 @@ const LONGEST: usize = 64;
 /// The most words that are looked through.
 const MOST: usize = 1000;
 
-/// The one of `known` that is closest to `word`, if it is close: one slip in three letters. Of equally close ones
-/// the first.
+/// The one of `known` that is closest to `word`, if it is close: one slip of the fingers in a word of three letters or
+/// more, two in one of seven; capitals do not count. Of equally close ones the first.
 pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word
         .chars()
@@ -28,7 +28,11 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
             .flat_map(char::to_lowercase)
             .collect();
         let other_length = other.chars().count();
-        let allowed = length.max(other_length).div_ceil(3).min(length - 1).max(1);
+        let allowed = match length.max(other_length) {
+            0..3 => 0,
+            3..7 => 1,
+            _ => 2,
+        };
         if length.abs_diff(other_length) > allowed {
             continue;
         }
@@ -75,6 +79,12 @@ mod tests {
             ("x", None),
             ("", None),
             ("kubernetes", None),
+            ("usrs", Some("users")),
+            ("usas", None),
+            ("DNS", Some("dns")),
+            ("hosthame", Some("hostname")),
+            ("postgame", Some("hostname")),
+            ("postgram", None),
         ] {
             assert_eq!(closest(word, known), expect, "{word:?}");
         }

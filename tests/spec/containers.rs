@@ -42,7 +42,6 @@ fn containers() {
     check("containers: {a: {image: \"images:a\", profiles: [extbridge]}, b: {image: \"images:a\", profiles: []}}\n", &expect![[r#"
         1:37 error: "a" has no disk at /, so it cannot start (the profile default brings one: write it first)
         1:84 error: "b" has no disk at /, so it cannot start (the profile default brings one: write it first)
-        1:84 warning: "b" has no network
     "#]]);
     check(
         "containers: {a: {image: \"images:a\", profiles: [extbridge, default]}}\n",

@@ -23,10 +23,8 @@ fn list(farm: &str, value: &str, expect: &str) {
 
 #[test]
 fn a_single_value_is_split_as_it_was_meant() {
-    let groups = "users: [{name: craig, ssh_keys: [ANY_KEY], sudo: nopasswd, groups: VALUE}]\n";
-    list(groups, "sudo", r#"["sudo"]"#);
-    list(groups, "\"sudo, lxd\"", r#"["sudo", "lxd"]"#);
-    list(groups, "\"sudo,lxd,\"", r#"["sudo", "lxd"]"#);
+    list("packages: VALUE\n", "git", r#"["git"]"#);
+    list("packages: VALUE\n", "\"git,curl,\"", r#"["git", "curl"]"#);
     list("packages: VALUE\n", "git curl", r#"["git", "curl"]"#);
     list(
         "boot: {cmdline: VALUE}\n",
@@ -60,6 +58,25 @@ fn where_no_way_of_splitting_helps_no_list_is_offered() {
             "{lines}"
         );
     }
+}
+
+#[test]
+fn groups_as_cloud_init_takes_them() {
+    for groups in ["sudo", "\"sudo, lxd\"", "sudo,lxd", "[sudo, lxd]"] {
+        let farm = good(&format!(
+            "users:\n  - name: craig\n    ssh_keys: [ANY_KEY]\n    sudo: nopasswd\n    groups: {groups}\n"
+        ));
+        let expect = if groups == "sudo" {
+            &["sudo"][..]
+        } else {
+            &["sudo", "lxd"]
+        };
+        assert_eq!(farm.users[0].groups, expect);
+    }
+    assert_eq!(
+        hint("users: [{name: craig, ssh_keys: [ANY_KEY], groups: adm,lxd}]\n"),
+        "between { and } a comma ends a value: put a value with commas in quotes, or its words in [ ]"
+    );
 }
 
 #[test]

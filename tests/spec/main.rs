@@ -12,6 +12,8 @@ mod containers;
 mod files;
 mod hints;
 mod random;
+mod refused;
+mod releases;
 mod schema;
 mod sections;
 mod values;
@@ -146,10 +148,6 @@ containers:
           7 |     password: *******
             |               ^^^^^^^
         hint: write {hash: …}, {file: PATH} or {env: NAME}
-        farm.yaml:8:13: error: `groups` takes a list, not a single value
-          8 |     groups: sudo
-            |             ^^^^
-        hint: write ["sudo"]
         farm.yaml:9:17: error: `vlan` is a whole number from 1 to 4094, not "5000"
           9 | network: {vlan: 5000, bridge: br0, uplink: }
             |                 ^^^^
@@ -176,7 +174,7 @@ fn a_problem_as_json() {
     assert_eq!(
         lines,
         [
-            r#"{"event":"problem","file":"farm.yaml","line":1,"column":11,"severity":"error","message":"\"Europe/Wien\" is not a time zone","hint":"did you mean \"Europe/Kiev\"?"}"#
+            r#"{"event":"problem","file":"farm.yaml","line":1,"column":11,"severity":"error","message":"\"Europe/Wien\" is not a time zone","hint":"time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them"}"#
         ]
     );
 }

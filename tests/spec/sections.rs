@@ -48,8 +48,8 @@ fn users_who_cannot_log_in() {
     check(
         "users: [{name: a, ssh_keys: [ANY_KEY], groups: [lxd, lxd]}]\nlxd: {flavour: incus}\n",
         &expect![[r#"
-            1:135 warning: the group of Incus is incus-admin (write incus-admin)
             1:140 error: "lxd" is here twice
+            1:135 warning: the group of Incus is incus-admin (write incus-admin)
             1:140 warning: the group of Incus is incus-admin (write incus-admin)
         "#]],
     );
@@ -115,8 +115,8 @@ fn networks() {
     check(
         "network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.10}, ipv6: none}\n",
         &expect![[r#"
-            1:11 warning: the Pi knows no resolver, so it finds no host by name (write `dns: [ADDRESS]` beside the address)
             1:51 error: 192.0.2.10 is the Pi's own address
+            1:11 warning: the Pi knows no resolver, so it finds no host by name (write `dns: [ADDRESS]` beside the address)
         "#]],
     );
     check(
@@ -149,8 +149,8 @@ fn networks() {
         "lxd: {nat: {ipv4: 192.0.2.0/24, ipv6: \"fd42::1/48\"}}\n",
         &expect![[r#"
             1:19 error: 192.0.2.0 is the network address of 192.0.2.0/24
-            1:19 warning: 192.0.2.0 is a public address, whose owner cannot be reached from behind this NAT (private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16)
             1:39 error: containers form their IPv6 addresses in nets of 64 bits only, and this has 48
+            1:19 warning: 192.0.2.0 is a public address, whose owner cannot be reached from behind this NAT (private addresses are 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16)
         "#]],
     );
     check(
@@ -220,14 +220,13 @@ containers:
         &expect![[r#"
             5:31 error: container "web" is here twice
             5:36 error: there is no container "w2" (it is one of several: write "w")
-            5:40 error: there is no container "dc" (did you mean "db"?)
+            5:40 error: there is no container "dc" (name containers that are declared at the top of the farm)
             5:63 error: "w" is made from the image that "web" publishes, which card "b" does not have (name "web" here, too)
         "#]],
     );
     check(
         "{a: {containers: {web: {image: x}}}, b: {containers: web}}",
         &expect![[r#"
-            4:32 warning: on each of 2 cards this container has the same MAC (on one LAN they take each other's address; leave `mac` out, and each card has its own)
             5:25 error: `containers` of a card takes a list of names, not a mapping (declare containers at the top of the farm, and name here those that the card has)
             5:61 error: `containers` takes a list, not a single value (write ["web"])
         "#]],
@@ -235,7 +234,6 @@ containers:
     check(
         "{a: , b: {containers: [web]}, c: {containers: }}",
         &expect![[r#"
-            4:32 warning: on each of 2 cards this container has the same MAC (on one LAN they take each other's address; leave `mac` out, and each card has its own)
             5:42 error: `containers` of a card names nothing (write [] for a card without any, or leave the key out for all of them)
         "#]],
     );
@@ -331,7 +329,7 @@ fn host_files() {
     check(
         "files: {/a: {mode: \"888\", owner: craig, secrt: true}, /b: {file: Cargo.toml, secret: true, mode: \"0644\"}, /tmp/x: Cargo.toml, /var/run/x: Cargo.toml, /boot/firmware/x: Cargo.toml}\n",
         &expect![[r#"
-            1:9 error: the file "/a" has no `file`
+            1:9 error: the file "/a" has no `file` (write `file: PATH`, a file beside the farm)
             1:20 error: the mode "888" is not three or four octal digits such as "0755"
             1:34 error: the owner "craig" is neither root nor two numbers such as "33:33" (www-data of Debian and Ubuntu)
             1:41 error: unknown key "secrt" in the file "/a" (did you mean "secret"?)

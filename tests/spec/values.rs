@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{check, good};
+use super::{brief, check, completed, good, read};
 
 #[test]
 fn base_and_hash() {
@@ -72,7 +72,7 @@ fn names() {
     check(
         "hostname: palm.example.net\n",
         &expect![[r#"
-            1:11 error: "palm.example.net" is not a host name: it holds '.'
+            1:11 error: "palm.example.net" is not a host name: it holds '.' (write palm; the domain goes to `dns: {zone: example.net}`)
         "#]],
     );
     check(
@@ -174,8 +174,8 @@ fn network() {
         "network: {renderer: netplan, ipv4: dchp, ipv6: no}\n",
         &expect![[r#"
             1:21 error: `renderer` is networkd or ifupdown, not "netplan"
-            1:36 error: `ipv4` is dhcp or none, not "dchp" (did you mean "dhcp"?)
-            1:48 error: `ipv6` is auto or none, not "no"
+            1:36 error: `ipv4` is dhcp, none or a mapping with a fixed address, not "dchp" (did you mean "dhcp"?)
+            1:48 error: `ipv6` is auto, none or a mapping with a fixed address, not "no" (write none)
         "#]],
     );
     check(
@@ -232,8 +232,8 @@ fn boot() {
         "boot: {config: {gpu mem: 16, kernel: x, ok: \"a\\nb\"}}\n",
         &expect![[r#"
             1:17 error: "gpu mem" is not a key of config.txt: it may have letters, digits, underscores and colons
-            1:30 warning: `kernel` belongs to the base; with another value the Pi may not start
             1:45 error: `ok` is one line of text, and this holds '\n'
+            1:30 warning: `kernel` belongs to the base; with another value the Pi may not start
         "#]],
     );
     check(
@@ -338,8 +338,8 @@ fn containers() {
     check(
         "containers: {web: alpine}\n",
         &expect![[r#"
-        1:19 error: container "web" is a mapping of keys, not a single value
-    "#]],
+            1:19 error: container "web" is a mapping of keys, not a single value (write {image: "alpine"})
+        "#]],
     );
     check(
         "containers: [web]\n",
@@ -360,9 +360,9 @@ fn containers() {
         "#]],
     );
     check(
-        "containers: {web: {image: \"images:a\", mac: \"00-16-3e-00-00-01\"}}\n",
+        "containers: {web: {image: \"images:a\", mac: \"00-16-3e:00-00-01\"}}\n",
         &expect![[r#"
-            1:44 error: "00-16-3e-00-00-01" is not a MAC address; write six two-digit hexadecimal numbers with colons
+            1:44 error: "00-16-3e:00-00-01" is not a MAC address; write six two-digit hexadecimal numbers with colons
         "#]],
     );
     check(
@@ -431,8 +431,8 @@ fn dns_and_cards() {
     check(
         "dns: {}\n",
         &expect![[r#"
-        1:1 error: `dns` has no `zone`
-    "#]],
+            1:1 error: `dns` has no `zone` (write `zone: home.example.net`)
+        "#]],
     );
     check(
         "cards: {palm_1: {}, palm2: {mac: x, hostname: Ü, users: []}}\n",
@@ -450,4 +450,30 @@ fn dns_and_cards() {
         .map(|card| card.hostname)
         .collect();
     assert_eq!(names, ["palm1", "palm2"]);
+}
+
+#[test]
+fn every_notation_of_a_mac() {
+    for mac in [
+        "b8:27:eb:6c:02:88",
+        "B8-27-EB-6C-02-88",
+        "b827.eb6c.0288",
+        "b827eb6c0288",
+        "\"B8:27:EB:6C:02:88\"",
+    ] {
+        let farm = good(&format!("cards: {{palm: {{mac: {mac}}}}}\n"));
+        let found = farm.cards["palm"].mac.unwrap();
+        assert_eq!(found.to_string(), "b8:27:eb:6c:02:88", "{mac}");
+    }
+    for bad in [
+        "b8:27:eb:6c:02",
+        "b8:27:eb:6c:02:8",
+        "b827.eb6c0288",
+        "b8-27:eb-6c:02-88",
+        "b827eb6c028g",
+        "ä827eb6c028",
+    ] {
+        let said = brief(&read(&completed(&format!("cards: {{palm: {{mac: {bad}}}}}\n"))));
+        assert!(said.contains("is not a MAC address"), "{bad}: {said}");
+    }
 }

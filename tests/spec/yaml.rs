@@ -42,20 +42,18 @@ fn a_farm_is_one_document() {
     whole(
         "",
         &expect![[r#"
-        1:1 error: the farm does not say its version (write `farm: 1` in the first line)
-        1:1 error: the farm has no `base`
-        1:1 error: the farm has no `hostname`
-        1:1 warning: the farm has no users, so nobody can log in at the Pi (the login that comes with Ubuntu's image is removed)
-    "#]],
+            1:1 error: the farm does not say its version (write `farm: 1` in the first line)
+            1:1 error: the farm has no `base` (write `base: ubuntu-24.04-arm64`; `palmfarm base suggest` says which base suits which Pi)
+            1:1 error: the farm has no `hostname` (write `hostname: palm`, or another name of your own)
+        "#]],
     );
     whole(
         "# nothing\n",
         &expect![[r#"
-        1:1 error: the farm does not say its version (write `farm: 1` in the first line)
-        1:1 error: the farm has no `base`
-        1:1 error: the farm has no `hostname`
-        1:1 warning: the farm has no users, so nobody can log in at the Pi (the login that comes with Ubuntu's image is removed)
-    "#]],
+            1:1 error: the farm does not say its version (write `farm: 1` in the first line)
+            1:1 error: the farm has no `base` (write `base: ubuntu-24.04-arm64`; `palmfarm base suggest` says which base suits which Pi)
+            1:1 error: the farm has no `hostname` (write `hostname: palm`, or another name of your own)
+        "#]],
     );
     whole(
         "- farm\n",
@@ -78,10 +76,10 @@ fn a_farm_is_one_document() {
     whole(
         "farm: one\n",
         &expect![[r#"
-            1:1 error: the farm has no `base`
-            1:1 error: the farm has no `hostname`
-            1:1 warning: the farm has no users, so nobody can log in at the Pi (the login that comes with Ubuntu's image is removed)
+            1:1 error: the farm has no `base` (write `base: ubuntu-24.04-arm64`; `palmfarm base suggest` says which base suits which Pi)
+            1:1 error: the farm has no `hostname` (write `hostname: palm`, or another name of your own)
             1:7 error: `farm` takes the version of the file, a whole number (write `farm: 1` in the first line)
+            1:1 warning: the farm has no users, so nobody can log in at the Pi (the login that comes with Ubuntu's image is removed)
         "#]],
     );
 }
@@ -144,7 +142,7 @@ fn line_ends_and_marks_of_other_systems_are_read() {
     check(
         "hostname: palm\r\ntimezone: UCT+1\r\n",
         &expect![[r#"
-            2:11 error: "UCT+1" is not a time zone (did you mean "UCT"?)
+            2:11 error: "UCT+1" is not a time zone (time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them)
         "#]],
     );
     whole(
@@ -183,7 +181,7 @@ fn a_deep_or_large_file_is_refused() {
     check(
         &format!("rc_local: {deeper}"),
         &expect![[r#"
-            1:266 error: this is not YAML: recursion limit exceeded
+            1:10010 error: `[` is never closed (write `]` where the list ends)
         "#]],
     );
     let many = format!("rc_local: [{}]\n", "a,".repeat(30_000));

@@ -11,7 +11,7 @@ use palmfarm_protocol::names;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
-    if farm.cards.is_empty() {
+    if farm.cards.is_empty() || !judged.knows_keys(steps!["containers"]) {
         return;
     }
     let declared = declared(judged);
@@ -50,7 +50,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         had.extend(here);
     }
     // A container that nobody has may be the one that a misspelt name means.
-    if unknown {
+    if unknown || !judged.knows(steps!["cards"]) {
         return;
     }
     for name in declared.keys().filter(|name| !had.contains(*name)) {

@@ -15,8 +15,7 @@ use palmfarm_protocol::nic;
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
-    let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour).unwrap_or_default();
-    let daemon = Daemon::of(&farm.base, flavour);
+    let daemon = judged.daemon();
     names(judged, p);
     macs(judged, p);
     let cards = farm.resolved_cards();
@@ -38,6 +37,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
                 p,
             );
         }
+        let before = p.errors();
         for (device, keys) in &container.devices {
             lxd::device(
                 judged,
@@ -47,6 +47,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
                 p,
             );
         }
+        let are_devices_wrong = p.errors() > before;
         host::files(
             judged,
             steps!["containers", name, "files"],
@@ -62,7 +63,18 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             }
         }
         switches(judged, container, p);
+        docker(judged, container, daemon, p);
         replicas(judged, container, p);
+        let is_known = ["profiles", "devices"]
+            .iter()
+            .all(|key| judged.knows(steps!["containers", name, *key]));
+        if !is_known
+            || are_devices_wrong
+            || !judged.knows(steps!["lxd", "profiles"])
+            || !judged.knows_interfaces()
+        {
+            continue;
+        }
         for there in &by_network {
             if nowhere || there.cards.iter().any(|card| card.has(container)) {
                 stacked(judged, container, there.network, &there.profiles, p);
@@ -76,12 +88,18 @@ fn names(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for card in farm.resolved_cards() {
+        if !judged.knows(steps!["cards", &card.name, "hostname"]) {
+            continue;
+        }
         taken.insert(
             card.hostname.to_ascii_lowercase(),
             format!("the host {}", quoted(&card.hostname)),
         );
     }
     for container in &farm.containers {
+        if !judged.knows(steps!["containers", &container.name, "replicas"]) {
+            continue;
+        }
         let at = judged.key(steps!["containers", &container.name]);
         let declared = match container.replicas {
             Some(_) => format!("the replicas of {}", quoted(&container.name)),
@@ -130,7 +148,7 @@ fn macs(judged: &Judged<'_>, p: &mut Problems) {
             p.error(at, format!("{mac} is the MAC of {other} already"));
         }
         let on = cards.iter().filter(|card| card.has(container)).count();
-        if on > 1 {
+        if on > 1 && judged.knows(steps!["cards"]) {
             let message = format!("on each of {on} cards this container has the same MAC");
             p.warning(at, message).hint(
                 "on one LAN they take each other's address; leave `mac` out, and each card has its own",
@@ -154,6 +172,28 @@ fn switches(judged: &Judged<'_>, container: &Container, p: &mut Problems) {
             let at = judged.at(steps!["containers", &container.name, "config", lxd_key]);
             p.error(at, format!("`{key}: {switch}` and this contradict each other"));
         }
+    }
+}
+
+/// Docker starts in a container if its runc may write to /proc/sys there, which LXD allows since 5.0.6 and 5.21.5
+/// (opencontainers/runc, issue 4968; canonical/lxd, issue 16902).
+fn docker(judged: &Judged<'_>, container: &Container, daemon: Option<Daemon>, p: &mut Problems) {
+    let upgrade = judged.farm.lxd.as_ref().is_some_and(|lxd| lxd.upgrade);
+    let hint = match daemon {
+        Some(Daemon::Lxd30 | Daemon::Lxd40) => "take ubuntu-22.04 or a later base if Docker will run in it",
+        Some(Daemon::Lxd50) if !upgrade && judged.knows(steps!["lxd", "upgrade"]) => {
+            "write `lxd: {upgrade: true}`, which brings LXD 5.0.6 or later"
+        }
+        _ => return,
+    };
+    if container.nesting {
+        let at = judged.key(steps!["containers", &container.name, "nesting"]);
+        let message = format!(
+            "a current Docker does not start in containers of the {} that {} comes with",
+            daemon.map_or("LXD", Daemon::name),
+            judged.farm.base
+        );
+        p.warning(at, message).hint(hint);
     }
 }
 
@@ -239,6 +279,7 @@ fn stacked(
         let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
         p.error(at, message)
             .hint("the profile default brings one: write it first");
+        return;
     }
     if !result.devices.values().any(|device| nic::is_nic(&device.value)) {
         let message = format!("{} has no network", quoted(&container.name));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{steps, Judged};
+use super::{accounts, steps, Judged};
 use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::edit::tree::Mount;
@@ -12,10 +12,12 @@ use crate::farm::decode::boot::longest_cmdline;
 use crate::farm::node::{Span, Step};
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
+use crate::farm::timezones;
 use crate::farm::{FileSource, Flavour, Ipv6, Password, Sudo, User};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     base(judged, p);
+    timezone(judged, p);
     hosts(judged, p);
     users(judged, p);
     login(judged, p);
@@ -64,6 +66,7 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
             let at = judged.key(steps!["sha256"]);
             p.warning(at, "`mini` is built in, so there is no download to compare with");
         }
+        _ if !judged.knows(steps!["sha256"]) => {}
         (BaseRef::Url(url), None) if url.starts_with("http://") => {
             p.error(at, "http downloads are not authenticated")
                 .hint("write its `sha256`, or an https:// URL");
@@ -76,11 +79,23 @@ fn base(judged: &Judged<'_>, p: &mut Problems) {
     }
 }
 
+/// An old name of a time zone, on a release whose images know the new ones only.
+fn timezone(judged: &Judged<'_>, p: &mut Problems) {
+    let Some(old) = &judged.farm.timezone else { return };
+    let is_new = judged.release().is_some_and(|release| release >= (23, 10));
+    if let Some(new) = timezones::renamed(old).filter(|_| is_new) {
+        let message = format!("{} is an old name, which the base does not know", quoted(old));
+        p.warning(judged.at(steps!["timezone"]), message)
+            .hint(format!("write {new}; with the old name the clock stays at UTC"));
+    }
+}
+
 /// Every card has a host name, and no two have the same name or hardware address.
 fn hosts(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
     if farm.cards.is_empty() {
-        if farm.hostname.is_none() && judged.has(steps!["cards"]) {
+        let is_known = judged.knows(steps!["cards"]) && judged.knows(steps!["hostname"]);
+        if farm.hostname.is_none() && judged.has(steps!["cards"]) && is_known {
             p.error(judged.key(steps!["cards"]), "the farm has no card")
                 .hint("declare one here, or name the only one by `hostname`");
         }
@@ -122,21 +137,21 @@ fn users(judged: &Judged<'_>, p: &mut Problems) {
         if !seen.insert(&user.name) {
             p.error(at, format!("user {name} is here twice"));
         }
-        if SYSTEM.contains(&user.name.as_str()) || user.name.starts_with("systemd-") {
+        if accounts::is_account(judged, &user.name) {
             p.error(at, format!("{name} is an account of the system itself"));
-        } else if SYSTEM_GROUPS.contains(&user.name.as_str()) {
+        } else if accounts::is_group(judged, &user.name) {
             p.error(at, format!("{name} is a group of the system itself"))
                 .hint("useradd makes a group of the user's name, so it would refuse");
         }
         rights(judged, index, user, p);
-        if user.password.is_none()
-            && user.ssh_keys.is_empty()
-            && !judged.has(steps!["users", index, "password"])
-        {
+        let lets_in = user.password.is_some() || !user.ssh_keys.is_empty();
+        if !lets_in && judged.knows(steps!["users", index]) {
             p.warning(at, format!("user {name} has neither an SSH key nor a password"))
                 .hint("nobody can log in as this user");
         }
-        nobodys_key(judged, index, user, p);
+        if judged.knows(steps!["users", index]) {
+            nobodys_key(judged, index, user, p);
+        }
         old_crypt(judged, index, user, p);
     }
 }
@@ -159,10 +174,13 @@ fn nobodys_key(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems)
 }
 
 fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
-    let (name, daemon) = (
-        quoted(&user.name),
-        judged.farm.lxd.as_ref().map(|lxd| lxd.flavour),
-    );
+    let name = quoted(&user.name);
+    let lxd = judged
+        .farm
+        .lxd
+        .as_ref()
+        .filter(|_| judged.knows(steps!["lxd", "flavour"]));
+    let daemon = lxd.map(|lxd| lxd.flavour);
     once(judged, steps!["users", index, "groups"], &user.groups, p);
     for (item, group) in user.groups.iter().enumerate() {
         let at = judged.at(steps!["users", index, "groups", item]);
@@ -173,6 +191,7 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
         if group == "incus-admin" && daemon == Some(Flavour::Lxd) {
             p.warning(at, "the group of LXD is lxd").hint("write lxd");
         }
+        accounts::known_group(judged, group, at, p);
     }
     let in_group = user
         .groups
@@ -184,7 +203,7 @@ fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
         (None, Some(item)) => Some(judged.at(steps!["users", index, "groups", item])),
     };
     if let Some(at) = asks {
-        if user.password.is_none() && !judged.has(steps!["users", index, "password"]) {
+        if user.password.is_none() && judged.knows(steps!["users", index]) {
             let message = format!("sudo will ask {name} for a password, but {name} has none");
             p.warning(at, message)
                 .hint("give the user a `password`, or write `sudo: nopasswd`");
@@ -205,49 +224,12 @@ fn old_crypt(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     }
 }
 
-/// Accounts of Debian's base-passwd and of what Ubuntu's images add.
-const SYSTEM: [&str; 29] = [
-    "root",
-    "daemon",
-    "bin",
-    "sys",
-    "sync",
-    "games",
-    "man",
-    "lp",
-    "mail",
-    "news",
-    "uucp",
-    "proxy",
-    "www-data",
-    "backup",
-    "list",
-    "irc",
-    "gnats",
-    "nobody",
-    "messagebus",
-    "syslog",
-    "sshd",
-    "landscape",
-    "pollinate",
-    "tss",
-    "uuidd",
-    "tcpdump",
-    "lxd",
-    "_apt",
-    "usbmux",
-];
-
-/// Groups without an account of their name: Debian's base-passwd and what Ubuntu's images add.
-const SYSTEM_GROUPS: [&str; 32] = [
-    "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape", "sudo", "audio",
-    "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev", "staff", "users", "nogroup",
-    "input", "sgx", "kvm", "render", "crontab", "netdev", "ssh", "_ssh", "rdma",
-];
-
 /// Whether anyone can log in, since the stock login goes.
 fn login(judged: &Judged<'_>, p: &mut Problems) {
     let farm = judged.farm;
+    if !judged.knows(steps!["users"]) {
+        return;
+    }
     if farm.users.is_empty() {
         if !judged.has(steps!["users"]) {
             p.warning(
@@ -258,14 +240,13 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
         }
         return;
     }
-    let any = |index: usize| judged.has(steps!["users", index, "password"]);
-    let passwords = (0..farm.users.len()).any(any);
+    let passwords = farm.users.iter().any(|user| user.password.is_some());
     if farm.ssh.password && !passwords {
         let at = judged.at(steps!["ssh", "password"]);
         p.warning(at, "ssh takes passwords, and no user has one");
     }
-    let keys = (0..farm.users.len()).any(|index| judged.has(steps!["users", index, "ssh_keys", 0]));
-    if !keys && !farm.ssh.password && passwords {
+    let keys = farm.users.iter().any(|user| !user.ssh_keys.is_empty());
+    if !keys && !farm.ssh.password && passwords && judged.knows(steps!["ssh"]) {
         let at = judged.key(steps!["users"]);
         p.warning(
             at,
@@ -316,7 +297,7 @@ fn turned_off(judged: &Judged<'_>, word: &str, at: Span, p: &mut Problems) {
     let farm = judged.farm;
     let cards = farm.resolved_cards();
     match word.split_once('=') {
-        Some(("ipv6.disable", value)) if value != "0" => {
+        Some(("ipv6.disable", value)) if value != "0" && judged.knows_interfaces() => {
             let nat = farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
             let mut without = Vec::new();
             if cards.iter().any(|card| card.network.ipv6 != Ipv6::None) {

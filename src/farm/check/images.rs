@@ -17,17 +17,25 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             .hint("containers can have one image in common, and the rest from an image server");
     }
     let publishers = publishers(judged, p);
+    let publish = |container: &Container| judged.knows(steps!["containers", &container.name, "publish"]);
+    let knows_aliases = judged.knows(steps!["images"])
+        && judged.knows_keys(steps!["containers"])
+        && judged.farm.containers.iter().all(publish);
+    let knows_servers = judged.knows(steps!["lxd", "remotes"]) && judged.knows(steps!["lxd", "flavour"]);
     for container in &judged.farm.containers {
         if container.image.is_empty() {
             continue;
         }
         match container.image.split_once(':') {
-            Some((remote, _)) => known_remote(judged, container, remote, p),
-            None => known_alias(judged, container, &publishers, p),
+            Some((remote, _)) if knows_servers => known_remote(judged, container, remote, p),
+            None if knows_aliases => known_alias(judged, container, &publishers, p),
+            _ => {}
         }
     }
     cycles(judged, &publishers, p);
-    cards::images(judged, &publishers, p);
+    if judged.knows(steps!["cards"]) {
+        cards::images(judged, &publishers, p);
+    }
 }
 
 /// Image servers that the daemons know by themselves (`lxc remote list` and `incus remote list`).

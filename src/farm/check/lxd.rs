@@ -7,15 +7,24 @@ use crate::farm::lxd_keys::{self, Daemon};
 use crate::farm::node::Step;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
-use crate::farm::{Flavour, ResolvedCard};
+use crate::farm::{Flavour, ResolvedCard, StorageDriver};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let Some(lxd) = &judged.farm.lxd else { return };
     for (name, url) in &lxd.remotes {
-        if lxd.flavour == Flavour::Lxd && serves_incus_only(url) {
+        let is_lxd = lxd.flavour == Flavour::Lxd && judged.knows(steps!["lxd", "flavour"]);
+        if is_lxd && serves_incus_only(url) {
             let at = judged.at(steps!["lxd", "remotes", name]);
             p.error(at, "images.linuxcontainers.org has been closed to LXD since 2024").hint("leave it out for LXD's own server, carry the image on the card (`images:`), or write `flavour: incus`");
         }
+    }
+    if lxd.storage.size.is_some()
+        && lxd.storage.driver == StorageDriver::Dir
+        && judged.knows(steps!["lxd", "storage", "driver"])
+    {
+        let at = judged.key(steps!["lxd", "storage", "size"]);
+        p.error(at, "a pool with the driver dir has no size of its own")
+            .hint("leave the size out, or write `driver: btrfs`");
     }
     let base = &judged.farm.base;
     let old = ["ubuntu-18.04", "ubuntu-20.04", "ubuntu-22.04"];
@@ -27,7 +36,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         )
         .hint("write `flavour: lxd`, take a newer base, or bring a package source in an overlay");
     }
-    let daemon = Daemon::of(base, lxd.flavour);
+    let daemon = judged.daemon();
     let cards = judged.farm.resolved_cards();
     let cards: Vec<&ResolvedCard> = cards.iter().collect();
     for (name, profile) in &lxd.profiles {
@@ -89,6 +98,9 @@ pub(super) fn device(
     cards: &[&ResolvedCard],
     p: &mut Problems,
 ) {
+    if !judged.knows(place) {
+        return;
+    }
     for wrong in lxd_keys::device(keys) {
         let at = match &wrong.key {
             Some(key) => judged.key(&[place, steps![key]].concat()),
@@ -101,8 +113,35 @@ pub(super) fn device(
         p.error(at, "the address of a container is fixed by its `mac`")
             .hint("a `hwaddr` is copied to every container of a profile, and predictions would not know it");
     }
-    parent(judged, place, keys, cards, p);
-    pool(judged, place, keys, p);
+    kernel(judged, place, keys, p);
+    if judged.knows_interfaces() {
+        parent(judged, place, keys, cards, p);
+    }
+    if judged.knows(steps!["lxd", "storage", "name"]) {
+        pool(judged, place, keys, p);
+    }
+}
+
+/// The package that has the modules which the kernel of 22.04's images for the Pi comes without (its
+/// `debian.raspi/control.d/raspi.inclusion-list`).
+const EXTRA_MODULES: &str = "linux-modules-extra-raspi";
+
+/// The kernel must know the kind of a nic.
+fn kernel(judged: &Judged<'_>, place: &[Step<'_>], keys: &BTreeMap<String, String>, p: &mut Problems) {
+    let Some(kind) = keys
+        .get("nictype")
+        .filter(|kind| ["macvlan", "ipvlan"].contains(&kind.as_str()))
+    else {
+        return;
+    };
+    let brings = |package: &String| package.starts_with(EXTRA_MODULES);
+    if judged.release() == Some((22, 4)) && !judged.farm.packages.iter().any(brings) {
+        let at = judged.at(&[place, steps!["nictype"]].concat());
+        p.warning(at, format!("the kernel of {} has no module for {kind}", judged.farm.base))
+            .hint(format!(
+                "write `nictype: bridged`, or `packages: [{EXTRA_MODULES}]` and restart the Pi when it is installed"
+            ));
+    }
 }
 
 /// The bridge of a nic must be one that the farm makes.

@@ -1,6 +1,7 @@
 //! What must fit together: names taken once, references that lead somewhere, subnets that do not clash. Each value
 //! by itself has been judged by `decode`. Pure; what lies in files is judged by whoever can read them.
 
+mod accounts;
 mod cards;
 mod containers;
 mod host;
@@ -9,8 +10,11 @@ mod lxd;
 mod network;
 mod subnet;
 
+use crate::base::locate::BaseRef;
+use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::{Node, Span, Step};
 use crate::farm::problem::Problems;
+use crate::farm::understood::Understood;
 use crate::farm::Farm;
 
 /// More containers of one farm than any Pi runs; beyond it nothing is expanded.
@@ -22,12 +26,23 @@ pub(crate) const MOST_CARDS: usize = 1000;
 /// More images than any card has room for: each is looked through and hashed while a card is made.
 pub(crate) const MOST_IMAGES: usize = 100;
 
-/// Judge `farm`, which was read from `document`.
-pub(crate) fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
-    let judged = &Judged { farm, document };
+/// Judge `farm`, which was read from the document of `read`.
+pub(super) fn farm(farm: &Farm, read: &Understood<'_>, p: &mut Problems) {
+    let judged = &Judged {
+        farm,
+        document: read.document(),
+        read,
+    };
     host::check(judged, p);
     network::check(judged, p);
-    lxd::check(judged, p);
+    let mut wrong = Problems::default();
+    lxd::check(judged, &mut wrong);
+    // What a container ends up with follows from devices, which are judged here first.
+    let judged = &Judged {
+        read: &read.without(&wrong),
+        ..*judged
+    };
+    p.append(wrong);
     if farm.cards.len() > MOST_CARDS {
         let at = judged.key(steps!["cards"]);
         p.error(
@@ -60,6 +75,7 @@ pub(crate) fn farm(farm: &Farm, document: &Node, p: &mut Problems) {
 struct Judged<'a> {
     farm: &'a Farm,
     document: &'a Node,
+    read: &'a Understood<'a>,
 }
 
 impl Judged<'_> {
@@ -80,6 +96,40 @@ impl Judged<'_> {
     /// Whether the farm has something at `path`.
     fn has(&self, path: &[Step<'_>]) -> bool {
         self.document.get(path).is_some()
+    }
+
+    /// Whether what `path` leads to was read as it is written: else nothing follows from it.
+    fn knows(&self, path: &[Step<'_>]) -> bool {
+        self.read.is_known(path)
+    }
+
+    /// Whether the keys of the mapping at `path` were read as they are written.
+    fn knows_keys(&self, path: &[Step<'_>]) -> bool {
+        self.read.has_known_keys(path)
+    }
+
+    /// Year and month of the Ubuntu that the base is, if its name tells.
+    fn release(&self) -> Option<(u8, u8)> {
+        let BaseRef::Name(name) = BaseRef::new(&self.farm.base) else {
+            return None;
+        };
+        let version = name.strip_prefix("ubuntu-")?.get(..5)?;
+        let (year, month) = version.split_once('.')?;
+        Some((year.parse().ok()?, month.parse().ok()?))
+    }
+
+    /// The daemon that the containers run on, if the farm tells.
+    fn daemon(&self) -> Option<Daemon> {
+        let lxd = self.farm.lxd.as_ref();
+        let flavour = lxd.map(|lxd| lxd.flavour).unwrap_or_default();
+        self.knows(steps!["lxd", "flavour"])
+            .then(|| Daemon::of(&self.farm.base, flavour))
+            .flatten()
+    }
+
+    /// Whether every interface that the farm's cards have was read as it is written.
+    fn knows_interfaces(&self) -> bool {
+        self.knows(steps!["network"]) && self.knows(steps!["cards"]) && self.knows(steps!["lxd", "nat"])
     }
 }
 

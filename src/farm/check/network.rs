@@ -35,21 +35,38 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             p.push(problem.clone());
         }
     }
-    if let Some(nat) = farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref()) {
+    let nat = farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
+    if let Some(nat) = nat.filter(|_| judged.knows(steps!["lxd", "nat"])) {
         self::nat(judged, nat, p);
     }
-    fleet(judged, p);
+    if judged.knows(steps!["network"]) && judged.knows(steps!["cards"]) {
+        fleet(judged, p);
+    }
 }
 
 /// One network, which stands at `place`.
 fn network(judged: &Judged<'_>, place: &[Step<'_>], network: &Network, p: &mut Problems) {
     let at = |key: &'static str| judged.at(&[place, steps![key]].concat());
-    ports(network, &at, p);
-    reach(network, &at, p);
-    for fixed in fixed(network) {
+    // A card has the farm's network where it has none of its own.
+    let knows = |keys: &[&'static str]| {
+        let is_known = |key: &&'static str| {
+            judged.knows(&[place, steps![*key]].concat()) && judged.knows(steps!["network", *key])
+        };
+        keys.iter().all(is_known)
+    };
+    if knows(&["uplink", "vlan", "bridge"]) {
+        ports(network, &at, p);
+    }
+    if knows(&["ipv4", "ipv6"]) {
+        reach(network, &at, p);
+    }
+    for fixed in fixed(network).into_iter().filter(|fixed| knows(&[fixed.family])) {
         let at = |key: &'static str| judged.at(&[place, steps![fixed.family, key]].concat());
         host_address(fixed.address, fixed.prefix, &at, p);
         through(&fixed, &at, p);
+    }
+    if !knows(&["uplink", "vlan", "bridge", "ipv4", "ipv6"]) || !judged.knows(steps!["lxd", "nat"]) {
+        return;
     }
     if let Some(nat) = judged.farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref()) {
         clashes(judged, place, network, nat, p);

@@ -1,6 +1,6 @@
 //! Reads the section `containers:`, and the list of containers that a card has.
 
-use super::fields::{self, named, number, parsed, section, truth};
+use super::fields::{self, named, number, parsed, section_or, truth};
 use super::{host, lxd, mac, values};
 use crate::farm::image_aliases::USUAL;
 use crate::farm::node::{Entry, Node, Scalar, Value};
@@ -54,8 +54,12 @@ pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
 fn container(entry: &Entry, p: &mut Problems) -> Container {
     let name = fields::named_key(entry, "a container name", names::container, p);
     let what = format!("container {}", quoted(&name));
-    section(entry, what, p, |fields| {
-        fields.require("image");
+    section_or(entry, what, ("image", &parsed(image)), p, |fields| {
+        fields.explain(&ELSEWHERE);
+        fields.require(
+            "image",
+            format!("write `image: \"images:{USUAL}\"`, or another image"),
+        );
         let profiles = fields.list("profiles", named("a profile name", names::object));
         Container {
             name,
@@ -73,6 +77,28 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
         }
     })
 }
+
+/// Keys that people look for in a container.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("cpu", "LXD calls it `config: {limits.cpu: \"1\"}`"),
+    (
+        "environment",
+        "LXD has one key for each variable: `config: {environment.NAME: value}`",
+    ),
+    ("memory", "LXD calls it `config: {limits.memory: 128MB}`"),
+    (
+        "ports",
+        "a container on the LAN has an address of its own, so no port is forwarded to it",
+    ),
+    (
+        "privileged",
+        "LXD calls it `config: {security.privileged: \"true\"}`",
+    ),
+    (
+        "volumes",
+        "a folder of the Pi is a device: `devices: {data: {type: disk, source: /srv/data, path: /data}}`",
+    ),
+];
 
 /// `ALIAS` or `REMOTE:ALIAS`; an image server's aliases have slashes (`alpine/3.23`).
 fn image(text: &str) -> Result<String, String> {
@@ -134,7 +160,7 @@ fn run(node: &Node, p: &mut Problems) -> Run {
                     None
                 }
                 (None, None) => {
-                    if !fields.broken {
+                    if !fields.broken && !fields.has_unknown() {
                         let message = "a step of `run` has neither `script` nor `command`";
                         fields.p.error(node.span, message);
                     }

@@ -16,7 +16,10 @@ pub(super) struct Fields<'n, 'p> {
     what: String,
     at: Span,
     known: Vec<&'static str>,
-    missing: Vec<&'static str>,
+    /// Required keys that are not there, and what to write.
+    missing: Vec<(&'static str, String)>,
+    /// Keys that people look for here, and where they are found.
+    elsewhere: &'static [(&'static str, &'static str)],
     /// It is not a mapping at all, which has been reported.
     pub(super) broken: bool,
     pub(super) p: &'p mut Problems,
@@ -40,15 +43,38 @@ pub(super) fn mapping<'n, T>(
     p: &mut Problems,
     keys: impl FnOnce(&mut Fields<'n, '_>) -> T,
 ) -> T {
-    let mut fields = Fields::open(node, at, what, p);
+    let mut fields = Fields::open(node, at, what, None, p);
+    let read = keys(&mut fields);
+    fields.close();
+    read
+}
+
+/// The same as [`section`]. If people write a single value, they mean the value of `key`, which `read` takes.
+pub(super) fn section_or<'n, T, V>(
+    entry: &'n Entry,
+    what: impl Into<String>,
+    (key, read): (&str, &impl ReadValue<V>),
+    p: &mut Problems,
+    keys: impl FnOnce(&mut Fields<'n, '_>) -> T,
+) -> T {
+    let scalar = entry.value.scalar().filter(|scalar| scalar.text.len() <= 60);
+    let meant = scalar.filter(|scalar| is_taken(&scalar.text, key, read));
+    let hint = meant.map(|scalar| format!("write {{{key}: {}}}", quoted(&scalar.text)));
+    let mut fields = Fields::open(&entry.value, entry.key_span, what, hint, p);
     let read = keys(&mut fields);
     fields.close();
     read
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
-    /// Begin to read `node`. Nothing (`cards: {palm1: }`) is an empty mapping.
-    pub(super) fn open(node: &'n Node, at: Span, what: impl Into<String>, p: &'p mut Problems) -> Self {
+    /// Begin to read `node`. Nothing (`cards: {palm1: }`) is an empty mapping. `hint` is for what is not a mapping.
+    pub(super) fn open(
+        node: &'n Node,
+        at: Span,
+        what: impl Into<String>,
+        hint: Option<String>,
+        p: &'p mut Problems,
+    ) -> Self {
         let what = what.into();
         let (entries, broken) = match &node.value {
             Value::Map(entries) => (entries.as_slice(), false),
@@ -57,7 +83,8 @@ impl<'n, 'p> Fields<'n, 'p> {
                 p.error(
                     node.span,
                     format!("{what} is a mapping of keys, not {}", node.kind()),
-                );
+                )
+                .maybe_hint(hint);
                 (&[][..], true)
             }
         };
@@ -68,6 +95,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             at,
             known: Vec::new(),
             missing: Vec::new(),
+            elsewhere: &[],
             broken,
             p,
         }
@@ -83,11 +111,23 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
-    /// It is an error if `key` is missing.
-    pub(super) fn require(&mut self, key: &'static str) {
+    /// It is an error if `key` is missing; `hint` says what to write.
+    pub(super) fn require(&mut self, key: &'static str, hint: impl Into<String>) {
         if !self.broken && !self.has(key) {
-            self.missing.push(key);
+            self.missing.push((key, hint.into()));
         }
+    }
+
+    /// Where keys are that people look for here.
+    pub(super) fn explain(&mut self, elsewhere: &'static [(&'static str, &'static str)]) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Whether there is a key that has not been asked for: it may be one of those that are missing, misspelt.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| !self.known.contains(&entry.key.as_str()))
     }
 
     /// What `read` makes of the entry of `key`; `None` if the key is missing.
@@ -112,6 +152,33 @@ impl<'n, 'p> Fields<'n, 'p> {
         items.iter().filter_map(|item| read(item, key, self.p)).collect()
     }
 
+    /// The same where words with commas between them are a list, too.
+    pub(super) fn words<T>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Vec<T> {
+        let scalar = self
+            .entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value);
+        let Some((scalar, span)) = scalar.and_then(|node| Some((node.scalar()?, node.span))) else {
+            return self.list(key, read);
+        };
+        self.known.push(key);
+        let words = scalar
+            .text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
+        words
+            .filter_map(|word| {
+                let value = Value::Scalar(Scalar {
+                    text: word.to_owned(),
+                    style: scalar.style,
+                });
+                read(&Node { span, value }, key, self.p)
+            })
+            .collect()
+    }
+
     /// The items of the list under `key`, with a default for an invalid one so that later errors use the right index.
     pub(super) fn list_in_place<T: Default>(&mut self, key: &'static str, read: impl ReadValue<T>) -> Vec<T> {
         self.list(key, |item: &Node, key: &str, p: &mut Problems| {
@@ -133,16 +200,24 @@ impl<'n, 'p> Fields<'n, 'p> {
             let key = shown_name(&entry.key);
             let message = format!("unknown key {key} in {}", self.what);
             let close = closest(&entry.key, self.known.iter().copied());
-            self.missing.retain(|key| Some(*key) != close);
+            self.missing.retain(|(key, _)| Some(*key) != close);
+            let elsewhere = self.elsewhere.iter().find(|(key, _)| *key == entry.key);
             let hint = match close {
+                _ if elsewhere.is_some() => elsewhere.map(|(_, hint)| (*hint).to_owned()).unwrap_or_default(),
                 Some(close) => format!("did you mean {close:?}?"),
+                // `{groups: sudo,lxd}`
+                None if entry.value.span == entry.key_span => {
+                    "between { and } a comma ends a value: put a value with commas in quotes, or its words in [ ]".into()
+                }
                 None if entry.key == "<<" => "merge keys are not part of YAML 1.2: write the keys out".into(),
                 None => format!("the keys here are {}", self.known.join(", ")),
             };
             self.p.error(entry.key_span, message).hint(hint);
         }
-        for key in self.missing {
-            self.p.error(self.at, format!("{} has no `{key}`", self.what));
+        for (key, hint) in self.missing {
+            self.p
+                .error(self.at, format!("{} has no `{key}`", self.what))
+                .hint(hint);
         }
     }
 }
@@ -225,13 +300,6 @@ fn list<'n, T>(
 /// The items of the list that `text` is meant to be: itself, or its lines, or what is between its commas or spaces, as
 /// cloud-init and apt take them. `None` if `read` takes none of these, or if they are too long for a hint.
 fn meant<'t, T>(text: &'t str, key: &str, read: &impl ReadValue<T>) -> Option<Vec<&'t str>> {
-    let is_taken = |item: &&str| {
-        let (text, style) = ((*item).to_owned(), Style::Quoted);
-        let value = Value::Scalar(Scalar { text, style });
-        let mut problems = Problems::default();
-        let span = Span::default();
-        read(&Node { span, value }, key, &mut problems).is_some() && problems.is_empty()
-    };
     let ways: [Vec<&str>; 4] = [
         vec![text],
         text.lines().collect(),
@@ -245,7 +313,18 @@ fn meant<'t, T>(text: &'t str, key: &str, read: &impl ReadValue<T>) -> Option<Ve
         })
         // Longer ones are shown in part.
         .filter(|way| text.len() <= 200 && way.iter().all(|item| item.len() <= 60))
-        .find(|way| !way.is_empty() && way.iter().all(is_taken))
+        .find(|way| !way.is_empty() && way.iter().all(|item| is_taken(item, key, read)))
+}
+
+/// Whether `read` takes `text`, in quotes, as the value of `key`.
+fn is_taken<T>(text: &str, key: &str, read: &impl ReadValue<T>) -> bool {
+    let value = Value::Scalar(Scalar {
+        text: text.to_owned(),
+        style: Style::Quoted,
+    });
+    let mut problems = Problems::default();
+    let span = Span::default();
+    read(&Node { span, value }, key, &mut problems).is_some() && problems.is_empty()
 }
 
 /// The scalar of `node`, the value of `key`; nothing is an error.

@@ -8,10 +8,24 @@ use crate::farm::accounts::Site;
 use crate::farm::declared::{self, Declared};
 use crate::farm::node::{Entry, Node, Value};
 use crate::farm::problem::{Problem, Problems};
-use crate::farm::suggest::{did_you_mean, quoted};
+use crate::farm::suggest::quoted;
 use crate::farm::{credentials, timezones};
 use crate::farm::{FileSource, KeySource, Password, Ssh, SshKeys, Sudo, User};
 use palmfarm_protocol::names;
+
+/// A host name. People write the name with its domain.
+pub(super) fn name(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
+    let text = line(node, key, p)?;
+    if let Err(why) = names::hostname(&text) {
+        let hint = text.split_once('.').and_then(|(host, domain)| {
+            let is_name = names::hostname(host).is_ok() && names::domain(domain).is_ok();
+            is_name.then(|| format!("write {host}; the domain goes to `dns: {{zone: {domain}}}`"))
+        });
+        p.error(node.span, format!("{} is not a host name: {why}", quoted(&text)))
+            .maybe_hint(hint);
+    }
+    Some(text)
+}
 
 pub(super) fn base(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let text = line(node, key, p)?;
@@ -63,9 +77,12 @@ pub(super) fn sha256(text: &str) -> Result<String, String> {
 pub(super) fn timezone(node: &Node, key: &str, p: &mut Problems) -> Option<String> {
     let text = line(node, key, p)?;
     if !timezones::is_known(&text) {
-        let hint = did_you_mean(&text, timezones::all()).unwrap_or_else(|| {
-            "time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them".into()
-        });
+        let hint = match timezones::closest(&text) {
+            Some(close) => format!("did you mean {close:?}?"),
+            None => {
+                "time zones have names such as Europe/Vienna; `timedatectl list-timezones` lists them".into()
+            }
+        };
         p.error(node.span, format!("{} is not a time zone", quoted(&text)))
             .hint(hint);
     }
@@ -83,12 +100,12 @@ pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
 fn user(node: &Node, p: &mut Problems) -> User {
     let kinds = [("password", Sudo::Password), ("nopasswd", Sudo::Nopasswd)];
     fields::mapping(node, node.span, "a user", p, |fields| {
-        fields.require("name");
+        fields.require("name", "write `name: nina`, the name to log in with");
         User {
             name: fields
                 .value("name", named("a login name", names::user))
                 .unwrap_or_default(),
-            groups: fields.list("groups", named("a group name", names::user)),
+            groups: fields.words("groups", named("a group name", names::user)),
             ssh_keys: fields.list_in_place("ssh_keys", ssh_keys),
             password: fields.read("password", password).flatten(),
             sudo: fields.value("sudo", choice(&kinds)),
@@ -185,7 +202,7 @@ fn password(entry: &Entry, p: &mut Problems) -> Option<Password> {
                 let name = named("an environment variable", variable)(&entry.value, "env", fields.p);
                 name.filter(|name| variable(name).is_ok()).map(Password::Env)
             }
-            (None, None, None) if fields.broken => None,
+            (None, None, None) if fields.broken || fields.has_unknown() => None,
             _ => {
                 let problem = Problem::error(entry.key_span, "a password comes from one place");
                 let hint = "write one of {hash: …}, {file: PATH} and {env: NAME}";
@@ -240,7 +257,7 @@ fn file(entry: &Entry, path: &str, p: &mut Problems) -> Option<FileSource> {
         return line(&entry.value, path, p).map(|file| FileSource { file, declared });
     }
     let source = section(entry, format!("the file {}", quoted(path)), p, |fields| {
-        fields.require("file");
+        fields.require("file", "write `file: PATH`, a file beside the farm");
         FileSource {
             file: fields.value("file", line).unwrap_or_default(),
             declared: Declared {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::fields::{self, choice, named, parsed, section, truth};
+use super::fields::{self, choice, named, parsed, section, section_or, truth};
 use super::values;
 use crate::farm::node::Entry;
 use crate::farm::problem::Problems;
@@ -64,19 +64,21 @@ fn https(text: &str) -> Result<String, String> {
 fn storage(entry: &Entry, p: &mut Problems) -> Storage {
     let default = Storage::default();
     let drivers = [("btrfs", StorageDriver::Btrfs), ("dir", StorageDriver::Dir)];
-    section(entry, "`storage`", p, |fields| {
+    let driver = choice(&drivers);
+    section_or(entry, "`storage`", ("driver", &driver), p, |fields| {
         let name = fields.value("name", named("a storage pool name", names::object));
-        let driver = fields.value("driver", choice(&drivers)).unwrap_or(default.driver);
+        let driver = fields.value("driver", &driver).unwrap_or(default.driver);
         let size = fields.read("size", |entry, p| {
-            if driver == StorageDriver::Dir {
-                let message = "a pool with the driver dir has no size of its own";
-                let hint = "leave the size out, or write `driver: btrfs`";
-                p.error(entry.key_span, message).hint(hint);
-            }
             let size = parsed(values::size)(&entry.value, "size", p);
-            if size.is_some_and(|size| size < SMALLEST_POOL) {
+            if let Some(bytes) = size.filter(|size| *size < SMALLEST_POOL) {
                 let message = format!("a pool takes at least {} MiB", SMALLEST_POOL >> 20);
-                p.error(entry.value.span, message);
+                let is_bare = entry
+                    .value
+                    .scalar()
+                    .is_some_and(|scalar| scalar.text == bytes.to_string());
+                let hint =
+                    is_bare.then(|| format!("without a unit it is a number of bytes: write {bytes}GB"));
+                p.error(entry.value.span, message).maybe_hint(hint);
             }
             size
         });
@@ -163,7 +165,7 @@ pub(super) fn images(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Carrie
             continue;
         }
         let image = section(entry, what, p, |fields| {
-            fields.require("file");
+            fields.require("file", "write `file: PATH`, an image beside the farm");
             CarriedImage {
                 file: fields.value("file", fields::line).unwrap_or_default(),
                 metadata: fields.value("metadata", fields::line),

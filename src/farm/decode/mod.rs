@@ -18,8 +18,8 @@ use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{Card, Dns, Farm, Lxd, Network, VERSION};
 use crate::text::shown_url;
-use fields::{line, named, number, parsed, section, Fields};
-use palmfarm_protocol::mac::{BadMac, Mac};
+use fields::{line, named, number, parsed, section, section_or, Fields};
+use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::names;
 
 /// Read a farm. It may be used only if `p` has no error afterwards. `None`: the document is not a farm, or it is of another
@@ -29,7 +29,7 @@ pub(crate) fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
         start: document.span.start,
         end: document.span.start,
     };
-    let mut fields = Fields::open(document, start, "the farm", p);
+    let mut fields = Fields::open(document, start, "the farm", None, p);
     if fields.broken || other_version(&mut fields, start) {
         return None;
     }
@@ -100,15 +100,19 @@ fn other_version(fields: &mut Fields<'_, '_>, start: Span) -> bool {
 
 /// Every key of the farm, one a line.
 fn read(fields: &mut Fields<'_, '_>) -> Farm {
-    fields.require("base");
+    fields.explain(&ELSEWHERE);
+    fields.require(
+        "base",
+        "write `base: ubuntu-24.04-arm64`; `palmfarm base suggest` says which base suits which Pi",
+    );
     // The cards of a fleet have names of their own.
     if !fields.has("cards") {
-        fields.require("hostname");
+        fields.require("hostname", "write `hostname: palm`, or another name of your own");
     }
     let mut farm = Farm {
         base: fields.value("base", host::base).unwrap_or_default(),
         sha256: fields.value("sha256", parsed(host::sha256)),
-        hostname: fields.value("hostname", named("a host name", names::hostname)),
+        hostname: fields.value("hostname", host::name),
         timezone: fields.value("timezone", host::timezone),
         locale: fields.value("locale", named("a locale", names::locale)),
         users: fields.read("users", host::users).unwrap_or_default(),
@@ -139,10 +143,56 @@ fn read(fields: &mut Fields<'_, '_>) -> Farm {
     farm
 }
 
+/// Keys that people look for at the top of a farm.
+const ELSEWHERE: [(&str, &str); 14] = [
+    (
+        "gateway",
+        "it stands beside a fixed address: `network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}}`",
+    ),
+    (
+        "ip",
+        "a fixed address is `network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1}}`",
+    ),
+    ("ipv4", "it is a key of `network`: `network: {ipv4: dhcp}`"),
+    ("ipv6", "it is a key of `network`: `network: {ipv6: auto}`"),
+    ("keyboard", KEYBOARD),
+    ("keymap", KEYBOARD),
+    (
+        "password",
+        "it is a key of a user: `users: [{name: nina, password: {file: PATH}}]`",
+    ),
+    (
+        "profiles",
+        "it is a key of `lxd`: `lxd: {profiles: {NAME: {config: {}, devices: {}}}}`",
+    ),
+    (
+        "ssh_keys",
+        "it is a key of a user: `users: [{name: nina, ssh_keys: [\"ssh-ed25519 …\"]}]`",
+    ),
+    (
+        "storage",
+        "it is a key of `lxd`: `lxd: {storage: {driver: btrfs, size: 15GB}}`",
+    ),
+    (
+        "user",
+        "write `users: [{name: nina, ssh_keys: [\"ssh-ed25519 …\"]}]`",
+    ),
+    ("wifi", WIFI),
+    ("wireless", WIFI),
+    ("wlan", WIFI),
+];
+
+const KEYBOARD: &str =
+    "a farm has no key for it; the file /etc/default/keyboard, under `files`, sets the layout (keyboard(5))";
+
+const WIFI: &str = "a farm holds no password of a Wi-Fi, and an access point drops what containers send: connect the Pi by cable; \
+     without containers on the LAN, write `network: {uplink: wlan0, bridge: none}`, and let an overlay bring the wpa_supplicant configuration";
+
 fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
-    section(entry, "`dns`", p, |fields| {
-        fields.require("zone");
-        let zone = fields.value("zone", named("a DNS zone", names::domain));
+    let zone = named("a DNS zone", names::domain);
+    section_or(entry, "`dns`", ("zone", &zone), p, |fields| {
+        fields.require("zone", "write `zone: home.example.net`");
+        let zone = fields.value("zone", &zone);
         let serial = fields.value("serial", number(0, u32::MAX));
         Some(Dns { zone: zone?, serial })
     })
@@ -158,7 +208,7 @@ fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Ca
         };
         let card = section(entry, &what, p, |fields| Card {
             mac: fields.value("mac", mac),
-            hostname: fields.value("hostname", named("a host name", names::hostname)),
+            hostname: fields.value("hostname", host::name),
             network: fields.read("network", network),
             containers: fields.read("containers", containers::chosen).flatten(),
         });
@@ -169,7 +219,7 @@ fn cards(entry: &Entry, farm: &Network, p: &mut Problems) -> BTreeMap<String, Ca
 
 /// A hardware address that one interface can have.
 fn mac(node: &Node, key: &str, p: &mut Problems) -> Option<Mac> {
-    let mac: Mac = parsed(|text| text.parse().map_err(|bad: BadMac| bad.to_string()))(node, key, p)?;
+    let mac: Mac = parsed(values::mac)(node, key, p)?;
     if mac.is_multicast() {
         p.error(
             node.span,

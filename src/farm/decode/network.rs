@@ -1,12 +1,14 @@
 //! Reads the section `network:` of the farm and of a card, whose keys replace the farm's.
 
 use std::fmt::Display;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::fields::{choice, named, number, parsed, section, ReadValue};
+use super::fields::{choice, named, number, parsed, scalar, section, ReadValue};
 use super::values;
 use crate::farm::node::{Entry, Node};
 use crate::farm::problem::Problems;
+use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{Ipv4, Ipv6, Network, Renderer};
 use palmfarm_protocol::names;
 
@@ -62,7 +64,8 @@ fn rollback(node: &Node, key: &str, p: &mut Problems) -> Option<u32> {
 
 fn ipv4(entry: &Entry, p: &mut Problems) -> Option<Ipv4> {
     if entry.value.scalar().is_some() {
-        return choice(&[("dhcp", Ipv4::Dhcp), ("none", Ipv4::None)])(&entry.value, "ipv4", p);
+        let words = [("dhcp", Ipv4::Dhcp), ("none", Ipv4::None)];
+        return automatic::<_, Ipv4Addr>(&entry.value, "ipv4", &words, 32, p);
     }
     let (address, prefix, gateway, dns) = fixed(entry, 32, p)?;
     Some(Ipv4::Static {
@@ -75,7 +78,8 @@ fn ipv4(entry: &Entry, p: &mut Problems) -> Option<Ipv4> {
 
 fn ipv6(entry: &Entry, p: &mut Problems) -> Option<Ipv6> {
     if entry.value.scalar().is_some() {
-        return choice(&[("auto", Ipv6::Auto), ("none", Ipv6::None)])(&entry.value, "ipv6", p);
+        let words = [("auto", Ipv6::Auto), ("none", Ipv6::None)];
+        return automatic::<_, Ipv6Addr>(&entry.value, "ipv6", &words, 128, p);
     }
     let (address, prefix, gateway, dns) = fixed(entry, 128, p)?;
     Some(Ipv6::Static {
@@ -86,6 +90,61 @@ fn ipv6(entry: &Entry, p: &mut Problems) -> Option<Ipv6> {
     })
 }
 
+/// One of `words`; any other word is meant as a fixed address, or names the way in which another program has it.
+fn automatic<T: Clone, A: FromStr + Display>(
+    node: &Node,
+    key: &str,
+    words: &[(&str, T)],
+    bits: u8,
+    p: &mut Problems,
+) -> Option<T> {
+    let text = &scalar(node, key, p)?.text;
+    if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+        return Some(value.clone());
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let usual = known.first().copied().unwrap_or_default();
+    let (address, prefix) = text
+        .split_once('/')
+        .unwrap_or((text, if bits == 32 { "24" } else { "64" }));
+    let address = Some(format!("{address}/{prefix}")).filter(|one| values::network::<A>(one, bits).is_ok());
+    let is_own = address.is_some();
+    let (address, router) = match (address, bits) {
+        (Some(address), 32) => {
+            let net = address
+                .rsplit_once('.')
+                .map_or("192.168.1", |(net, _)| net)
+                .to_owned();
+            (address, format!(", gateway: {net}.1, dns: [{net}.1]"))
+        }
+        (Some(address), _) => (format!("\"{address}\""), String::new()),
+        (None, 32) => (
+            "192.168.1.10/24".into(),
+            ", gateway: 192.168.1.1, dns: [192.168.1.1]".into(),
+        ),
+        (None, _) => ("\"2001:db8::10/64\"".into(), String::new()),
+    };
+    let is_other_way = ["auto", "dhcp", "dhcp4", "dhcp6", "slaac", "ra", "true"].contains(&text.as_str());
+    let hint = match did_you_mean(text, known.iter().copied()) {
+        _ if is_other_way => format!("write {usual}"),
+        _ if ["no", "off", "false", "disabled"].contains(&text.as_str()) => "write none".into(),
+        Some(hint) => hint,
+        None if is_own && bits == 32 => {
+            format!(
+                "write {{address: {address}{router}}}, with your router's address as gateway and resolver"
+            )
+        }
+        None => format!("a fixed address is written {{address: {address}{router}}}"),
+    };
+    let message = format!(
+        "`{key}` is {} or a mapping with a fixed address, not {}",
+        known.join(", "),
+        quoted(text)
+    );
+    p.error(node.span, message).hint(hint);
+    None
+}
+
 /// A fixed address: itself, its prefix length, gateway and resolvers.
 fn fixed<A>(entry: &Entry, bits: u8, p: &mut Problems) -> Option<(A, u8, Option<A>, Vec<A>)>
 where
@@ -93,7 +152,12 @@ where
 {
     let address = |text: &str| values::address(text, bits);
     section(entry, format!("`{}`", entry.key), p, |fields| {
-        fields.require("address");
+        let usual = if bits == 32 {
+            "write `address: 192.0.2.10/24`"
+        } else {
+            "write `address: \"2001:db8::10/64\"`"
+        };
+        fields.require("address", usual);
         let own = fields.value("address", parsed(|text| values::network(text, bits)));
         let gateway = fields.value("gateway", parsed(address));
         let dns = fields.list("dns", parsed(address));

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::farm::suggest::quoted;
+use palmfarm_protocol::mac::Mac;
 
 /// LXD's units of size (its documentation, "Units for storage and network limits").
 const UNITS: [(&str, u64); 13] = [
@@ -53,6 +54,32 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(factor))
         .filter(|bytes| i64::try_from(*bytes).is_ok())
         .ok_or_else(|| bad("it is more than LXD can count"))
+}
+
+/// A hardware address, as its many writers write it: `b8:27:eb:6c:02:88`, `B8-27-EB-6C-02-88`, `b827.eb6c.0288`,
+/// `b827eb6c0288`.
+///
+/// # Errors
+/// Why `text` is not one.
+pub(crate) fn mac(text: &str) -> Result<Mac, String> {
+    let groups = |mark: char, count: usize| {
+        let parts: Vec<&str> = text.split(mark).collect();
+        parts.len() == count && parts.iter().all(|part| part.len() * count == 12)
+    };
+    let digits: String = text.chars().filter(|c| !":-.".contains(*c)).collect();
+    let is_written = groups(':', 6) || groups('-', 6) || groups('.', 3) || text.len() == 12;
+    let is_mac = is_written && digits.len() == 12 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs: Vec<&str> = (0..12)
+        .step_by(2)
+        .filter_map(|at| digits.get(at..at + 2))
+        .collect();
+    let mac = pairs.join(":").parse().ok().filter(|_| is_mac);
+    mac.ok_or_else(|| {
+        format!(
+            "{} is not a MAC address; write six two-digit hexadecimal numbers with colons",
+            quoted(text)
+        )
+    })
 }
 
 /// A duration in seconds: `90s`, `10m`, `1h`, `1h30m`.

@@ -171,6 +171,8 @@ pub(crate) fn device(keys: &BTreeMap<String, String>) -> Vec<Wrong> {
         },
         _ => None,
     };
+    // A key that a device does not have may be the one that it lacks, misspelt.
+    let lacks = lacks.filter(|_| found.is_empty());
     found.extend(lacks.map(|lacks| whole(format!("the {kind} lacks {lacks}"), None)));
     found
 }
