@@ -155,10 +155,13 @@ fn show(text: &FarmText, problems: &Problems, ui: Ui) {
         }
         return;
     }
-    let rendered = text.render(problems);
-    if problems.errors() > 0 {
-        ui.error_line(rendered.trim_end());
-    } else if !rendered.is_empty() {
-        ui.info_line(rendered.trim_end());
+    if problems.errors() == 0 && ui.quiet {
+        return;
+    }
+    for told in text.tell(problems, ui.columns()) {
+        ui.problem(&told);
+    }
+    if let Some(more) = text.more(problems) {
+        ui.error_line(more);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::ui::Ui;
+use super::ui::{Label, Ui};
 use crate::pipeline::BuildError;
 
 /// What the exit code says. Scripts rely on the numbers.
@@ -109,9 +109,9 @@ impl Failure {
                 let code = self.outcome.code();
                 ui.event(&serde_json::json!({"event": "error", "exit": code, "message": message, "hint": self.hint}));
             } else {
-                ui.error_line(format_args!("palmfarm: {message}"));
+                ui.labelled_line(0, Label::Palmfarm, message);
                 if let Some(hint) = &self.hint {
-                    ui.error_line(format_args!("hint: {hint}"));
+                    ui.labelled_line(0, Label::Hint, hint);
                 }
             }
         }

@@ -1,13 +1,24 @@
-//! Whether a person sits at the terminal, and whether they have typed a line. It reads and prints nothing.
+//! Whether a person sits at the terminal, how wide it is, and whether they have typed a line. It reads and prints nothing.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::termios::tcgetwinsize;
 
 /// Whether a person can read on standard error and type on standard input.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// How many columns the terminal behind standard error has; `None`: there is none, or it does not know.
+pub(crate) fn columns() -> Option<usize> {
+    let stderr = io::stderr();
+    let size = stderr
+        .is_terminal()
+        .then(|| tcgetwinsize(&stderr).ok())
+        .flatten()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
 /// Whether standard input can be read without blocking, after waiting for at most `timeout`.

@@ -16,6 +16,7 @@ mod examples;
 mod first_farm;
 mod generated;
 mod messages;
+mod mistakes;
 mod odd_bases;
 mod surroundings;
 

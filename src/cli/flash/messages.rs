@@ -10,7 +10,7 @@ use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, CardReport, CardTarget, Ejected, OpenCard, Refusal};
 use crate::cli::session::Session;
-use crate::cli::ui::Ui;
+use crate::cli::ui::{Label, Ui};
 use crate::cli::{devices, CliResult, Failure, Outcome};
 use crate::progress::Phase;
 use crate::text::{printable, size_text};
@@ -28,14 +28,15 @@ pub(super) fn refuse(reasons: &[Refusal], target: &CardTarget, ui: Ui) -> CliRes
             "refusals": devices::reasons(reasons),
         }));
     } else {
-        ui.error_line(format_args!(
-            "palmfarm: {} is not written:",
-            printable(&target.path)
-        ));
+        ui.labelled_line(
+            0,
+            Label::Palmfarm,
+            format_args!("{} is not written:", printable(&target.path)),
+        );
         for (message, hint) in explain(reasons) {
             ui.error_line(format_args!("  {message}"));
             if let Some(hint) = hint {
-                ui.error_line(format_args!("    hint: {hint}"));
+                ui.labelled_line(4, Label::Hint, hint);
             }
         }
     }
@@ -114,10 +115,14 @@ pub(super) fn report_flashed(
         report.files,
     ));
     if let [first, ..] = report.repaired.as_slice() {
-        ui.error_line(format_args!(
-            "warning: {} places had to be written twice, the first at offset {first}: replace this card soon",
-            report.repaired.len()
-        ));
+        let places = report.repaired.len();
+        ui.labelled_line(
+            0,
+            Label::Warning,
+            format_args!(
+                "{places} places had to be written twice, the first at offset {first}: replace this card soon"
+            ),
+        );
     }
     match ejected {
         Ok(Ejected::Yes) => ui.info_line("the card was ejected: take it out"),
