@@ -18,7 +18,7 @@ use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tr
 use palmfarm::farm::{assets, overlay};
 use palmfarm::lan::mdns::answers;
 use palmfarm::plan::content_cache::ContentCache;
-use palmfarm::plan::{self, html, show};
+use palmfarm::plan::{self, html, names, show, table};
 use palmfarm::progress::{Cancel, Observer, Silent};
 use palmfarm::{edit, farm};
 use palmfarm_agent::daemon::Daemon;
@@ -55,6 +55,8 @@ pub fn farm_yaml(bytes: &[u8]) {
             let Ok(gathered) = assets::gather(&loaded) else {
                 return;
             };
+            let tree = Tree::default();
+            let mut plans = Vec::new();
             for card in loaded.farm.resolved_cards().into_iter().take(2) {
                 let Ok(hashes) = assets::hashes(&loaded, &card.name, &|_| None) else {
                     continue;
@@ -68,14 +70,17 @@ pub fn farm_yaml(bytes: &[u8]) {
                     &prefixes,
                     &mut ContentCache::default(),
                 ) {
-                    let tree = Tree::default();
-                    drop(show::text(&plan, &tree));
-                    drop(show::json(&plan, &tree).to_string());
-                    drop(show::zone(&plan));
-                    drop(show::hosts(&plan));
-                    drop(html::page(&plan, &tree, &loaded.farm.base, &[]));
+                    drop(show::files(&plan, &tree));
+                    plans.push(plan);
                 }
             }
+            let trees = vec![tree; plans.len()];
+            drop(table::table(&plans, Some(60)));
+            drop(show::json(&plans, &trees).to_string());
+            for list in [names::zone, names::reverse_zone, names::hosts] {
+                drop(list(&plans));
+            }
+            drop(html::page(&plans, &trees, &loaded.farm.base, &[]));
         }
     }
 }

@@ -201,26 +201,38 @@ pub struct Plan {
     /// The farm file
     #[arg(default_value = farm_file::DEFAULT)]
     pub farm: PathBuf,
-    /// One card of the fleet
+    /// One card of the fleet; without it, all of them
     #[arg(long)]
     pub card: Option<String>,
-    /// A /64 of the home network in which to predict addresses; may be given more than once
-    #[arg(long, value_name = "PREFIX/64")]
+    /// A /64 of the home network in which to predict addresses, or `auto` for those that this computer has on its LAN; may
+    /// be given more than once
+    #[arg(long, value_name = "PREFIX/64|auto")]
     pub prefix: Vec<String>,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
-    pub format: PlanFormat,
+    /// How to print it; text, unless OUTPUT ends in .html
+    #[arg(long, value_enum)]
+    pub format: Option<PlanFormat>,
+    /// Also print what each container is left with, and every file with its content
+    #[arg(long)]
+    pub files: bool,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+    /// Show the page in a browser
+    #[arg(long, requires = "output")]
+    pub open: bool,
 }
 
 /// Forms of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
-    /// For reading
+    /// A table of names and addresses, and notes
     Text,
     /// One JSON document
     Json,
-    /// AAAA records, to be included in a DNS zone
+    /// AAAA records, to be included in a DNS zone; with `dns: serial:` a whole zone
     Zone,
+    /// PTR records of one prefix, in the same two ways
+    ZoneReverse,
     /// Lines for /etc/hosts
     Hosts,
     /// One self-contained page with the network drawn

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
     let outputs = outputs(&args.output, &cards)?;
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, &cache, args.offline)?;
-    from_farm::protect_inputs(&args.farm, &inputs.loaded, &base.image, &outputs)?;
+    from_farm::protect_inputs(&args.farm, &inputs.loaded, Some(&base.image), &outputs)?;
     if is_bundle(&args.output) {
         return cards
             .into_iter()

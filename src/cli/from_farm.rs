@@ -8,6 +8,7 @@ use super::lock;
 use super::session::Session;
 use super::ui::Ui;
 use super::{CliResult, Failure, Outcome};
+use crate::base::locate::BaseRef;
 use crate::base::source::BaseImage;
 use crate::card::facts::loops_over;
 use crate::farm::lock::LOCK_FILE;
@@ -88,7 +89,7 @@ pub(super) fn card(farm: &LoadedFarm, name: Option<&str>) -> Result<ResolvedCard
 pub(super) fn protect_inputs(
     file: &Path,
     farm: &LoadedFarm,
-    base: &BaseImage,
+    base: Option<&BaseImage>,
     outputs: &[PathBuf],
 ) -> CliResult {
     let named = assets::named_files(&farm.farm);
@@ -112,11 +113,18 @@ pub(super) fn protect_inputs(
         .chain([file.to_owned()])
         .filter_map(|path| id(&path))
         .collect();
+    // A base that was not opened is protected by its path.
+    let named_base = match farm.base().base {
+        BaseRef::Path(name) => id(&farm.path(name)),
+        BaseRef::Name(_) | BaseRef::Url(_) => None,
+    };
     for path in outputs
         .iter()
         .flat_map(|output| [output.clone()].into_iter().chain(companions(output)))
     {
-        let what = if base.lies_at(&path) {
+        let what = if base.is_some_and(|base| base.lies_at(&path))
+            || named_base == id(&path) && named_base.is_some()
+        {
             "is the farm's base"
         } else if id(&path).is_some_and(|id| inputs.contains(&id)) {
             "is what the farm is made of"

@@ -96,12 +96,12 @@ impl Ui {
 
     /// How many columns of a problem's source are shown.
     pub(super) fn columns(self) -> usize {
-        terminal::columns().unwrap_or(WIDTH)
+        terminal::columns(&io::stderr()).unwrap_or(WIDTH)
     }
 
     /// Harmless lines on standard error; on a terminal they are wrapped at words.
     fn stderr(self, lines: &str) {
-        let text = match terminal::columns() {
+        let text = match terminal::columns(&io::stderr()) {
             Some(columns) => wrapped(lines, columns),
             None => lines.to_owned(),
         };

@@ -1,7 +1,7 @@
 //! `farm.yaml`, version 1, as types. It decides nothing: what a farm must fulfil beyond its types is in `check`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::tagged;
@@ -347,6 +347,8 @@ pub struct Dns {
     pub zone: String,
     /// Serial of an SOA record; `None`: no SOA.
     pub serial: Option<u32>,
+    /// The addresses of the zone's name server; none: the first name that has an address stands for it.
+    pub ns: Vec<IpAddr>,
 }
 
 /// One card of a fleet: what differs from the farm.

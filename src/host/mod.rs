@@ -9,17 +9,20 @@
 
 pub mod atomic_file;
 pub(crate) mod bounded_read;
+pub(crate) mod browser;
 pub mod computer;
 pub mod files;
 pub mod filesystem;
 pub mod folder;
 pub mod interfaces;
 pub(crate) mod interruption;
+
 pub(crate) mod locks;
 pub mod neighbours;
 mod netlink;
 pub(crate) mod positional;
 pub mod privileges;
 pub(crate) mod random;
+pub(crate) mod routes;
 mod sys;
 pub(crate) mod terminal;

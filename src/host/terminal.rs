@@ -1,6 +1,7 @@
 //! Whether a person sits at the terminal, how wide it is, and whether they have typed a line. It reads and prints nothing.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -11,12 +12,11 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// How many columns the terminal behind standard error has; `None`: there is none, or it does not know.
-pub(crate) fn columns() -> Option<usize> {
-    let stderr = io::stderr();
-    let size = stderr
+/// How many columns the terminal behind `stream` has; `None`: there is none, or it does not know.
+pub(crate) fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
+    let size = stream
         .is_terminal()
-        .then(|| tcgetwinsize(&stderr).ok())
+        .then(|| tcgetwinsize(stream).ok())
         .flatten()?;
     Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }

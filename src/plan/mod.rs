@@ -5,8 +5,10 @@ mod containers;
 pub mod content_cache;
 pub mod html;
 pub mod images;
+pub mod names;
 mod preseed;
 pub mod show;
+pub mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
-use crate::farm::{Boot, Dns, Farm, Flavour, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
+use crate::farm::{Boot, Dns, Farm, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
 use crate::edit::block::length;
@@ -77,6 +79,48 @@ pub struct CardPlan {
     /// What the card's owner should know, one sentence each.
     pub notes: Vec<String>,
 }
+
+impl CardPlan {
+    /// Why addresses of the host are not known; `None`: they are.
+    #[must_use]
+    pub fn host_unknown(&self) -> Option<&'static str> {
+        match (&self.card.network.ipv6, &self.card.network.ipv4) {
+            (Ipv6::Auto, _) if self.card.mac.is_none() => {
+                Some("no IPv6 is known without its MAC in `cards:`")
+            }
+            (Ipv6::Auto, _) if self.prefixes.is_empty() => Some(ASK_PREFIX),
+            (Ipv6::None, Ipv4::Dhcp) => Some("DHCP chooses its only address"),
+            (Ipv6::None, Ipv4::None) => Some("it has no address"),
+            _ => None,
+        }
+    }
+
+    /// Whether an address is not known only because no prefix is.
+    #[must_use]
+    pub fn lacks_prefix(&self) -> bool {
+        let mut containers = self.firstboot.containers.iter().zip(&self.stacks);
+        self.host_unknown() == Some(ASK_PREFIX)
+            || containers.any(|(container, stack)| self.unknown(container, stack) == Some(ASK_PREFIX))
+    }
+
+    /// Why no address of `container` is known, which is left with `stack`; `None`: one is.
+    #[must_use]
+    pub fn unknown(&self, container: &firstboot::Container, stack: &Stacked) -> Option<&'static str> {
+        if !container.predicted.is_empty() {
+            return None;
+        }
+        let lan = self.firstboot.network.addressed();
+        let mut networks = self.firstboot.lxd.iter().flat_map(|lxd| &lxd.preseed.networks);
+        Some(match stack.parent() {
+            Some(parent) if parent == lan => ASK_PREFIX,
+            Some(parent) if networks.any(|network| network.name == parent) => "it is behind NAT",
+            _ => "its network is as its devices say",
+        })
+    }
+}
+
+/// Why an address is not known that could be.
+const ASK_PREFIX: &str = "its address is known with --prefix";
 
 /// A person as cloud-init is told of them.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
-//! A plan as people and programs read it. Nothing secret is ever shown: only that it is there.
+//! A plan as programs read it, and its files for people. Nothing secret is ever shown: only that it is there.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use crate::farm::{secret, stack};
 use serde_json::{json, Value};
@@ -12,35 +11,15 @@ use crate::edit::tree::{Access, Node, Planned, Privacy, Tree};
 /// How much of a file is shown in the text form, in bytes; programs get all of it.
 const SHOWN: usize = 4 << 10;
 
-/// For reading.
+/// What each container is left with, and every file with its content.
 #[must_use]
-pub fn text(plan: &CardPlan, tree: &Tree) -> String {
-    let mut out = format!("card {}: host {}\n", plan.card.name, plan.card.hostname);
-    let network = &plan.firstboot.network;
-    out.push_str(&format!(
-        "\nnetwork: {} over {}\n",
-        network.addressed(),
-        network.port()
-    ));
-    if let Some(mac) = plan.card.mac {
-        let known = joined(&plan.host_addresses, "known with --prefix");
-        out.push_str(&format!("  {mac}  {known}\n"));
-    } else {
-        if !plan.host_addresses.is_empty() {
-            out.push_str(&format!("  {}\n", joined(&plan.host_addresses, "")));
-        }
-        out.push_str("  its MAC is known at boot; name it under `cards:` to predict what follows from it\n");
-    }
+pub fn files(plan: &CardPlan, tree: &Tree) -> String {
+    let mut out = format!("card {}\n", plan.card.name);
     if !plan.firstboot.containers.is_empty() {
         out.push_str("\ncontainers:\n");
     }
     for (container, stack) in plan.firstboot.containers.iter().zip(&plan.stacks) {
-        out.push_str(&format!(
-            "  {}  {}  {}\n",
-            container.name,
-            container.mac,
-            joined(&container.predicted, "")
-        ));
+        out.push_str(&format!("  {}\n", container.name));
         out.push_str(&format!("    profiles: {}\n", container.profiles.join(", ")));
         for (name, device) in &stack.devices {
             let keys = device
@@ -61,12 +40,6 @@ pub fn text(plan: &CardPlan, tree: &Tree) -> String {
                 whose(&value.from)
             ));
         }
-    }
-    if !plan.notes.is_empty() {
-        out.push_str("\nnotes:\n");
-    }
-    for note in &plan.notes {
-        out.push_str(&format!("  {note}\n"));
     }
     out.push_str("\nfiles:\n");
     for (volume, path, planned) in tree.iter() {
@@ -90,9 +63,21 @@ fn one_line(value: &str) -> String {
     value.chars().map(visible).collect()
 }
 
-/// For programs.
+/// For programs: one card as it is, several as a list.
 #[must_use]
-pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
+pub fn json(plans: &[CardPlan], trees: &[Tree]) -> Value {
+    let mut cards: Vec<Value> = plans
+        .iter()
+        .zip(trees)
+        .map(|(plan, tree)| card(plan, tree))
+        .collect();
+    match cards.len() {
+        1 => cards.swap_remove(0),
+        _ => json!({"plan": 1, "cards": cards}),
+    }
+}
+
+fn card(plan: &CardPlan, tree: &Tree) -> Value {
     let containers = plan
         .firstboot
         .containers
@@ -137,61 +122,11 @@ pub fn json(plan: &CardPlan, tree: &Tree) -> Value {
             "name": plan.card.hostname, "mac": plan.card.mac, "interface": plan.firstboot.network.addressed(),
             "addresses": plan.host_addresses,
         },
+        "prefixes": plan.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "containers": containers.collect::<Vec<_>>(),
         "notes": plan.notes,
         "files": files.collect::<Vec<_>>(),
     })
-}
-
-/// A fragment to `$INCLUDE` in a zone file (RFC 1035, section 5): AAAA records and A records of fixed addresses, and an SOA
-/// with its NS only where the farm gives a serial.
-#[must_use]
-pub fn zone(plan: &CardPlan) -> String {
-    let mut out = String::new();
-    if let Some(dns) = &plan.dns {
-        let zone = &dns.zone;
-        if let Some(serial) = dns.serial {
-            out.push_str(&format!(
-                "$ORIGIN {zone}.\n@ 3600 IN SOA ns.{zone}. hostmaster.{zone}. ("
-            ));
-            out.push_str(&format!(" {serial} 7200 1800 1209600 3600 )\n"));
-            out.push_str(&format!("@ 3600 IN NS ns.{zone}.\n"));
-            out.push_str("; ns wants an address, too: that of the server which answers for this zone\n");
-        }
-    }
-    for (name, address) in addressed(plan) {
-        let kind = if address.is_ipv4() { "A" } else { "AAAA" };
-        out.push_str(&format!("{name} IN {kind} {address}\n"));
-    }
-    out
-}
-
-/// Lines for `/etc/hosts`.
-#[must_use]
-pub fn hosts(plan: &CardPlan) -> String {
-    let mut out = String::new();
-    for (name, address) in addressed(plan) {
-        match &plan.dns {
-            Some(dns) => out.push_str(&format!("{address} {name}.{} {name}\n", dns.zone)),
-            None => out.push_str(&format!("{address} {name}\n")),
-        }
-    }
-    out
-}
-
-/// Every name with each address that is known.
-fn addressed(plan: &CardPlan) -> Vec<(&str, IpAddr)> {
-    let host = plan
-        .host_addresses
-        .iter()
-        .map(|address| (plan.card.hostname.as_str(), *address));
-    let containers = plan.firstboot.containers.iter();
-    let containers = containers.flat_map(|one| {
-        one.predicted
-            .iter()
-            .map(|address| (one.name.as_str(), IpAddr::from(*address)))
-    });
-    host.chain(containers).collect()
 }
 
 /// The profile that declares something, or the container itself.
@@ -201,13 +136,6 @@ fn whose(from: &str) -> &str {
     } else {
         from
     }
-}
-
-fn joined<A: ToString>(addresses: &[A], none: &str) -> String {
-    if addresses.is_empty() {
-        return none.into();
-    }
-    addresses.iter().map(A::to_string).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn kind(planned: &Planned) -> String {

@@ -127,7 +127,8 @@ fn each_card_of_a_fleet_has_its_containers() {
         ];
         let out = palmfarm(dir.path(), &plan);
         let zone = String::from_utf8(out.stdout).unwrap();
-        let names = zone.lines().filter_map(|line| line.split(' ').next());
+        let records = zone.lines().filter(|line| !line.starts_with(';'));
+        let names = records.filter_map(|line| line.split(' ').next());
         names.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(listed("palm1"), ["palm1", "web", "w2", "w3", "w4"]);

@@ -15,9 +15,11 @@ mod build;
 mod examples;
 mod first_farm;
 mod generated;
+mod lan;
 mod messages;
 mod mistakes;
 mod odd_bases;
+mod plans;
 mod surroundings;
 
 use std::path::Path;

@@ -169,10 +169,14 @@ fn a_plan_shows_nothing_that_may_be_secret() {
     fs::write(dir.path().join("farm.yaml"), farm).unwrap();
     fs::write(dir.path().join("key.pem"), "planted-secret\n").unwrap();
     fs::set_permissions(dir.path().join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
-    for format in ["text", "json", "html"] {
-        let out = palmfarm(dir.path(), &["plan", "farm.yaml", "--format", format]);
+    for format in [&["text", "--files"][..], &["json"], &["html"]] {
+        let out = palmfarm(dir.path(), &[&["plan", "farm.yaml", "--format"], format].concat());
         assert_eq!(out.status.code(), Some(0), "{}", told(&out));
-        assert!(!told(&out).contains("planted-secret"), "{format}: {}", told(&out));
+        assert!(
+            !told(&out).contains("planted-secret"),
+            "{format:?}: {}",
+            told(&out)
+        );
     }
     let out = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "x.img"]);
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));

@@ -55,7 +55,7 @@ fn run(image: &Image, user: &str, more: &str, command: &[&str]) -> Output {
 }
 
 fn plan(image: &Image, more: &str) -> Output {
-    run(image, "craig", more, &["plan", "farm.yaml"])
+    run(image, "craig", more, &["plan", "farm.yaml", "--files"])
 }
 
 /// The card that is made from `image`.

@@ -1,5 +1,6 @@
 //! The page that `plan --format html` prints: whole in itself, well-formed, and nothing of a farm becomes markup.
 
+use std::slice;
 use std::sync::Arc;
 
 use palmfarm::edit::tree::{Access, CardPath, Node, Planned, Privacy, Tree, Volume};
@@ -14,7 +15,7 @@ const ARTICLE: &str = include_str!("article.yaml");
 fn page(plan: &CardPlan) -> String {
     let base = bases::jammy();
     let tree = render::render(plan, &base, &inputs(&base)).unwrap();
-    html::page(plan, &tree, "ubuntu-22.04-armhf", &[])
+    html::page(slice::from_ref(plan), &[tree], "ubuntu-22.04-armhf", &[])
 }
 
 /// Elements that have no end tag (HTML, section 13.1.2), and SVG's that end in themselves.
@@ -225,7 +226,7 @@ fn nothing_of_a_farm_becomes_markup() {
         let path = CardPath::new(&format!("{folder}/{}", HOSTILE.replace(['/', '\0'], "|"))).unwrap();
         tree.add(Volume::Root, path, planned.clone()).unwrap();
     }
-    let page = html::page(&plan, &tree, HOSTILE, &[hostile()]);
+    let page = html::page(slice::from_ref(&plan), &[tree], HOSTILE, &[hostile()]);
     let text = read(&page);
     assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{text}");
     assert!(!page.contains("<script") && !page.contains("<img"), "{page}");

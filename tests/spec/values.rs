@@ -429,6 +429,21 @@ fn dns_and_cards() {
         "#]],
     );
     check(
+        "hostname: ns\ndns: {zone: example.net, ns: [192.0.2.53, x]}\n",
+        &expect![[r#"
+            2:26 error: only a whole zone names its name server, and without `serial` there is no whole zone (add `serial: 1`, or remove `ns`)
+            2:26 error: the name server is called `ns` in the zone, and so is a host or a container (rename that one, or remove `ns`)
+            2:43 error: "x" is not an IP address
+        "#]],
+    );
+    check(
+        "hostname: NS\ndns: {zone: example.net, ns: [\"2001:db8::53\"]}\n",
+        &expect![[r#"
+            2:26 error: only a whole zone names its name server, and without `serial` there is no whole zone (add `serial: 1`, or remove `ns`)
+            2:26 error: the name server is called `ns` in the zone, and so is a host or a container (rename that one, or remove `ns`)
+        "#]],
+    );
+    check(
         "dns: {}\n",
         &expect![[r#"
             1:1 error: `dns` has no `zone` (write `zone: home.example.net`)

@@ -40,8 +40,8 @@ const GUARDS: [Guard; 5] = [
     Guard {
         names: &["process::Command", "Command::new"],
         below: "src/",
-        but: &["src/agent/", "src/main.rs", "src/cli/args.rs"],
-        breach: "the tool starts no other program",
+        but: &["src/agent/", "src/main.rs", "src/cli/args.rs", "src/host/browser.rs"],
+        breach: "the tool starts no other program but a browser, which only host/browser.rs does",
     },
     Guard {
         names: &["anyhow"],
@@ -100,6 +100,8 @@ mod tests {
         check("src/card/burn.rs", "File::open(path)", 1);
         check("src/card/read_only.rs", "File::open(path)", 0);
         check("src/base/a.rs", "Command::new(\"xz\")", 1);
+        check("src/host/a.rs", "Command::new(\"xdg-open\")", 1);
+        check("src/host/browser.rs", "Command::new(\"xdg-open\")", 0);
         check("src/plan/a.rs", "use anyhow::Result;", 1);
         check("src/cli/a.rs", "use anyhow::Result;", 0);
         check("tests/a.rs", "Command::new(\"e2fsck\")", 0);

@@ -119,6 +119,7 @@ impl Tally {
 
 /// Other people's readers of what palmfarm writes, which tests compare with.
 const ORACLES: &[Package] = &[
+    ("bind9-utils", "named-checkzone"),
     ("e2fsprogs", "e2fsck"),
     ("dosfstools", "fsck.vfat"),
     ("mtools", "mcopy"),

@@ -362,20 +362,46 @@ pub(super) fn files(
     }
 }
 
-/// Names in the zone are at most 253 bytes long.
+/// Names in the zone are at most 253 bytes long, and its name server has one of its own.
 fn dns(judged: &Judged<'_>, p: &mut Problems) {
-    let Some(dns) = &judged.farm.dns else { return };
-    let names = judged
-        .farm
-        .containers
-        .iter()
-        .map(|container| container.name.len());
-    let longest = names.max().unwrap_or_default().saturating_add(dns.zone.len() + 4);
+    let farm = judged.farm;
+    let Some(dns) = &farm.dns else { return };
+    let names = farm.containers.iter().map(|container| container.name.len());
+    // In a fleet a container may be called NAME.HOST.
+    let hosts = farm.cards.iter().filter(|_| farm.cards.len() > 1);
+    let hosts = hosts.map(|(name, card)| card.hostname.as_ref().unwrap_or(name).len().saturating_add(1));
+    let longest = names
+        .max()
+        .unwrap_or_default()
+        .saturating_add(hosts.max().unwrap_or_default())
+        .saturating_add(dns.zone.len() + 4);
     if longest > 253 && dns.zone.len() <= 253 {
         let at = judged.at(steps!["dns", "zone"]);
         p.error(
             at,
             "with the names of the containers in front, names in this zone are longer than 253 bytes",
         );
+    }
+    if dns.ns.is_empty() {
+        return;
+    }
+    let at = judged.key(steps!["dns", "ns"]);
+    if dns.serial.is_none() {
+        p.error(
+            at,
+            "only a whole zone names its name server, and without `serial` there is no whole zone",
+        )
+        .hint("add `serial: 1`, or remove `ns`");
+    }
+    let hosts = farm.resolved_cards().into_iter().map(|card| card.hostname);
+    // Names of replicas end in a number.
+    let containers = farm.containers.iter().filter(|one| one.replicas.is_none());
+    let mut names = hosts.chain(containers.map(|one| one.name.clone()));
+    if names.any(|name| name.eq_ignore_ascii_case("ns")) {
+        p.error(
+            at,
+            "the name server is called `ns` in the zone, and so is a host or a container",
+        )
+        .hint("rename that one, or remove `ns`");
     }
 }

@@ -12,6 +12,7 @@ mod network;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::Problems;
@@ -188,13 +189,23 @@ const KEYBOARD: &str =
 const WIFI: &str = "a farm holds no password of a Wi-Fi, and an access point drops what containers send: connect the Pi by cable; \
      without containers on the LAN, write `network: {uplink: wlan0, bridge: none}`, and let an overlay bring the wpa_supplicant configuration";
 
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{} is not an IP address", quoted(text)))
+}
+
 fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
     let zone = named("a DNS zone", names::domain);
     section_or(entry, "`dns`", ("zone", &zone), p, |fields| {
         fields.require("zone", "write `zone: home.example.net`");
         let zone = fields.value("zone", &zone);
         let serial = fields.value("serial", number(0, u32::MAX));
-        Some(Dns { zone: zone?, serial })
+        let ns = fields.list("ns", parsed(ip_address));
+        Some(Dns {
+            zone: zone?,
+            serial,
+            ns,
+        })
     })
 }
 

@@ -21,19 +21,30 @@ const STYLE: &str = include_str!("style.css");
 /// Folders whose files say what systemd does, and how they are called.
 const UNITS: &str = "/etc/systemd/";
 
-/// The page. `warnings` are the farm's, a sentence each.
+/// The page about one card, or all cards of a fleet. `warnings` are the farm's, a sentence each.
 #[must_use]
-pub fn page(plan: &CardPlan, tree: &Tree, base: &str, warnings: &[String]) -> String {
-    let card = esc(&plan.card.name);
+pub fn page(plans: &[CardPlan], trees: &[Tree], base: &str, warnings: &[String]) -> String {
+    let names: Vec<&str> = plans.iter().map(|plan| plan.card.name.as_str()).collect();
+    let names = names.join(", ");
+    let cards = esc(&names);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{card}: palmfarm plan</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+         <title>{cards}: palmfarm plan</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
     );
-    out.push_str(&format!(
+    for (plan, tree) in plans.iter().zip(trees) {
+        out.push_str(&card(plan, tree, base, warnings));
+    }
+    out.push_str("<footer>Made by palmfarm plan. Secrets are left out.</footer>\n</body>\n</html>\n");
+    out
+}
+
+fn card(plan: &CardPlan, tree: &Tree, base: &str, warnings: &[String]) -> String {
+    let card = esc(&plan.card.name);
+    let mut out = format!(
         "<header>\n<h1>{card}</h1>\n<p class=\"lead\">What the card will hold, and the addresses it will have</p>\n"
-    ));
+    );
     out.push_str(&facts(plan, base));
     out.push_str("</header>\n<main>\n");
     out.push_str(&notes(plan, warnings));
@@ -54,9 +65,7 @@ pub fn page(plan: &CardPlan, tree: &Tree, base: &str, warnings: &[String]) -> St
     out.push_str(&files(tree, "Files", "files", |volume, path| {
         volume != Volume::Root || !path.starts_with(UNITS)
     }));
-    out.push_str(
-        "</main>\n<footer>Made by palmfarm plan. Secrets are left out.</footer>\n</body>\n</html>\n",
-    );
+    out.push_str("</main>\n");
     out
 }
 
