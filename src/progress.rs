@@ -39,6 +39,15 @@ impl Phase {
             Self::ReadBack => "verify",
         }
     }
+
+    /// What happens while nothing is counted.
+    pub const fn activity(self) -> &'static str {
+        match self {
+            Self::Probe => "testing whether the card has the size that it claims",
+            Self::Flush => "waiting until everything is stored",
+            Self::Download | Self::Hash | Self::Unpack | Self::Write | Self::ReadBack => "",
+        }
+    }
 }
 
 impl fmt::Display for Phase {
@@ -47,10 +56,32 @@ impl fmt::Display for Phase {
     }
 }
 
+/// Why nothing moves for a while although nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The connection was lost. After a pause, the download is tried again: the try `next` of `of`, counted from 1.
+    Connection { next: u32, of: u32 },
+    /// Another palmfarm unpacks the same base.
+    Unpacking,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection { next, of } => write!(f, "connection lost, trying again ({next} of {of})"),
+            Self::Unpacking => f.write_str("waiting for another palmfarm that unpacks the same base"),
+        }
+    }
+}
+
 /// Receives the progress of a phase. It is called often and from any thread, so it must return quickly.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` bytes of `phase` are done. A `total` of 0 means that it is not known, 1 that nothing is counted.
+    /// `done` of `total` bytes of `phase` are done: bytes that have to move, without those that are skipped. A `total` of
+    /// 0 means that it is not known, 1 that nothing is counted.
     fn advance(&self, phase: Phase, done: u64, total: u64);
+
+    /// From now on `phase` waits. Called once for each time.
+    fn wait(&self, _phase: Phase, _wait: Wait) {}
 }
 
 /// Discards what is reported.

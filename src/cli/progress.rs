@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::ui::Ui;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, Wait};
 use crate::text::size_text;
 
 /// How often a line is printed if none can be redrawn.
@@ -27,6 +27,8 @@ struct State {
     phase: Option<Phase>,
     bar: ProgressBar,
     started: Instant,
+    /// What was done before the phase began here: an earlier run may have left a part of a download.
+    before: u64,
     printed: Option<Instant>,
     /// Whether the last call said that everything is done.
     at_end: bool,
@@ -41,6 +43,7 @@ impl ProgressLine {
                 phase: None,
                 bar: ProgressBar::hidden(),
                 started: Instant::now(),
+                before: 0,
                 printed: None,
                 at_end: false,
                 ended: Vec::new(),
@@ -92,8 +95,12 @@ impl Progress for ProgressLine {
             state.end_phase();
             state.phase = Some(phase);
             state.started = Instant::now();
+            state.before = done;
             state.printed = None;
             state.at_end = false;
+            // What is there already does not count for the rate.
+            state.bar.set_position(done);
+            state.bar.reset_eta();
         }
         if quiet {
             return;
@@ -107,7 +114,7 @@ impl Progress for ProgressLine {
             return;
         }
         state.printed = Some(Instant::now());
-        let rate = rate(done, state.started.elapsed());
+        let rate = rate(done.saturating_sub(state.before), state.started.elapsed());
         if json {
             let line = json!({"event": "progress", "phase": phase.name(), "done": done, "total": total, "rate": rate});
             self.ui.event(&line);
@@ -115,18 +122,31 @@ impl Progress for ProgressLine {
             // A phase that is over at once, or that counts nothing, is not worth a line in a log.
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(0);
             let rate = if moves_bytes(phase) {
-                format!(" of {}, {} MB/s", size_text(total), rate / 1_000_000)
+                format!(" of {}, {}/s", size_text(total), size_text(rate))
             } else {
                 String::new()
             };
             self.ui.info_line(format_args!("{phase}: {percent} %{rate}"));
         }
     }
+
+    fn wait(&self, phase: Phase, wait: Wait) {
+        let Ok(state) = self.state.lock() else {
+            return;
+        };
+        if self.ui.json {
+            let line = json!({"event": "waiting", "phase": phase.name(), "message": wait.to_string()});
+            self.ui.event(&line);
+        } else {
+            let print = || self.ui.info_line(format_args!("{phase}: {wait}"));
+            state.bar.suspend(print);
+        }
+    }
 }
 
 /// Whether what is counted is bytes that move: the probe only touches a few places all over the card.
 fn moves_bytes(phase: Phase) -> bool {
-    phase != Phase::Probe
+    phase.activity().is_empty()
 }
 
 /// Bytes per second.
@@ -140,10 +160,14 @@ fn bar(phase: Phase, total: u64) -> ProgressBar {
     let line = if moves_bytes(phase) {
         "{prefix:>8} {wide_bar} {percent:>3} %  {decimal_bytes_per_sec}  {eta} left"
     } else {
-        "{prefix:>8} {wide_bar} {percent:>3} %"
+        "{prefix:>8} {msg}, {elapsed}"
     };
     if let Ok(style) = ProgressStyle::with_template(line) {
         bar.set_style(style);
     }
-    bar.with_prefix(phase.name())
+    if !moves_bytes(phase) {
+        // Nobody counts anything meanwhile, so the clock has to move by itself.
+        bar.enable_steady_tick(Duration::from_secs(1));
+    }
+    bar.with_prefix(phase.name()).with_message(phase.activity())
 }

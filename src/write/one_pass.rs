@@ -3,6 +3,7 @@
 //! Workers decode and do what [`super::merge`] says; this thread writes. The digest of the whole image, if it is asked
 //! for, has a thread of its own: SHA-256 cannot be split.
 
+use std::ops::Range;
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::merge::{merge_chunk, needed_by_any, Merge, MergedChunk, RunKind};
 use super::options::{ImageDigest, Mapped, WriteOptions, WriteTarget, Written};
 use super::{Gap, Sink, SinkError};
 use crate::base::source::{BaseImage, BufferPool, PassError, PassOptions, Sha256Sum, Verified};
-use crate::edit::block::{Edits, ReadAt};
+use crate::edit::block::{Edits, Extents, ReadAt};
 use crate::progress::{Observer, Phase};
 
 /// Chunks that may wait for the thread that hashes the whole image.
@@ -83,6 +84,16 @@ fn pass<S: Sink>(
     for outlet in &mut *outlets {
         outlet.sink.begin(size)?;
     }
+    // Free space that is skipped takes no time.
+    let total = needed.as_ref().map_or(size, Extents::total);
+    let counted = |chunk: &Range<u64>| match &needed {
+        Some(needed) => needed
+            .within(chunk.start, chunk.end)
+            .map(|(start, end)| end.saturating_sub(start))
+            .sum(),
+        None => chunk.end.saturating_sub(chunk.start),
+    };
+    let mut done = 0_u64;
     let sums = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         if options.digest == ImageDigest::Sha256 {
@@ -102,12 +113,13 @@ fn pass<S: Sink>(
             pass_options,
             &|chunk| merge_chunk(merges, chunk),
             |chunks: Vec<Arc<MergedChunk>>| {
-                let end = chunks.first().map(|chunk| chunk.range.end);
+                let range = chunks.first().map(|chunk| chunk.range.clone());
                 for (outlet, chunk) in outlets.iter_mut().zip(chunks) {
                     outlet.take(chunk)?;
                 }
-                if let Some(end) = end {
-                    observer.progress.advance(Phase::Write, end, size);
+                if let Some(range) = range {
+                    done = done.saturating_add(counted(&range));
+                    observer.progress.advance(Phase::Write, done, total);
                 }
                 Ok(())
             },

@@ -149,6 +149,37 @@ fn an_interrupted_download_says_that_it_can_go_on() {
 }
 
 #[test]
+fn a_lost_connection_is_named_with_the_tries_that_are_left() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let bytes = noise(300_000, 41);
+    let fetch = |name: &str, more: &[&str]| {
+        let file = Served {
+            cuts: vec![100_000],
+            ..Served::new(&bytes)
+        };
+        server.serve(name, file);
+        let sum = Sha256Sum::of(&bytes).to_string();
+        let url = server.url(name);
+        let out = palmfarm(dir.path())
+            .args([&["base", "fetch", &url, "--sha256", &sum], more].concat())
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+        told(&out)
+    };
+    let text = fetch("/a.img.xz", &[]);
+    assert!(
+        text.contains("download: connection lost, trying again (2 of 5)"),
+        "{text}"
+    );
+    let events = fetch("/b.img.xz", &["--json"]);
+    let waiting = events.lines().find(|line| line.contains("\"waiting\"")).unwrap();
+    let waiting: serde_json::Value = serde_json::from_str(waiting).unwrap();
+    assert_eq!(waiting["phase"], "download");
+    assert!(!fetch("/c.img.xz", &["--quiet"]).contains("connection lost"));
+}
+
+#[test]
 fn exit_codes_say_what_happened() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let bytes = noise(1000, 32);

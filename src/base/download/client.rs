@@ -15,7 +15,7 @@ use super::url::Url;
 use super::DownloadError;
 use crate::base::source::Sha256Sum;
 use crate::edit::block::length;
-use crate::progress::{Cancel, Observer, Phase};
+use crate::progress::{Cancel, Observer, Phase, Wait};
 
 /// The largest file that is downloaded, in bytes: Ubuntu's images have 1.5 GB, and no card is larger than this.
 pub const MOST_BYTES: u64 = 64 << 30;
@@ -201,6 +201,13 @@ impl Client {
             if !again || tries > RETRIES {
                 return Err(error);
             }
+            observer.progress.wait(
+                Phase::Download,
+                Wait::Connection {
+                    next: tries + 1,
+                    of: RETRIES + 1,
+                },
+            );
             self.pause(tries, observer)?;
         }
     }

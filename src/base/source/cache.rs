@@ -24,7 +24,7 @@ use crate::edit::block::ReadAt;
 use crate::host::atomic_file::{AtomicFile, Readers};
 use crate::host::files::read_own;
 use crate::host::locks::LockFile;
-use crate::progress::{Observer, Phase};
+use crate::progress::{Observer, Phase, Wait};
 
 /// Whether a remembered digest may be used in place of reading the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +157,7 @@ impl CacheDir {
         std::fs::create_dir_all(&bases).map_err(failed)?;
         // Until the image is open: `palmfarm base clean` leaves it alone so long.
         let lock = bases.join(format!("{sum}.lock"));
+        let mut told = false;
         let _lock = loop {
             if let Some(lock) = LockFile::try_take(&lock).map_err(failed)? {
                 break lock;
@@ -164,7 +165,9 @@ impl CacheDir {
             if observer.cancel.is_cancelled() {
                 return Err(SourceError::Cancelled);
             }
-            observer.progress.advance(Phase::Unpack, 0, packed.file.size());
+            if !std::mem::replace(&mut told, true) {
+                observer.progress.wait(Phase::Unpack, Wait::Unpacking);
+            }
             std::thread::sleep(WAIT);
         };
         if let Some(file) = self.reuse(&image, &digest, packed.name, observer)? {
