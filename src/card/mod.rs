@@ -2,7 +2,7 @@
 //! through which a card is written.
 //!
 //! The way is `Snapshot → Facts → refusals → ApprovedCard → OpenCard`. Nothing here unmounts, detaches or stops anything
-//! for the user, and only `open` and `read_only` open a block device.
+//! (`cli::flash` unmounts what the person says, through `host`), and only `open` and `read_only` open a block device.
 
 mod burn;
 mod error;
@@ -25,5 +25,5 @@ pub use open::{Ejected, OpenCard};
 pub use probe::{probe, Fake, ProbeError, Probed};
 pub use read_only::ReadableCard;
 pub use readback::ProgressFn;
-pub use refusal::{explain, Allow, Allowed, NotAllowable, Refusal};
+pub use refusal::{explain, only_mounted, Allow, Allowed, NotAllowable, Refusal};
 pub use rules::{approve, candidates, refusals, target_of, ApprovedCard, CardIdentity, LARGE};

@@ -323,6 +323,20 @@ pub fn explain(refusals: &[Refusal]) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
+/// The filesystems that are mounted, if nothing else speaks against the device: the device of each, if it is not the disk
+/// itself, and its mount point. Mount points come before those that they lie in.
+pub fn only_mounted(refusals: &[Refusal]) -> Option<Vec<(Option<&str>, &str)>> {
+    let mut mounts: Vec<(Option<&str>, &str)> = refusals
+        .iter()
+        .map(|refusal| match refusal {
+            Refusal::Mounted { target, via } if !is_system(target) => Some((via.as_deref(), target.as_str())),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    mounts.sort_by_key(|(_, target)| std::cmp::Reverse(*target));
+    (!mounts.is_empty()).then_some(mounts)
+}
+
 fn backed_by(backing: &str) -> String {
     if backing.is_empty() {
         return String::new();
@@ -362,6 +376,29 @@ pub(super) fn is_system(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_mount_can_be_undone_by_unmounting() {
+        let mounted = |target: &str, via: Option<&str>| Refusal::Mounted {
+            target: target.to_owned(),
+            via: via.map(str::to_owned),
+        };
+        let check = |refusals: &[Refusal], expect: Option<&[(Option<&str>, &str)]>| {
+            assert_eq!(only_mounted(refusals).as_deref(), expect, "{refusals:?}");
+        };
+        let boot = mounted("/media/nina/boot", Some("/dev/sdb1"));
+        let below = mounted("/media/nina/boot/efi", None);
+        check(&[], None);
+        check(
+            &[boot.clone(), below],
+            Some(&[
+                (None, "/media/nina/boot/efi"),
+                (Some("/dev/sdb1"), "/media/nina/boot"),
+            ]),
+        );
+        check(&[boot.clone(), Refusal::ReadOnly], None);
+        check(&[boot, mounted("/var/lib/lxd", None)], None);
+    }
 
     #[test]
     fn a_file_in_place_of_a_card_has_a_hint() {

@@ -11,6 +11,10 @@ use crate::card::facts::{read_system, Device, DeviceKind, Facts};
 use crate::card::{candidates, explain, refusals, target_of, Allowed, FileRole, Refusal};
 use crate::text::{printable, size_text};
 
+/// Why there is no card in Linux inside Windows, and what to do.
+pub(super) const NO_READERS_IN_WSL: &str =
+    "\nhint: Windows keeps card readers to itself; run palmfarm on Linux, or build a .img and write it from Windows";
+
 pub(super) fn run(ui: Ui) -> CliResult {
     let program = env::current_exe().ok();
     let files: Vec<_> = program
@@ -59,12 +63,13 @@ pub fn table(facts: &Facts, allowed: &Allowed) -> String {
         .iter()
         .all(|(_, reasons)| !reasons.is_empty())
     {
-        out.push_str("no card found\n");
+        out.push_str("no card found");
         out.push_str(if facts.wsl {
-            "hint: Windows keeps card readers to itself; run palmfarm on Linux, or build a .img and write it from Windows\n"
+            NO_READERS_IN_WSL
         } else {
-            "hint: unplug the reader and plug it in again with the card in it\n"
+            "\nhint: unplug the reader and plug it in again with the card in it"
         });
+        out.push('\n');
     }
     out
 }

@@ -2,6 +2,8 @@
 
 mod input;
 mod messages;
+mod next_steps;
+mod picker;
 mod target;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -10,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{anyhow, Context};
 
+use self::input::FlashInput;
 use super::args::Flash;
 use super::ask::ask;
 use super::env::{drop_privileges, threads};
@@ -19,7 +22,7 @@ use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::card::facts::{stat_target, Device};
 use crate::card::{refusals, Allowed, CardTarget, OpenCard};
 use crate::host::random;
-use crate::write::flash::{flash, Job};
+use crate::write::flash::flash;
 use crate::write::{root_space, CardOptions, FreeSpace};
 
 pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
@@ -29,7 +32,7 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
     // As root, which opening the device needs. Nothing that others made is read here.
     let target = match &args.device {
         Some(device) => stat_target(device),
-        None => target::pick(args, &allowed, &session)?,
+        None => picker::pick(args, &allowed, &session)?,
     };
     let as_root = target::look(args, None, None)?;
     messages::refuse(&refusals(&as_root.facts, &target, None, &allowed), &target, ui)?;
@@ -60,7 +63,7 @@ pub(super) fn run(args: &Flash, ui: Ui) -> CliResult {
     if !args.yes {
         confirm(device, &target, &session)?;
     }
-    write(args, &input.job, card, &session)
+    write(args, &input, card, &session)
 }
 
 /// Refuse early if a question will have to be asked and nobody can answer it.
@@ -85,7 +88,8 @@ fn confirm(device: Option<&Device>, target: &CardTarget, session: &Session) -> C
     Err(messages::nothing_touched(session.ui))
 }
 
-fn write(args: &Flash, job: &Job, card: OpenCard, session: &Session) -> CliResult {
+fn write(args: &Flash, input: &FlashInput, card: OpenCard, session: &Session) -> CliResult {
+    let job = &input.job;
     let salt = random::bytes()
         .context("asking the kernel for 16 random bytes")
         .or_fail(Outcome::Failed)?;
@@ -108,6 +112,7 @@ fn write(args: &Flash, job: &Job, card: OpenCard, session: &Session) -> CliResul
     messages::report_flashed(
         report,
         &path,
+        input.next.as_ref(),
         started.elapsed(),
         &session.progress.durations(),
         session.ui,

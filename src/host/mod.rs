@@ -1,6 +1,6 @@
-//! What palmfarm asks of the operating system that it runs on: files, locks, free space, networks, who started it; block
-//! devices belong to `card`. Support for another system would be added here, since no other room names the system. It
-//! decides nothing about farms, images or cards.
+//! What palmfarm asks of the operating system that it runs on: files, locks, free space, networks, mounts, who started
+//! it; block devices belong to `card`. Support for another system would be added here, since no other room names the
+//! system. It decides nothing about farms, images or cards.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,3 +26,4 @@ pub(crate) mod random;
 pub(crate) mod routes;
 mod sys;
 pub(crate) mod terminal;
+pub(crate) mod unmount;

@@ -54,8 +54,18 @@ fn a_card_holds_what_build_makes() {
     let disk = Disk::new(CARD);
     fill(&disk, 0x5a);
     let arguments = flash("farm.yaml", disk.node(), &["--json"]);
-    let event = last_event(&exits(dir.path(), &arguments, 0));
+    let text = exits(dir.path(), &arguments, 0);
+    let event = last_event(&text);
     assert_eq!(event["event"], "flashed");
+    // Progress counts what is written, and not what is skipped.
+    let progress = text
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .rfind(|event| event["event"] == "progress" && event["phase"] == "write")
+        .unwrap();
+    assert_eq!(progress["done"], event["written"]);
+    assert_eq!(progress["total"], event["written"]);
     assert_eq!(event["verified"], event["written"]);
     assert!(event["files"].as_u64().unwrap() > 10, "{event}");
 
@@ -107,6 +117,46 @@ fn a_card_holds_what_build_makes() {
         changed.len()
     );
     assert!(last_run.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn whoever_flashed_a_farm_is_told_what_comes_next() {
+    if !is_ready() {
+        return;
+    }
+    let dir = folder();
+    // The built-in base by another name: from `mini` itself no Pi boots, and nobody is told to try.
+    fs::write(dir.path().join("base.img.xz"), palmfarm::base::mini::MINI).unwrap();
+    let farm = "farm: 1\nbase: base.img.xz\nhostname: palm\n\
+         users: [{name: nina, ssh_keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV x\"]}]\n\
+         network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1, dns: [192.0.2.1]}}\n";
+    fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+    let disk = Disk::new(CARD);
+    let text = exits(dir.path(), &flash("farm.yaml", disk.node(), &[]), 0);
+    let inspect = format!("palmfarm inspect {}", disk.node());
+    for words in [
+        "plug in: ",
+        "wait: ",
+        "log in: ssh nina@192.0.2.10",
+        "watch: ",
+        &inspect,
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let event = last_event(&exits(
+        dir.path(),
+        &flash("farm.yaml", disk.node(), &["--json"]),
+        0,
+    ));
+    assert_eq!(event["next"]["address"], "192.0.2.10");
+    assert_eq!(event["next"]["inspect"], inspect);
+    // Of an image, palmfarm does not know what comes next.
+    exits(dir.path(), &["build", "farm.yaml", "-o", "palm.img"], 0);
+    let text = exits(dir.path(), &flash("palm.img", disk.node(), &[]), 0);
+    assert!(
+        text.contains("can be taken out") && !text.contains("log in"),
+        "{text}"
+    );
 }
 
 /// e2fsck and fsck.vfat on the two partitions of a card of the built-in base.

@@ -4,6 +4,7 @@
 //! parsed is an error or counts as in use: a missing fact must never make a disk look free.
 
 mod backing_file;
+mod changes;
 mod device;
 mod links;
 mod mountinfo;
@@ -18,6 +19,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
+pub use changes::DisksAndMounts;
 pub use device::{Bus, Content, Device, DeviceKind};
 pub use links::{Usage, UsageKind};
 pub use mountinfo::{mount_line, swap_line, MountLine};

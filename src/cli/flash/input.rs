@@ -1,5 +1,6 @@
 //! What `palmfarm flash` puts onto a card: a farm, prepared, or an image. Knows no device, and writes nothing.
 
+use super::next_steps::NextSteps;
 use super::target::is_farm;
 use crate::base::source::{CacheDir, Expect, Sha256Sum};
 use crate::cli::args::Flash;
@@ -10,12 +11,17 @@ use crate::farm::StorageDriver;
 use crate::pipeline::{self, FarmInputs};
 use crate::write::flash::Job;
 
+/// The base that is for trying palmfarm out.
+const MINI: &str = "mini";
+
 pub(super) struct FlashInput {
     pub(super) job: Job,
     /// What to call it in messages.
     pub(super) title: String,
     /// The size of the storage pool that the farm declares, in bytes.
     pub(super) pool: Option<u64>,
+    /// What comes after it, if it is a farm that a Pi boots.
+    pub(super) next: Option<NextSteps>,
 }
 
 pub(super) fn read(args: &Flash, cache: &CacheDir, session: &Session) -> Result<FlashInput, Failure> {
@@ -38,6 +44,8 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
     let inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, cache, args.offline)?;
     let prepared = inputs.prepare(card, &base)?;
+    let is_bootable = inputs.loaded.farm.base != MINI;
+    let next = is_bootable.then(|| NextSteps::of(&args.source, args.card.as_deref(), &prepared.plan));
     let storage = inputs.loaded.farm.lxd.map(|lxd| lxd.storage);
     Ok(FlashInput {
         job: pipeline::card_job(&base, prepared)?,
@@ -45,6 +53,7 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
         pool: storage
             .filter(|storage| storage.driver == StorageDriver::Btrfs)
             .and_then(|storage| storage.size),
+        next,
     })
 }
 
@@ -62,5 +71,6 @@ fn from_image(args: &Flash, cache: &CacheDir, session: &Session) -> Result<Flash
         job: pipeline::image_job(image)?,
         title: args.source.display().to_string(),
         pool: None,
+        next: None,
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::input::FlashInput;
+use super::next_steps::NextSteps;
 use crate::base::source::Trust;
 use crate::card::facts::{Device, Facts};
 use crate::card::{explain, CardReport, CardTarget, Ejected, OpenCard, Refusal};
@@ -28,19 +29,24 @@ pub(super) fn refuse(reasons: &[Refusal], target: &CardTarget, ui: Ui) -> CliRes
             "refusals": devices::reasons(reasons),
         }));
     } else {
-        ui.labelled_line(
-            0,
-            Label::Palmfarm,
-            format_args!("{} is not written:", printable(&target.path)),
-        );
-        for (message, hint) in explain(reasons) {
-            ui.error_line(format_args!("  {message}"));
-            if let Some(hint) = hint {
-                ui.labelled_line(4, Label::Hint, hint);
-            }
-        }
+        print_refusals(reasons, target, ui);
     }
     Err(Failure::printed(Outcome::Refused))
+}
+
+/// Print all reasons for a person.
+pub(super) fn print_refusals(reasons: &[Refusal], target: &CardTarget, ui: Ui) {
+    ui.labelled_line(
+        0,
+        Label::Palmfarm,
+        format_args!("{} is not written:", printable(&target.path)),
+    );
+    for (message, hint) in explain(reasons) {
+        ui.error_line(format_args!("  {message}"));
+        if let Some(hint) = hint {
+            ui.labelled_line(4, Label::Hint, hint);
+        }
+    }
 }
 
 /// The person did not confirm.
@@ -84,6 +90,7 @@ pub(super) fn announce(input: &FlashInput, facts: &Facts, device: Option<&Device
 pub(super) fn report_flashed(
     report: CardReport<OpenCard>,
     path: &str,
+    next: Option<&NextSteps>,
     took: Duration,
     phases: &[(Phase, Duration)],
     ui: Ui,
@@ -100,6 +107,7 @@ pub(super) fn report_flashed(
             "skipped": report.skipped, "verified": report.verified, "files": report.files,
             "repaired": report.repaired, "seconds": seconds, "probe_seconds": report.probe.as_secs_f64(),
             "phases": phases, "ejected": matches!(ejected, Ok(Ejected::Yes)),
+            "next": next.map(|next| next.json(path)),
         }));
         return;
     }
@@ -130,6 +138,9 @@ pub(super) fn report_flashed(
         Err(error) => ui.info_line(format_args!(
             "the card is written, but its reader did not eject it: {error}"
         )),
+    }
+    for line in next.map(|next| next.lines(path)).unwrap_or_default() {
+        ui.info_line(line);
     }
 }
 

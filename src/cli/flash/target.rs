@@ -1,51 +1,15 @@
-//! The device that `palmfarm flash` writes to: picked, judged and opened. Reads no farm and no image, and writes nothing.
+//! The device that `palmfarm flash` writes to: judged and opened. Reads no farm and no image, and writes nothing.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::anyhow;
-
 use super::messages;
-use crate::card::facts::{read_system, Device, Facts, Snapshot};
-use crate::card::{approve, candidates, target_of, Allowed, CardTarget, FileRole, OpenCard, OpenError};
+use crate::card::facts::{mount_line, read_system, Facts, Snapshot};
+use crate::card::{approve, Allowed, CardTarget, FileRole, OpenCard, OpenError};
 use crate::cli::args::Flash;
-use crate::cli::ask::ask;
-use crate::cli::session::Session;
 use crate::cli::ui::Ui;
-use crate::cli::{devices, Failure, Outcome, OutcomeExt};
+use crate::cli::{Failure, Outcome, OutcomeExt};
 use crate::text::shell_quote;
-
-/// Let the person choose among the cards that may be written.
-pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result<CardTarget, Failure> {
-    if !session.ui.can_ask() {
-        let error = "no device was given, and there is no terminal to pick one on";
-        return Err(Failure::usage(error).hint("`palmfarm devices` lists them"));
-    }
-    let facts = look(args, None, None)?.facts;
-    let all = candidates(&facts, None, allowed);
-    let cards: Vec<&Device> = all
-        .iter()
-        .filter(|(_, reasons)| reasons.is_empty())
-        .map(|(device, _)| *device)
-        .collect();
-    if cards.is_empty() {
-        let error = anyhow!("there is no card that may be written");
-        let hint = "`palmfarm devices` shows every disk, and why it may not be written";
-        return Err(Failure::refused(error, hint));
-    }
-    for (number, device) in (1_usize..).zip(&cards) {
-        session
-            .ui
-            .error_line(format_args!("{number}: {}", devices::card_text(&facts, device)));
-    }
-    let question = format!("which one should be overwritten (1 to {})? ", cards.len());
-    ask(&question, session)?
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| cards.get(number.checked_sub(1)?))
-        .map(|device| target_of(device))
-        .ok_or_else(|| messages::nothing_touched(session.ui))
-}
 
 /// What this computer says about its disks, and what follows from that.
 pub(super) struct Seen {
@@ -73,6 +37,16 @@ pub(super) fn look(args: &Flash, image: Option<&Path>, earlier: Option<&Seen>) -
     let snapshot = read_system(Path::new("/"), &files, earlier).or_fail(Outcome::Refused)?;
     let facts = Facts::parse(&snapshot).or_fail(Outcome::Refused)?;
     Ok(Seen { snapshot, facts })
+}
+
+/// How many filesystems are mounted at `mount_point` for this process, one over the other.
+pub(super) fn mounted_at(seen: &Seen, mount_point: &str) -> usize {
+    let mounts = seen.snapshot.text("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(mount_line)
+        .filter(|mount| mount.target == mount_point)
+        .count()
 }
 
 /// Whether the name is that of a farm file; anything else is an image.

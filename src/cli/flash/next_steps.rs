@@ -1,0 +1,149 @@
+//! What the person does with a card of a farm once it is written: plug it in, wait, log in, watch, and what if nothing
+//! comes. Words only; it decides nothing, and knows no figure that was not measured.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde_json::{json, Value};
+
+use crate::plan::CardPlan;
+use crate::text::shell_quote;
+
+/// What must be known of a card to say what comes next.
+pub(super) struct NextSteps {
+    /// The farm as the command line names it, and the card of a fleet.
+    farm: String,
+    uplink: String,
+    hostname: String,
+    address: Option<IpAddr>,
+    user: Option<String>,
+    containers: usize,
+}
+
+impl NextSteps {
+    /// For the card that `plan` describes, of the farm at `source`; `card` is the one that was named, of a fleet.
+    pub(super) fn of(source: &Path, card: Option<&str>, plan: &CardPlan) -> Self {
+        let mut farm = shell_quote(&source.to_string_lossy());
+        if let Some(card) = card {
+            farm.push_str(&format!(" --card {}", shell_quote(card)));
+        }
+        let can_log_in = |user: &&crate::plan::PlannedUser| {
+            !user.ssh_keys.is_empty() || plan.ssh.password && user.password.is_some()
+        };
+        Self {
+            farm,
+            uplink: plan.firstboot.network.port(),
+            hostname: plan.card.hostname.clone(),
+            // People type an IPv4 address more readily, and it does not depend on their own network having IPv6.
+            address: plan
+                .host_addresses
+                .iter()
+                .min_by_key(|address| address.is_ipv6())
+                .copied(),
+            user: plan.users.iter().find(can_log_in).map(|user| user.name.clone()),
+            containers: plan.firstboot.containers.len(),
+        }
+    }
+
+    /// The command that logs in.
+    fn login(&self) -> Option<String> {
+        let user = self.user.as_ref()?;
+        Some(match self.address {
+            Some(address) => format!("ssh {user}@{address}"),
+            None => format!("ssh {user}@{}", self.hostname),
+        })
+    }
+
+    fn watch(&self) -> String {
+        format!("palmfarm watch {}", self.farm)
+    }
+
+    /// A line for each step, for people.
+    pub(super) fn lines(&self, device: &str) -> Vec<String> {
+        let made = match self.containers {
+            0 => "it sets itself up".to_owned(),
+            1 => "it sets up LXD and makes 1 container".to_owned(),
+            many => format!("it sets up LXD and makes {many} containers"),
+        };
+        let login = match self.login() {
+            None => "log in: the farm has no user who can log in over SSH".to_owned(),
+            Some(command) if self.address.is_some() => format!("log in: {command}"),
+            Some(command) => format!(
+                "log in: {command}, or with the address that your router has for {} in place of the name",
+                self.hostname
+            ),
+        };
+        vec![
+            format!(
+                "plug in: put the card into the Pi, then the cable of {} to your router, then the power",
+                self.uplink
+            ),
+            format!(
+                "wait: the first boot takes minutes, and how many depends on the card and on your Internet connection: {made}"
+            ),
+            login,
+            format!("watch: {}", self.watch()),
+            format!(
+                "if nothing comes: put the card back into this computer, and `palmfarm inspect {}` shows how far the Pi came",
+                shell_quote(device)
+            ),
+        ]
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self, device: &str) -> Value {
+        json!({
+            "hostname": self.hostname, "address": self.address, "login": self.login(), "watch": self.watch(),
+            "inspect": format!("palmfarm inspect {}", shell_quote(device)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> NextSteps {
+        NextSteps {
+            farm: "farm.yaml --card palm2".to_owned(),
+            uplink: "eth0".to_owned(),
+            hostname: "palm".to_owned(),
+            address: None,
+            user: Some("nina".to_owned()),
+            containers: 13,
+        }
+    }
+
+    #[test]
+    fn each_step_has_a_line() {
+        let lines = steps().lines("/dev/sdb");
+        assert_eq!(lines.len(), 5);
+        assert!(
+            lines[0].contains("eth0") && lines[1].contains("13 containers"),
+            "{lines:?}"
+        );
+        assert!(lines[2].starts_with("log in: ssh nina@palm, or"), "{lines:?}");
+        assert_eq!(lines[3], "watch: palmfarm watch farm.yaml --card palm2");
+        assert!(lines[4].contains("`palmfarm inspect /dev/sdb`"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_address_that_is_known_is_the_one_to_log_in_at() {
+        let fixed = NextSteps {
+            address: Some("192.0.2.10".parse().unwrap()),
+            ..steps()
+        };
+        assert_eq!(fixed.lines("/dev/sdb")[2], "log in: ssh nina@192.0.2.10");
+        assert_eq!(fixed.json("/dev/sdb")["login"], "ssh nina@192.0.2.10");
+    }
+
+    #[test]
+    fn nobody_is_told_to_log_in_who_cannot() {
+        let nobody = NextSteps {
+            user: None,
+            ..steps()
+        };
+        assert!(nobody.lines("/dev/sdb")[2].contains("no user who can"));
+        assert_eq!(nobody.json("/dev/sdb")["login"], Value::Null);
+    }
+}
