@@ -120,8 +120,8 @@ fn files(network: &Network, targets: &[String]) -> Vec<(&'static str, String)> {
     let head =
         "# palmfarm: the declared network never reached its router; this replaces it until the next boot.\n";
     let plain = format!(
-        "{head}[Match]\nName={}\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=yes\n\n\
-         [DHCP]\nClientIdentifier=mac\n",
+        "{head}[Match]\nName={}\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=yes\n\
+         MulticastDNS=yes\n\n[DHCP]\nClientIdentifier=mac\n",
         targets.join(" ")
     );
     let gone = discarded(network, targets);

@@ -144,6 +144,8 @@ pub struct Network {
     pub ipv6: Ipv6,
     /// How long a configuration that was never confirmed may leave the Pi unreachable, in seconds.
     pub rollback_seconds: u32,
+    /// Whether the host answers for `HOSTNAME.local` on the LAN (mDNS, RFC 6762).
+    pub mdns: bool,
 }
 
 impl Default for Network {
@@ -156,6 +158,7 @@ impl Default for Network {
             ipv4: Ipv4::Dhcp,
             ipv6: Ipv6::Auto,
             rollback_seconds: 120,
+            mdns: true,
         }
     }
 }

@@ -317,6 +317,7 @@ pub fn card(
         notes: notes(farm, &card, &firstboot, &stacks)
             .into_iter()
             .chain(elsewhere(own, prefixes))
+            .chain(by_name(&card, &host_addresses))
             .collect(),
         card,
         users: users?,
@@ -334,6 +335,16 @@ pub fn card(
         prefixes: prefixes.to_vec(),
         host_addresses,
         dns: farm.dns.clone(),
+    })
+}
+
+/// How the host is found if nothing tells its address before it boots.
+fn by_name(card: &ResolvedCard, addresses: &[IpAddr]) -> Option<String> {
+    (card.network.mdns && addresses.is_empty()).then(|| {
+        format!(
+            "the address of the host is not known before it boots; on the LAN it answers for {}.local",
+            card.hostname
+        )
     })
 }
 

@@ -82,7 +82,7 @@ impl Addresses {
     }
 
     /// What the template of `host`, the interface that has them, is filled with, for this version of systemd.
-    pub(super) fn values(&self, host: &str, systemd: u32) -> Value {
+    pub(super) fn values(&self, host: &str, systemd: u32, mdns: bool) -> Value {
         let fixed = self.advertisements == Advertisements::NoAddress;
         let dhcp_section = self.dhcp4.then_some(if systemd < DHCPV4_SECTION {
             "DHCP"
@@ -91,6 +91,7 @@ impl Addresses {
         });
         context! {
             interface => host,
+            mdns,
             dhcp => self.dhcp,
             accept_ra => self.advertisements != Advertisements::Ignored,
             addresses => self.own.clone(),

@@ -18,6 +18,7 @@ mod undo;
 use std::sync::Arc;
 
 pub use error::RenderError;
+pub use network::answers_for_its_name;
 
 use crate::base::BaseFacts;
 use crate::edit::tree::{Overlay, Tree};

@@ -52,7 +52,8 @@ pub(super) fn render(
     let network = &plan.firstboot.network;
     let ifupdown = network.renderer == Renderer::Ifupdown;
     let known = network.mac.map(MacSource::Known);
-    for file in files(build, plan, systemd)? {
+    let mdns = resolved_answers(plan, base);
+    for file in files(build, plan, systemd, mdns)? {
         let dir = if ifupdown { NETWORK } else { NETWORKD };
         place(build, dir, &file)?;
         if ifupdown {
@@ -77,7 +78,7 @@ pub(super) fn render(
     )?;
     wait_online(build, plan)?;
     start_networkd(build, base, systemd)?;
-    resolver(build, plan, base)?;
+    resolver(build, plan, base, mdns)?;
     if ifupdown {
         ifupdown::render(build, plan)?;
     }
@@ -104,7 +105,12 @@ fn net_file(
 }
 
 /// Every file for systemd-networkd but the bridge's own.
-fn files(build: &TreeBuilder, plan: &CardPlan, systemd: u32) -> Result<Vec<NetFile>, RenderError> {
+fn files(
+    build: &TreeBuilder,
+    plan: &CardPlan,
+    systemd: u32,
+    mdns: bool,
+) -> Result<Vec<NetFile>, RenderError> {
     let network = &plan.firstboot.network;
     let (uplink, port, host) = (&network.uplink, &network.port(), &network.addressed());
     let mut files = Vec::new();
@@ -126,7 +132,7 @@ fn files(build: &TreeBuilder, plan: &CardPlan, systemd: u32) -> Result<Vec<NetFi
         build,
         host,
         "networkd/host.network",
-        addresses.values(host, systemd),
+        addresses.values(host, systemd, mdns),
     )?);
     Ok(files)
 }
@@ -221,20 +227,56 @@ fn start_networkd(build: &mut TreeBuilder, base: &BaseFacts, systemd: u32) -> Re
     Ok(())
 }
 
-fn resolver(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+/// Whether the host will answer for `HOSTNAME.local` on its LAN, whichever program of the base does it.
+pub fn answers_for_its_name(plan: &CardPlan, base: &BaseFacts) -> bool {
+    plan.card.network.mdns && (base.has_unit(RESOLVED) || base.has_unit(AVAHI))
+}
+
+/// The unit of avahi, which answers for the host's name by itself wherever it is installed.
+const AVAHI: &str = "avahi-daemon.service";
+
+/// Whether systemd-resolved is to answer for `HOSTNAME.local`. Beside avahi it would give each answer twice, and the two
+/// could take each other for another host of the same name.
+fn resolved_answers(plan: &CardPlan, base: &BaseFacts) -> bool {
+    let has_avahi = base.has_unit(AVAHI) && !base.replaced_units.iter().any(|path| path.name() == AVAHI);
+    let gets_avahi = plan
+        .firstboot
+        .packages
+        .iter()
+        .any(|package| package == "avahi-daemon");
+    plan.card.network.mdns && base.has_unit(RESOLVED) && !has_avahi && !gets_avahi
+}
+
+const RESOLVED: &str = "systemd-resolved.service";
+
+fn resolver(
+    build: &mut TreeBuilder,
+    plan: &CardPlan,
+    base: &BaseFacts,
+    mdns: bool,
+) -> Result<(), RenderError> {
     let network = &plan.firstboot.network;
+    let ifupdown = network.renderer == Renderer::Ifupdown;
     let dns = Addresses::new(&network.ipv4, &network.ipv6).dns;
-    if base.has_unit("systemd-resolved.service") {
+    if base.has_unit(RESOLVED) {
         build.link(
             "/etc/resolv.conf",
             "../run/systemd/resolve/stub-resolv.conf",
             "systemd-resolved",
         )?;
-        if network.renderer == Renderer::Ifupdown && !dns.is_empty() {
-            build.template(
-                "host/resolved.conf",
-                "/etc/systemd/resolved.conf.d/90-palmfarm.conf",
-                context! { dns },
+        // systemd-networkd tells of the resolvers of its interfaces by itself; ifupdown does not.
+        let dns = if ifupdown { dns } else { Vec::new() };
+        build.template(
+            "host/resolved.conf",
+            "/etc/systemd/resolved.conf.d/90-palmfarm.conf",
+            context! { dns, mdns },
+        )?;
+        if ifupdown && mdns {
+            let interface = network.addressed();
+            build.unit(
+                "systemd/palmfarm-mdns.service",
+                "networking.service",
+                context! { interface },
             )?;
         }
         return Ok(());

@@ -91,6 +91,49 @@ fn only_what_joins_the_lan_is_predicted() {
 }
 
 #[test]
+fn one_program_answers_for_the_name_of_the_host() {
+    const DROP_IN: &str = "/etc/systemd/resolved.conf.d/90-palmfarm.conf";
+    const BR0: &str = "/etc/systemd/network/05-palmfarm-br0.network";
+    const UNIT: &str = "/etc/systemd/system/palmfarm-mdns.service";
+    let check = |more: &str, base: &BaseFacts, expect: (&str, bool, bool)| {
+        let tree = rendered(&format!("hostname: palm\n{more}"), base);
+        let lines = root_file(&tree, DROP_IN).unwrap_or_default();
+        let global = lines.lines().find(|line| line.starts_with("MulticastDNS="));
+        assert_eq!(global.unwrap_or_default(), expect.0, "{more}");
+        let link = root_file(&tree, BR0).is_some_and(|text| text.contains("\nMulticastDNS=yes\n"));
+        assert_eq!(link, expect.1, "{more}");
+        assert_eq!(root_file(&tree, UNIT).is_some(), expect.2, "{more}");
+    };
+    let (on, off) = ("MulticastDNS=yes", "MulticastDNS=no");
+    for base in [bases::bionic(), bases::jammy()] {
+        check("", &base, (on, true, false));
+        check("network: {mdns: false}\n", &base, (off, false, false));
+    }
+    // Once ifupdown has the interface, systemd-networkd's file of it is gone.
+    check(
+        "network: {renderer: ifupdown}\n",
+        &bases::jammy(),
+        (on, false, true),
+    );
+    check(
+        "network: {renderer: ifupdown, mdns: false}\n",
+        &bases::jammy(),
+        (off, false, false),
+    );
+    // avahi answers by itself, and two would answer twice.
+    check("packages: [avahi-daemon]\n", &bases::jammy(), (off, false, false));
+    let mut avahi = bases::jammy();
+    avahi.units.insert("avahi-daemon.service".into());
+    check("", &avahi, (off, false, false));
+    let masked = CardPath::new("/etc/systemd/system/avahi-daemon.service").unwrap();
+    avahi.replaced_units.insert(masked);
+    check("", &avahi, (on, true, false));
+    let mut silent = bases::jammy();
+    silent.units.remove("systemd-resolved.service");
+    check("", &silent, ("", false, false));
+}
+
+#[test]
 fn only_units_of_the_base_are_linked() {
     let link = "/etc/systemd/system/sockets.target.wants/systemd-networkd-resolve-hook.socket";
     assert_eq!(node(&rendered("hostname: palm\n", &bases::jammy()), link), None);

@@ -218,7 +218,13 @@ fn what_may_surprise_is_noted() {
         "{natted:?}"
     );
     assert!(!has(&natted, internet), "{natted:?}");
-    assert_eq!(notes(&container("[default]")), [""; 0]);
+    let by_name =
+        "the address of the host is not known before it boots; on the LAN it answers for palm.local";
+    assert_eq!(notes(&container("[default]")), [by_name]);
+    let fixed = "ipv4: {address: 192.0.2.9/24, gateway: 192.0.2.1}";
+    for quiet in ["mdns: false", fixed] {
+        assert_eq!(notes(&format!("network: {{{quiet}}}\n")), [""; 0]);
+    }
     let root = notes("users: [{name: craig, groups: [lxd], ssh_keys: []}]\n");
     assert!(
         has(
@@ -229,6 +235,6 @@ fn what_may_surprise_is_noted() {
     );
     assert_eq!(
         notes("users: [{name: craig, groups: [sudo], ssh_keys: []}]\n"),
-        [""; 0]
+        [by_name]
     );
 }

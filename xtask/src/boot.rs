@@ -12,6 +12,7 @@ mod guest;
 mod lab;
 mod look;
 mod lxd;
+mod mdns;
 mod off;
 mod qemu;
 mod rollback;

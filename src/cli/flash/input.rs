@@ -45,7 +45,7 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
     let base = session.open_base(&inputs.loaded, cache, args.offline)?;
     let prepared = inputs.prepare(card, &base)?;
     let is_bootable = inputs.loaded.farm.base != MINI;
-    let next = is_bootable.then(|| NextSteps::of(&args.source, args.card.as_deref(), &prepared.plan));
+    let next = is_bootable.then(|| NextSteps::of(args, &prepared.plan, &base.facts));
     let storage = inputs.loaded.farm.lxd.map(|lxd| lxd.storage);
     Ok(FlashInput {
         job: pipeline::card_job(&base, prepared)?,

@@ -2,11 +2,13 @@
 //! comes. Words only; it decides nothing, and knows no figure that was not measured.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use serde_json::{json, Value};
 
+use crate::base::BaseFacts;
+use crate::cli::args::Flash;
 use crate::plan::CardPlan;
+use crate::render::answers_for_its_name;
 use crate::text::shell_quote;
 
 /// What must be known of a card to say what comes next.
@@ -15,16 +17,18 @@ pub(super) struct NextSteps {
     farm: String,
     uplink: String,
     hostname: String,
+    /// Whether the host answers for `HOSTNAME.local`.
+    answers_for_its_name: bool,
     address: Option<IpAddr>,
     user: Option<String>,
     containers: usize,
 }
 
 impl NextSteps {
-    /// For the card that `plan` describes, of the farm at `source`; `card` is the one that was named, of a fleet.
-    pub(super) fn of(source: &Path, card: Option<&str>, plan: &CardPlan) -> Self {
-        let mut farm = shell_quote(&source.to_string_lossy());
-        if let Some(card) = card {
+    /// For the card that `plan` describes, on the base with these facts.
+    pub(super) fn of(args: &Flash, plan: &CardPlan, base: &BaseFacts) -> Self {
+        let mut farm = shell_quote(&args.source.to_string_lossy());
+        if let Some(card) = &args.card {
             farm.push_str(&format!(" --card {}", shell_quote(card)));
         }
         let can_log_in = |user: &&crate::plan::PlannedUser| {
@@ -34,6 +38,7 @@ impl NextSteps {
             farm,
             uplink: plan.firstboot.network.port(),
             hostname: plan.card.hostname.clone(),
+            answers_for_its_name: answers_for_its_name(plan, base),
             // People type an IPv4 address more readily, and it does not depend on their own network having IPv6.
             address: plan
                 .host_addresses
@@ -50,6 +55,7 @@ impl NextSteps {
         let user = self.user.as_ref()?;
         Some(match self.address {
             Some(address) => format!("ssh {user}@{address}"),
+            None if self.answers_for_its_name => format!("ssh {user}@{}.local", self.hostname),
             None => format!("ssh {user}@{}", self.hostname),
         })
     }
@@ -108,6 +114,7 @@ mod tests {
             farm: "farm.yaml --card palm2".to_owned(),
             uplink: "eth0".to_owned(),
             hostname: "palm".to_owned(),
+            answers_for_its_name: true,
             address: None,
             user: Some("nina".to_owned()),
             containers: 13,
@@ -122,7 +129,10 @@ mod tests {
             lines[0].contains("eth0") && lines[1].contains("13 containers"),
             "{lines:?}"
         );
-        assert!(lines[2].starts_with("log in: ssh nina@palm, or"), "{lines:?}");
+        assert!(
+            lines[2].starts_with("log in: ssh nina@palm.local, or"),
+            "{lines:?}"
+        );
         assert_eq!(lines[3], "watch: palmfarm watch farm.yaml --card palm2");
         assert!(lines[4].contains("`palmfarm inspect /dev/sdb`"), "{lines:?}");
     }
@@ -135,6 +145,15 @@ mod tests {
         };
         assert_eq!(fixed.lines("/dev/sdb")[2], "log in: ssh nina@192.0.2.10");
         assert_eq!(fixed.json("/dev/sdb")["login"], "ssh nina@192.0.2.10");
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_for_its_name_has_none_in_local() {
+        let silent = NextSteps {
+            answers_for_its_name: false,
+            ..steps()
+        };
+        assert_eq!(silent.json("/dev/sdb")["login"], "ssh nina@palm");
     }
 
     #[test]

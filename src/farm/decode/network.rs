@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::fields::{choice, named, number, parsed, scalar, section, ReadValue};
+use super::fields::{choice, named, number, parsed, scalar, section, truth, ReadValue};
 use super::values;
 use crate::farm::node::{Entry, Node};
 use crate::farm::problem::Problems;
@@ -34,6 +34,7 @@ pub(super) fn over(base: &Network, entry: &Entry, what: &str, p: &mut Problems) 
         rollback_seconds: fields
             .value("rollback", rollback)
             .unwrap_or(base.rollback_seconds),
+        mdns: fields.value("mdns", truth).unwrap_or(base.mdns),
     })
 }
 

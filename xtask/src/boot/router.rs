@@ -5,7 +5,8 @@
 //! touched, and several runs can work at the same time.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -13,8 +14,10 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use fs_err as fs;
+use rustix::thread::{move_into_link_name_space, LinkNameSpaceType};
 use xshell::{cmd, Cmd, Shell};
 
+use super::mdns;
 use crate::deps::Package;
 use crate::sh;
 
@@ -82,7 +85,8 @@ impl Router {
              address add {ADDRESS6} dev {BRIDGE} nodad
              tuntap add dev {TAP} mode tap
              link set {TAP} master {BRIDGE} up
-             link set {BRIDGE} up\n"
+             link set {BRIDGE} up
+             route add 224.0.0.0/4 dev {BRIDGE}\n"
         ))?;
         router.speak()?;
         Ok(router)
@@ -110,6 +114,24 @@ impl Router {
         let text = sh::output(cmd!(self, "ip -6 neighbour show {address}")).ok()?;
         let mut words = text.split_whitespace().skip_while(|word| *word != "lladdr");
         words.nth(1).map(str::to_owned)
+    }
+
+    /// The addresses for which `name` is answered for on the home network by multicast DNS: A over IPv4, AAAA over IPv6.
+    pub(crate) fn answers_for(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.namespace.pid))?;
+        // Only this thread enters the network of the router, and it ends.
+        let asked = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind)
+                    .context("entering the router's network")?;
+                let mut found = mdns::addresses4(name, ADDRESS)?;
+                found.extend(mdns::addresses6(name, BRIDGE)?);
+                Ok(found)
+            });
+            asking.join()
+        });
+        asked.unwrap_or_else(|_| bail!("asking for {name} panicked"))
     }
 
     /// Serve the files under `dir` over HTTP on the router's address.
