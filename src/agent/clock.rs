@@ -24,7 +24,7 @@ pub(crate) fn step(root: &Root, reference: &str) -> StepResult {
 fn step_for(root: &Root, reference: &str, patience: Duration) -> StepResult {
     let end = Instant::now() + patience;
     loop {
-        if root.has(SYNCHRONIZED) || synchronized(&query("timedatectl", &["status"])) {
+        if is_synchronized(root) {
             return Ok(Change::Unchanged);
         }
         if Instant::now() > end {
@@ -32,8 +32,7 @@ fn step_for(root: &Root, reference: &str, patience: Duration) -> StepResult {
         }
         sleep(Duration::from_secs(1));
     }
-    let made = fs::metadata(root.at(reference)).and_then(|facts| facts.modified());
-    if made.is_ok_and(|made| made > SystemTime::now()) {
+    if is_before(root, reference) {
         return Err(StepError::new(format!(
             "the clock shows a time before this card was made, and no time server has answered within {} s: check that \
              the Pi reaches the Internet (UDP port 123)",
@@ -41,6 +40,17 @@ fn step_for(root: &Root, reference: &str, patience: Duration) -> StepResult {
         )));
     }
     Ok(Change::Unchanged)
+}
+
+/// Whether a time server has set the clock.
+pub(crate) fn is_synchronized(root: &Root) -> bool {
+    root.has(SYNCHRONIZED) || synchronized(&query("timedatectl", &["status"]))
+}
+
+/// Whether the clock shows a time before `reference` was made, a file that is older than the card's first boot.
+pub(crate) fn is_before(root: &Root, reference: &str) -> bool {
+    let made = fs::metadata(root.at(reference)).and_then(|facts| facts.modified());
+    made.is_ok_and(|made| made > SystemTime::now())
 }
 
 /// `timedatectl status` says `System clock synchronized: yes`, up to systemd 238 `systemd clock synchronized: yes`.

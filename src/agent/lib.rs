@@ -16,11 +16,13 @@ macro_rules! say {
 }
 
 pub mod apply;
+pub mod arguments;
 mod bridge;
 mod clock;
 mod confirm;
 pub mod daemon;
 mod digest;
+pub mod doctor;
 mod farm;
 mod ifupdown;
 mod ip;

@@ -3,25 +3,16 @@
 //! Exit codes: 0 all is as declared, 1 refused and nothing was touched, 2 usage, 3 something could not be made true.
 
 use std::env;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use palmfarm_agent::arguments::{self, Request};
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, ExitStatus};
 use palmfarm_agent::status::{self, Format};
-use palmfarm_agent::{apply, rebuild};
-
-const USAGE: &str = "\
-usage: palmfarm-agent [--root DIR] COMMAND
-    bridge                give the bridge the hardware address of the uplink (before systemd-networkd)
-    seed                  let cloud-init start again after a first boot that was cut short (before cloud-init)
-    network               confirm the declared network, or go back to DHCP
-    run [--document FILE] make true what the card declares
-    apply FILE            replace the card's first-boot document with another one, and make that true
-    rebuild NAME [--yes]  make a container again; the old one stays under another name
-    status [--json] [--follow]
-                          how far the card is; --follow until the current run has ended
-    version               the agent's version";
+use palmfarm_agent::{apply, doctor, rebuild};
+use palmfarm_protocol::firstboot::FirstBoot;
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = env::args().skip(1).collect();
@@ -32,34 +23,44 @@ fn main() -> ExitCode {
     }
     let root = Root::new(root);
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let status = match words.as_slice() {
-        ["bridge"] => run::with_document(&root, None, |document, _| run::bridge(&root, document)),
-        ["seed"] => run::seed(&root),
-        ["network"] => run::with_document(&root, None, |document, _| run::network(&root, document)),
-        ["run"] => run::with_document(&root, None, |document, digest| run::run(&root, document, digest)),
-        ["run", "--document", file] => run::with_document(&root, Some(file), |document, digest| {
+    let parsed = match arguments::parse(&words) {
+        Ok(Request::Run(parsed)) => parsed,
+        Ok(Request::Help(text)) => {
+            // A reader that stops early, as head(1) does, is not a failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("palmfarm-agent: {}", error.trim_end());
+            return ExitCode::from(2);
+        }
+    };
+    let own = |command: fn(&Root, &FirstBoot) -> ExitStatus| {
+        run::with_document(&root, None, |document, _| command(&root, document))
+    };
+    let format = if parsed.has("--json") {
+        Format::Json
+    } else {
+        Format::Text
+    };
+    let status = match parsed.command {
+        "bridge" => own(run::bridge),
+        "seed" => run::seed(&root),
+        "network" => own(run::network),
+        "doctor" => own(doctor::doctor),
+        "log" => doctor::log(&root),
+        "run" => run::with_document(&root, parsed.value("--document"), |document, digest| {
             run::run(&root, document, digest)
         }),
-        ["apply", file] => apply::apply(&root, Path::new(file)),
-        ["rebuild", name] | ["rebuild", name, "--yes"] | ["rebuild", "--yes", name] => {
-            let asked = words.len() == 3;
-            run::with_document(&root, None, |document, digest| {
-                rebuild::rebuild(&root, document, digest, name, asked)
-            })
-        }
-        ["status"] => status::once(&root, Format::Text),
-        ["status", "--json"] => status::once(&root, Format::Json),
-        ["status", "--follow"] => status::follow(&root, Format::Text),
-        ["status", "--json", "--follow"] | ["status", "--follow", "--json"] => {
-            status::follow(&root, Format::Json)
-        }
-        ["version" | "--version"] => {
+        "apply" => apply::apply(&root, Path::new(parsed.operand())),
+        "rebuild" => run::with_document(&root, None, |document, digest| {
+            rebuild::rebuild(&root, document, digest, parsed.operand(), parsed.has("--yes"))
+        }),
+        "status" if parsed.has("--follow") => status::follow(&root, format),
+        "status" => status::once(&root, format),
+        _ => {
             println!("palmfarm-agent {}", env!("CARGO_PKG_VERSION"));
             ExitStatus::Done
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
         }
     };
     match status {

@@ -28,6 +28,11 @@ pub(crate) fn query(name: &str, args: &[&str]) -> String {
     )
 }
 
+/// Run a program whose output is for the person at this terminal. Whether it succeeded does not matter here.
+pub(crate) fn show(name: &str, args: &[&str]) {
+    let _ = command(name, args).status();
+}
+
 /// Run a program to its end, or kill it after `limit`. The output goes to a file below `/run`, so that it is never in
 /// memory, however much there is.
 pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Result<(), StepError> {

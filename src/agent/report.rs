@@ -84,7 +84,7 @@ pub(crate) fn settle(root: &Root, document: &FirstBoot) {
 }
 
 /// Whether the address that follows from `mac` can be expected, but is not usable yet.
-fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
+pub(crate) fn is_forming(mac: Mac, addresses: &[Address], gateways: &[IpAddr]) -> bool {
     let global = || {
         addresses
             .iter()

@@ -126,7 +126,7 @@ impl Shown {
     }
 }
 
-fn read(root: &Root, format: Format) -> Option<String> {
+pub(crate) fn read(root: &Root, format: Format) -> Option<String> {
     let read = |stem: &str| root.read(&format!("{stem}.{}", format.extension())).ok();
     read(LIVE).or_else(|| read(PATH))
 }
