@@ -32,7 +32,7 @@ pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result
         allowed,
         session,
         numbered: Vec::new(),
-        shown: View::default(),
+        shown: None,
     };
     loop {
         picker.show()?;
@@ -58,7 +58,7 @@ struct Picker<'a> {
     /// Every disk that was ever on the list, by its number less one, with its node. A number never gets another disk, and
     /// a reader with another card in it is another disk.
     numbered: Vec<(CardIdentity, String)>,
-    shown: View,
+    shown: Option<View>,
 }
 
 /// What the list shows at one moment.
@@ -146,6 +146,8 @@ impl Picker<'_> {
     /// Look at the disks, and print what is not on the screen yet.
     fn show(&mut self) -> Result<(), Failure> {
         let view = View::of(&self.look()?.facts, self.allowed);
+        let is_first = self.shown.is_none();
+        let shown = self.shown.take().unwrap_or_default();
         for offered in &view.offered {
             let (identity, node, text) = offered;
             let place = self.numbered.iter().position(|(known, _)| known == identity);
@@ -153,11 +155,11 @@ impl Picker<'_> {
             if place.is_none() {
                 self.numbered.push((identity.clone(), node.clone()));
             }
-            if !self.shown.offered.contains(offered) {
+            if !shown.offered.contains(offered) {
                 self.ui().error_line(format_args!("{number}: {text}"));
             }
         }
-        for (identity, node, _) in &self.shown.offered {
+        for (identity, node, _) in &shown.offered {
             if view.offered.iter().any(|(still, ..)| still == identity) {
                 continue;
             }
@@ -167,20 +169,20 @@ impl Picker<'_> {
                     .error_line(format_args!("{number}: {node} can no longer be picked"));
             }
         }
-        let is_new = self.shown != view || self.numbered.is_empty();
-        if view.offered.is_empty() && is_new {
+        if view.offered.is_empty() && (is_first || shown != view) {
             self.ui().error_line(format_args!(
                 "there is no card that may be written{}",
                 view.refused
             ));
         }
-        self.shown = view;
+        self.shown = Some(view);
         Ok(())
     }
 
     /// Ask, until the list has changed.
     fn ask(&self) -> Result<Answer, Failure> {
-        let question = if self.shown.offered.is_empty() {
+        let shown = self.shown.as_ref();
+        let question = if shown.is_none_or(|shown| shown.offered.is_empty()) {
             "insert a card; waiting… (q to leave) "
         } else {
             "which one should be overwritten (its number or name, q to leave)? "
@@ -198,7 +200,7 @@ impl Picker<'_> {
             }
             // What cannot be read is reported when the list is shown.
             self.look()
-                .map_or(true, |seen| View::of(&seen.facts, self.allowed) != self.shown)
+                .map_or(true, |seen| shown != Some(&View::of(&seen.facts, self.allowed)))
         })
     }
 
