@@ -12,9 +12,11 @@ use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
 use crate::digest;
+use crate::preview::preview;
 use crate::program;
 use crate::root::{read_text_from, Root};
 use crate::run::{self, ExitStatus};
+use crate::status::Format;
 use crate::step::StepError;
 
 /// Where each process unpacks a tarball, in a directory of its own. It is on the filesystem of the files' destination, so
@@ -27,8 +29,16 @@ const BROUGHT: [&str; 2] = [FARM_FILES, IMAGES];
 /// How long unpacking may take: some hundred megabytes of images onto an SD card.
 const UNPACKING: Duration = Duration::from_secs(1800);
 
+/// What becomes of a document that is not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Apply,
+    /// Only say what would change.
+    Look(Format),
+}
+
 /// Replace the card's document with the one in `file`, and make it true.
-pub fn apply(root: &Root, file: &Path) -> ExitStatus {
+pub fn apply(root: &Root, file: &Path, mode: Mode) -> ExitStatus {
     if !root.has(DOCUMENT) {
         let why = format!("this machine was not set up by palmfarm: it has no {DOCUMENT}");
         return refused(file, &[why]);
@@ -43,9 +53,10 @@ pub fn apply(root: &Root, file: &Path) -> ExitStatus {
         Err(error) => return refused(file, &[error.message]),
     };
     let mut reasons = validate::flaws(&document);
-    match run::document(&root.at(DOCUMENT)) {
-        Ok((now, _)) => reasons.extend(other_card(&now, &document)),
-        Err(error) => reasons.push(error.message),
+    let now = run::document(&root.at(DOCUMENT));
+    match &now {
+        Ok((now, _)) => reasons.extend(other_card(now, &document)),
+        Err(error) => reasons.push(error.message.clone()),
     }
     let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
     for path in validate::files(&document) {
@@ -75,6 +86,9 @@ pub fn apply(root: &Root, file: &Path) -> ExitStatus {
     reasons.dedup();
     if !reasons.is_empty() {
         return refused(file, &reasons);
+    }
+    if let (Mode::Look(format), Ok((now, _))) = (mode, &now) {
+        return preview(root, now, &document, format);
     }
     let install = || {
         for path in validate::files(&document) {
@@ -260,7 +274,7 @@ mod tests {
         let new = serde_json::to_string(&document()).unwrap();
         let scratch = Scratch::new("apply-elsewhere", &[("/tmp/new.json", &new)]);
         assert_eq!(
-            apply(&scratch.0, &scratch.0.at("/tmp/new.json")),
+            apply(&scratch.0, &scratch.0.at("/tmp/new.json"), Mode::Apply),
             ExitStatus::Refused
         );
         assert_eq!(scratch.0.names("/"), ["tmp"]);
@@ -271,8 +285,10 @@ mod tests {
         let now = serde_json::to_string(&document()).unwrap();
         let check = |new: &str| {
             let scratch = Scratch::new("apply", &[(DOCUMENT, &now), ("/tmp/new.json", new)]);
-            let ending = apply(&scratch.0, &scratch.0.at("/tmp/new.json"));
-            assert_eq!(ending, ExitStatus::Refused, "{new}");
+            for mode in [Mode::Apply, Mode::Look(Format::Text)] {
+                let ending = apply(&scratch.0, &scratch.0.at("/tmp/new.json"), mode);
+                assert_eq!(ending, ExitStatus::Refused, "{new}");
+            }
             assert_eq!(scratch.0.read(DOCUMENT).unwrap(), now);
             assert!(!scratch.0.has("/run/palmfarm") && !scratch.0.has("/var"), "{new}");
         };

@@ -61,9 +61,9 @@ pub const COMMANDS: [Spec; 11] = [
     ),
     spec(
         "apply",
-        "FILE",
-        "replace the card's first-boot document with another one, and make that true",
-        &[],
+        "FILE [--dry-run [--json]]",
+        "replace the card's first-boot document with another one, and make that true; --dry-run only says what would change",
+        &["--dry-run", "--json"],
         &["FILE"],
     ),
     spec(

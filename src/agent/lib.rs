@@ -32,6 +32,7 @@ mod lxd;
 mod network;
 mod nic;
 mod packages;
+mod preview;
 mod program;
 mod progress;
 pub mod rebuild;

@@ -52,7 +52,14 @@ fn main() -> ExitCode {
         "run" => run::with_document(&root, parsed.value("--document"), |document, digest| {
             run::run(&root, document, digest)
         }),
-        "apply" => apply::apply(&root, Path::new(parsed.operand())),
+        "apply" => {
+            let mode = if parsed.has("--dry-run") {
+                apply::Mode::Look(format)
+            } else {
+                apply::Mode::Apply
+            };
+            apply::apply(&root, Path::new(parsed.operand()), mode)
+        }
         "rebuild" => run::with_document(&root, None, |document, digest| {
             rebuild::rebuild(&root, document, digest, parsed.operand(), parsed.has("--yes"))
         }),

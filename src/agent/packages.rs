@@ -122,7 +122,7 @@ fn apt<'a>(words: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Those of `packages` that are not installed.
-fn missing(root: &Root, packages: &[String]) -> Vec<String> {
+pub(crate) fn missing(root: &Root, packages: &[String]) -> Vec<String> {
     if packages.is_empty() {
         return Vec::new();
     }

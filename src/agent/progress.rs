@@ -78,6 +78,8 @@ impl<'a> Progress<'a> {
 impl StepListener for Progress<'_> {
     fn begin(&mut self, name: &str) {
         say!("{name} …");
+        self.report.doing = Some(name.to_owned());
+        report::show(self.root, &self.report);
     }
 
     fn end(&mut self, step: Step) {
@@ -97,6 +99,7 @@ impl StepListener for Progress<'_> {
             say!("    | {line}");
         }
         let failed = step.state == StepState::Failed;
+        self.report.doing = None;
         self.report.steps.push(step);
         self.report.network = report::network_now(self.root, self.document);
         if failed {

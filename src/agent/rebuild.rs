@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 
 use crate::daemon::{encoded, find_socket, Daemon};
 use crate::farm::MAC;
-use crate::record::{Kind, Record};
+use crate::record::{Keep, Kind, Record};
 use crate::root::Root;
 use crate::run::{self, ExitStatus};
 use crate::step::StepError;
@@ -44,7 +44,7 @@ pub fn rebuild(root: &Root, document: &FirstBoot, digest: &str, name: &str, aske
         if let Some(old) = &old {
             put_aside(&daemon, name, old)?;
         }
-        Record::open(root).put(Kind::Container, name, Value::Null)
+        Record::open(root, Keep::OnCard).put(Kind::Container, name, Value::Null)
     })
 }
 

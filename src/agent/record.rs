@@ -40,22 +40,31 @@ impl Kind {
     }
 }
 
+/// Where what is put into a record stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    OnCard,
+    /// Until the record is dropped: the agent only looks.
+    InMemory,
+}
+
 /// The record of this card.
 pub(crate) struct Record<'a> {
     root: &'a Root,
+    keep: Keep,
     all: RefCell<Map<String, Value>>,
 }
 
 impl<'a> Record<'a> {
     /// Read the record. One that does not exist or is damaged names nothing.
-    pub(crate) fn open(root: &'a Root) -> Self {
+    pub(crate) fn open(root: &'a Root, keep: Keep) -> Self {
         let text = root.read(PATH).unwrap_or_default();
         let all = match serde_json::from_str(&text) {
             Ok(Value::Object(all)) if all.get("version") == Some(&json!(VERSION)) => all,
             _ => Map::new(),
         };
         let all = RefCell::new(all);
-        Self { root, all }
+        Self { root, keep, all }
     }
 
     /// The entry of `name`; null if there is none.
@@ -87,6 +96,9 @@ impl<'a> Record<'a> {
                 entries.insert(name.into(), entry);
             }
         }
+        if self.keep == Keep::InMemory {
+            return Ok(());
+        }
         let text = serde_json::to_string_pretty(&*all).unwrap_or_default() + "\n";
         let written = self.root.write_private(PATH, text.as_bytes());
         written.map_err(StepError::io("writing", PATH))
@@ -95,6 +107,9 @@ impl<'a> Record<'a> {
     /// Forget everything.
     pub(crate) fn clear(&self) -> Result<(), StepError> {
         self.all.borrow_mut().clear();
+        if self.keep == Keep::InMemory {
+            return Ok(());
+        }
         let written = self.root.write_private(PATH, b"{}\n");
         written.map_err(StepError::io("writing", PATH))
     }
@@ -108,12 +123,12 @@ mod tests {
     #[test]
     fn what_is_put_is_there_after_a_power_cut() {
         let scratch = Scratch::new("record", &[]);
-        let record = Record::open(&scratch.0);
+        let record = Record::open(&scratch.0, Keep::OnCard);
         record.put(Kind::Image, "f1", json!({"of": "web"})).unwrap();
         record.put(Kind::Alias, "a", json!(["f1"])).unwrap();
         record.put(Kind::Alias, "b", json!(["f1"])).unwrap();
         record.put(Kind::Alias, "b", Value::Null).unwrap();
-        let again = Record::open(&scratch.0);
+        let again = Record::open(&scratch.0, Keep::OnCard);
         assert_eq!(again.get(Kind::Image, "f1"), json!({"of": "web"}));
         assert_eq!(again.names(Kind::Alias), ["a"]);
         assert_eq!(again.get(Kind::Container, "f1"), Value::Null);
@@ -129,7 +144,7 @@ mod tests {
             "{\"version\":1,\"images\":7}",
         ] {
             let scratch = Scratch::new("record-damaged", &[(PATH, text)]);
-            let record = Record::open(&scratch.0);
+            let record = Record::open(&scratch.0, Keep::OnCard);
             assert_eq!(record.names(Kind::Image), [""; 0], "{text}");
         }
     }

@@ -40,6 +40,7 @@ pub(crate) fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
         run,
         network: network_now(root, document),
         steps: Vec::new(),
+        doing: None,
         containers: Vec::new(),
     }
 }
@@ -225,6 +226,9 @@ pub(crate) fn prose(report: &Report) -> String {
         for line in &step.output {
             text.push_str(&format!("              | {line}\n"));
         }
+    }
+    if let Some(name) = &report.doing {
+        text.push_str(&format!("    {:<9} {name}\n", "…"));
     }
     if !report.containers.is_empty() {
         text.push_str("\ncontainers\n");

@@ -47,6 +47,8 @@ pub(crate) enum DaemonState {
     Busy,
     /// It does not answer.
     Away,
+    /// It was not told to make the change that the message names, since the agent only looks.
+    OnlyLooking,
 }
 
 pub(crate) type StepResult = Result<Change, StepError>;
@@ -96,6 +98,7 @@ impl From<DaemonError> for StepError {
             {
                 DaemonState::Busy
             }
+            DaemonErrorKind::OnlyLooking => DaemonState::OnlyLooking,
             DaemonErrorKind::Failed(_) => DaemonState::Doubtful,
             _ => DaemonState::Working,
         };

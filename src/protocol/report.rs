@@ -27,8 +27,11 @@ pub struct Report {
     pub run: u32,
     /// The host's network.
     pub network: Network,
-    /// Each step, in order.
+    /// Each step that has ended, in order.
     pub steps: Vec<Step>,
+    /// The step that is being taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<String>,
     /// Each container.
     pub containers: Vec<Container>,
 }

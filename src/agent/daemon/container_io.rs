@@ -94,7 +94,22 @@ pub(crate) fn exec(
     command: &[&str],
     patience: Duration,
 ) -> DaemonResult<Exit> {
-    let doing = format!("running {} in {container}", command.first().unwrap_or(&""));
+    daemon.may_change(&running(container, command))?;
+    exec_to_look(daemon, container, command, patience)
+}
+
+fn running(container: &str, command: &[&str]) -> String {
+    format!("running {} in {container}", command.first().unwrap_or(&""))
+}
+
+/// The same for a `command` that changes nothing.
+pub(crate) fn exec_to_look(
+    daemon: &Daemon,
+    container: &str,
+    command: &[&str],
+    patience: Duration,
+) -> DaemonResult<Exit> {
+    let doing = running(container, command);
     let path = format!("{}/{}/exec", daemon.instances(), encoded(container));
     let body = json!({
         "command": command,
@@ -104,7 +119,7 @@ pub(crate) fn exec(
         "wait-for-websocket": false,
         "record-output": true,
     });
-    let ended = match daemon.change(&doing, "POST", &path, &body, patience) {
+    let ended = match daemon.request(&doing, "POST", &path, &body, "", patience) {
         // LXD takes these codes of a shell for its own failure to start it (canonical/lxd, lxd/instance_exec.go).
         Err(error) if is_failure(&error, "Command not found") => return Ok(Exit::without_output(127)),
         Err(error) if is_failure(&error, "Command not executable") => return Ok(Exit::without_output(126)),

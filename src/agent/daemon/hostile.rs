@@ -172,6 +172,23 @@ fn answers_of_the_wrong_shape_are_not_believed() {
 }
 
 #[test]
+fn who_only_looks_tells_the_daemon_nothing() {
+    let mut daemon = then("7");
+    daemon.look_only();
+    // Nobody listens there any more, so whatever is sent is another error.
+    std::fs::remove_file(&daemon.socket).unwrap();
+    let change = daemon.change("making it", "POST", "/1.0/x", &Value::Null, PATIENCE);
+    let delete = daemon.delete("making it", "/1.0/x", PATIENCE);
+    let upload = small(b"bytes")(&daemon);
+    let exec = exec(&daemon, "web", &["true"], PATIENCE).map(|_| Value::Null);
+    for done in [change, delete, upload, exec] {
+        let error = done.unwrap_err();
+        assert!(matches!(error.kind(), DaemonErrorKind::OnlyLooking), "{error}");
+        assert!(!error.to_string().contains(':'), "{error}");
+    }
+}
+
+#[test]
 fn a_slow_daemon_runs_out_of_time() {
     let path = std::env::temp_dir().join(format!("palmfarm-dawdle-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);

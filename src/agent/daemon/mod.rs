@@ -6,13 +6,13 @@
 //! Nothing here decides what a farm should be like.
 
 mod container_io;
+mod error;
 #[cfg(test)]
 mod hostile;
 mod http;
 mod socket;
 
 use std::cell::Cell;
-use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub(crate) use container_io::{exec, push_file, PushError};
+pub(crate) use container_io::{exec, exec_to_look, push_file, PushError};
+pub use error::{DaemonError, DaemonErrorKind};
 use http::{exchange, Body, Broken, Request};
 pub(crate) use socket::find_socket;
 
@@ -42,73 +43,9 @@ pub struct Daemon {
     /// The number of its process, as the daemon reports it.
     process: Cell<Option<u64>>,
     changes: Cell<u32>,
+    /// Whether it may only be asked, and not told to change anything.
+    looks_only: bool,
 }
-
-/// Why the daemon did not do what was asked.
-#[derive(Debug)]
-pub struct DaemonError {
-    doing: String,
-    kind: DaemonErrorKind,
-}
-
-/// What went wrong with a request.
-#[derive(Debug)]
-pub enum DaemonErrorKind {
-    /// It could not be reached, or closed the connection.
-    Unreachable(String),
-    /// It answered with an HTTP status and a message.
-    Refused { code: u16, message: String },
-    /// It accepted the work and failed at it.
-    Failed(String),
-    /// It was still working when the time was over.
-    Late(Duration),
-    /// Its answer is not one that this agent knows.
-    Unknown(String),
-}
-
-impl DaemonError {
-    fn new(doing: &str, kind: DaemonErrorKind) -> Self {
-        let doing = doing.into();
-        Self { doing, kind }
-    }
-
-    pub fn kind(&self) -> &DaemonErrorKind {
-        &self.kind
-    }
-
-    /// Whether a later try may help: the daemon restarts when it is upgraded.
-    pub fn is_passing(&self) -> bool {
-        matches!(
-            self.kind,
-            DaemonErrorKind::Unreachable(_)
-                | DaemonErrorKind::Late(_)
-                | DaemonErrorKind::Refused { code: 503, .. }
-        )
-    }
-}
-
-impl fmt::Display for DaemonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.doing)?;
-        match &self.kind {
-            DaemonErrorKind::Unreachable(why) => write!(f, "the container daemon does not answer: {why}"),
-            DaemonErrorKind::Refused { code, message } => {
-                write!(f, "the container daemon refused ({code}): {message}")
-            }
-            DaemonErrorKind::Failed(message) => write!(f, "the container daemon failed: {message}"),
-            DaemonErrorKind::Late(waited) => write!(
-                f,
-                "the container daemon was not done after {} s",
-                waited.as_secs()
-            ),
-            DaemonErrorKind::Unknown(what) => {
-                write!(f, "the container daemon gave an unknown answer: {what}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for DaemonError {}
 
 pub type DaemonResult<T> = Result<T, DaemonError>;
 
@@ -120,6 +57,7 @@ impl Daemon {
             instances: "/1.0/instances",
             process: Cell::new(None),
             changes: Cell::new(0),
+            looks_only: false,
         };
         let doing = format!("asking what listens on {}", socket.display());
         let about = daemon.call(&doing, "GET", "/1.0", None)?;
@@ -166,6 +104,23 @@ impl Daemon {
         }
     }
 
+    /// From now on refuse every change with [`DaemonErrorKind::OnlyLooking`], whose text says what would be done.
+    pub fn look_only(&mut self) {
+        self.looks_only = true;
+    }
+
+    pub fn looks_only(&self) -> bool {
+        self.looks_only
+    }
+
+    /// Whether a change may be made; `doing` says which. What makes one asks here, or calls what does.
+    pub fn may_change(&self, doing: &str) -> DaemonResult<()> {
+        if self.looks_only {
+            return Err(DaemonError::new(doing, DaemonErrorKind::OnlyLooking));
+        }
+        Ok(())
+    }
+
     /// How many requests for a change were made; none if everything is already as declared.
     pub fn changes(&self) -> u32 {
         self.changes.get()
@@ -185,7 +140,7 @@ impl Daemon {
                 Ok((mut answer, tag)) => return Ok(Some((metadata(&mut answer), tag))),
                 Err(error) => error,
             };
-            match error.kind {
+            match error.kind() {
                 DaemonErrorKind::Refused { code: 404, .. } => return Ok(None),
                 // Its database on a slow card was busy, or something went away while it made a list.
                 DaemonErrorKind::Refused { code: 500, .. } if tries < MOST_LOOKS => sleep(BEFORE_LOOK),
@@ -218,6 +173,20 @@ impl Daemon {
         tag: &str,
         patience: Duration,
     ) -> DaemonResult<Value> {
+        self.may_change(doing)?;
+        self.request(doing, method, path, body, tag, patience)
+    }
+
+    /// The same also if the agent only looks.
+    fn request(
+        &self,
+        doing: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+        tag: &str,
+        patience: Duration,
+    ) -> DaemonResult<Value> {
         self.count();
         let (answer, _) = self.call_raw(doing, method, path, Some(body), tag)?;
         self.settle(doing, answer, patience)
@@ -226,6 +195,7 @@ impl Daemon {
     /// Delete what is at `path` and wait as [`Daemon::change`] does. The request has no body: that would have no meaning
     /// (RFC 9110, section 9.3.5), and the daemon does not read it.
     pub fn delete(&self, doing: &str, path: &str, patience: Duration) -> DaemonResult<Value> {
+        self.may_change(doing)?;
         self.count();
         let (answer, _) = self.call_raw(doing, "DELETE", path, None, "")?;
         self.settle(doing, answer, patience)
@@ -240,6 +210,7 @@ impl Daemon {
         upload: &mut Upload<'_>,
         patience: Duration,
     ) -> DaemonResult<Value> {
+        self.may_change(doing)?;
         self.count();
         let request = Request {
             method: "POST",

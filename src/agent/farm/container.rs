@@ -100,6 +100,9 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
 /// Delete `container`, which nobody has used, and make it again.
 fn again(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     let name = &container.name;
+    farm.daemon.may_change(&format!(
+        "deleting {name}, which nobody has used, and making it again"
+    ))?;
     let looking = format!("looking for {name}");
     let look = || Ok::<Value, StepError>(farm.daemon.look(&looking, path)?.unwrap_or_default());
     let now = look()?;

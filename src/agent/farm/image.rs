@@ -97,6 +97,8 @@ pub(super) fn listed(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
 fn import(daemon: &Daemon, image: &Image, root: &Path) -> Result<(), StepError> {
     let alias = &image.alias;
     let doing = format!("importing the image {alias}");
+    // The file may not be there before there is a change.
+    daemon.may_change(&doing)?;
     let property = format!("{CARRIED}={}", encoded(alias));
     let send = |kind: &str, length: u64, bytes: &mut dyn Read| {
         // The daemon refuses a damaged file by its fingerprint. Incus has its own names for these headers.

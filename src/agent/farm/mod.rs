@@ -24,9 +24,9 @@ use palmfarm_protocol::firstboot::{FirstBoot, Lxd};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::record::{Kind, Record};
+use crate::record::{Keep, Kind, Record};
 use crate::root::Root;
-use crate::step::{Change, StepError, StepListener};
+use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
 pub(crate) use survey::{survey, unknown, AddressWait};
 
@@ -69,7 +69,14 @@ impl<'a> Farm<'a> {
             daemon,
             lxd,
             root,
-            record: Record::open(root),
+            record: Record::open(
+                root,
+                if daemon.looks_only() {
+                    Keep::InMemory
+                } else {
+                    Keep::OnCard
+                },
+            ),
             notes: RefCell::default(),
             built: RefCell::default(),
         }
@@ -82,6 +89,17 @@ impl<'a> Farm<'a> {
 
     fn note(&self, what: String) {
         self.notes.borrow_mut().push(what);
+    }
+
+    /// If the agent only looks, what would be changed first ends `done`: that is noted, and counts as changed.
+    fn would(&self, done: StepResult) -> StepResult {
+        match done {
+            Err(error) if error.daemon == DaemonState::OnlyLooking => {
+                self.note(error.message);
+                Ok(Change::Changed)
+            }
+            done => done,
+        }
     }
 
     /// Say which settings of `what` the agent left as somebody else has set them.
@@ -153,7 +171,7 @@ fn know_daemon(farm: &Farm<'_>) -> Result<(), StepError> {
 
 /// A run ends, and is about to say so: whoever reads the report may use what is unfinished.
 pub(crate) fn hand_over_all(root: &Root) {
-    let record = Record::open(root);
+    let record = Record::open(root, Keep::OnCard);
     for name in record.names(Kind::Container) {
         hand_over(&record, root, &name);
     }

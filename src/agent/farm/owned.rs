@@ -8,7 +8,7 @@ use palmfarm_protocol::firstboot::Container;
 use serde_json::{json, Value};
 
 use super::{publish, text, Farm, MAC, MARK, NEW, READY, STATE};
-use crate::daemon::{encoded, exec, DaemonErrorKind};
+use crate::daemon::{encoded, exec_to_look, DaemonErrorKind};
 use crate::record::{Kind, Record};
 use crate::root::{uptime, Root};
 use crate::step::{DaemonState, StepError};
@@ -269,7 +269,7 @@ fn look_for_newer(
 
 /// Whether `script` ends with 0 in the container `name`.
 fn succeeds(farm: &Farm<'_>, name: &str, script: &str) -> Result<bool, StepError> {
-    match exec(farm.daemon, name, &["/bin/sh", "-c", script], LOOKING) {
+    match exec_to_look(farm.daemon, name, &["/bin/sh", "-c", script], LOOKING) {
         Ok(exit) => Ok(exit.code == 0),
         Err(error) if matches!(error.kind(), DaemonErrorKind::Unreachable(_)) => Err(error.into()),
         Err(_) => Ok(false),

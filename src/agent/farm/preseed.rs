@@ -51,23 +51,23 @@ impl Unusable {
 pub(super) fn apply(farm: &Farm<'_>, unusable: &mut Unusable) -> StepResult {
     let preseed = &farm.lxd.preseed;
     *unusable = Unusable::default();
-    let mut all = vec![server(farm, &preseed.config)];
+    let mut all = vec![farm.would(server(farm, &preseed.config))];
     for pool in &preseed.storage_pools {
-        let done = storage(farm, pool);
+        let done = farm.would(storage(farm, pool));
         if done.is_err() {
             unusable.pools_and_networks.push(pool.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.networks {
-        let done = network(farm, one);
+        let done = farm.would(network(farm, one));
         if done.is_err() {
             unusable.pools_and_networks.push(one.name.clone());
         }
         all.push(done);
     }
     for one in &preseed.profiles {
-        let done = profile(farm, one);
+        let done = farm.would(profile(farm, one));
         if done.is_err() || unusable.is_used_by(one) {
             unusable.profiles.push(one.name.clone());
         }

@@ -49,6 +49,7 @@ impl<'a> Steps<'a> {
                 },
                 lost,
             );
+            let done = farm.would(done);
             *notes = farm.notes.take().join("; ");
             done
         })

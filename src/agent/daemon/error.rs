@@ -1,0 +1,77 @@
+//! Why the daemon did not do what was asked, and how that reads. It asks nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why the daemon did not do what was asked.
+#[derive(Debug)]
+pub struct DaemonError {
+    doing: String,
+    kind: DaemonErrorKind,
+}
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub enum DaemonErrorKind {
+    /// It could not be reached, or closed the connection.
+    Unreachable(String),
+    /// It answered with an HTTP status and a message.
+    Refused { code: u16, message: String },
+    /// It accepted the work and failed at it.
+    Failed(String),
+    /// It was still working when the time was over.
+    Late(Duration),
+    /// Its answer is not one that this agent knows.
+    Unknown(String),
+    /// It was not asked, since this would be a change, and the agent only looks.
+    OnlyLooking,
+}
+
+impl DaemonError {
+    pub(super) fn new(doing: &str, kind: DaemonErrorKind) -> Self {
+        let doing = doing.into();
+        Self { doing, kind }
+    }
+
+    pub fn kind(&self) -> &DaemonErrorKind {
+        &self.kind
+    }
+
+    /// Whether a later try may help: the daemon restarts when it is upgraded.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self.kind,
+            DaemonErrorKind::Unreachable(_)
+                | DaemonErrorKind::Late(_)
+                | DaemonErrorKind::Refused { code: 503, .. }
+        )
+    }
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)?;
+        if matches!(self.kind, DaemonErrorKind::OnlyLooking) {
+            return Ok(());
+        }
+        f.write_str(": ")?;
+        match &self.kind {
+            DaemonErrorKind::OnlyLooking => Ok(()),
+            DaemonErrorKind::Unreachable(why) => write!(f, "the container daemon does not answer: {why}"),
+            DaemonErrorKind::Refused { code, message } => {
+                write!(f, "the container daemon refused ({code}): {message}")
+            }
+            DaemonErrorKind::Failed(message) => write!(f, "the container daemon failed: {message}"),
+            DaemonErrorKind::Late(waited) => write!(
+                f,
+                "the container daemon was not done after {} s",
+                waited.as_secs()
+            ),
+            DaemonErrorKind::Unknown(what) => {
+                write!(f, "the container daemon gave an unknown answer: {what}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
