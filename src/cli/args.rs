@@ -48,6 +48,10 @@ pub enum Command {
     Devices,
     /// Wait until the Pis and containers of a farm are on the LAN, and print their addresses
     Find(Find),
+    /// Show how a Pi comes up, from cloud-init to the last container
+    Watch(Watch),
+    /// Bring a later farm to a running Pi: show what would change, ask, and change it
+    Push(Push),
     /// List, download and verify base images
     #[command(subcommand)]
     Base(Base),
@@ -325,6 +329,46 @@ pub struct Find {
     /// Look once, for a few seconds
     #[arg(long, conflicts_with = "timeout")]
     pub once: bool,
+}
+
+/// A Pi that is running.
+#[derive(Debug, Args)]
+pub struct RunningPi {
+    /// The farm file [default: farm.yaml in this folder], then the Pi's address or name [default: as `find` finds it]
+    #[arg(value_names = ["FARM", "HOST"], num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// One card of the fleet
+    #[arg(long)]
+    pub card: Option<String>,
+    /// Log in as this user [default: the farm's first user who may use sudo]
+    #[arg(long)]
+    pub user: Option<String>,
+    /// How long to wait, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `palmfarm watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    #[command(flatten)]
+    pub pi: RunningPi,
+}
+
+/// `palmfarm push`
+#[derive(Debug, Args)]
+pub struct Push {
+    #[command(flatten)]
+    pub pi: RunningPi,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before changing the Pi
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Do not download the base
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// A time as farm.yaml has it.

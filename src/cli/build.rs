@@ -1,6 +1,6 @@
 //! `palmfarm build`: images of one card or of a whole fleet.
 
-mod bundle;
+pub(super) mod bundle;
 
 use std::fs;
 use std::path::{Path, PathBuf};

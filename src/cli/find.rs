@@ -13,6 +13,7 @@ use super::from_farm;
 use super::outcome::{CliResult, Failure, Outcome};
 use super::session::Session;
 use super::ui::Ui;
+use crate::farm::farm_file::DEFAULT;
 use crate::farm::{addresses, Farm, Ipv4, Ipv6, ResolvedCard};
 use crate::lan::{Found, LanError, Search, Sight, Sign, Wanted};
 use crate::text::duration_text;
@@ -30,9 +31,6 @@ const ONCE: Duration = Duration::from_secs(7);
 /// How long a name is waited for.
 const NAME: Duration = Duration::from_secs(1);
 
-/// The farm that people mean if they name none.
-const FARM: &str = "farm.yaml";
-
 /// A host or a container that should be on the LAN.
 struct Target {
     card: String,
@@ -43,7 +41,7 @@ struct Target {
 
 pub(super) fn run(args: &Find, ui: Ui) -> CliResult {
     drop_privileges()?;
-    let here = || Some(PathBuf::from(FARM)).filter(|path| path.exists());
+    let here = || Some(PathBuf::from(DEFAULT)).filter(|path| path.exists());
     let Some(path) = args.farm.clone().or_else(here) else {
         if args.card.is_some() {
             let error = "--card needs a farm, and there is no farm.yaml in this folder";
@@ -76,7 +74,7 @@ fn targets(path: &Path, card: Option<&str>, ui: Ui) -> Result<Vec<Target>, Failu
 }
 
 /// The Pi of `card`, by all that is known of it before it boots.
-fn host_of(card: &ResolvedCard) -> Wanted {
+pub(super) fn host_of(card: &ResolvedCard) -> Wanted {
     let four = match card.network.ipv4 {
         Ipv4::Static { address, .. } => Some(address.into()),
         Ipv4::Dhcp | Ipv4::None => None,
@@ -124,15 +122,15 @@ fn wait_for(args: &Find, mut targets: Vec<Target>, session: &Session) -> CliResu
         Ok(targets.is_empty())
     })?;
     if targets.is_empty() {
-        ui.info_line(format_args!("all {all} are there"));
+        ui.info_line("all are there");
         return Ok(());
     }
     let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     let error = anyhow!(
-        "{} of {all} are not on the LAN{}: {}",
-        names.len(),
+        "not on the LAN{}: {} ({} of {all})",
         after(args),
-        names.join(", ")
+        names.join(", "),
+        names.len()
     );
     let is_host = |target: &&Target| target.kind == "host";
     let hint = match targets.iter().find(is_host) {

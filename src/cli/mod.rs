@@ -18,8 +18,11 @@ mod man;
 mod outcome;
 mod plan;
 mod progress;
+mod push;
+mod remote;
 mod session;
 mod ui;
+mod watch;
 
 use std::panic::{catch_unwind, set_hook, PanicHookInfo};
 use std::process::ExitCode;
@@ -69,6 +72,8 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Devices => devices::run(ui),
         Command::Lock(args) => lock::run(args, ui),
         Command::Find(args) => find::run(args, ui),
+        Command::Watch(args) => watch::run(args, ui),
+        Command::Push(args) => push::run(args, ui),
         Command::Plan(args) => plan::run(args, ui),
         Command::Build(args) => build::run(args, ui),
         Command::Flash(args) => flash::run(args, ui),

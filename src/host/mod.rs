@@ -24,6 +24,7 @@ pub(crate) mod positional;
 pub mod privileges;
 pub(crate) mod random;
 pub(crate) mod routes;
+pub mod ssh;
 mod sys;
 pub(crate) mod terminal;
 pub(crate) mod unmount;

@@ -20,6 +20,7 @@ mod messages;
 mod mistakes;
 mod odd_bases;
 mod plans;
+mod remote;
 mod surroundings;
 
 use std::path::Path;

@@ -20,7 +20,7 @@ containers:
 ";
 
 /// The events of that kind in lines of JSON.
-fn events(printed: &str, kind: &str) -> Vec<Value> {
+pub(crate) fn events(printed: &str, kind: &str) -> Vec<Value> {
     let lines = printed.lines().filter(|line| line.starts_with('{'));
     let events = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.filter(|event| event["event"] == kind).collect()
@@ -59,7 +59,7 @@ fn find_sees_the_host_and_its_containers_come_up() {
         events(&printed, "error")[0]["message"]
             .as_str()
             .unwrap()
-            .starts_with("2 of 3 "),
+            .ends_with("(2 of 3)"),
         "{printed}"
     );
 

@@ -30,6 +30,7 @@ mod owner;
 mod pi;
 mod predict;
 mod proxy;
+mod remote;
 mod replicas;
 mod router;
 mod sh;

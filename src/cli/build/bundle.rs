@@ -11,7 +11,7 @@ use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::validate;
 
 use crate::cli::session::Session;
-use crate::cli::{CliResult, Outcome, OutcomeExt};
+use crate::cli::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::edit::tree::{CardPath, Node, Tree, Volume};
 use crate::farm::ResolvedCard;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
@@ -44,6 +44,19 @@ pub(super) fn write(
         ),
     );
     Ok(())
+}
+
+/// The same tarball in memory, for a card to which it is sent at once.
+pub(in crate::cli) fn in_memory(
+    card: ResolvedCard,
+    inputs: &FarmInputs<'_>,
+    base: &BaseImageInfo,
+) -> Result<Vec<u8>, Failure> {
+    let plan = inputs.plan(card, &[])?;
+    let tree = inputs.render(&plan, base)?;
+    let mut tarball = Vec::new();
+    pack(&tree, plan.epoch.unwrap_or(base.facts.newest), &mut tarball).or_fail(Outcome::Failed)?;
+    Ok(tarball)
 }
 
 /// Write the document of `tree` into `out`, and after it the files that it names.

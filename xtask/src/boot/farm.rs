@@ -40,6 +40,7 @@ pub(crate) fn trial(
     checks.note(&format!("plan predicts {}", farm.predicted));
 
     let first = farm.boot(lab, Disk::Plain, checks, |card, checks| {
+        card.is_found(tool, checks);
         card.outlasts_three_lifetimes(checks);
         card.identity()
     })?;

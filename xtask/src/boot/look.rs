@@ -1,11 +1,13 @@
 //! Checks of a running card, from the router's side of the cable if that is possible. They change nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
+use xshell::cmd;
 
 use super::checks::{equal, Checks};
 use super::farm::USER;
@@ -17,6 +19,7 @@ use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
 use super::Renderer;
 use super::HOST;
+use crate::sh;
 
 /// Every file that could configure an interface.
 const NETWORK_FILES: &str =
@@ -80,6 +83,18 @@ impl<'a> Card<'a> {
         let logged_in = checks.equal("ssh from the router takes the key", login, guest.user);
         ensure!(logged_in, "nobody can log in to the card");
         Ok(())
+    }
+
+    /// Check that the tool finds it from the router, with the farm of which it was made.
+    pub(crate) fn is_found(&self, tool: &Path, checks: &mut Checks) {
+        let farm = self.lab.dir.join("farm.yaml");
+        let found = sh::output(cmd!(self.lab.router, "{tool} find {farm} --once --json"));
+        let expect = self.predicted.to_string();
+        let found = found.and_then(|events| {
+            ensure!(events.contains(&format!("{expect:?}")), "it printed {events}");
+            Ok(expect)
+        });
+        checks.check("`palmfarm find` sees it from the router", found);
     }
 
     /// Wait until cloud-init and the agent are done, by short connections only: the network may change meanwhile.
