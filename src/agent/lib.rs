@@ -42,5 +42,6 @@ mod rollback;
 pub mod root;
 pub mod run;
 mod seed;
+mod snap;
 pub mod status;
 mod step;

@@ -8,19 +8,13 @@ use palmfarm_protocol::firstboot::Lxd;
 
 use crate::daemon::find_socket;
 use crate::packages;
-use crate::program::{query, retry, run};
+use crate::program::{query, run};
 use crate::root::Root;
+use crate::snap::{self, Hold};
 use crate::step::{Change, StepError, StepResult};
 
 /// Exists once the farm's `upgrade: true` was done: that happens once in a card's life, not at every boot.
 const UPGRADED: &str = "/var/lib/palmfarm/upgraded";
-
-/// Seconds before each try of the snap store.
-const TRIES: [u64; 5] = [0, 15, 60, 180, 300];
-
-/// How long one call of snapd may take: 100 MB of LXD over a slow line onto a slow card, or the seeding of the snaps that
-/// are in the image.
-const SNAP: Duration = Duration::from_secs(3600);
 
 /// How long changing an account may take.
 const ACCOUNT: Duration = Duration::from_secs(60);
@@ -62,16 +56,42 @@ impl Host<'_> {
 /// Install the daemon of the farm's flavour, and upgrade it once if the farm asks for that.
 pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
     let method = method(root, lxd.flavour);
-    let mut change = Change::Unchanged;
-    if find_socket(root.dir(), lxd.flavour).is_none() {
-        change = install(root, method)?;
-    }
+    let missing = find_socket(root.dir(), lxd.flavour).is_none();
+    let mut change = match method {
+        Method::Packages(names) => {
+            let mut needed: Vec<String> = Vec::new();
+            if missing {
+                needed.extend(names.iter().map(|name| (*name).to_owned()));
+            }
+            // The package of the daemon only recommends it; a snap brings its own.
+            if lxd
+                .preseed
+                .storage_pools
+                .iter()
+                .any(|pool| pool.driver == "btrfs")
+            {
+                needed.push("btrfs-progs".to_owned());
+            }
+            packages::install(root, &needed)?
+        }
+        Method::Snap if missing => snap::install(root)?,
+        Method::Snap => Change::Unchanged,
+    };
     if lxd.upgrade && !root.has(UPGRADED) {
         change = change.or(upgrade(root, method)?);
         root.write(UPGRADED, b"")
             .map_err(StepError::io("writing", UPGRADED))?;
     }
     Ok(change)
+}
+
+/// If the daemon is a snap, see that it is not refreshed while the farm is made, for as long as the result lives.
+pub(crate) fn hold<'a>(root: &'a Root, lxd: &Lxd) -> Option<Hold<'a>> {
+    if method(root, lxd.flavour) != Method::Snap {
+        return None;
+    }
+    let held = Hold::take(root).inspect_err(|error| say!("holding back refreshes of snaps: {error}"));
+    held.ok()
 }
 
 /// Add `users` to the group that may use the daemon.
@@ -126,55 +146,11 @@ fn is_ubuntu(release: &str) -> bool {
     })
 }
 
-fn install(root: &Root, method: Method) -> StepResult {
-    match method {
-        Method::Packages(names) => {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            packages::install(root, &names)
-        }
-        Method::Snap => {
-            // Images of 20.04 and 22.04 contain the snap and unpack it in the first minutes.
-            run(root, "snap", &["wait", "system", "seed.loaded"], SNAP)?;
-            if !snap_revision().is_empty() {
-                return Ok(Change::Unchanged);
-            }
-            snap(root, &["install", "lxd"])
-        }
-    }
-}
-
 fn upgrade(root: &Root, method: Method) -> StepResult {
     match method {
         Method::Packages(names) => packages::upgrade(root, names),
-        Method::Snap => {
-            let before = snap_revision();
-            snap(root, &["refresh", "lxd"])?;
-            Ok(if snap_revision() == before {
-                Change::Unchanged
-            } else {
-                Change::Changed
-            })
-        }
+        Method::Snap => snap::refresh(root),
     }
-}
-
-/// Run `snap` with several tries: the store may be out of reach for a while.
-fn snap(root: &Root, words: &[&str]) -> StepResult {
-    let doing = format!("running snap {}", words.join(" "));
-    retry(&TRIES, &doing, || run(root, "snap", words, SNAP))?;
-    Ok(Change::Changed)
-}
-
-/// The revision of the installed snap; empty if it is not installed.
-fn snap_revision() -> String {
-    revision(&query("snap", &["list", "lxd"])).to_owned()
-}
-
-/// `snap list` prints a heading, and a line `NAME VERSION REVISION …` for each snap.
-fn revision(list: &str) -> &str {
-    let line = list.lines().find(|line| line.starts_with("lxd "));
-    line.and_then(|line| line.split_whitespace().nth(2))
-        .unwrap_or_default()
 }
 
 fn is_member(root: &Root, group: &str, user: &str) -> Result<bool, StepError> {
@@ -247,15 +223,6 @@ mod tests {
             deb: "",
         };
         assert_eq!(incus.method(), Method::Packages(&["incus"]));
-    }
-
-    #[test]
-    fn the_revision_is_the_third_word() {
-        let list = "Name  Version         Rev    Tracking       Publisher   Notes\n\
-                    lxd   5.0.3-9a1d904   27428  5.0/stable/…   canonical✓  -\n";
-        assert_eq!(revision(list), "27428");
-        assert_eq!(revision(""), "");
-        assert_eq!(revision("lxd-other 1 2\n"), "");
     }
 
     #[test]

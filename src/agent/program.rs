@@ -33,9 +33,19 @@ pub(crate) fn show(name: &str, args: &[&str]) {
     let _ = command(name, args).status();
 }
 
-/// Run a program to its end, or kill it after `limit`. The output goes to a file below `/run`, so that it is never in
-/// memory, however much there is.
+/// Run a program to its end, or kill it after `limit`.
 pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Result<(), StepError> {
+    output(root, name, args, limit).map(drop)
+}
+
+/// The same, and return the last lines that it prints. The output goes to a file below `/run`, so that it is never in
+/// memory, however much there is.
+pub(crate) fn output(
+    root: &Root,
+    name: &str,
+    args: &[&str],
+    limit: Duration,
+) -> Result<Vec<String>, StepError> {
     let mut command = command(name, args);
     let shown = format!("{name} {}", args.join(" "));
     let failed = |error: io::Error| StepError::new(format!("running {shown}: {error}"));
@@ -65,7 +75,7 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
         sleep(Duration::from_millis(100));
     };
     let why = match status {
-        Some(status) if status.success() => return Ok(()),
+        Some(status) if status.success() => return last_lines(&mut output).map_err(failed),
         Some(status) => describe(status),
         None => format!("was not done after {} s", limit.as_secs()),
     };
@@ -75,25 +85,31 @@ pub(crate) fn run(root: &Root, name: &str, args: &[&str], limit: Duration) -> Re
     Err(error)
 }
 
+/// What an error says once every try has failed.
+const LATER: &str = "; the next boot and `palmfarm-agent run` retry it";
+
 /// Pause for so many seconds before each try, until one succeeds.
-pub(crate) fn retry(
+pub(crate) fn retry<T>(
     pauses: &[u64],
     doing: &str,
-    attempt: impl Fn() -> Result<(), StepError>,
-) -> Result<(), StepError> {
-    let mut result = Ok(());
+    attempt: impl Fn() -> Result<T, StepError>,
+) -> Result<T, StepError> {
+    let mut last = StepError::new(doing);
     for pause in pauses {
         sleep(Duration::from_secs(*pause));
-        result = attempt();
-        let Err(error) = &result else { break };
-        say!("{doing}: {error}");
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => {
+                say!("{doing}: {error}");
+                last = error;
+            }
+        }
     }
-    result.map_err(|mut error| {
-        error
-            .message
-            .push_str("; the next boot and `palmfarm-agent run` retry it");
-        error
-    })
+    // What was tried may consist of tries itself.
+    if !last.message.ends_with(LATER) {
+        last.message.push_str(LATER);
+    }
+    Err(last)
 }
 
 fn command(name: &str, args: &[&str]) -> Command {

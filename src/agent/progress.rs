@@ -5,7 +5,7 @@ use palmfarm_protocol::report::{Container, Report, State, Step, StepState};
 
 use crate::root::Root;
 use crate::step::StepListener;
-use crate::{journal, report};
+use crate::{clock, journal, report};
 
 /// A run that is at work.
 pub(crate) struct Progress<'a> {
@@ -75,6 +75,20 @@ impl<'a> Progress<'a> {
     }
 }
 
+impl Progress<'_> {
+    /// Whether this run went on although nobody had set the clock.
+    fn clock_is_unset(&self) -> bool {
+        let mut steps = self.report.steps.iter();
+        steps.any(|step| step.name == clock::STEP && !step.message.is_empty())
+    }
+}
+
+/// Whether a step may have failed because the clock is wrong.
+fn is_of_the_clock(step: &Step) -> bool {
+    let mut lines = std::iter::once(&step.message).chain(&step.output);
+    lines.any(|line| clock::may_explain(line))
+}
+
 impl StepListener for Progress<'_> {
     fn begin(&mut self, name: &str) {
         say!("{name} …");
@@ -82,7 +96,11 @@ impl StepListener for Progress<'_> {
         report::show(self.root, &self.report);
     }
 
-    fn end(&mut self, step: Step) {
+    fn end(&mut self, mut step: Step) {
+        if step.state == StepState::Failed && self.clock_is_unset() && is_of_the_clock(&step) {
+            step.message
+                .push_str("; that may be due to the clock, see the step clock");
+        }
         say!(
             "{}: {}{}{}",
             step.name,

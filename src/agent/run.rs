@@ -15,7 +15,7 @@ use crate::journal::{self, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, uptime, Root};
 use crate::step::{Change, StepError, StepListener};
-use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, report, seed};
+use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, report, seed, snap};
 
 /// How long the container daemon may take to appear: a snap is still being seeded at the end of the boot.
 const DAEMON: Duration = Duration::from_secs(600);
@@ -165,7 +165,7 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
     }
     let ifupdown = document.network.renderer == Renderer::Ifupdown;
     if document.lxd.is_some() || !document.packages.is_empty() {
-        progress.take("clock", &mut || clock::step(root, DOCUMENT));
+        progress.take_noting(clock::STEP, &mut |note| clock::step(root, DOCUMENT, note));
     }
     let mut installed = true;
     if !document.packages.is_empty() {
@@ -188,9 +188,11 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
 fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progress<'_>) {
     // If this fails, there may still be a daemon of an older version.
     progress.take("lxd", &mut || lxd::step(root, declared));
+    // Until this function ends.
+    let _hold = lxd::hold(root, declared);
     let mut found = None;
     progress.take("daemon", &mut || {
-        let end = Instant::now() + DAEMON;
+        let begun = Instant::now();
         loop {
             let error = match find_socket(root.dir(), declared.flavour) {
                 Some(socket) => match Daemon::connect(&socket) {
@@ -203,7 +205,7 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
                 },
                 None => StepError::new("no container daemon is installed: it has no socket"),
             };
-            if Instant::now() > end {
+            if begun.elapsed() > DAEMON && !snap::is_changing(root, begun) {
                 return Err(error);
             }
             sleep(Duration::from_secs(2));

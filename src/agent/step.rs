@@ -92,9 +92,12 @@ impl From<DaemonError> for StepError {
         let daemon = match error.kind() {
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
             DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
-            // LXD 5.0 also says this with status 500, and of operations that it cancels.
+            // LXD 5.0 also says this with status 500, and of operations that it cancels. The other is what it says while
+            // it starts or stops a container by itself, after it was restarted.
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
-                if message.contains("shutting down") =>
+                if ["shutting down", "Instance is busy running"]
+                    .iter()
+                    .any(|words| message.contains(words)) =>
             {
                 DaemonState::Busy
             }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
-use crate::farm::{Boot, Dns, Farm, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, StorageDriver, Sudo};
+use crate::farm::{Boot, Dns, Farm, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
 use crate::edit::block::length;
@@ -353,14 +353,6 @@ fn packages(farm: &Farm, card: &ResolvedCard) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     if card.network.renderer == Renderer::Ifupdown {
         all.extend(IFUPDOWN.map(Into::into));
-    }
-    // A pool of driver btrfs needs mkfs.btrfs on the host where the daemon is no snap.
-    if farm
-        .lxd
-        .as_ref()
-        .is_some_and(|lxd| lxd.storage.driver == StorageDriver::Btrfs)
-    {
-        all.push("btrfs-progs".into());
     }
     all.extend(farm.packages.iter().cloned());
     let mut seen = BTreeSet::new();

@@ -83,6 +83,11 @@ impl Daemon {
         self.instances
     }
 
+    /// Whether it is the daemon of LXD's snap.
+    pub fn is_snap(&self) -> bool {
+        self.socket.ends_with(socket::SNAP)
+    }
+
     /// Whether the daemon answers and has not restarted since [`Daemon::connect`] or [`Daemon::returns`].
     pub fn stayed(&self) -> bool {
         self.call("asking for the server", "GET", "/1.0", None)

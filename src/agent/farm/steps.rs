@@ -6,11 +6,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Farm, SETTLING};
-use crate::daemon::Daemon;
+use crate::snap;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
-/// How long to wait for a daemon that went away. A snap's refresh takes a minute or two on a Pi.
+/// How long to wait for a daemon that went away, if its snap is not being refreshed.
 const AWAY: Duration = Duration::from_secs(120);
+
+/// How often snapd is asked whether it is.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(10);
 
 /// The pause while the daemon answers but does nothing: it is shutting down, or has just started.
 const BUSY: Duration = Duration::from_secs(1);
@@ -42,7 +45,7 @@ impl<'a> Steps<'a> {
         let (farm, lost) = (self.farm, &mut self.daemon_is_lost);
         self.listener.take_noting(name, &mut |notes| {
             let done = persist(
-                farm.daemon,
+                farm,
                 &mut || {
                     farm.notes.take();
                     step()
@@ -64,8 +67,9 @@ impl<'a> Steps<'a> {
 
 /// Take `step` until it succeeds or fails although the daemon is there. `lost` becomes true if the daemon does not come
 /// back.
-fn persist(daemon: &Daemon, step: &mut dyn FnMut() -> StepResult, lost: &mut bool) -> StepResult {
-    let begun = Instant::now();
+fn persist(farm: &Farm<'_>, step: &mut dyn FnMut() -> StepResult, lost: &mut bool) -> StepResult {
+    let daemon = farm.daemon;
+    let mut begun = Instant::now();
     let mut restarts = 0_u32;
     loop {
         let error = match step() {
@@ -88,13 +92,30 @@ fn persist(daemon: &Daemon, step: &mut dyn FnMut() -> StepResult, lost: &mut boo
             return Err(error);
         }
         restarts = restarts.saturating_add(1);
-        if !daemon.returns(AWAY) {
+        if !returns(farm) {
             *lost = true;
             return Err(with_cure(error));
         }
+        begun = Instant::now();
         // The daemon has forgotten what the step began, or resumes it; if waiting for that fails, so will the step.
         drop(daemon.settle_down(SETTLING));
     }
+}
+
+/// Wait until the daemon answers again: as long as the refresh of its snap takes, and [`AWAY`] without one. Returns
+/// whether it does.
+fn returns(farm: &Farm<'_>) -> bool {
+    let begun = Instant::now();
+    let mut unexplained = begun;
+    while unexplained.elapsed() < AWAY {
+        if farm.daemon.returns(BETWEEN_QUESTIONS) {
+            return true;
+        }
+        if farm.daemon.is_snap() && snap::is_changing(farm.root, begun) {
+            unexplained = Instant::now();
+        }
+    }
+    false
 }
 
 fn with_cure(mut error: StepError) -> StepError {
