@@ -13,7 +13,8 @@ use palmfarm_protocol::validate;
 use serde_json::Value;
 
 use crate::common::make::{Recipe, NOBLE};
-use crate::lab::{agent_program, Lab};
+use crate::lab::Lab;
+use crate::machine::agent_program;
 use crate::sh;
 
 /// The tool.

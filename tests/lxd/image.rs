@@ -199,7 +199,7 @@ fn bootstrapped(name: &str, include: &str) -> Result<PathBuf, String> {
 }
 
 /// Debian 12.
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 
 /// Debian 13, the first that has Incus.
 const INCUS_SUITE: &str = "trixie";
@@ -207,23 +207,25 @@ const INCUS_SUITE: &str = "trixie";
 /// The tree of a small Debian with Incus; `Err` says why not.
 pub(crate) fn incus() -> Result<PathBuf, String> {
     let include = "--include=incus-base,incus-client,dnsmasq-base,btrfs-progs,nftables,iproute2,kmod";
+    tree("incus", INCUS_SUITE, &[include])
+}
+
+/// The tree `name` of a small Debian of `suite`, made with more `options` of mmdebstrap; `Err` says why not.
+pub(crate) fn tree(name: &str, suite: &str, options: &[&str]) -> Result<PathBuf, String> {
     // Debian 12 knows the keys of Debian 13.
     let of_the_suite = sources()
         .iter()
-        .map(|line| line.replace(SUITE, INCUS_SUITE))
+        .map(|line| line.replace(SUITE, suite))
         .collect::<Vec<_>>();
     let mut failed = String::new();
-    let inputs = [INCUS_SUITE.as_bytes(), include.as_bytes()];
-    let tree = cached("incus", "tree", &inputs, |tree| {
+    let inputs: Vec<&[u8]> = [suite].iter().chain(options).map(|one| one.as_bytes()).collect();
+    let tree = cached(name, "tree", &inputs, |tree| {
         let mut mmdebstrap =
             sh::words("setpriv --pdeathsig TERM mmdebstrap --mode=root --variant=minbase --quiet");
         mmdebstrap
-            .args([
-                "--format=directory",
-                include,
-                "--aptopt=Apt::Install-Recommends \"false\"",
-                INCUS_SUITE,
-            ])
+            .args(["--format=directory", "--aptopt=Apt::Install-Recommends \"false\""])
+            .args(options)
+            .arg(suite)
             .arg(tree)
             .args(of_the_suite);
         let done = sh::ended(&mut mmdebstrap);
@@ -238,7 +240,7 @@ pub(crate) fn incus() -> Result<PathBuf, String> {
     });
     tree.is_dir()
         .then_some(tree)
-        .ok_or(format!("mmdebstrap made no Debian with Incus: {failed}"))
+        .ok_or(format!("mmdebstrap made no Debian for {name}: {failed}"))
 }
 
 /// Lines of sources.list for the archive that this host uses; none leaves the choice to mmdebstrap.

@@ -25,6 +25,7 @@ mod find;
 mod image;
 mod incus;
 mod lab;
+mod machine;
 mod netns;
 mod owner;
 mod pi;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::cgroup::Cgroup;
 use crate::sh;
 
 /// A network namespace of this process.
@@ -31,6 +32,32 @@ impl Netns {
     pub(crate) fn ip(&self, line: &str) {
         sh::run(&mut sh::words(&format!("ip -n {} {line}", self.0)));
     }
+
+    /// Bring up `br0` over the `eth0` that is in it, as it is on a Pi.
+    pub(crate) fn bridge(&self) {
+        self.ip("link set lo up");
+        self.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
+        self.ip("link set eth0 master br0 up");
+        // The daemon turns forwarding on, after which the kernel listens to routers only if `accept_ra` is 2.
+        sh::run(
+            self.command("sysctl")
+                .args(["-q", "-w", "net.ipv6.conf.br0.accept_ra=2"]),
+        );
+        self.ip("link set br0 up");
+        self.ip("address add 192.0.2.10/24 dev br0");
+    }
+}
+
+/// What starts process 1 of namespaces of its own, in the network `netns` and the control group `cgroup`; options of
+/// unshare(1) and its program may follow.
+pub(crate) fn namespaces(netns: &Netns, cgroup: &Cgroup) -> Command {
+    let enter = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
+    let mut init = sh::words("setpriv --pdeathsig KILL sh -c");
+    init.args([enter, "sh"]).args(cgroup.entrances()).arg("--");
+    init.args(["ip", "netns", "exec", netns.name(), "unshare"])
+        .args(["--mount", "--pid", "--fork", "--kill-child=KILL"])
+        .args(["--cgroup", "--ipc", "--uts"]);
+    init
 }
 
 impl Drop for Netns {

@@ -12,7 +12,7 @@ use palmfarm::farm::Flavour;
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
-use crate::netns::Netns;
+use crate::netns::{namespaces, Netns};
 use crate::sh;
 
 /// The daemon in its namespaces.
@@ -32,33 +32,12 @@ impl Pi {
     /// Bring up `br0` over the `eth0` that is in `netns` already, and the daemon: Debian's LXD, or the Incus of the
     /// system in `tree`.
     pub(crate) fn new(netns: Netns, dir: &Path, tree: Option<&Path>) -> Self {
-        netns.ip("link set lo up");
-        netns.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
-        netns.ip("link set eth0 master br0 up");
-        // The daemon turns forwarding on, after which the kernel listens to routers only if `accept_ra` is 2.
-        sh::run(
-            netns
-                .command("sysctl")
-                .args(["-q", "-w", "net.ipv6.conf.br0.accept_ra=2"]),
-        );
-        netns.ip("link set br0 up");
-        netns.ip("address add 192.0.2.10/24 dev br0");
+        netns.bridge();
         let cgroup = Cgroup::new(netns.name());
         let dir = dir.join("lxd");
         fs::create_dir(&dir).unwrap();
-        let enter = r#"until [ "$1" = -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@""#;
-        let mut init = sh::words("setpriv --pdeathsig KILL sh -c");
-        init.args([enter, "sh"]).args(cgroup.entrances()).arg("--");
-        init.args(["ip", "netns", "exec", netns.name(), "unshare"])
-            .args(["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"])
-            .args([
-                "--cgroup",
-                "--ipc",
-                "--uts",
-                "sh",
-                "-c",
-                include_str!("namespace.sh"),
-            ])
+        let mut init = namespaces(&netns, &cgroup);
+        init.args(["--mount-proc", "sh", "-c", include_str!("namespace.sh")])
             .env("LXD_DIR", &dir);
         init.envs(tree.map(|tree| ("TREE", tree)));
         let log = fs::File::create(dir.with_extension("init.log")).unwrap();

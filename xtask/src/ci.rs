@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result<bool> {
         };
         clippy(&["--workspace", "--all-targets"])?;
         // A test program that only runs by name is only linted by name.
-        clippy(&["--test", "lxd"]).map(|()| 2)
+        clippy(&["--test", "lxd", "--test", "snap"]).map(|()| 2)
     });
     tally.part("tidy", || crate::tidy::run().map(|()| 1));
     tally.part("documentation", || {

@@ -1,4 +1,4 @@
-//! The farm on Debian's real LXD, as part of the tests. What it needs is installed; if that fails, the part is skipped and
+//! The farm on Debian's real LXD, as a package and in a snap, as part of the tests. What it needs is installed; if that fails, the part is skipped and
 //! the tally says so.
 //!
 //! The tests make network namespaces, so their program runs as root, if need be through a sudo that asks no password.
@@ -32,8 +32,25 @@ const LAB: &[Package] = &[
     ("uidmap", "newuidmap"),
 ];
 
-/// How many labs run at once: more than there are processors, since a lab mostly waits for addresses and timeouts.
-const AT_ONCE: &str = "6";
+/// One of the test programs that want a lab.
+#[derive(Clone, Copy)]
+pub(crate) struct Program {
+    name: &'static str,
+    /// How many labs run at once: more than there are processors, since a lab mostly waits for addresses and timeouts.
+    at_once: &'static str,
+}
+
+/// Debian's package of LXD.
+pub(crate) const PACKAGE: Program = Program {
+    name: "lxd",
+    at_once: "6",
+};
+
+/// The same LXD in a snap, on a host with systemd and snapd.
+pub(crate) const SNAP: Program = Program {
+    name: "snap",
+    at_once: "3",
+};
 
 /// Whether the tests can run here; an error says why not.
 pub(crate) fn ready() -> Result<()> {
@@ -52,11 +69,11 @@ fn is_debian() -> bool {
     release.lines().any(|line| line == "ID=debian")
 }
 
-/// The tests, with the agents that are in `agents`.
-pub(crate) fn tests(agents: &Path) -> Command {
+/// The tests of `program`, with the agents that are in `agents`.
+pub(crate) fn tests(program: Program, agents: &Path) -> Command {
     let mut tests = cargo();
-    tests.args(["test", "--test", "lxd", "--"]);
-    tests.args(["--show-output", "--test-threads", AT_ONCE]);
+    tests.args(["test", "--test", program.name, "--"]);
+    tests.args(["--show-output", "--test-threads", program.at_once]);
     tests.env("PALMFARM_AGENT_DIR", agents).env("PATH", search_path());
     if deps::privilege() == Privilege::Sudo {
         for (variable, runner) in runners(agents) {

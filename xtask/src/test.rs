@@ -137,6 +137,10 @@ const ORACLES: &[Package] = &[
     ("openssl", "openssl"),
 ];
 
+/// Parts of the run, as they are called in what it prints.
+const LXD: &str = "the farm on the real LXD";
+const SNAP: &str = "the farm on LXD's snap";
+
 /// How many of the tests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -166,15 +170,17 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         .env("PATH", search_path());
     tally.cargo_test(&mut tests)?;
     let Some(base) = base else {
-        for part in ["the farm on the real LXD", "the booted Pi"] {
+        for part in [LXD, SNAP, "the booted Pi"] {
             tally.skip(part, "left out of the quick form");
         }
         return Ok(());
     };
-    eprintln!("== the farm on the real LXD");
-    match crate::lxd::ready() {
-        Ok(()) => tally.cargo_test(&mut crate::lxd::tests(&agents))?,
-        Err(why) => tally.skip("the farm on the real LXD", why),
+    for (part, program) in [(LXD, crate::lxd::PACKAGE), (SNAP, crate::lxd::SNAP)] {
+        eprintln!("== {part}");
+        match crate::lxd::ready() {
+            Ok(()) => tally.cargo_test(&mut crate::lxd::tests(program, &agents))?,
+            Err(why) => tally.skip(part, why),
+        }
     }
     base.wait();
     let renderers: &[Renderer] = if extent == Extent::Full {
