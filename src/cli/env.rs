@@ -11,8 +11,8 @@ use anyhow::{anyhow, Context};
 use super::{Failure, Outcome, OutcomeExt};
 use crate::base::download::{proxy, Client, Limits};
 use crate::base::source::CacheDir;
-use crate::host::bounded_read;
 use crate::host::privileges::{self, Dropped};
+use crate::host::{bounded_read, host_names};
 use crate::pipeline::HostInputs;
 use crate::text_file;
 
@@ -67,6 +67,9 @@ pub(super) fn client() -> Result<Client, Failure> {
                 .or_fail(Outcome::Refused)?,
         ),
     };
+    host_names::use_what_is_linked_in()
+        .context("choosing how host names are found")
+        .or_fail(Outcome::Failed)?;
     Ok(Client::new(Limits::default(), certificates.as_deref()))
 }
 

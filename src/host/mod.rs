@@ -14,6 +14,7 @@ pub mod computer;
 pub mod files;
 pub mod filesystem;
 pub mod folder;
+pub(crate) mod host_names;
 pub mod interfaces;
 pub(crate) mod interruption;
 

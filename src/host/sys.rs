@@ -1,4 +1,5 @@
-//! The three calls that give root up. Each unsafe block says why it is sound. Nothing here decides anything.
+//! The three calls that give root up, and the one that names glibc's sources of host names. Each unsafe block says why
+//! it is sound. Nothing here decides anything.
 
 #![expect(
     unsafe_code,
@@ -18,6 +19,21 @@ pub(super) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
     checked(result)?;
     // SAFETY: as above.
     let result = unsafe { libc::setresuid(uid, uid, uid) };
+    checked(result)
+}
+
+/// Have glibc look for hosts where `services` says, in the words of nsswitch.conf(5).
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+pub(super) fn find_hosts_by(services: &std::ffi::CStr) -> io::Result<()> {
+    extern "C" {
+        // glibc's nss.h; the libc crate does not declare it.
+        fn __nss_configure_lookup(
+            database: *const libc::c_char,
+            services: *const libc::c_char,
+        ) -> libc::c_int;
+    }
+    // SAFETY: both texts end with a zero byte and are only read, during the call; glibc takes its own lock.
+    let result = unsafe { __nss_configure_lookup(c"hosts".as_ptr(), services.as_ptr()) };
     checked(result)
 }
 

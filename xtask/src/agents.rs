@@ -14,7 +14,7 @@ use anyhow::{bail, Context, Result};
 use fs_err as fs;
 
 use crate::{sh, target_dir, workspace_dir};
-use toolchain::Toolchain;
+pub(crate) use toolchain::Toolchain;
 
 /// The largest agent for a Pi, in bytes: 1.25 MiB. It shares a card of 4 GB with everything else.
 const LARGEST: u64 = 5 << 18;
@@ -43,6 +43,22 @@ impl Arch {
         }
     }
 
+    /// This machine's, if it is one of them.
+    pub(crate) fn here() -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|arch| arch.cpu() == std::env::consts::ARCH)
+    }
+
+    /// The processor, as Rust and the kernel name it.
+    pub(crate) const fn cpu(self) -> &'static str {
+        match self {
+            Self::Armhf => "arm",
+            Self::Arm64 => "aarch64",
+            Self::Amd64 => "x86_64",
+        }
+    }
+
     /// Rust's name.
     pub(crate) const fn triple(self) -> &'static str {
         match self {
@@ -50,6 +66,26 @@ impl Arch {
             Self::Arm64 => "aarch64-unknown-linux-gnu",
             Self::Amd64 => "x86_64-unknown-linux-gnu",
         }
+    }
+}
+
+/// The compilers for `arch`. If a script replaces the Rust compiler, it is written into `scripts`.
+pub(crate) fn toolchain(arch: Arch, scripts: &Path) -> Result<Toolchain> {
+    fs::create_dir_all(scripts)?;
+    toolchain::find(arch, scripts)
+}
+
+/// Have `cargo` build for `arch` with `toolchain`.
+pub(crate) fn cross(cargo: &mut Command, arch: Arch, toolchain: &Toolchain) {
+    let variable = arch.triple().to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), toolchain.linker);
+    // The C code that some crates bring.
+    cargo.env(
+        format!("CC_{}", arch.triple().replace('-', "_")),
+        toolchain.linker,
+    );
+    if let Some(rustc) = &toolchain.rustc {
+        cargo.env("RUSTC", rustc);
     }
 }
 
@@ -96,13 +132,22 @@ pub(crate) fn cargo_build(flags: &[String]) -> Command {
     ] {
         command.env_remove(name);
     }
-    let flags: Vec<String> = remaps().into_iter().chain(flags.iter().cloned()).collect();
+    let remap = |option: &'static str| {
+        let renamed = renamed_dirs().into_iter();
+        renamed.map(move |(dir, name)| format!("{option}={}={name}", dir.display()))
+    };
+    let flags: Vec<String> = remap("--remap-path-prefix")
+        .chain(flags.iter().cloned())
+        .collect();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // The C code that some crates bring names its own files, too.
+    let c_flags: Vec<String> = remap("-ffile-prefix-map").collect();
+    command.env("CFLAGS", c_flags.join(" "));
     command
 }
 
-/// The names that rustc writes instead of directories of this machine. If several fit, it takes the last.
-fn remaps() -> Vec<String> {
+/// Directories of this machine, and the names that compilers write instead. If several fit, they take the last.
+fn renamed_dirs() -> Vec<(PathBuf, &'static str)> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cargo = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -113,14 +158,12 @@ fn remaps() -> Vec<String> {
         (Some(workspace_dir()), "/palmfarm"),
     ]
     .into_iter()
-    .filter_map(|(dir, name)| Some(format!("--remap-path-prefix={}={name}", dir?.display())))
+    .filter_map(|(dir, name)| Some((dir?, name)))
     .collect()
 }
 
 fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
-    let tools = dir.join("tools");
-    fs::create_dir_all(&tools)?;
-    let Toolchain { rustc, linker } = toolchain::find(arch, &tools)?;
+    let toolchain = toolchain(arch, &dir.join("tools"))?;
     let out = dir.join("build");
     let features = match arch {
         // Thumb instructions are half as long; every ARMv7 has them.
@@ -143,11 +186,7 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);
     cargo.args(["--target", arch.triple()]);
     cargo.arg("--target-dir").arg(&out);
-    let variable = arch.triple().to_uppercase().replace('-', "_");
-    cargo.env(format!("CARGO_TARGET_{variable}_LINKER"), linker);
-    if let Some(rustc) = rustc {
-        cargo.env("RUSTC", rustc);
-    }
+    cross(&mut cargo, arch, &toolchain);
     sh::run(&mut cargo)?;
     Ok(out.join(arch.triple()).join("agent/palmfarm-agent"))
 }

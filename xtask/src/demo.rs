@@ -14,12 +14,7 @@ const BASE: &str = "\nbase: ubuntu-24.04-arm64\n";
 pub(crate) fn run() -> Result<()> {
     dist::run()?;
     fs::create_dir_all(target_dir().join("demo"))?;
-    let example = fs::read_to_string(workspace_dir().join("examples/farm.yaml"))?;
-    let on_mini = example.replace(BASE, "\nbase: mini\n");
-    ensure!(
-        on_mini != example,
-        "examples/farm.yaml has another base than {BASE:?}"
-    );
+    let on_mini = example_on_mini()?;
     let farm = "target/demo/farm.yaml";
     fs::write(target_dir().join("demo/farm.yaml"), on_mini)?;
     let card = "target/demo/palm.img";
@@ -38,4 +33,15 @@ pub(crate) fn run() -> Result<()> {
     }
     println!("\nthe card image is {card}; write it to a card, or look further with palmfarm inspect");
     Ok(())
+}
+
+/// The text of `examples/farm.yaml` on the base that needs no download.
+pub(crate) fn example_on_mini() -> Result<String> {
+    let example = fs::read_to_string(workspace_dir().join("examples/farm.yaml"))?;
+    let on_mini = example.replace(BASE, "\nbase: mini\n");
+    ensure!(
+        on_mini != example,
+        "examples/farm.yaml has another base than {BASE:?}"
+    );
+    Ok(on_mini)
 }

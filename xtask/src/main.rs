@@ -14,10 +14,12 @@ mod fuzz;
 mod guards;
 mod links;
 mod lxd;
+mod release;
 mod rooms;
 mod sh;
 mod test;
 mod tidy;
+mod tool;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +50,8 @@ enum Chore {
     Ci,
     /// Build target/dist/palmfarm with the agents inside, and the agents beside it
     Dist,
+    /// Make what people download: static tools and Debian packages for x86-64 and arm64, in target/release-files
+    Release(release::Options),
     /// Build the agents alone, and print the folder that they are in
     Agents {
         /// What to build for [default: all of them]
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Test { quick } => return tests(if quick { Extent::Quick } else { Extent::Full }),
         Chore::Ci => return verdict(ci::run()),
         Chore::Dist => dist::run(),
+        Chore::Release(options) => release::run(&options),
         Chore::Agents { archs } => agents::run(&archs),
         Chore::Base { layout } => base::run(&layout),
         Chore::Mini => base::mini::run(),

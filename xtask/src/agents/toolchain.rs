@@ -28,7 +28,7 @@ const RUSTUP_SECONDS: &str = "120";
 pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
     let linker = linker(arch)?;
     let forced = std::env::var_os("PALMFARM_AGENT_RUST").is_some_and(|choice| choice == "debian");
-    if native(arch) || (!forced && (has_std(arch) || rustup_adds(arch))) {
+    if Arch::here() == Some(arch) || (!forced && (has_std(arch) || rustup_adds(arch))) {
         return Ok(Toolchain { rustc: None, linker });
     }
     let rustc = debian::rustc(arch, tools).with_context(|| {
@@ -44,20 +44,10 @@ pub(crate) fn find(arch: Arch, tools: &Path) -> Result<Toolchain> {
     })
 }
 
-/// Whether `arch` is this machine's.
-fn native(arch: Arch) -> bool {
-    let rust = match arch {
-        Arch::Armhf => "arm",
-        Arch::Arm64 => "aarch64",
-        Arch::Amd64 => "x86_64",
-    };
-    std::env::consts::ARCH == rust
-}
-
 /// The C compiler that links for `arch` and the static C library beside it.
 fn linker(arch: Arch) -> Result<&'static str> {
     let (compiler, library): (Package, Option<Package>) = match arch {
-        _ if native(arch) => (("gcc", "gcc"), None),
+        _ if Arch::here() == Some(arch) => (("gcc", "gcc"), None),
         Arch::Armhf => (
             ("gcc-arm-linux-gnueabihf", "arm-linux-gnueabihf-gcc"),
             Some(("libc6-dev-armhf-cross", "/usr/arm-linux-gnueabihf/lib/libc.a")),
