@@ -6,6 +6,7 @@ mod ask;
 mod base;
 mod build;
 mod check;
+mod complete;
 pub mod devices;
 mod env;
 mod find;
@@ -19,6 +20,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod push;
+pub mod reference;
 mod remote;
 mod session;
 mod ui;
@@ -27,7 +29,7 @@ mod watch;
 use std::panic::{catch_unwind, set_hook, PanicHookInfo};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use args::{Command, Palmfarm};
 use outcome::{CliResult, Failure, Outcome, OutcomeExt};
@@ -80,11 +82,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Inspect(args) => inspect::run(args, ui),
         Command::Base(args) => base::run(args, ui),
         Command::Schema => ui.output(SCHEMA.as_bytes()),
-        Command::Completions(args) => {
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Palmfarm::command(), "palmfarm", &mut script);
-            ui.output(&script)
-        }
+        Command::Completions(args) => ui.output(&complete::script(args.shell)),
         Command::Man(args) => man::run(args, ui),
     }
 }
