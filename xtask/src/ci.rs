@@ -26,6 +26,7 @@ pub(crate) fn run() -> Result<bool> {
         doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         run_shown(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")).map(|()| 1)
     });
+    tally.part("docs", || crate::docs::run(false).map(|()| 1));
     tally.part("demo", || crate::demo::run().map(|()| 1));
     crate::test::run(Extent::Ci, &mut tally)?;
     Ok(tally.close())

@@ -9,6 +9,7 @@ mod ci;
 mod demo;
 mod deps;
 mod dist;
+mod docs;
 mod ext4;
 mod fuzz;
 mod guards;
@@ -77,6 +78,12 @@ enum Chore {
     },
     /// Fuzz the entry points for untrusted bytes (wants nightly Rust and cargo-fuzz)
     Fuzz(fuzz::Options),
+    /// Try every farm and every command line of the documents, and make the book if mdBook is here
+    Docs {
+        /// Make the reference in docs/reference again first
+        #[arg(long)]
+        write: bool,
+    },
     /// Check the rules of ARCHITECTURE.md that a compiler does not know
     Tidy,
 }
@@ -95,6 +102,7 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(options),
         Chore::Ext4 { cases } => ext4::run(cases),
         Chore::Fuzz(options) => fuzz::run(options),
+        Chore::Docs { write } => docs::run(write),
         Chore::Tidy => tidy::run(),
     };
     verdict(done.map(|()| true))
