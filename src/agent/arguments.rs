@@ -141,7 +141,7 @@ pub fn parse<'a>(words: &[&'a str]) -> Result<Request<'a>, String> {
     let (name, rest) = match words.split_first() {
         None => return Err(format!("no command was given\n{}", all())),
         Some((first, _)) if is_help(first) => return Ok(Request::Help(all())),
-        Some((&"-V" | &"--version", [])) => ("version", &[] as &[&str]),
+        Some((&"-V" | &"--version", [])) => ("version", [].as_slice()),
         Some((&first, rest)) => (first, rest),
     };
     let spec = find(name)?;

@@ -174,7 +174,7 @@ impl Page {
         }
     }
 
-    /// What clap_mangen writes at this place.
+    /// What `clap_mangen` writes at this place.
     fn by(&mut self, render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) {
         let mut out = Vec::new();
         // Writing into memory does not fail.

@@ -36,7 +36,7 @@ pub(crate) fn addresses6(name: &str, interface: &str) -> Result<Vec<IpAddr>> {
     )
 }
 
-/// The number of `interface` in /proc/net/if_inet6: address, number, prefix length, scope, flags, name; hexadecimal.
+/// The number of `interface` in `/proc/net/if_inet6`: address, number, prefix length, scope, flags, name; hexadecimal.
 fn index(if_inet6: &str, interface: &str) -> Option<u32> {
     if_inet6.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
