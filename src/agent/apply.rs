@@ -13,7 +13,7 @@ use palmfarm_protocol::validate;
 
 use crate::digest;
 use crate::preview::preview;
-use crate::program;
+use crate::program::{self, query};
 use crate::root::{read_text_from, Root};
 use crate::run::{self, ExitStatus};
 use crate::status::Format;
@@ -25,6 +25,9 @@ const UNPACKED: &str = "/var/lib/palmfarm/apply";
 
 /// Where a tarball may put files: those that are pushed into containers, and images.
 const BROUGHT: [&str; 2] = [FARM_FILES, IMAGES];
+
+/// Bytes that must stay free on the card when a tarball is unpacked.
+const ROOM: u64 = 256 << 20;
 
 /// How long unpacking may take: some hundred megabytes of images onto an SD card.
 const UNPACKING: Duration = Duration::from_secs(1800);
@@ -135,11 +138,35 @@ fn read(root: &Root, file: &Path) -> Result<(Option<Bundle>, String), StepError>
     if !open.metadata().map_err(failed)?.is_file() {
         return Err(StepError::new("a tarball must be a plain file"));
     }
+    check_room(root, open.metadata().map_err(failed)?.len())?;
     let same = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
     let bundle = unpack(root, &same)?;
     let inside = |error| StepError::new(format!("reading {DOCUMENT} in it: {error}"));
     let text = Root::new(&bundle.0).read(DOCUMENT).map_err(inside)?;
     Ok((Some(bundle), text))
+}
+
+/// Refuse to unpack so many bytes if that would leave less than [`ROOM`]: the containers' pool may be a file on the same
+/// filesystem, and a write into it that finds no room is lost.
+fn check_room(root: &Root, bytes: u64) -> Result<(), StepError> {
+    let dir = root.at("/var/lib").to_string_lossy().into_owned();
+    let shown = query("stat", &["--file-system", "--format=%a %S", &dir]);
+    let mut numbers = shown.split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(blocks)), Some(Ok(size))) = (numbers.next(), numbers.next()) else {
+        return Err(StepError::new(format!(
+            "stat does not say how much room {dir} has"
+        )));
+    };
+    let free = blocks.saturating_mul(size);
+    if free < bytes.saturating_add(ROOM) {
+        return Err(StepError::new(format!(
+            "it has {} MB, and this card has {} MB free, of which {} MB must stay free; make room (lxc image list, df -h)",
+            bytes / 1_000_000,
+            free / 1_000_000,
+            ROOM / 1_000_000
+        )));
+    }
+    Ok(())
 }
 
 fn unpack(root: &Root, file: &str) -> Result<Bundle, StepError> {

@@ -44,7 +44,10 @@ pub(super) fn writers(root: &Path, dev: DevNo) -> Vec<String> {
     let files = file.map(|device| device.file.clone()).unwrap_or_default();
     let is_it = |meta: &Metadata| is_one_of(meta, &devices) || files.contains(&FileNumber::of(meta));
     let mut found: Vec<String> = others(root)
-        .filter(|dir| descriptors(dir, is_it).any(|descriptor| is_writable(dir, &descriptor)))
+        .filter(|dir| {
+            descriptors(dir, is_it).any(|descriptor| is_writable(dir, &descriptor))
+                || writes_through_memory(dir, is_it)
+        })
         .map(|dir| format!("{} is writing to it", describe(&dir)))
         .collect();
     found.truncate(NAMED);
@@ -131,6 +134,17 @@ fn is_writable(process: &Path, descriptor: &OsStr) -> bool {
         .find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok())
         // O_WRONLY is 1 and O_RDWR is 2 on every architecture of Linux.
         .is_some_and(|flags| flags & 3 != 0)
+}
+
+/// Whether a process has mapped a file that `is_it` so that what it writes into its memory gets there. It needs no descriptor
+/// for that any more: `maps` and `map_files` in proc(5).
+fn writes_through_memory(process: &Path, is_it: impl Fn(&Metadata) -> bool) -> bool {
+    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
+    maps.lines()
+        .filter_map(|line| line.split_once(' '))
+        // `rw-s`: written to, and shared.
+        .filter(|(_, rest)| rest.get(1..2) == Some("w") && rest.get(3..4) == Some("s"))
+        .any(|(range, _)| fs::metadata(process.join("map_files").join(range)).is_ok_and(|meta| is_it(&meta)))
 }
 
 fn mounted_by(process: &Path, devices: &BTreeSet<DevNo>) -> Option<String> {

@@ -83,6 +83,23 @@ fn what_fat_cannot_hold() {
 }
 
 #[test]
+fn a_fat_whose_tables_differ_is_not_written() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let image = small();
+    let reserved = u64::from(image.read(image.boot.0 + 14, 1)[0]);
+    // The entry of cluster 100 in the first table alone.
+    let entry = image.boot.0 + reserved * 512 + 400;
+    image.patch(entry, &[0xAA, 0xBB]);
+    check_boot(
+        &image,
+        &[("/x", file(b"", 0o644))],
+        "the boot filesystem is damaged: its two file allocation tables differ, or do not begin as they should",
+    );
+}
+
+#[test]
 fn fats_that_are_not_written() {
     if !common::have(TOOLS) {
         return;

@@ -343,3 +343,18 @@ fn block_mapped_files_are_replaced() {
     let after = edited(&image, &plan);
     oracle::assert_whole(&after);
 }
+
+#[test]
+fn a_bitmap_that_contradicts_its_group_is_not_allocated_by() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let image = small();
+    // Nobody counts these blocks as free, and the journal or a table may be on them.
+    image.debugfs("freeb 500 20");
+    check(
+        &image,
+        &[("/etc/hostname", file(b"palm\n", 0o644))],
+        "the root filesystem is damaged: its bitmaps of free blocks and inodes do not agree with its block groups",
+    );
+}

@@ -62,7 +62,7 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
     let mut until = None;
     if owned::was_being_removed(&known, &now) {
         // Only a running container can be looked into.
-        until = Some(owned::second());
+        until = Some(owned::end_of_second());
         start(farm.daemon, name, &path)?;
         let started = farm.daemon.look_tagged(&format!("looking for {name}"), &path)?;
         (now, tag) = started.ok_or_else(|| StepError::new(format!("{name} is gone")))?;

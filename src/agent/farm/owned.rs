@@ -154,7 +154,7 @@ pub(super) fn is_as_made(farm: &Farm<'_>, name: &str, path: &str, now: &Value) -
 
 /// Whether nobody has used the container `name` since the agent was done with it, which was made to be published or is
 /// unfinished: it is as it was made, and nobody has changed a file. In doubt, somebody has used it. If the agent itself has
-/// just started it, at `until`, what was changed from then on is the system's.
+/// started it after the second `until`, what was changed after that is the system's.
 pub(super) fn is_unused(
     farm: &Farm<'_>,
     name: &str,
@@ -243,11 +243,11 @@ fn look_for_newer(
         "test $start -gt $ready"
     };
     let (from, to) = match until {
-        Some(until) => (until.to_string(), "9999999999".to_owned()),
+        Some(until) => (until.saturating_add(1).to_string(), "9999999999".to_owned()),
         None if unfinished => ("$start".to_owned(), format!("$((start + {STARTING_UP}))")),
         None => ("0".to_owned(), "0".to_owned()),
     };
-    let people_from = until.unwrap_or(9_999_999_999);
+    let people_from = until.map_or(9_999_999_999, |until| until.saturating_add(1));
     let prune: Vec<String> = SYSTEM
         .split_whitespace()
         .map(|one| format!("-path '{one}'"))
@@ -300,7 +300,7 @@ fn ahead(root: &Root) -> u64 {
 }
 
 /// The second in which it is now, since 1970.
-pub(super) fn second() -> u64 {
+fn second() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -308,7 +308,7 @@ pub(super) fn second() -> u64 {
 }
 
 /// Wait for the end of this second, and return it: whatever is changed from now on is newer.
-fn end_of_second() -> u64 {
+pub(super) fn end_of_second() -> u64 {
     let begun = second();
     while second() == begun {
         sleep(Duration::from_millis(20));

@@ -53,7 +53,9 @@ pub(super) fn publish(farm: &Farm<'_>, container: &Container, alias: &str) -> St
             let nonce = farm.nonce();
             known[NONCE] = json!(nonce);
             farm.record.put(Kind::Container, name, known.clone())?;
-            let used = !farm.built.borrow().contains(name) && is_used(farm, name, &digest)?;
+            // A container that was not made to be published is published as it is now.
+            let is_template = !known["publish"].is_null();
+            let used = is_template && !farm.built.borrow().contains(name) && is_used(farm, name, &digest)?;
             if used {
                 return Err(StepError::new(format!(
                     "{alias} is to be published from {name} as it was when it was finished, but that snapshot is gone and \

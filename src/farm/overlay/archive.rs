@@ -2,7 +2,6 @@
 //! not, since they belong to the person who packed it. What else an archive says of a file is refused by its name if the
 //! file would be another one without it.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use tar::{Entry, EntryType, PaxExtensions};
 use super::{unreadable, Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
 use crate::farm::packing::Packing;
 use crate::farm::LARGEST_FILE;
+use crate::host::bounded_read;
 use crate::tarball::{Excess, Tarball, MOST_HEADERS};
 use crate::text::printable;
 
@@ -25,10 +25,13 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         Some(excess) => contents.refuse_whole(excess.to_string(), Some(excess.hint())),
         None => lost(source),
     };
-    let mut file = File::open(path).map_err(&lost)?;
-    if !file.metadata().map_err(&lost)?.is_file() {
-        return Err(contents.refuse(&whole, "it is neither a folder nor a file"));
-    }
+    // Opening a pipe would wait for its other end.
+    let mut file = match bounded_read::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(contents.refuse(&whole, "it is neither a folder nor a file"));
+        }
+        opened => opened.map_err(&lost)?,
+    };
     let mut magic = Vec::new();
     file.by_ref().take(8).read_to_end(&mut magic).map_err(&lost)?;
     if let Some(packing) = Packing::of(&magic).name() {

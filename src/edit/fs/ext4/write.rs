@@ -16,11 +16,13 @@ use fs_ext4::block_io::BlockDevice;
 use fs_ext4::Filesystem;
 
 use super::device::{Device, Frozen};
+use super::free_space;
 use super::index;
 use super::space;
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
 use crate::edit::block::WriteAt;
+use crate::edit::fs::free_runs::FreeRuns;
 use crate::edit::fs::FsError;
 use crate::edit::tree::{Access, CardPath, IfThere, Mount, Node, Volume};
 use crate::numbers::usize_from_u32;
@@ -55,6 +57,15 @@ impl Ext4Writer {
     pub fn open<M: WriteAt + 'static>(medium: M, time: u32) -> Result<Self, FsError> {
         let superblock = Superblock::read(&medium)?;
         superblock.check(medium.size())?;
+        // The library allocates by the bitmaps alone.
+        let free = free_space(&medium, FreeRuns::within(medium.size(), 0));
+        let free = free.map_err(FsError::io(Volume::Root, 0))?;
+        if free.is_none() {
+            return Err(FsError::Damaged {
+                volume: Volume::Root,
+                what: "its bitmaps of free blocks and inodes do not agree with its block groups".into(),
+            });
+        }
         Ok(Self {
             device: Arc::new(Device(medium)),
             clock: Arc::new(Frozen::new(time)),

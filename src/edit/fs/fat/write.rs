@@ -17,8 +17,9 @@ use super::dir::{self, DirEntry};
 use super::read::{FatReader, Lookup};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
-use super::{damaged, FatRefusal};
+use super::{damaged, free_space, FatRefusal};
 use crate::edit::block::{length, Cursor, WriteAt};
+use crate::edit::fs::free_runs::FreeRuns;
 use crate::edit::fs::FsError;
 use crate::edit::tree::{CardPath, Node, Volume};
 use crate::numbers::{u64_from_usize, usize_from_u64};
@@ -56,6 +57,13 @@ impl<M: WriteAt> FatWriter<M> {
         if volume.is_small_fat32 {
             let clusters = volume.clusters;
             return Err(FatRefusal::SmallFat32 { clusters }.into());
+        }
+        let free = free_space(&medium, FreeRuns::within(medium.size(), 0));
+        if free.map_err(FsError::io(Volume::Boot, 0))?.is_none() {
+            return Err(FsError::Damaged {
+                volume: Volume::Boot,
+                what: "its two file allocation tables differ, or do not begin as they should".into(),
+            });
         }
         Ok(Self { medium, time })
     }
