@@ -71,18 +71,11 @@ fn farm_yaml_and_the_agent_have_pages() {
         assert!(farm.contains(&format!("\\fB{path}\\fR")), "{path}: {farm}");
     }
     let agent = fs::read_to_string(dir.path().join("palmfarm-agent.8")).unwrap();
-    let source = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/agent/main.rs")).unwrap();
-    let (_, usage) = source.split_once("usage: palmfarm-agent").unwrap();
-    let (usage, _) = usage.split_once("\";").unwrap();
-    let commands = usage
-        .lines()
-        .filter_map(|line| line.strip_prefix("    ")?.split(' ').next());
-    let commands: Vec<&str> = commands.filter(|name| !name.is_empty()).collect();
-    assert!(commands.contains(&"rebuild"), "{commands:?}");
-    for command in commands {
+    for command in palmfarm_agent::arguments::COMMANDS {
+        let name = command.name;
         assert!(
-            agent.contains(&format!("\n.TP\n\\fB{command}\\fR")),
-            "{command} is not in {agent}"
+            agent.contains(&format!("\n.TP\n\\fB{name}\\fR")),
+            "{name} is not in {agent}"
         );
     }
     // man's own formatter has nothing to say; it is not everywhere.

@@ -84,8 +84,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "Show what the card would hold, and the addresses in this home network.",
     ),
     (
-        "palmfarm plan farm.yaml --prefix 2001:db8:ebbd:2080::/64 --format html",
-        "Print a page with the network drawn.",
+        "palmfarm plan --prefix auto -o plan.html --open",
+        "Show a page with the network drawn in a browser.",
     ),
     (
         "palmfarm build farm.yaml -o palm.img",
@@ -106,6 +106,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "palmfarm find",
         "Wait until the Pis and containers of farm.yaml are on the LAN.",
+    ),
+    ("palmfarm watch", "Show how a Pi comes up, over ssh."),
+    (
+        "palmfarm push --dry-run",
+        "Show what a later farm.yaml would change on a running Pi.",
     ),
     (
         "palmfarm devices",
