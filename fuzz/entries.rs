@@ -15,7 +15,8 @@ use palmfarm::base::survey::{survey, Volumes};
 use palmfarm::edit::block::{Overlay, ReadAt, Span, WriteAt};
 use palmfarm::edit::fs::{allocated, FileKind};
 use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tree, Volume};
-use palmfarm::farm::{assets, overlay};
+use palmfarm::farm::lock::Lock;
+use palmfarm::farm::{accounts, assets, overlay};
 use palmfarm::lan::mdns::answers;
 use palmfarm::plan::content_cache::ContentCache;
 use palmfarm::plan::{self, html, names, show, table};
@@ -40,6 +41,7 @@ pub const ENTRIES: &[Entry] = &[
     ("firstboot", firstboot),
     ("daemon", daemon),
     ("sums", sums),
+    ("keys", keys),
     ("mdns", mdns),
 ];
 
@@ -367,6 +369,20 @@ pub fn daemon(bytes: &[u8]) {
         drop(daemon.fetch("fetching", "/1.0/instances/a/logs/b"));
         drop(daemon.settle_down(std::time::Duration::ZERO));
         black_box(daemon.stayed());
+    }
+}
+
+/// palmfarm.lock, and the list of an account's keys. What is read from a list can be pinned, and is read back.
+pub fn keys(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(lock) = Lock::parse(&text) {
+        assert_eq!(Lock::parse(&lock.text()), Ok(lock));
+    }
+    let account: accounts::Account = "github:nina".parse().unwrap();
+    if let Ok(keys) = accounts::listed(&account, bytes.to_vec()) {
+        let mut lock = Lock::default();
+        lock.pin(account, keys);
+        assert_eq!(Lock::parse(&lock.text()), Ok(lock));
     }
 }
 

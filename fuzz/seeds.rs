@@ -15,6 +15,8 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
             b"farm: 1\nbase: mini\ncards: {a: {mac: \"b8:27:eb:00:00:01\"}, b: {hostname: c}}\n\
               containers: {w: {image: \"images:a/1\", replicas: 1..3, nesting: true, autostart: true}}\ndns: {zone: a.net, serial: 1}\n"
                 .to_vec(),
+            b"farm: 1\nbase: ~/x.img\nhostname: a\nusers: [{name: a, ssh_keys: [{file: ~/.ssh/a.pub}, {github: a}, gh:a, {}]}]\n"
+                .to_vec(),
         ],
         "table" => vec![mbr(), gpt()],
         "xz" => vec![
@@ -41,6 +43,12 @@ pub fn seeds(entry: &str) -> Vec<Vec<u8>> {
                 .to_vec(),
             b"\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n2\r\n1}\r\n0\r\n\r\n".to_vec(),
             b"\x00HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+        ],
+        "keys" => vec![
+            include_bytes!("../src/farm/testdata/ssh_keys.txt").to_vec(),
+            b"version = 1\n\n[ssh_keys.\"github:nina\"]\nsha256 = \"73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac\"\n\
+              keys = [\n  \"x\",\n]\n"
+                .to_vec(),
         ],
         "sums" => vec![
             include_bytes!("../src/base/download/testdata/SHA256SUMS").to_vec(),

@@ -196,6 +196,10 @@ pub struct Lock {
     pub farm: PathBuf,
     /// Fetch again what is pinned already: all of it, or one account, such as github:nina
     #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    #[allow(
+        clippy::option_option,
+        reason = "clap's form of an option whose value may be left out"
+    )]
     pub update: Option<Option<Account>>,
 }
 

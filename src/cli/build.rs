@@ -191,10 +191,14 @@ fn in_folder(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Fail
         let error = SinkError::UnknownPacking {
             target: output.display().to_string(),
         };
+        let stem = name
+            .split('.')
+            .next()
+            .filter(|stem| !stem.is_empty() && *stem != "-");
         let hint = format!(
             "name it {0}.img for an image, {0}.img.xz or {0}.img.zst for a packed one, {0}.tar for a running card; a new \
              folder ends in a slash",
-            output.display()
+            output.with_file_name(stem.unwrap_or("NAME")).display()
         );
         return Err(Failure::refused(error, hint));
     }

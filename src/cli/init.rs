@@ -6,6 +6,7 @@ mod keys;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{anyhow, Context};
@@ -17,6 +18,7 @@ use super::env::{self, drop_privileges};
 use super::session::Session;
 use super::ui::Ui;
 use super::{lock, CliResult, Failure, Outcome, OutcomeExt};
+use crate::farm::decode::values;
 use crate::host::{computer, privileges};
 use crate::text::shell_quote;
 use answers::{Answers, Container, Key};
@@ -55,7 +57,7 @@ pub(super) fn run(args: &Init, ui: Ui) -> CliResult {
     Ok(())
 }
 
-/// Answers that every question can be compared with.
+/// What is proposed where this computer knows nothing better.
 fn start() -> Answers {
     Answers {
         board: "Raspberry Pi",
@@ -92,11 +94,10 @@ struct Question<'q> {
 
 impl Setup<'_> {
     fn settle_all(&mut self, args: &Init) -> CliResult {
-        let model = fs::read_to_string("/proc/device-tree/model").ok();
         let board = Question {
             option: "--board",
             text: "which Raspberry Pi: 2, 3, 4, 5 or zero2w?",
-            proposed: &[model, Some("3".into())],
+            proposed: &[computer::board(), Some("3".into())],
         };
         // Nothing is checked before there is a key: a user without one is a problem.
         self.settle(&board, args.board.as_deref(), |answers, text, _| {
@@ -106,7 +107,7 @@ impl Setup<'_> {
         let hostname = Question {
             option: "--hostname",
             text: "host name of the Pi?",
-            proposed: &[Some("palm".into())],
+            proposed: &[Some(self.answers.hostname.clone())],
         };
         self.settle(&hostname, args.hostname.as_deref(), |answers, text, dir| {
             text.clone_into(&mut answers.hostname);
@@ -115,7 +116,7 @@ impl Setup<'_> {
         let user = Question {
             option: "--user",
             text: "your login name on the Pi?",
-            proposed: &[privileges::user_name(), Some("pi".into())],
+            proposed: &[privileges::user_name(), Some(self.answers.user.clone())],
         };
         self.settle(&user, args.user.as_deref(), |answers, text, dir| {
             text.clone_into(&mut answers.user);
@@ -124,7 +125,7 @@ impl Setup<'_> {
         let timezone = Question {
             option: "--timezone",
             text: "time zone?",
-            proposed: &[computer::time_zone(), Some("Etc/UTC".into())],
+            proposed: &[computer::time_zone(), Some(self.answers.timezone.clone())],
         };
         self.settle(&timezone, args.timezone.as_deref(), |answers, text, dir| {
             text.clone_into(&mut answers.timezone);
@@ -154,7 +155,7 @@ impl Setup<'_> {
             answers.address = (text != "dhcp").then(|| text.to_owned());
             match &answers.address {
                 None => Ok(()),
-                Some(text) => crate::farm::ipv4_network(text).map(drop),
+                Some(text) => values::network::<Ipv4Addr>(text, 32).map(drop),
             }
         })?;
         if self.answers.address.is_none() {
@@ -217,10 +218,11 @@ impl Setup<'_> {
             })?;
             return Ok(());
         }
-        let proposed = question.proposed.iter().flatten().find_map(|text| {
-            let text = text.trim().trim_end_matches('\0');
-            attempt(&self.answers, text).ok().map(|next| (text, next))
-        });
+        let proposed = question
+            .proposed
+            .iter()
+            .flatten()
+            .find_map(|text| attempt(&self.answers, text).ok().map(|next| (text, next)));
         if !self.asks {
             let Some((_, next)) = proposed else {
                 let error = anyhow!("this computer has no answer to: {}", question.text);

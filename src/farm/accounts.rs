@@ -191,8 +191,13 @@ pub fn fetch(client: &Client, account: &Account, cancel: &Cancel) -> Result<Vec<
     };
     let parsed = Url::parse(&url).map_err(download)?;
     let bytes = client.small_unmoved(&parsed, LONGEST, cancel).map_err(download)?;
+    listed(account, bytes)
+}
+
+/// The keys in `bytes`, the answer of a site for `account`.
+pub fn listed(account: &Account, bytes: Vec<u8>) -> Result<Vec<String>, FetchError> {
     let refused = |why: String| FetchError::NotKeys {
-        url: url.clone(),
+        url: account.url(),
         why,
     };
     let text = String::from_utf8(bytes).map_err(|_| refused("it is not text".into()))?;

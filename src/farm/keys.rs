@@ -1,6 +1,7 @@
 //! Public SSH keys that are not in farm.yaml itself: those of files, and those of accounts as palmfarm.lock has them. It asks
 //! no server and writes nothing.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::accounts::Account;
@@ -22,7 +23,8 @@ const MOST_ACCOUNTS: usize = 100;
 impl Look<'_> {
     /// Fill in the keys of `users`, and report those that cannot be had.
     pub(super) fn ssh_keys(&mut self, users: &mut [User]) {
-        let mut lock: Option<Result<Lock, LockError>> = None;
+        // It is read, and reported if it cannot be, when the first account is named.
+        let lock = OnceCell::new();
         let mut unpinned: BTreeMap<Account, (usize, usize)> = BTreeMap::new();
         for (index, user) in users.iter_mut().enumerate() {
             for (item, keys) in user.ssh_keys.iter_mut().enumerate() {
@@ -33,28 +35,11 @@ impl Look<'_> {
                         keys.lines = self.keys_of_file(&[&place[..], &["file".into()]].concat(), path);
                     }
                     KeySource::Account(account) => {
-                        let dir = self.dir.path();
-                        match lock.get_or_insert_with(|| Lock::read(dir)) {
-                            Ok(lock) => match lock.keys(account) {
-                                Some(pinned) => keys.lines = pinned.to_vec(),
-                                None => drop(unpinned.entry(account.clone()).or_insert((index, item))),
-                            },
-                            Err(error) => {
-                                let at = self.document.locate(&place);
-                                let message = match error {
-                                    LockError::Read { source, .. } => {
-                                        format!(
-                                            "{LOCK_FILE} cannot be used: {}",
-                                            super::files::reason(source)
-                                        )
-                                    }
-                                    LockError::Bad { why, .. } => {
-                                        format!("{LOCK_FILE} cannot be used: {why}")
-                                    }
-                                };
-                                let hint = error.hint();
-                                self.p.error(at, message).maybe_hint(hint);
-                            }
+                        let lock = lock.get_or_init(|| self.lock(&place));
+                        let Some(lock) = lock else { continue };
+                        match lock.keys(account) {
+                            Some(pinned) => keys.lines = pinned.to_vec(),
+                            None => drop(unpinned.entry(account.clone()).or_insert((index, item))),
                         }
                     }
                 }
@@ -77,6 +62,24 @@ impl Look<'_> {
                 "`palmfarm lock` fetches them, and so do `palmfarm build` and `palmfarm flash`",
             );
         }
+    }
+
+    /// palmfarm.lock; `None` if it cannot be used, which is reported at `place`.
+    fn lock(&mut self, place: &[Step<'_>]) -> Option<Lock> {
+        let error = match Lock::read(self.dir.path()) {
+            Ok(lock) => return Some(lock),
+            Err(error) => error,
+        };
+        let hint = error.hint();
+        let why = match error {
+            LockError::Read { source, .. } => super::files::reason(&source),
+            LockError::Bad { why, .. } => why,
+        };
+        let at = self.document.locate(place);
+        self.p
+            .error(at, format!("{LOCK_FILE} cannot be used: {why}"))
+            .maybe_hint(hint);
+        None
     }
 
     fn keys_of_file(&mut self, place: &[Step<'_>], path: &str) -> Vec<String> {

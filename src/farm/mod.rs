@@ -159,14 +159,6 @@ struct Report {
     problems: Problems,
 }
 
-/// An IPv4 address with its prefix length, as `network: ipv4: address:` takes it.
-///
-/// # Errors
-/// Why `text` is not one.
-pub fn ipv4_network(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
-    decode::values::network(text, 32)
-}
-
 /// The largest file that goes onto a card whole, in bytes; archives are streamed.
 pub const LARGEST_FILE: u64 = 64 << 20;
 

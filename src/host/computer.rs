@@ -1,4 +1,4 @@
-//! How this computer is set up, as far as a Pi of its owner is set up alike: time zone and router. It changes nothing, and
+//! How this computer is set up, as far as a Pi of its owner is set up alike: board, time zone and router. It changes nothing, and
 //! what it cannot find out is `None`.
 
 use std::fs;
@@ -9,6 +9,12 @@ use super::bounded_read;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 << 10;
+
+/// What board this computer is, if it has a device tree, as every Raspberry Pi has: `Raspberry Pi 4 Model B Rev 1.4`.
+pub fn board() -> Option<String> {
+    let model = text("/proc/device-tree/model")?;
+    Some(model.trim_end_matches('\0').to_owned())
+}
 
 /// The name of the time zone: the line in /etc/timezone, as Debian has it, else where /etc/localtime leads (timezone(5)).
 pub fn time_zone() -> Option<String> {

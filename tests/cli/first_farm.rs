@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use expect_test::{expect, expect_file, Expect};
 
-use super::common::have;
+use super::common::{have, have_root};
 use super::{command, farm_in, told, PALMFARM};
 
 /// Public keys whose private halves were thrown away.
@@ -389,5 +390,32 @@ fn keys_come_from_files_also_of_the_home_folder() {
     assert!(
         said.contains("error: palmfarm.lock cannot be used: it is of version 2"),
         "{said}"
+    );
+}
+
+#[test]
+fn through_sudo_the_home_folder_is_that_of_who_called() {
+    if !have_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let farm = "farm: 1\nbase: ubuntu-24.04-arm64\nhostname: palm\n\
+        users: [{name: nina, ssh_keys: [{file: ~/.ssh/id_ed25519.pub}]}]\n";
+    fs::write(dir.join("farm.yaml"), farm).unwrap();
+    let root = nina(dir, command(dir)).arg("check").output().unwrap();
+    assert_eq!(root.status.code(), Some(0), "{}", told(&root));
+    // `daemon` has a home in /etc/passwd, and no key in it; `HOME` is still that of root.
+    let mut through_sudo = nina(dir, command(dir));
+    for (name, value) in [("SUDO_UID", "1"), ("SUDO_GID", "1"), ("SUDO_USER", "daemon")] {
+        through_sudo.env(name, value);
+    }
+    let out = through_sudo.arg("check").output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(
+        told(&out).contains("there is no file \"~/.ssh/id_ed25519.pub\""),
+        "{}",
+        told(&out)
     );
 }

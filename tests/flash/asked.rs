@@ -104,7 +104,7 @@ fn number_of(disk: &Disk, shown: &str) -> String {
 const ASKS: &str = "(its number or name, q to leave)?";
 
 /// Run the tool at a terminal that script(1) makes, with `typed` on it; its exit code and what was shown.
-fn at_a_terminal(arguments: &str, typed: &str) -> (Option<i32>, String) {
+pub(crate) fn at_a_terminal(arguments: &str, typed: &str) -> (Option<i32>, String) {
     let dir = folder();
     let mut script = script(arguments, dir.path()).spawn().unwrap();
     script.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
@@ -115,7 +115,7 @@ fn at_a_terminal(arguments: &str, typed: &str) -> (Option<i32>, String) {
     )
 }
 
-fn can_ask() -> bool {
+pub(crate) fn can_ask() -> bool {
     // Of the package bsdutils or util-linux-extra.
     have(&["script"]) && is_ready()
 }

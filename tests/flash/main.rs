@@ -12,6 +12,7 @@
 mod common;
 
 mod asked;
+mod named;
 mod refused;
 mod stopped;
 mod written;

@@ -125,4 +125,4 @@ fn a_block_that_ends_early_is_refused() {
     );
 }
 
-smoke!(farm, table, xz, fat, ext4, overlay, firstboot, daemon, sums, mdns);
+smoke!(farm, table, xz, fat, ext4, overlay, firstboot, daemon, sums, keys, mdns);

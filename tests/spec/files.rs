@@ -1,5 +1,6 @@
 //! The files that a farm names.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -259,4 +260,40 @@ fn passwords_can_be_had() {
             1:146 warning: the password of craig comes from the environment, and CRAIG is not set (it must be set where the card is built)
         "#]],
     );
+}
+
+#[test]
+fn a_tilde_is_the_home_folder_in_every_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, farm) = (dir.path().join("home"), dir.path().join("farm"));
+    let keys = include_str!("../../src/farm/testdata/ssh_keys.txt");
+    fill(
+        &home,
+        &["motd.txt", "base.img", "secret", "site/root/etc/x", "run.sh"],
+    );
+    fs::write(home.join("key.pub"), keys).unwrap();
+    fs::create_dir(&farm).unwrap();
+    let text = "farm: 1\nbase: ~/base.img\nhostname: palm\n\
+        users: [{name: craig, ssh_keys: [{file: ~/key.pub}], password: {file: ~/secret}}]\n\
+        files: {/etc/motd: ~/motd.txt}\noverlays: [~/site]\n\
+        containers: {web: {image: \"images:a\", run: [{script: ~/run.sh}]}}\n";
+    let environment = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
+    let read = |environment: &dyn Fn(&str) -> Option<OsString>| {
+        parse(
+            "farm.yaml",
+            text.as_bytes(),
+            &farm,
+            environment,
+            Some(&pipeline::judge),
+        )
+    };
+    let loaded = read(&environment).unwrap_or_else(|refused| panic!("{}", brief(&Err(refused))));
+    assert_eq!(loaded.farm.users[0].authorized_keys().len(), keys.lines().count());
+    let gathered = palmfarm::farm::assets::gather(&loaded).unwrap();
+    assert_eq!(&*gathered.sources["~/motd.txt"], b"content\n");
+    let hashes = palmfarm::farm::assets::hashes(&loaded, "palm", &environment).unwrap();
+    assert!(hashes.contains_key("craig"));
+    // Without a home it is a name like any other.
+    let lost = brief(&read(&super::no_environment));
+    assert_eq!(lost.matches("there is no file \"~/").count(), 6, "{lost}");
 }

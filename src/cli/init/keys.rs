@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::anyhow;
 
@@ -13,6 +13,7 @@ use crate::cli::env::client;
 use crate::cli::{CliResult, Failure, Outcome};
 use crate::farm::accounts::{self, FetchError};
 use crate::farm::{credentials, Account};
+use crate::host::folder::Folder;
 use crate::host::{bounded_read, privileges};
 use crate::text_file;
 
@@ -183,10 +184,7 @@ fn of_file(path: &Path) -> Result<Vec<String>, Failure> {
         let error = anyhow!("{}: {why}", path.display());
         Failure::new(Outcome::Refused, error)
     };
-    let real = match (path.strip_prefix("~"), privileges::home()) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    };
+    let real = Folder::new("", privileges::home()).join(path);
     let bytes = bounded_read::read(&real, LARGEST).map_err(|error| refused(error.to_string()))?;
     let text = text_file::decode(&bytes).map_err(|error| refused(format!("it {error}")))?;
     credentials::ssh_keys(&text).map_err(refused)
