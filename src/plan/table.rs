@@ -234,7 +234,7 @@ fn wrapped(text: &str, indent: usize, width: Option<usize>) -> String {
 }
 
 /// What is to be noted, each once; in a fleet with the cards that it is true of, unless it is true of all.
-fn notes(plans: &[CardPlan]) -> Vec<String> {
+pub(super) fn notes(plans: &[CardPlan]) -> Vec<String> {
     let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
     for plan in plans {
         for note in &plan.notes {

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod browser;
 mod build;
 mod examples;
 mod first_farm;

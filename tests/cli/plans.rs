@@ -103,7 +103,7 @@ fn a_fleet_is_one_document_and_one_page() {
     assert!(
         ["a", "b", "c"]
             .iter()
-            .all(|card| page.contains(&format!("<h1>{card}</h1>"))),
+            .all(|card| page.contains(&format!("<summary><h2>{card}</h2></summary>"))),
         "{page}"
     );
 }
