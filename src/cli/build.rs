@@ -187,7 +187,8 @@ fn in_folder(output: &Path, cards: &[ResolvedCard]) -> Result<Vec<PathBuf>, Fail
     let ends_in_slash = output.as_os_str().as_encoded_bytes().ends_with(b"/");
     // `.img` is an image without a name, and `-` would be a pipe, which cannot take an image.
     let is_name = !name.contains('.') && name != "-" && !output.exists();
-    if !output.is_dir() && !(ends_in_slash && !output.exists()) && !(is_name && cards.len() > 1) {
+    let is_new_folder = ends_in_slash && !output.exists();
+    if !(output.is_dir() || is_new_folder || is_name && cards.len() > 1) {
         let error = SinkError::UnknownPacking {
             target: output.display().to_string(),
         };

@@ -135,7 +135,7 @@ pub enum FetchError {
     Download {
         account: Account,
         #[source]
-        source: DownloadError,
+        source: Box<DownloadError>,
     },
 }
 
@@ -151,7 +151,7 @@ impl FetchError {
                 "remove what is not taken from the account, or write the keys themselves into the farm"
                     .into(),
             ),
-            Self::Download { source, .. } => match source {
+            Self::Download { source, .. } => match source.as_ref() {
                 DownloadError::Moved { .. } => {
                     Some("the account may have another name now: write that one if you trust it".into())
                 }
@@ -186,7 +186,7 @@ pub fn fetch(client: &Client, account: &Account, cancel: &Cancel) -> Result<Vec<
         },
         source => FetchError::Download {
             account: account.clone(),
-            source,
+            source: source.into(),
         },
     };
     let parsed = Url::parse(&url).map_err(download)?;

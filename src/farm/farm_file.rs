@@ -129,7 +129,11 @@ fn close_to(path: &Path) -> Option<String> {
         .ok()?
         .take(NEIGHBOURS)
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .filter(|name| {
+            [".yaml", ".yml"]
+                .iter()
+                .any(|end| name.strip_suffix(end).is_some())
+        })
         .collect();
     names.sort();
     let close = closest(name, names.iter().map(String::as_str))?;

@@ -174,11 +174,11 @@ mod tests {
     fn it_is_read_as_it_is_written() {
         let text = lock().text();
         assert_eq!(Lock::parse(&text), Ok(lock()));
-        expect![[r#"
+        expect![[r"
             # What farms in this folder take from elsewhere, as it was when it was fetched: commit this file with them.
             # `palmfarm lock` adds what is missing, and `palmfarm lock --update` fetches everything again.
             version = 1
-        "#]]
+        "]]
         .assert_eq(&Lock::default().text());
         assert_eq!(Lock::parse(&Lock::default().text()), Ok(Lock::default()));
         let tables: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();

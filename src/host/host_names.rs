@@ -11,6 +11,8 @@ use std::io;
 ///
 /// # Errors
 /// glibc has no memory for the setting.
+// Only a static program has anything to set.
+#[allow(clippy::unnecessary_wraps)]
 pub(crate) fn use_what_is_linked_in() -> io::Result<()> {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     super::sys::find_hosts_by(c"files dns")?;

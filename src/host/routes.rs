@@ -17,7 +17,7 @@ pub(crate) fn default_interfaces() -> io::Result<BTreeSet<u32>> {
     let mut found = BTreeSet::new();
     // struct rtmsg: family, lengths of destination and source, service, table, protocol, scope, type, flags.
     dump(RTM_GETROUTE, &[0; 12], |payload| {
-        found.extend(default_route(payload))
+        found.extend(default_route(payload));
     })?;
     Ok(found)
 }

@@ -36,7 +36,8 @@ for (const frame of document.querySelectorAll("iframe")) {
 
 fn look(dir: &Path, page: &str) -> Vec<serde_json::Value> {
     let quoted = page.replace('&', "&amp;").replace('<', "&lt;");
-    let frames = [400, 1280].map(|width| format!("<iframe style=\"width:{width}px;height:900px;border:0\"></iframe>"));
+    let frames =
+        [400, 1280].map(|width| format!("<iframe style=\"width:{width}px;height:900px;border:0\"></iframe>"));
     let look = format!(
         "<!doctype html><body><textarea hidden id=\"page\">{quoted}</textarea>{}<script>{LOOK}</script>",
         frames.concat()
@@ -46,11 +47,26 @@ fn look(dir: &Path, page: &str) -> Vec<serde_json::Value> {
     let url = format!("file://{}", dir.join("look.html").display());
     let (ok, said) = attempt(
         "chromium",
-        &["--headless", "--no-sandbox", "--disable-gpu", &profile, "--virtual-time-budget=10000", "--dump-dom", &url],
+        &[
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            &profile,
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            &url,
+        ],
     );
     assert!(ok, "{said}");
-    let found = said.split("<pre>found ").skip(1).map(|rest| rest.split("</pre>").next().unwrap());
-    let found = found.map(|json| json.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"));
+    let found = said
+        .split("<pre>found ")
+        .skip(1)
+        .map(|rest| rest.split("</pre>").next().unwrap());
+    let found = found.map(|json| {
+        json.replace("&amp;", "&")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+    });
     found.map(|json| serde_json::from_str(&json).unwrap()).collect()
 }
 
@@ -61,7 +77,14 @@ fn a_page_fits_a_phone_and_a_desk() {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("farm.yaml"), FARM).unwrap();
-    let plan = ["plan", "farm.yaml", "--prefix", "2001:db8:ebbd:2080::/64", "-o", "page.html"];
+    let plan = [
+        "plan",
+        "farm.yaml",
+        "--prefix",
+        "2001:db8:ebbd:2080::/64",
+        "-o",
+        "page.html",
+    ];
     let out = palmfarm(dir.path(), &plan);
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
     let page = fs::read_to_string(dir.path().join("page.html")).unwrap();
@@ -71,7 +94,10 @@ fn a_page_fits_a_phone_and_a_desk() {
         assert_eq!(found["out"], serde_json::json!([]), "{found}");
         assert!(found["scroll"].as_u64() <= found["wide"].as_u64(), "{found}");
         assert_eq!(found["folded"], 0, "{found}");
-        assert!(found["copy"] == found["addresses"] && found["copy"].as_u64() > Some(20), "{found}");
+        assert!(
+            found["copy"] == found["addresses"] && found["copy"].as_u64() > Some(20),
+            "{found}"
+        );
     }
     assert_eq!(found[0]["columns"], 1, "{found:?}");
     assert!(found[1]["columns"].as_u64() > Some(2), "{found:?}");

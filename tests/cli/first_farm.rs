@@ -102,11 +102,11 @@ fn without_a_terminal_it_says_what_it_took() {
     let dir = tempfile::tempdir().unwrap();
     let out = init(dir.path(), &["--user=nina", "--timezone=Europe/Vienna"]);
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
-    expect![[r#"
+    expect![[r"
         taken without a question: base ubuntu-24.04-arm64, host name palm, user nina, time zone Europe/Vienna, locale de_AT.UTF-8, IPv4 dhcp
         who may log in: ssh-ed25519 SHA256:GA9UtAcnZ69G8nMH6R2VLrvFuM6Pwo4G3KkTBMiFCtQ nina@laptop
         wrote farm.yaml; next: palmfarm check farm.yaml, then with the card in the reader: sudo palmfarm flash farm.yaml
-    "#]]
+    "]]
     .assert_eq(&String::from_utf8(out.stderr).unwrap());
     let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
     expect_file!["golden/taken.yaml"].assert_eq(&farm);
@@ -240,36 +240,36 @@ fn what_is_not_a_farm_file_is_told_in_words() {
     refused(
         dir,
         &["check"],
-        &expect![[r#"
+        &expect![[r"
             palmfarm: there is no farm file farm.yaml
             hint: `palmfarm init` writes one; or name yours
-        "#]],
+        "]],
     );
     farm_in(dir);
     refused(
         dir,
         &["plan", "frm.yaml"],
-        &expect![[r#"
+        &expect![[r"
             palmfarm: there is no farm file frm.yaml
             hint: did you mean farm.yaml?
-        "#]],
+        "]],
     );
     fs::create_dir(dir.join("sub")).unwrap();
     refused(
         dir,
         &["check", "sub"],
-        &expect![[r#"
+        &expect![[r"
             palmfarm: sub is a folder, not a farm file
-        "#]],
+        "]],
     );
     fs::write(dir.join("sub/farm.yaml"), "farm: 1\n").unwrap();
     refused(
         dir,
         &["build", "sub", "-o", "x.img"],
-        &expect![[r#"
+        &expect![[r"
             palmfarm: sub is a folder, not a farm file
             hint: name the file in it: sub/farm.yaml
-        "#]],
+        "]],
     );
     let mut image = vec![0; 2 << 20];
     image[510..512].copy_from_slice(b"\x55\xaa");
@@ -277,10 +277,10 @@ fn what_is_not_a_farm_file_is_told_in_words() {
     refused(
         dir,
         &["check", "palm.img"],
-        &expect![[r#"
+        &expect![[r"
             palmfarm: palm.img is an image, not a farm file
             hint: `palmfarm flash palm.img` writes it to a card, and `palmfarm inspect palm.img` shows what is on it
-        "#]],
+        "]],
     );
     let out = nina(dir, command(dir)).arg("check").output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));

@@ -85,34 +85,34 @@ fn indentation_by_blanks_and_tabs() {
         "  ipv6: auto",
         "   ipv6: auto",
         "  ipv6: auto",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:7:4: error: this line is indented by 3, and the key above it by 2 (`ipv4` in line 6)
           7 |    ipv6: auto
             |    ^^^^
         hint: indent it by 2, too: a key with a value in its line has no keys below it
-    "#]],
+    "]],
     );
     mistake(
         "  ipv6: auto",
         " ipv6: auto",
         "  ipv6: auto",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:7:2: error: this line is indented by 1, and the keys above it by 2 (`ipv4` in line 6)
           7 |  ipv6: auto
             |  ^^^^
         hint: indent it by 2 if it belongs with them, or by 0 (`network` in line 5)
-    "#]],
+    "]],
     );
     mistake(
         "  ipv6: auto",
         "\tipv6: auto",
         "  ipv6: auto",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:6:9: error: this is not YAML: while scanning a plain scalar, found a tab
           6 |   ipv4: dhcp
             |         ^
         hint: YAML is indented by spaces, never by tabs
-    "#]],
+    "]],
     );
 }
 
@@ -122,12 +122,12 @@ fn no_colon_and_no_bracket() {
         "base: mini",
         "base mini",
         "base: mini",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:2:1: error: there is no colon after `base`
           2 | base mini
             | ^^^^^^^^^
         hint: write `base: …`
-    "#]],
+    "]],
     );
     mistake(
         "replicas: 2..4}",
@@ -261,23 +261,23 @@ fn a_key_that_was_forgotten() {
         "base: mini\n",
         "",
         "base: mini\n",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:1:1: error: the farm has no `base`
           1 | farm: 1
             | ^
         hint: write `base: ubuntu-24.04-arm64`; `palmfarm base suggest` says which base suits which Pi
-    "#]],
+    "]],
     );
     mistake(
         "hostname: palm\n",
         "",
         "hostname: palm\n",
-        &expect![[r#"
+        &expect![[r"
         farm.yaml:1:1: error: the farm has no `hostname`
           1 | farm: 1
             | ^
         hint: write `hostname: palm`, or another name of your own
-    "#]],
+    "]],
     );
     mistake(
         "hostname: palm\n",
@@ -320,12 +320,12 @@ fn a_single_value_in_the_place_of_a_mapping() {
         "network:\n",
         "lxd: {storage: {driver: btrfs, size: 15}}\nnetwork:\n",
         "lxd: {storage: {driver: btrfs, size: 15GB}}\nnetwork:\n",
-        &expect![[r#"
+        &expect![[r"
             farm.yaml:5:38: error: a pool takes at least 128 MiB
               5 | lxd: {storage: {driver: btrfs, size: 15}}
                 |                                      ^^
             hint: without a unit it is a number of bytes: write 15GB
-        "#]],
+        "]],
     );
 }
 
@@ -405,7 +405,7 @@ fn files_of_other_programs() {
         assert_eq!(out.status.code(), Some(1), "{}", told(&out));
         said.push_str(&String::from_utf8(out.stderr).unwrap());
     }
-    expect![[r#"
+    expect![[r"
         farm.yaml:1:1: error: this is a netplan file, and not a farm
           1 | network:
             | ^
@@ -430,7 +430,7 @@ fn files_of_other_programs() {
           1 | architecture: aarch64
             | ^
         hint: paste it below a name under `containers:`, with an `image`; `palmfarm init` writes a farm to start from
-    "#]].assert_eq(&said);
+    "]].assert_eq(&said);
 }
 
 /// What the tool prints on a terminal of so many columns, with the command's variables set.

@@ -119,7 +119,7 @@ fn records(zone: &str) -> Vec<(String, String, String)> {
             ["$TTL", seconds] => assert!(seconds.parse::<u32>().unwrap() > 0),
             ["@", "IN", kind, ..] => found.push((origin.clone(), kind.to_owned(), words[3..].join(" "))),
             [name, "IN", kind, value] => {
-                found.push((format!("{name}.{origin}"), kind.to_owned(), value.to_owned()))
+                found.push((format!("{name}.{origin}"), kind.to_owned(), value.to_owned()));
             }
             _ => panic!("{line:?} is not a record"),
         }

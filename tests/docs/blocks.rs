@@ -2,7 +2,7 @@
 
 /// A fenced block.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Block {
+pub(crate) enum Block {
     /// A whole farm.
     Farm(String),
     /// Command lines, and whether they can be run here: the fence of others says `console,no_run`.
@@ -10,13 +10,13 @@ pub enum Block {
 }
 
 /// One command line.
-pub struct Line {
+pub(crate) struct Line {
     /// As the page has it, without the prompt.
     pub shown: String,
 }
 
 /// The blocks of `page`, in order. Other blocks, and pieces of farms, are not among them.
-pub fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<(&str, String)> = None;
     for line in page.lines() {
@@ -41,7 +41,7 @@ pub fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// The lines of a console that a person types. A prompt ends in `$ `; other lines are what programs print.
-pub fn command_lines(console: &str) -> Vec<Line> {
+pub(crate) fn command_lines(console: &str) -> Vec<Line> {
     let typed = console.lines().filter_map(|line| {
         let (prompt, command) = line.split_once("$ ")?;
         (!prompt.contains(' ')).then_some(command)
@@ -57,7 +57,7 @@ pub fn command_lines(console: &str) -> Vec<Line> {
 
 impl Line {
     /// The arguments, if the line calls palmfarm on this computer. What the shell does with the output is left out.
-    pub fn palmfarm(&self) -> Option<Vec<String>> {
+    pub(crate) fn palmfarm(&self) -> Option<Vec<String>> {
         let mut words = self.shown.split_whitespace().skip_while(|word| *word == "sudo");
         (words.next()? == "palmfarm").then_some(())?;
         let ours = words.take_while(|word| ![">", "|", "&&"].contains(word));

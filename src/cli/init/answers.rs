@@ -158,7 +158,8 @@ impl Answers {
             Key::Account(_, lines) => lines.iter().map(|line| quoted(line)).collect(),
         });
         let text = text.map_err(|error| error.to_string())?;
-        let first = |text: &FarmText, problems: &Problems| text.lines(problems).next().map(sentence);
+        let first =
+            |text: &FarmText, problems: &Problems| text.lines(problems).next().map(|line| sentence(&line));
         let problem = match farm::parse("farm.yaml", text.as_bytes(), dir, &variable, None) {
             Ok(loaded) => first(&loaded.text, &loaded.warnings),
             Err(refused) => first(refused.text(), refused.problems()),
@@ -167,7 +168,7 @@ impl Answers {
     }
 }
 
-fn sentence(line: ProblemLine<'_>) -> String {
+fn sentence(line: &ProblemLine<'_>) -> String {
     match line.hint {
         Some(hint) => format!("{} ({hint})", line.message),
         None => line.message.to_owned(),

@@ -164,7 +164,7 @@ fn of_this_computer() -> Vec<Here> {
     };
     let names = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".pub"))
+        .filter(|name| name.strip_suffix(".pub").is_some())
         .take(MOST);
     // Certificates (`-cert.pub`) and whatever else ends like this are no keys.
     let mut found: BTreeMap<(usize, String), String> = BTreeMap::new();

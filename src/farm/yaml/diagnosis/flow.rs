@@ -88,12 +88,12 @@ impl Flow {
                     has_key: false,
                 }),
                 ']' | '}' if !self.brackets.is_empty() => {
-                    self.ends_in_colon(line, word, at)?;
+                    ends_in_colon(line, word, at)?;
                     self.close(c)?;
                     (word, self.after_quote) = (None, true);
                 }
                 ',' if !self.brackets.is_empty() => {
-                    self.ends_in_colon(line, word, at)?;
+                    ends_in_colon(line, word, at)?;
                     (word, self.after_quote) = (None, false);
                     if let Some(last) = self.brackets.last_mut() {
                         last.has_key = false;
@@ -152,19 +152,19 @@ impl Flow {
         let hint = format!("write `{}` where the {} ends", closer(last.open), kind(last.open));
         Err(Problem::error(last.at, message).hint(hint).into())
     }
+}
 
-    /// A value such as `fe80::` right before its end.
-    fn ends_in_colon(&self, line: &Line<'_>, word: Option<usize>, end: usize) -> Result<(), Inside> {
-        let Some(start) = word else { return Ok(()) };
-        let is_one = line
-            .text
-            .get(start..end)
-            .is_some_and(|word| word.trim_end().ends_with(':'));
-        if is_one {
-            return Err(in_quotes(line, start, end));
-        }
-        Ok(())
+/// A value such as `fe80::` right before its end.
+fn ends_in_colon(line: &Line<'_>, word: Option<usize>, end: usize) -> Result<(), Inside> {
+    let Some(start) = word else { return Ok(()) };
+    let is_one = line
+        .text
+        .get(start..end)
+        .is_some_and(|word| word.trim_end().ends_with(':'));
+    if is_one {
+        return Err(in_quotes(line, start, end));
     }
+    Ok(())
 }
 
 fn in_quotes(line: &Line<'_>, start: usize, end: usize) -> Inside {
