@@ -19,9 +19,9 @@ const LOOK: &str = r#"
 for (const frame of document.querySelectorAll("iframe")) {
   frame.onload = () => {
     const page = frame.contentDocument, wide = page.documentElement.clientWidth;
-    const all = [...page.body.querySelectorAll("main *, header *")].filter((one) => one.offsetParent);
+    const all = [...page.body.querySelectorAll("main *, header *")].filter((one) => one.checkVisibility());
     const out = all.filter((one) => one.getBoundingClientRect().right > wide + 1).map((one) => one.outerHTML.slice(0, 80));
-    const seen = (what) => [...page.querySelectorAll(what)].filter((one) => one.offsetParent).length;
+    const seen = (what) => [...page.querySelectorAll(what)].filter((one) => one.checkVisibility()).length;
     const columns = new Set([...page.querySelectorAll(".grid > .c")].map((one) => one.getBoundingClientRect().left));
     const found = { wide, scroll: page.documentElement.scrollWidth, out, folded: seen(".all > .c"),
       columns: columns.size, copy: page.querySelectorAll("button").length,
