@@ -96,22 +96,24 @@ impl<'a> Record<'a> {
                 entries.insert(name.into(), entry);
             }
         }
-        if self.keep == Keep::InMemory {
-            return Ok(());
-        }
         let text = serde_json::to_string_pretty(&*all).unwrap_or_default() + "\n";
-        let written = self.root.write_private(PATH, text.as_bytes());
-        written.map_err(StepError::io("writing", PATH))
+        self.write(&text)
     }
 
     /// Forget everything.
     pub(crate) fn clear(&self) -> Result<(), StepError> {
         self.all.borrow_mut().clear();
-        if self.keep == Keep::InMemory {
-            return Ok(());
+        self.write("{}\n")
+    }
+
+    fn write(&self, text: &str) -> Result<(), StepError> {
+        match self.keep {
+            Keep::InMemory => Ok(()),
+            Keep::OnCard => self
+                .root
+                .write_private(PATH, text.as_bytes())
+                .map_err(StepError::io("writing", PATH)),
         }
-        let written = self.root.write_private(PATH, b"{}\n");
-        written.map_err(StepError::io("writing", PATH))
     }
 }
 

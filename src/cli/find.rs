@@ -174,7 +174,7 @@ fn any_pi(args: &Find, session: &Session) -> CliResult {
     looks(args, session, |search, listen| {
         let sight = search.look(&[], listen, session.observer().cancel)?;
         let mut pis = sight.raspberry_pis();
-        search.name(&mut pis, &sight, NAME, session.observer().cancel);
+        sight.name(&mut pis, NAME, session.observer().cancel);
         for pi in &pis {
             print(None, pi, session.ui);
         }

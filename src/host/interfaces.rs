@@ -74,7 +74,9 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
     dump(RTM_GETADDR, &[0; 8], |payload| {
         if let Some((index, address)) = address(payload) {
             let of = all.iter_mut().find(|one: &&mut Interface| one.index == index);
-            of.into_iter().for_each(|one| one.addresses.push(address));
+            if let Some(one) = of {
+                one.addresses.push(address);
+            }
         }
     })?;
     all.retain(|one| !one.addresses.is_empty());

@@ -3,7 +3,7 @@
 //! computer can read those.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Session {
     child: Child,
     lines: Receiver<Line>,
     /// How ssh ended, once that is known.
-    ended: Option<Option<i32>>,
+    ended: Option<ExitStatus>,
 }
 
 /// A line of output.
@@ -132,13 +132,13 @@ impl Session {
             Ok(line) => Ok(Event::Line(line)),
             // A connection that ssh shares with later sessions (`ControlPersist`) keeps its output open after its end. So
             // silence after the end is the end: what it had printed has come in by then.
-            Err(RecvTimeoutError::Timeout) => match self.ended {
-                Some(code) => Ok(Event::Ended(code)),
-                None => {
-                    self.ended = self.child.try_wait()?.map(|status| status.code());
-                    Ok(Event::Silence)
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(status) = self.ended {
+                    return Ok(Event::Ended(status.code()));
                 }
-            },
+                self.ended = self.child.try_wait()?;
+                Ok(Event::Silence)
+            }
             // Both ends are closed, and ssh is about to end.
             Err(RecvTimeoutError::Disconnected) => Ok(Event::Ended(self.child.wait()?.code())),
         }

@@ -172,22 +172,12 @@ impl Search {
             interfaces,
         })
     }
-
-    /// Put the name that each of `found` has in multicast DNS into it.
-    pub fn name(&mut self, found: &mut [Found], sight: &Sight, listen: Duration, cancel: &Cancel) {
-        self.0.ask_names(&sight.interfaces, found, listen, cancel);
-    }
 }
 
 impl Sight {
-    /// The networks of 64 bits in which this computer is, behind whatever interface.
-    pub fn prefixes(&self) -> Vec<Ipv6Addr> {
-        self.interfaces.iter().flat_map(Interface::prefixes).collect()
-    }
-
-    /// The names of the interfaces behind which was looked.
-    pub fn interfaces(&self) -> Vec<&str> {
-        self.interfaces.iter().map(|one| one.name.as_str()).collect()
+    /// Ask each of `found` for its name in multicast DNS, and put it there.
+    pub fn name(&self, found: &mut [Found], listen: Duration, cancel: &Cancel) {
+        probe::ask_names(&self.interfaces, found, listen, cancel);
     }
 
     /// `wanted`, if it is there. Where this computer has a global address, it counts once it has one, too: it forms one as
@@ -220,7 +210,7 @@ impl Sight {
     fn with_mac(&self, mac: Mac, sign: Sign) -> Option<Found> {
         let of_it = self.neighbours.iter().filter(|one| one.mac == mac);
         let there = of_it.filter(|one| one.reachable || self.has_answered(one));
-        self.found(
+        found(
             sign,
             Some(mac),
             there.filter_map(|one| self.place(one.interface, one.ip)),
@@ -243,7 +233,7 @@ impl Sight {
     fn by_name(&self, wanted: &Wanted) -> Option<Found> {
         let wanted = wanted.name.as_deref()?;
         let answers = self.names.iter().filter(|(name, _)| name == wanted);
-        let found = self.found(Sign::Name, None, answers.map(|(_, place)| place.clone()))?;
+        let found = found(Sign::Name, None, answers.map(|(_, place)| place.clone()))?;
         let behind = |one: &&Neighbour| found.places.iter().any(|place| place.ip == one.ip);
         let mac = self.neighbours.iter().find(behind).map(|one| one.mac);
         Some(Found { mac, ..found })
@@ -257,33 +247,11 @@ impl Sight {
         let one = there
             .into_iter()
             .find(|one| one.reachable || self.has_answered(one))?;
-        self.found(
+        found(
             Sign::Address,
             Some(one.mac),
             self.place(one.interface, one.ip).into_iter(),
         )
-    }
-
-    fn found(&self, sign: Sign, mac: Option<Mac>, places: impl Iterator<Item = Place>) -> Option<Found> {
-        let rank = |place: &Place| match place.ip {
-            _ if place.is_link_local() => 3,
-            IpAddr::V4(_) => 2,
-            IpAddr::V6(ip) => u8::from(ip.is_unique_local()),
-        };
-        let mut places: Vec<Place> = places.collect();
-        // Of several global addresses, the one that follows from the MAC is the one that stays.
-        let lasts = |place: &Place| match (mac, place.ip) {
-            (Some(mac), IpAddr::V6(ip)) => mac.address_in(ip) == ip,
-            _ => false,
-        };
-        places.sort_by_key(|place| (rank(place), !lasts(place), place.clone()));
-        places.dedup();
-        (!places.is_empty()).then_some(Found {
-            sign,
-            mac,
-            name: None,
-            places,
-        })
     }
 
     fn place(&self, interface: u32, ip: IpAddr) -> Option<Place> {
@@ -293,6 +261,29 @@ impl Sight {
             interface: interface.name.clone(),
         })
     }
+}
+
+/// A host with these places in their order, if there are any.
+fn found(sign: Sign, mac: Option<Mac>, places: impl Iterator<Item = Place>) -> Option<Found> {
+    let rank = |place: &Place| match place.ip {
+        _ if place.is_link_local() => 3,
+        IpAddr::V4(_) => 2,
+        IpAddr::V6(ip) => u8::from(ip.is_unique_local()),
+    };
+    let mut places: Vec<Place> = places.collect();
+    // Of several global addresses, the one that follows from the MAC is the one that stays.
+    let lasts = |place: &Place| match (mac, place.ip) {
+        (Some(mac), IpAddr::V6(ip)) => mac.address_in(ip) == ip,
+        _ => false,
+    };
+    places.sort_by_key(|place| (rank(place), !lasts(place), place.clone()));
+    places.dedup();
+    (!places.is_empty()).then_some(Found {
+        sign,
+        mac,
+        name: None,
+        places,
+    })
 }
 
 #[cfg(test)]

@@ -87,11 +87,14 @@ impl Probe {
             self.ping(ALL_NODES, ear.interface.index);
         }
         for name in &names {
-            ears.iter()
-                .for_each(|ear| ear.ask(&mdns::ask_addresses(id, name)));
+            for ear in &ears {
+                ear.ask(&mdns::ask_addresses(id, name));
+            }
         }
         for address in wanted.iter().flat_map(|one| &one.fixed) {
-            ears.iter().for_each(|ear| self.knock(ear, *address));
+            for ear in &ears {
+                self.knock(ear, *address);
+            }
         }
         let macs: Vec<_> = wanted.iter().filter_map(|one| one.mac).collect();
         for mac in macs.iter().cycle().skip(self.next).take(AT_ONCE.min(macs.len())) {
@@ -122,32 +125,6 @@ impl Probe {
             sleep(PAUSE);
         }
         heard
-    }
-
-    pub(super) fn ask_names(
-        &mut self,
-        interfaces: &[Interface],
-        found: &mut [Found],
-        listen: Duration,
-        cancel: &Cancel,
-    ) {
-        let ears = ears(interfaces);
-        let id = fresh_id();
-        for place in found.iter().flat_map(|one| &one.places) {
-            let there = ears.iter().filter(|ear| ear.interface.name == place.interface);
-            there.for_each(|ear| ear.ask(&mdns::ask_name(id, place.ip)));
-        }
-        let end = Instant::now() + listen;
-        while Instant::now() < end && !cancel.is_cancelled() && found.iter().any(|one| one.name.is_none()) {
-            hear(&ears, id, |_, record| {
-                let Data::Pointer(name) = record.data else { return };
-                let is_its = |place: &Place| mdns::reverse(place.ip) == record.name;
-                for one in found.iter_mut().filter(|one| one.places.iter().any(is_its)) {
-                    one.name = Some(name.clone());
-                }
-            });
-            sleep(PAUSE);
-        }
     }
 
     /// Send something to `address`, so that the kernel asks whose it is, and the host answers itself if it can be pinged.
@@ -197,6 +174,28 @@ impl Ear<'_> {
     }
 }
 
+/// Put into each of `found` the name that it has in multicast DNS, if it says one.
+pub(super) fn ask_names(interfaces: &[Interface], found: &mut [Found], listen: Duration, cancel: &Cancel) {
+    let ears = ears(interfaces);
+    let id = fresh_id();
+    for place in found.iter().flat_map(|one| &one.places) {
+        for ear in ears.iter().filter(|ear| ear.interface.name == place.interface) {
+            ear.ask(&mdns::ask_name(id, place.ip));
+        }
+    }
+    let end = Instant::now() + listen;
+    while Instant::now() < end && !cancel.is_cancelled() && found.iter().any(|one| one.name.is_none()) {
+        hear(&ears, id, |_, record| {
+            let Data::Pointer(name) = record.data else { return };
+            let is_its = |place: &Place| mdns::reverse(place.ip) == record.name;
+            for one in found.iter_mut().filter(|one| one.places.iter().any(is_its)) {
+                one.name = Some(name.clone());
+            }
+        });
+        sleep(PAUSE);
+    }
+}
+
 /// A socket for IPv6 and one for IPv4 behind each interface that has such an address. They do not block.
 fn ears(interfaces: &[Interface]) -> Vec<Ear<'_>> {
     let mut ears = Vec::new();
@@ -236,8 +235,9 @@ fn hear(ears: &[Ear<'_>], id: u16, mut take: impl FnMut(&Interface, Record)) {
             let Ok((length, _)) = ear.socket.recv_from(&mut buffer) else {
                 break;
             };
-            let records = mdns::answers(buffer.get(..length).unwrap_or_default(), id);
-            records.into_iter().for_each(|record| take(ear.interface, record));
+            for record in mdns::answers(buffer.get(..length).unwrap_or_default(), id) {
+                take(ear.interface, record);
+            }
         }
     }
 }
