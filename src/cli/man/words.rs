@@ -26,38 +26,38 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
         "ALL_PROXY, HTTPS_PROXY, HTTP_PROXY",
         "The proxy for downloads: the first that is set counts, in large or small letters. A proxy that cannot be used is \
          an error.",
-        &["build", "flash", "base"],
+        &["build", "flash", "push", "base"],
     ),
     (
         "SSL_CERT_FILE",
         "A file of certificates in PEM to trust in place of the built-in ones.",
-        &["build", "flash", "base"],
+        &["build", "flash", "push", "base"],
     ),
     (
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970 that files on the card have as their time. If it is not set, the newest time of the base.",
-        &["build", "flash"],
+        &["build", "flash", "push"],
     ),
     (
         "PALMFARM_AGENT_DIR",
         "The folder of the agents for the Pi, if the program has none inside.",
-        &["build", "flash"],
+        &["build", "flash", "push"],
     ),
     (
         "XDG_CACHE_HOME",
         "Where the folder palmfarm with downloaded images is, in place of ~/.cache. Under sudo it is not used: the folder \
          is that of the user who called.",
-        &["build", "flash", "base", "plan"],
+        &["build", "flash", "push", "base", "plan"],
     ),
     ("NO_COLOR", "If it is set, no colour is printed.", &[]),
 ];
 
 pub(super) const FILES: &[Entry] = &[
-    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash"]),
+    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash", "find", "watch", "push"]),
     (
         "~/.cache/palmfarm/bases",
         "Downloaded and unpacked images; palmfarm base clean makes room.",
-        &["build", "flash", "base", "plan"],
+        &["build", "flash", "push", "base", "plan"],
     ),
     (
         "OUT.manifest.json, OUT.bmap",
@@ -111,6 +111,18 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "palmfarm push --dry-run",
         "Show what a later farm.yaml would change on a running Pi.",
+    ),
+    (
+        "palmfarm watch farm.yaml",
+        "Show how the Pi comes up, until everything is as declared.",
+    ),
+    (
+        "palmfarm push farm.yaml --dry-run",
+        "Show what a later farm would change on the running Pi.",
+    ),
+    (
+        "palmfarm push farm.yaml 192.168.1.10 --user craig",
+        "Bring a later farm to the Pi at this address.",
     ),
     (
         "palmfarm devices",
