@@ -35,8 +35,8 @@ fn shown(found: Option<Found>) -> Option<(Sign, Vec<String>)> {
     found.map(|found| (found.sign, found.places.iter().map(Place::to_string).collect()))
 }
 
-fn places(sign: Sign, places: &[&str]) -> Option<(Sign, Vec<String>)> {
-    Some((sign, places.iter().map(|one| (*one).to_owned()).collect()))
+fn places(sign: Sign, places: &[&str]) -> (Sign, Vec<String>) {
+    (sign, places.iter().map(|one| (*one).to_owned()).collect())
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn a_mac_that_answers_is_found() {
         .push(neighbour("2001:db8::ba27:ebff:fe01:203", true));
     sight.neighbours.push(neighbour("2001:db8::8", true));
     let expect = ["2001:db8::ba27:ebff:fe01:203", "2001:db8::8", "fe80::9%wlan0"];
-    assert_eq!(shown(sight.find(&wanted)), places(Sign::Mac, &expect));
+    assert_eq!(shown(sight.find(&wanted)), Some(places(Sign::Mac, &expect)));
     assert_eq!(
         shown(sight.raspberry_pis().pop()),
-        places(Sign::RaspberryPi, &expect)
+        Some(places(Sign::RaspberryPi, &expect))
     );
 }
 
@@ -73,7 +73,10 @@ fn without_a_prefix_the_link_will_do() {
     };
     let mut sight = sight(&["fe80::7", "192.0.2.7"]);
     sight.neighbours = vec![neighbour("fe80::9", true)];
-    assert_eq!(shown(sight.find(&wanted)), places(Sign::Mac, &["fe80::9%wlan0"]));
+    assert_eq!(
+        shown(sight.find(&wanted)),
+        Some(places(Sign::Mac, &["fe80::9%wlan0"]))
+    );
 }
 
 #[test]
@@ -85,7 +88,10 @@ fn an_echo_without_a_scope_counts_behind_every_interface() {
     let mut sight = sight(&["fe80::7", "2001:db8::7"]);
     sight.neighbours = vec![neighbour("2001:db8::9", false)];
     sight.echoes.insert((0, "2001:db8::9".parse().unwrap()));
-    assert_eq!(shown(sight.find(&wanted)), places(Sign::Mac, &["2001:db8::9"]));
+    assert_eq!(
+        shown(sight.find(&wanted)),
+        Some(places(Sign::Mac, &["2001:db8::9"]))
+    );
 }
 
 #[test]
@@ -97,7 +103,10 @@ fn names_and_fixed_addresses_are_found() {
     };
     let mut sight = sight(&["192.0.2.7"]);
     sight.neighbours = vec![neighbour("192.0.2.10", true)];
-    assert_eq!(shown(sight.find(&wanted)), places(Sign::Address, &["192.0.2.10"]));
+    assert_eq!(
+        shown(sight.find(&wanted)),
+        Some(places(Sign::Address, &["192.0.2.10"]))
+    );
     let place = |ip: &str| Place {
         ip: ip.parse().unwrap(),
         interface: "wlan0".into(),
@@ -107,7 +116,7 @@ fn names_and_fixed_addresses_are_found() {
     sight.names.insert(("palm.local".into(), place("fd00::9")));
     let found = sight.find(&wanted).unwrap();
     assert_eq!(found.mac, Some(PI));
-    let expect = places(Sign::Name, &["fd00::9", "192.0.2.10", "fe80::9%wlan0"]);
+    let expect = Some(places(Sign::Name, &["fd00::9", "192.0.2.10", "fe80::9%wlan0"]));
     assert_eq!(shown(Some(found)), expect);
     let other = Wanted {
         name: Some("palm2.local".into()),

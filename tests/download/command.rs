@@ -488,7 +488,6 @@ fn https_is_checked_and_never_left() {
     assert_eq!(fs::read(here(dir.path(), &url)).unwrap(), bytes);
     assert_eq!(stranger.status.code(), Some(3), "{}", told(&stranger));
     assert!(told(&stranger).contains("certificate"), "{}", told(&stranger));
-
     let Some((mut server, url)) = tls(dir.path(), &leads) else {
         return;
     };
