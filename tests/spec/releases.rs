@@ -68,8 +68,8 @@ fn accounts_and_groups_of_the_base() {
     check(
         &format!("base: ubuntu-22.04-armhf\n{users}"),
         &expect![[r#"
-            1:16 error: "admin" is a group of the system itself (useradd makes a group of the user's name, so it would refuse)
-            1:138 error: "polkitd" is an account of the system itself
+            2:16 error: "admin" is a group of the system itself (useradd makes a group of the user's name, so it would refuse)
+            2:138 error: "polkitd" is an account of the system itself
         "#]],
     );
     check(
