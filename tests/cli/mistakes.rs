@@ -11,9 +11,9 @@ use super::{command, palmfarm, told};
 
 /// A farm without a mistake; line 4 is the last of its head.
 const FARM: &str = r#"farm: 1
-base: mini
+base: ubuntu-24.04-arm64
 hostname: palm
-users: [{name: craig, sudo: nopasswd, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]}]
+users: [{name: craig, sudo: nopasswd, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICorqWM4j0btbLPu4wPY2u0bjp/o/qDYBsuvzSlZKXx8 craig@laptop"]}]
 network:
   ipv4: dhcp
   ipv6: auto
@@ -119,13 +119,13 @@ fn indentation_by_blanks_and_tabs() {
 #[test]
 fn no_colon_and_no_bracket() {
     mistake(
-        "base: mini",
-        "base mini",
-        "base: mini",
+        "base: ubuntu-24.04-arm64",
+        "base ubuntu-24.04-arm64",
+        "base: ubuntu-24.04-arm64",
         &expect![[r"
         farm.yaml:2:1: error: there is no colon after `base`
-          2 | base mini
-            | ^^^^^^^^^
+          2 | base ubuntu-24.04-arm64
+            | ^^^^^^^^^^^^^^^^^^^^^^^
         hint: write `base: …`
     "]],
     );
@@ -243,14 +243,14 @@ fn names_that_are_taken() {
 #[test]
 fn a_base_that_does_not_exist() {
     mistake(
-        "base: mini",
-        "base: minni",
-        "base: mini",
+        "base: ubuntu-24.04-arm64",
+        "base: ubuntu-24.04-amr64",
+        "base: ubuntu-24.04-arm64",
         &expect![[r#"
-        farm.yaml:2:7: error: there is no base called "minni"
-          2 | base: minni
-            |       ^^^^^
-        hint: did you mean "mini"?
+        farm.yaml:2:7: error: there is no base called "ubuntu-24.04-amr64"
+          2 | base: ubuntu-24.04-amr64
+            |       ^^^^^^^^^^^^^^^^^^
+        hint: did you mean "ubuntu-24.04-arm64"?
     "#]],
     );
 }
@@ -258,9 +258,9 @@ fn a_base_that_does_not_exist() {
 #[test]
 fn a_key_that_was_forgotten() {
     mistake(
-        "base: mini\n",
+        "base: ubuntu-24.04-arm64\n",
         "",
-        "base: mini\n",
+        "base: ubuntu-24.04-arm64\n",
         &expect![[r"
         farm.yaml:1:1: error: the farm has no `base`
           1 | farm: 1
@@ -363,7 +363,7 @@ fn one_mistake_is_one_message() {
         "ssh_keys: [\"ssh-",
         &expect![[r#"
         farm.yaml:4:50: error: this is not a public SSH key: it does not start with a key type such as ssh-ed25519
-          4 | users: [{name: craig, sudo: nopasswd, ssh_keys: ["sshed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop"]}]
+          4 | users: [{name: craig, sudo: nopasswd, ssh_keys: ["sshed25519 AAAAC3NzaC1lZDI1NTE5AAAAICorqWM4j0btbLPu4wPY2u0bjp/o/qDYBsuvzSlZKXx8 craig@laptop"]}]
             |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     "#]],
     );
@@ -383,7 +383,7 @@ fn one_mistake_is_one_message() {
         "sudo: nopasswd, groups: [sudo]",
         &expect![[r#"
         farm.yaml:4:29: error: `sudo` is password or nopasswd, not "yes"
-          4 | users: [{name: craig, sudo: yes, groups: [sudo], ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV craig@laptop
+          4 | users: [{name: craig, sudo: yes, groups: [sudo], ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICorqWM4j0btbLPu4wPY2u0bjp/o/qDYBsuvzSlZKXx8 craig@laptop
             |                             ^^^
     "#]],
     );

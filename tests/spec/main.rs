@@ -133,10 +133,6 @@ containers:
     );
     let (text, problems) = said(&result);
     expect![[r#"
-        farm.yaml:2:7: warning: no Pi starts from `mini`: it is for trying palmfarm out
-          2 | base: mini
-            |       ^^^^
-        hint: `palmfarm base suggest 3` says which image suits a Pi 3
         farm.yaml:3:1: error: unknown key "hostnam" in the farm
           3 | hostnam: palm
             | ^^^^^^^
@@ -159,6 +155,10 @@ containers:
           11 |   web: {imag: x}
              |         ^^^^
         hint: did you mean "image"?
+        farm.yaml:2:7: warning: no Pi starts from `mini`: it is for trying palmfarm out
+          2 | base: mini
+            |       ^^^^
+        hint: `palmfarm base suggest 3` says which image suits a Pi 3
     "#]]
     .assert_eq(&text.render(problems));
 }
