@@ -305,7 +305,7 @@ mod tests {
             let Ok(Request::Help(text)) = parse(words) else {
                 panic!("{words:?}");
             };
-            assert!(text.starts_with("usage: palmfarm-agent apply FILE\n"), "{text}");
+            assert!(text.starts_with("usage: palmfarm-agent apply FILE"), "{text}");
         }
     }
 }
