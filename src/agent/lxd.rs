@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::Flavour;
-use palmfarm_protocol::firstboot::Lxd;
+use palmfarm_protocol::firstboot::{Lxd, Refresh};
 
 use crate::daemon::find_socket;
 use crate::packages;
@@ -74,9 +74,18 @@ pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
             }
             packages::install(root, &needed)?
         }
-        Method::Snap if missing => snap::install(root)?,
+        Method::Snap if missing => snap::install(root, lxd.channel.as_deref())?,
         Method::Snap => Change::Unchanged,
     };
+    if let Some(channel) = &lxd.channel {
+        if method != Method::Snap {
+            return Err(StepError::new(format!(
+                "the farm declares the channel {channel} of LXD's snap, but here the container daemon is a Debian package: \
+                 take `channel` out of the farm"
+            )));
+        }
+        change = change.or(snap::follow(root, channel)?);
+    }
     if lxd.upgrade && !root.has(UPGRADED) {
         change = change.or(upgrade(root, method)?);
         root.write(UPGRADED, b"")
@@ -92,6 +101,23 @@ pub(crate) fn hold<'a>(root: &'a Root, lxd: &Lxd) -> Option<Hold<'a>> {
     }
     let held = Hold::take(root).inspect_err(|error| say!("holding back refreshes of snaps: {error}"));
     held.ok()
+}
+
+/// Whether something is to be done about later refreshes of the daemon.
+pub(crate) fn has_refreshes(root: &Root, lxd: &Lxd) -> bool {
+    lxd.refresh == Refresh::Hold || snap::are_held(root)
+}
+
+/// Leave later refreshes of the daemon to whom the farm declares. `note` gets what a person should know of that.
+pub(crate) fn leave_refreshes(root: &Root, lxd: &Lxd, note: &mut String) -> StepResult {
+    match lxd.refresh {
+        Refresh::Auto => snap::unhold(root),
+        Refresh::Hold if method(root, lxd.flavour) == Method::Snap => snap::hold(root, note),
+        Refresh::Hold => Err(StepError::new(
+            "the farm declares `refresh: hold` for LXD's snap, but here the container daemon is a Debian package: take it \
+             out of the farm",
+        )),
+    }
 }
 
 /// Add `users` to the group that may use the daemon.

@@ -188,10 +188,9 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
 fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progress<'_>) {
     // If this fails, there may still be a daemon of an older version.
     progress.take("lxd", &mut || lxd::step(root, declared));
-    // Until this function ends.
-    let _hold = lxd::hold(root, declared);
-    let mut found = None;
+    let (mut found, mut hold) = (None, None);
     progress.take("daemon", &mut || {
+        hold = lxd::hold(root, declared);
         let begun = Instant::now();
         loop {
             let error = match find_socket(root.dir(), declared.flavour) {
@@ -223,6 +222,12 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
         });
     }
     farm::converge(&Farm::new(&daemon, declared, root), document, progress);
+    drop(hold);
+    if lxd::has_refreshes(root, declared) {
+        progress.take_noting("refreshes", &mut |note| {
+            lxd::leave_refreshes(root, declared, note)
+        });
+    }
     let wait = if progress.has_changed_the_farm() {
         AddressWait::Fresh(ADDRESSES)
     } else if uptime(root).is_some_and(|seconds| seconds < YOUNG) {

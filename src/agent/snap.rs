@@ -31,26 +31,62 @@ const HELD: Duration = Duration::from_secs(6 * 3600);
 /// While refreshes are held back, what snapd's setting was before.
 const BEFORE: &str = "/var/lib/palmfarm/refresh-hold";
 
+/// Once the farm holds refreshes back for good, how: [`OF_LXD`], or what snapd's setting was set to.
+const HELD_FOR_GOOD: &str = "/var/lib/palmfarm/refreshes-held";
+
+/// That LXD's snap alone is held.
+const OF_LXD: &str = "lxd";
+
+/// For how long a snapd before 2.58 holds refreshes back at most (`maxPostponement` in its
+/// overlord/snapstate/autorefresh.go).
+const MOST_HELD: Duration = Duration::from_secs(60 * 86_400);
+
 /// Install LXD's snap, unless it is there once snapd has unpacked the snaps of the image.
-pub(crate) fn install(root: &Root) -> StepResult {
+pub(crate) fn install(root: &Root, channel: Option<&str>) -> StepResult {
     ask(root, &["wait", "system", "seed.loaded"])?;
     retry(&STORE, "installing the snap lxd", || {
         settle(root);
-        if revision(root)?.is_some() {
+        if installed(root)?.is_some() {
             return Ok(Change::Unchanged);
         }
-        said(root, &["install", "lxd"]).map(|_| Change::Changed)
+        let channel = channel.map(|channel| format!("--channel={channel}"));
+        let words = ["install", "lxd"].into_iter().chain(channel.as_deref());
+        said(root, &words.collect::<Vec<_>>()).map(|_| Change::Changed)
     })
+}
+
+/// Let the installed snap follow `channel`, which must not be older than what is installed: LXD does not start on a
+/// database of a newer version.
+pub(crate) fn follow(root: &Root, channel: &str) -> StepResult {
+    let Some(snap) = installed(root)? else {
+        return Err(StepError::new("the snap lxd is not installed"));
+    };
+    if snap.follows(channel) {
+        return Ok(Change::Unchanged);
+    }
+    if snap.is_newer_than(channel) {
+        return Err(StepError::new(format!(
+            "LXD {} is installed, and LXD cannot go back to {channel}: declare a channel of its version or a later one",
+            snap.version
+        )));
+    }
+    let option = format!("--channel={channel}");
+    retry(&STORE, "changing the channel of the snap lxd", || {
+        settle(root);
+        said(root, &["refresh", "lxd", &option])
+    })?;
+    Ok(Change::Changed)
 }
 
 /// Bring LXD's snap up to date.
 pub(crate) fn refresh(root: &Root) -> StepResult {
-    let before = revision(root)?;
+    let revision = || installed(root).map(|snap| snap.map(|snap| snap.revision));
+    let before = revision()?;
     retry(&STORE, "refreshing the snap lxd", || {
         settle(root);
         said(root, &["refresh", "lxd"])
     })?;
-    Ok(if revision(root)? == before {
+    Ok(if revision()? == before {
         Change::Unchanged
     } else {
         Change::Changed
@@ -64,6 +100,66 @@ pub(crate) fn is_changing(root: &Root, begun: Instant) -> bool {
     has_snapd && ask(root, &["changes", "lxd"]).is_ok_and(|lines| has_begun(&lines))
 }
 
+/// Whether an earlier run has held refreshes back for good.
+pub(crate) fn are_held(root: &Root) -> bool {
+    root.has(HELD_FOR_GOOD)
+}
+
+/// Hold refreshes back for good, unless an earlier run did and somebody has changed it since.
+pub(crate) fn hold(root: &Root, note: &mut String) -> StepResult {
+    let held = root.read(HELD_FOR_GOOD).unwrap_or_default();
+    if held == OF_LXD {
+        return Ok(Change::Unchanged);
+    }
+    if held.is_empty() {
+        let done = retry(&HICCUPS, "holding back refreshes of the snap lxd", || match said(
+            root,
+            &["refresh", "--hold", "lxd"],
+        ) {
+            Ok(_) => Ok(true),
+            Err(error) if says(&error, "unknown flag") => Ok(false),
+            Err(error) => Err(error),
+        })?;
+        if done {
+            return remember(root, OF_LXD).map(|()| Change::Changed);
+        }
+    } else if ask_setting(root)? != held {
+        note.push_str("somebody has changed snapd's refresh.hold, so that is left as it is");
+        return Ok(Change::Unchanged);
+    }
+    let until = from_now(MOST_HELD);
+    set(root, &until)?;
+    remember(root, &until)?;
+    note.push_str(&format!(
+        "this snapd cannot hold back one snap, so all are held until {until}, and each boot holds them anew"
+    ));
+    Ok(if held.is_empty() {
+        Change::Changed
+    } else {
+        Change::Unchanged
+    })
+}
+
+/// Leave refreshes to snapd again, if an earlier run has held them back.
+pub(crate) fn unhold(root: &Root) -> StepResult {
+    let Ok(held) = root.read(HELD_FOR_GOOD) else {
+        return Ok(Change::Unchanged);
+    };
+    if held == OF_LXD {
+        ask(root, &["refresh", "--unhold", "lxd"])?;
+    } else if ask_setting(root)? == held {
+        ask(root, &["unset", "system", "refresh.hold"])?;
+    }
+    root.remove(HELD_FOR_GOOD)
+        .map_err(StepError::io("removing", HELD_FOR_GOOD))?;
+    Ok(Change::Changed)
+}
+
+fn remember(root: &Root, how: &str) -> Result<(), StepError> {
+    root.write(HELD_FOR_GOOD, how.as_bytes())
+        .map_err(StepError::io("writing", HELD_FOR_GOOD))
+}
+
 /// While it lives, snapd refreshes nothing by itself.
 pub(crate) struct Hold<'a> {
     root: &'a Root,
@@ -72,16 +168,16 @@ pub(crate) struct Hold<'a> {
 impl<'a> Hold<'a> {
     /// Hold back refreshes, and wait for one of LXD that has begun already.
     pub(crate) fn take(root: &'a Root) -> Result<Self, StepError> {
+        // Before that, snapd takes no settings.
+        ask(root, &["wait", "system", "seed.loaded"])?;
         // If a run was cut short, the setting is its own.
         if !root.has(BEFORE) {
-            let before = retry(&HICCUPS, "asking snapd for refresh.hold", || setting(root))?;
+            let before = ask_setting(root)?;
             root.write(BEFORE, before.as_bytes())
                 .map_err(StepError::io("writing", BEFORE))?;
         }
         let hold = Self { root };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let until = now.unwrap_or_default().saturating_add(HELD);
-        set(root, &clock::utc(until.as_secs()))?;
+        set(root, &from_now(HELD))?;
         settle(root);
         Ok(hold)
     }
@@ -108,12 +204,20 @@ impl Drop for Hold<'_> {
 }
 
 /// snapd's setting `refresh.hold`; empty if it is not set.
-fn setting(root: &Root) -> Result<String, StepError> {
-    match said(root, &["get", "system", "refresh.hold"]) {
-        Ok(lines) => Ok(lines.into_iter().next().unwrap_or_default()),
-        Err(error) if says(&error, "has no \"refresh.hold\"") => Ok(String::new()),
-        Err(error) => Err(error),
-    }
+fn ask_setting(root: &Root) -> Result<String, StepError> {
+    retry(&HICCUPS, "asking snapd for refresh.hold", || {
+        match said(root, &["get", "system", "refresh.hold"]) {
+            Ok(lines) => Ok(lines.into_iter().next().unwrap_or_default()),
+            Err(error) if says(&error, "has no \"refresh.hold\"") => Ok(String::new()),
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// The time that is so far from now, as snapd takes it.
+fn from_now(far: Duration) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    clock::utc(now.unwrap_or_default().saturating_add(far).as_secs())
 }
 
 fn set(root: &Root, hold: &str) -> Result<(), StepError> {
@@ -128,11 +232,58 @@ fn settle(root: &Root) {
     }
 }
 
-/// The revision of the installed snap; `None` if it is not installed, which a snapd that does not answer does not show.
-fn revision(root: &Root) -> Result<Option<String>, StepError> {
+/// An installed snap, as `snap list` shows it.
+#[derive(Debug, PartialEq, Eq)]
+struct Snap {
+    version: String,
+    revision: String,
+    /// The channel that it follows, with `…` where the list leaves something out; `-` if there is none.
+    tracking: String,
+}
+
+impl Snap {
+    /// From the words of a heading and a line `NAME VERSION REVISION TRACKING …` for each snap.
+    fn read(list: &[String]) -> Option<Self> {
+        let line = list.iter().find(|line| line.starts_with("lxd "))?;
+        let mut words = line.split_whitespace().skip(1).map(str::to_owned);
+        Some(Self {
+            version: words.next()?,
+            revision: words.next()?,
+            tracking: words.next()?,
+        })
+    }
+
+    /// Whether it follows `channel`, or the branch of it that Ubuntu's images have: `5.0/stable/ubuntu-22.04`.
+    fn follows(&self, channel: &str) -> bool {
+        let rest = self.tracking.strip_prefix(channel);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether `channel` has an older version. That of a track such as `latest` is not known.
+    fn is_newer_than(&self, channel: &str) -> bool {
+        let track = channel.split('/').next().unwrap_or_default();
+        let (is, wanted) = (numbers(&self.version), numbers(track));
+        // A track `6` has every 6.x.
+        let is = is.get(..wanted.len()).unwrap_or(&is);
+        !wanted.is_empty() && is > wanted.as_slice()
+    }
+}
+
+/// The numbers that a version begins with: `5.0.3-9a1d904` is 5, 0, 3.
+fn numbers(version: &str) -> Vec<u32> {
+    version
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok())
+        .collect()
+}
+
+/// The installed snap; `None` if it is not installed, which a snapd that does not answer does not show.
+fn installed(root: &Root) -> Result<Option<Snap>, StepError> {
     retry(&HICCUPS, "asking snapd for the snap lxd", || {
         match said(root, &["list", "lxd"]) {
-            Ok(lines) => Ok(Some(third_word(&lines))),
+            Ok(lines) => Snap::read(&lines)
+                .map(Some)
+                .ok_or_else(|| StepError::new("snap list lxd says nothing about lxd")),
             Err(error) if says(&error, "no matching snaps") => Ok(None),
             Err(error) => Err(error),
         }
@@ -154,13 +305,6 @@ fn says(error: &StepError, words: &str) -> bool {
     error.output.iter().any(|line| line.contains(words))
 }
 
-/// `snap list` prints a heading, and a line `NAME VERSION REVISION …` for each snap.
-fn third_word(list: &[String]) -> String {
-    let line = list.iter().find(|line| line.starts_with("lxd "));
-    let word = line.and_then(|line| line.split_whitespace().nth(2));
-    word.unwrap_or_default().to_owned()
-}
-
 /// `snap changes` prints a heading, and a line `ID STATUS …` for each change. These have not ended (snapd's
 /// overlord/state/change.go); one in `Wait` goes on after a reboot.
 fn has_begun(changes: &[String]) -> bool {
@@ -176,13 +320,44 @@ mod tests {
         text.lines().map(str::to_owned).collect()
     }
 
+    fn snap(version: &str, tracking: &str) -> Snap {
+        let heading = "Name  Version         Rev    Tracking       Publisher   Notes\n";
+        let line = format!("lxd   {version}   27428  {tracking}   canonical✓  -\n");
+        Snap::read(&lines(&format!("{heading}lxd-other 1 2 3\n{line}"))).unwrap()
+    }
+
     #[test]
-    fn the_revision_is_the_third_word() {
-        let list = "Name  Version         Rev    Tracking       Publisher   Notes\n\
-                    lxd   5.0.3-9a1d904   27428  5.0/stable/…   canonical✓  -\n";
-        assert_eq!(third_word(&lines(list)), "27428");
-        assert_eq!(third_word(&[]), "");
-        assert_eq!(third_word(&lines("lxd-other 1 2\n")), "");
+    fn the_list_is_read() {
+        let snap = snap("5.0.3-9a1d904", "5.0/stable/…");
+        assert_eq!(
+            (snap.version.as_str(), snap.revision.as_str()),
+            ("5.0.3-9a1d904", "27428")
+        );
+        assert_eq!(Snap::read(&[]), None);
+        assert_eq!(Snap::read(&lines("lxd-other 1 2 3\n")), None);
+    }
+
+    #[test]
+    fn a_channel_is_followed_and_never_an_older_one() {
+        let of_ubuntu = snap("5.0.3-9a1d904", "5.0/stable/…");
+        assert!(of_ubuntu.follows("5.0/stable") && !of_ubuntu.follows("5.0/edge"));
+        assert!(!snap("5.0.3", "5.0/stable2").follows("5.0/stable"));
+        assert!(!snap("5.0.3", "-").follows("5.0/stable"));
+        let check = |version: &str, channel: &str, expect: bool| {
+            assert_eq!(
+                snap(version, "-").is_newer_than(channel),
+                expect,
+                "{version} {channel}"
+            );
+        };
+        check("5.0.3-9a1d904", "4.0/stable", true);
+        check("5.0.3-9a1d904", "5.0/stable", false);
+        check("5.0.3-9a1d904", "5.21/stable", false);
+        check("5.21.3-1", "5.0/stable", true);
+        check("6.5-1", "6/stable", false);
+        check("6.5-1", "5.21/stable", true);
+        check("6.5-1", "latest/stable", false);
+        check("git-9a1d904", "5.0/stable", false);
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(super) fn check(
         let lxd = farm.lxd.as_ref();
         look.daemon = lxd
             .filter(|_| read.is_known(&["lxd".into(), "flavour".into()]))
-            .and_then(|lxd| Daemon::of(&farm.base, lxd.flavour));
+            .filter(|_| read.is_known(&["lxd".into(), "channel".into()]))
+            .and_then(|lxd| Daemon::of(&farm.base, lxd));
         look.archive(&[&place[..], &["file".into()]].concat(), &image.file, &IMAGE);
         if let Some(metadata) = &image.metadata {
             look.archive(&[&place[..], &["metadata".into()]].concat(), metadata, &METADATA);

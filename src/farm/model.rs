@@ -8,7 +8,7 @@ use palmfarm_protocol::network::tagged;
 
 pub use super::accounts::Account;
 pub use super::declared::Declared;
-pub use palmfarm_protocol::firstboot::Flavour;
+pub use palmfarm_protocol::firstboot::{Flavour, Refresh};
 pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};
 
 /// The version of `farm.yaml` that this crate knows: the value of its key `farm`.
@@ -191,6 +191,10 @@ pub struct Lxd {
     pub flavour: Flavour,
     /// Whether the first boot upgrades it.
     pub upgrade: bool,
+    /// The channel of LXD's snap, as `TRACK/RISK`; `None`: whichever Ubuntu chooses.
+    pub channel: Option<String>,
+    /// Who refreshes the snap later on.
+    pub refresh: Refresh,
     /// Image servers by name.
     pub remotes: BTreeMap<String, String>,
     /// The storage pool.
@@ -206,6 +210,8 @@ impl Default for Lxd {
         Self {
             flavour: Flavour::Lxd,
             upgrade: false,
+            channel: None,
+            refresh: Refresh::Auto,
             remotes: BTreeMap::new(),
             storage: Storage::default(),
             nat: Some(Nat::default()),

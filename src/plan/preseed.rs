@@ -57,6 +57,8 @@ pub(super) fn lxd(
     let lxd = Lxd {
         flavour: lxd.flavour,
         upgrade: lxd.upgrade,
+        channel: lxd.channel.clone(),
+        refresh: lxd.refresh,
         remotes,
         preseed: Preseed {
             config: strings(&[("images.auto_update_interval", "0")]),

@@ -87,12 +87,36 @@ pub struct Lxd {
     pub flavour: Flavour,
     /// Whether it is upgraded first.
     pub upgrade: bool,
+    /// The channel of LXD's snap, as `TRACK/RISK`; `None`: whichever the Pi has. A document without it is one that an
+    /// older agent reads, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Who refreshes the snap later on.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub refresh: Refresh,
     /// Image servers by name.
     pub remotes: BTreeMap<String, String>,
     /// The preseed, in parts that can be compared one by one.
     pub preseed: Preseed,
     /// Images that lie on the card.
     pub images: Vec<Image>,
+}
+
+/// Who refreshes LXD's snap once the farm is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refresh {
+    /// snapd, as it does with every snap.
+    #[default]
+    Auto,
+    /// Only a person.
+    Hold,
+}
+
+// serde hands fields over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_auto(refresh: &Refresh) -> bool {
+    *refresh == Refresh::Auto
 }
 
 /// LXD itself or its fork.

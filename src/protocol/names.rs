@@ -126,6 +126,25 @@ pub fn package(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A channel of a snap, with its track: `5.21/stable` (snapd's documentation, "Channels and tracks").
+///
+/// # Errors
+/// Why not.
+pub fn channel(text: &str) -> Result<(), String> {
+    let Some((track, risk)) = text.split_once('/') else {
+        return Err("it has no slash between track and risk, as in 5.21/stable".into());
+    };
+    length(track, 64)?;
+    characters(track, |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+    })?;
+    if ["stable", "candidate", "beta", "edge"].contains(&risk) {
+        Ok(())
+    } else {
+        Err("after the slash comes stable, candidate, beta or edge".into())
+    }
+}
+
 /// A locale: `en_GB.UTF-8`, `sr_RS.UTF-8@latin`, `C.UTF-8`, `POSIX` (locale(7): language, territory, codeset, modifier).
 ///
 /// # Errors
@@ -233,6 +252,25 @@ mod tests {
         for text in bad {
             assert!(rule(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn channels() {
+        check(
+            channel,
+            &["5.21/stable", "latest/edge", "6/candidate", "5.0-edge/beta"],
+            &[
+                "",
+                "5.21",
+                "stable",
+                "/stable",
+                "5.21/",
+                "5.21/Stable",
+                "5.21/stable/hotfix",
+                "5 21/stable",
+                "--x/stable=y",
+            ],
+        );
     }
 
     #[test]

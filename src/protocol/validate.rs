@@ -29,6 +29,9 @@ pub fn flaws(document: &FirstBoot) -> Vec<String> {
         }
         return flaws;
     };
+    if let Some(Err(why)) = lxd.channel.as_deref().map(names::channel) {
+        flaws.push(format!("{:?} is not a channel: {why}", lxd.channel));
+    }
     let mut seen = Seen::default();
     for image in &lxd.images {
         let alias = &image.alias;

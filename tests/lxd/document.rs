@@ -7,7 +7,7 @@ use std::sync::Arc;
 use palmfarm::farm::{Flavour, Ipv4, Ipv6, Renderer};
 use palmfarm_protocol::firstboot::{
     Container, Content, FirstBoot, Image, ImageRef, Lxd, ManagedNetwork, Network, Preseed, Profile,
-    PushedFile, Run, StoragePool, VERSION,
+    PushedFile, Refresh, Run, StoragePool, VERSION,
 };
 use palmfarm_protocol::mac::Mac;
 use sha2::{Digest, Sha256};
@@ -48,6 +48,8 @@ pub(crate) fn empty() -> FirstBoot {
         lxd: Some(Lxd {
             flavour: Flavour::Lxd,
             upgrade: false,
+            channel: None,
+            refresh: Refresh::Auto,
             remotes: BTreeMap::new(),
             preseed: preseed(),
             images: Vec::new(),

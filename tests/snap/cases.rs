@@ -1,8 +1,9 @@
 //! What happens to snapd and to LXD's snap while the agent is at work.
 
+use palmfarm_protocol::firstboot::{FirstBoot, Refresh};
 use palmfarm_protocol::report::StepState;
 
-use crate::document::{add, address, container, run, with_alpine};
+use crate::document::{add, address, container, empty, run, with_alpine};
 use crate::lab::{Lab, LXD_DIR};
 
 /// The agent starts while snapd is not there yet; snapd starts itself anew while the agent waits, and the snap is
@@ -111,4 +112,44 @@ fn without_a_store_the_snap_may_come_from_elsewhere() {
     lab.done("snap remove lxd");
     let printed = lab.agent_until(&document, |_| {}, |printed| printed.contains(failed));
     assert!(printed.contains(failed), "{printed}");
+}
+
+/// A channel is taken from the store, and never an older one; refreshes are held for good in the way of a snapd that
+/// cannot hold back one snap, and given back.
+#[test]
+fn channel_and_refreshes_are_as_declared() {
+    let Some(lab) = Lab::with_lxd() else { return };
+    let mut document = empty();
+    let lxd = |document: &mut FirstBoot, channel: Option<&str>, refresh| {
+        let lxd = document.lxd.as_mut().unwrap();
+        (lxd.channel, lxd.refresh) = (channel.map(str::to_owned), refresh);
+    };
+    lxd(&mut document, Some("4.0/stable"), Refresh::Hold);
+    let first = lab.agent(&document, |_| {});
+    let refused = &first.step("lxd").message;
+    assert!(
+        refused.starts_with("LXD 5.0 is installed, and LXD cannot go back to 4.0/stable"),
+        "{refused}"
+    );
+    // Debian's snapd is of that age.
+    let held = lab.done("snap get system refresh.hold");
+    let refreshes = first.step("refreshes");
+    assert_eq!(refreshes.state, StepState::Changed);
+    assert!(
+        refreshes.message.contains(held.trim()),
+        "{} {held}",
+        refreshes.message
+    );
+    lxd(&mut document, None, Refresh::Hold);
+    let second = lab.agent(&document, |_| {});
+    assert_eq!(second.all_well().step("refreshes").state, StepState::Unchanged);
+    assert!(lab.done("snap get system refresh.hold") > held);
+    lxd(&mut document, None, Refresh::Auto);
+    let third = lab.agent(&document, |_| {});
+    assert_eq!(third.all_well().step("refreshes").state, StepState::Changed);
+    assert!(!lab.succeeds("snap get system refresh.hold"));
+    lxd(&mut document, Some("5.21/stable"), Refresh::Auto);
+    let asked = "changing the channel of the snap lxd: snap refresh lxd --channel=5.21/stable ended with";
+    let printed = lab.agent_until(&document, |_| {}, |printed| printed.contains(asked));
+    assert!(printed.contains(asked), "{printed}");
 }

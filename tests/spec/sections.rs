@@ -162,6 +162,46 @@ fn networks() {
 }
 
 #[test]
+fn the_snap_of_lxd() {
+    check(
+        "lxd: {channel: 5.21, refresh: never}\n",
+        &expect![[r#"
+            1:16 error: "5.21" is not a channel of LXD's snap: it has no slash between track and risk, as in 5.21/stable
+            1:31 error: `refresh` is auto or hold, not "never"
+        "#]],
+    );
+    check(
+        "lxd: {channel: latest/stable}\n",
+        &expect![[r#"
+            1:16 warning: with latest/stable every refresh may bring a new LXD, and LXD never goes back to an older one (5.21/stable gets corrections only)
+        "#]],
+    );
+    check(
+        "base: ubuntu-22.04-armhf\nlxd: {channel: 4.0/stable}\n",
+        &expect![[r#"
+            2:16 error: ubuntu-22.04-armhf comes with LXD 5.0, and LXD never goes back to an older one (write 5.0/stable or a later channel, or leave it out)
+        "#]],
+    );
+    check(
+        "base: ubuntu-20.04-arm64\nlxd: {channel: 6/stable}\n",
+        &expect![[r#"
+            2:16 warning: LXD 6 is made for Linux 5.15 and later, and ubuntu-20.04-arm64 has 5.4 (write 5.0/stable, or take a newer base)
+        "#]],
+    );
+    check(
+        "base: ubuntu-18.04-armhf\nlxd: {channel: 5.0/stable, refresh: hold}\n",
+        &expect![[r#"
+            2:7 error: LXD on Ubuntu 18.04 is a Debian package, and `channel` is about a snap (leave `channel` out)
+            2:28 error: LXD on Ubuntu 18.04 is a Debian package, and `refresh` is about a snap (leave `refresh` out)
+        "#]],
+    );
+    let farm = good("base: ubuntu-22.04-armhf\nlxd: {channel: 5.21/stable, refresh: hold}\n");
+    assert_eq!(farm.lxd.unwrap().channel.as_deref(), Some("5.21/stable"));
+    good("base: ubuntu-20.04-armhf\nlxd: {channel: 5.0/stable}\n");
+    good("base: ubuntu-24.04-arm64\nlxd: {channel: 5.0/stable}\n");
+}
+
+#[test]
 fn fleets() {
     check(
         "cards: {}\nx: 1\n",

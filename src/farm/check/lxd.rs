@@ -7,7 +7,7 @@ use crate::farm::lxd_keys::{self, Daemon};
 use crate::farm::node::Step;
 use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::quoted;
-use crate::farm::{Flavour, ResolvedCard, StorageDriver};
+use crate::farm::{Flavour, Lxd, Refresh, ResolvedCard, StorageDriver};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     let Some(lxd) = &judged.farm.lxd else { return };
@@ -36,6 +36,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         )
         .hint("write `flavour: lxd`, take a newer base, or bring a package source in an overlay");
     }
+    snap(judged, lxd, p);
     let daemon = judged.daemon();
     let cards = judged.farm.resolved_cards();
     let cards: Vec<&ResolvedCard> = cards.iter().collect();
@@ -58,6 +59,75 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
                 p,
             );
         }
+    }
+}
+
+/// The channel of LXD's snap, and who refreshes it.
+fn snap(judged: &Judged<'_>, lxd: &Lxd, p: &mut Problems) {
+    let base = &judged.farm.base;
+    let package = match (lxd.flavour, Daemon::of_base(base)) {
+        (Flavour::Incus, _) => Some("Incus"),
+        (Flavour::Lxd, Some(Daemon::Lxd30)) => Some("LXD on Ubuntu 18.04"),
+        _ => None,
+    };
+    if let Some(package) = package {
+        let keys = [
+            ("channel", lxd.channel.is_some()),
+            ("refresh", lxd.refresh == Refresh::Hold),
+        ];
+        for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
+            let message = format!("{package} is a Debian package, and `{key}` is about a snap");
+            p.error(judged.key(steps!["lxd", key]), message)
+                .hint(format!("leave `{key}` out"));
+        }
+        return;
+    }
+    let Some((channel, (track, _))) = lxd
+        .channel
+        .as_deref()
+        .and_then(|all| Some((all, all.split_once('/')?)))
+    else {
+        return;
+    };
+    let at = judged.at(steps!["lxd", "channel"]);
+    if track == "latest" {
+        p.warning(
+            at,
+            format!(
+                "with {channel} every refresh may bring a new LXD, and LXD never goes back to an older one"
+            ),
+        )
+        .hint("5.21/stable gets corrections only");
+        return;
+    }
+    // What each image has in it, or installs: the snap of Ubuntu's own choice (`lxd_keys`).
+    let (comes_with, number) = match Daemon::of_base(base) {
+        Some(Daemon::Lxd40) => ("4.0", [4, 0]),
+        Some(Daemon::Lxd50) => ("5.0", [5, 0]),
+        // It is installed in the first boot, from whichever channel.
+        _ => return,
+    };
+    let mut parts = track.split('.').map(str::parse::<u32>);
+    let [Some(Ok(major)), minor] = [parts.next(), parts.next()] else {
+        return;
+    };
+    // A track such as `6` has all of its minor versions.
+    let wanted = [major, minor.map_or(u32::MAX, |minor| minor.unwrap_or(0))];
+    if wanted < number {
+        p.error(
+            at,
+            format!("{base} comes with LXD {comes_with}, and LXD never goes back to an older one"),
+        )
+        .hint(format!(
+            "write {comes_with}/stable or a later channel, or leave it out"
+        ));
+    } else if comes_with == "4.0" && wanted >= [5, 21] {
+        // LXD's documentation, "Requirements", of 5.0 and of 5.21.
+        p.warning(
+            at,
+            format!("LXD {track} is made for Linux 5.15 and later, and {base} has 5.4"),
+        )
+        .hint("write 5.0/stable, or take a newer base");
     }
 }
 

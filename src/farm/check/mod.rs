@@ -120,11 +120,12 @@ impl Judged<'_> {
 
     /// The daemon that the containers run on, if the farm tells.
     fn daemon(&self) -> Option<Daemon> {
-        let lxd = self.farm.lxd.as_ref();
-        let flavour = lxd.map(|lxd| lxd.flavour).unwrap_or_default();
-        self.knows(steps!["lxd", "flavour"])
-            .then(|| Daemon::of(&self.farm.base, flavour))
-            .flatten()
+        let is_known = self.knows(steps!["lxd", "flavour"]) && self.knows(steps!["lxd", "channel"]);
+        match &self.farm.lxd {
+            _ if !is_known => None,
+            Some(lxd) => Daemon::of(&self.farm.base, lxd),
+            None => Daemon::of_base(&self.farm.base),
+        }
     }
 
     /// Whether every interface that the farm's cards have was read as it is written.

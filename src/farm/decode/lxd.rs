@@ -9,7 +9,7 @@ use super::values;
 use crate::farm::node::Entry;
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
-use crate::farm::{CarriedImage, Flavour, Lxd, Nat, Profile, Storage, StorageDriver};
+use crate::farm::{CarriedImage, Flavour, Lxd, Nat, Profile, Refresh, Storage, StorageDriver};
 use palmfarm_protocol::names;
 
 /// The smallest loop file: mkfs.btrfs asks for some 110 MiB, and an image must fit in as well.
@@ -18,11 +18,16 @@ const SMALLEST_POOL: u64 = 128 << 20;
 pub(super) fn lxd(entry: &Entry, p: &mut Problems) -> Lxd {
     let default = Lxd::default();
     let flavours = [("lxd", Flavour::Lxd), ("incus", Flavour::Incus)];
+    let refreshes = [("auto", Refresh::Auto), ("hold", Refresh::Hold)];
     section(entry, "`lxd`", p, |fields| Lxd {
         flavour: fields
             .value("flavour", choice(&flavours))
             .unwrap_or(default.flavour),
         upgrade: fields.value("upgrade", truth).unwrap_or(default.upgrade),
+        channel: fields.value("channel", named("a channel of LXD's snap", names::channel)),
+        refresh: fields
+            .value("refresh", choice(&refreshes))
+            .unwrap_or(default.refresh),
         remotes: fields.read("remotes", remotes).unwrap_or_default(),
         storage: fields.read("storage", storage).unwrap_or_default(),
         nat: fields.read("nat", nat).unwrap_or(default.nat),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::base::locate::BaseRef;
 use crate::farm::suggest::{did_you_mean, quoted};
-use crate::farm::Flavour;
+use crate::farm::{Flavour, Lxd};
 use tables::{DEVICES, KEYS};
 
 /// A daemon whose keys are known.
@@ -28,6 +28,11 @@ pub(crate) enum Daemon {
     Incus,
 }
 
+/// The track of a channel of a snap.
+fn track(channel: &str) -> Option<&str> {
+    Some(channel.split_once('/')?.0)
+}
+
 /// What is wrong with a key, and what the person can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
@@ -40,11 +45,22 @@ pub(crate) struct Wrong {
 }
 
 impl Daemon {
-    /// The one that a farm will run on; `None` where its base does not tell.
-    pub(crate) fn of(base: &str, flavour: Flavour) -> Option<Self> {
-        if flavour == Flavour::Incus {
+    /// The one that a farm will run on; `None` where neither the channel nor the base tells.
+    pub(crate) fn of(base: &str, lxd: &Lxd) -> Option<Self> {
+        if lxd.flavour == Flavour::Incus {
             return Some(Self::Incus);
         }
+        match lxd.channel.as_deref().and_then(track) {
+            None => Self::of_base(base),
+            Some("4.0") => Some(Self::Lxd40),
+            Some("5.0") => Some(Self::Lxd50),
+            Some("5.21") => Some(Self::Lxd521),
+            Some(_) => None,
+        }
+    }
+
+    /// LXD as it comes with a base; `None` where its name does not tell.
+    pub(crate) fn of_base(base: &str) -> Option<Self> {
         let BaseRef::Name(name) = BaseRef::new(base) else {
             return None;
         };
@@ -250,13 +266,24 @@ mod tests {
 
     #[test]
     fn the_version_of_the_base_counts() {
-        let bionic = Daemon::of("ubuntu-18.04-armhf", Flavour::Lxd);
+        let lxd = Lxd::default();
+        let incus = Lxd {
+            flavour: Flavour::Incus,
+            ..Lxd::default()
+        };
+        let bionic = Daemon::of("ubuntu-18.04-armhf", &lxd);
         assert_eq!(bionic, Some(Daemon::Lxd30));
-        assert_eq!(
-            Daemon::of("ubuntu-18.04-armhf", Flavour::Incus),
-            Some(Daemon::Incus)
-        );
-        assert_eq!(Daemon::of("some/where.img", Flavour::Lxd), None);
+        assert_eq!(Daemon::of("ubuntu-18.04-armhf", &incus), Some(Daemon::Incus));
+        assert_eq!(Daemon::of("some/where.img", &lxd), None);
+        let channel = |channel: &str| {
+            let lxd = Lxd {
+                channel: Some(channel.into()),
+                ..Lxd::default()
+            };
+            Daemon::of("ubuntu-22.04-armhf", &lxd)
+        };
+        assert_eq!(channel("5.21/stable"), Some(Daemon::Lxd521));
+        assert_eq!(channel("latest/edge"), None);
         check(
             "snapshots.expiry",
             "1d",
