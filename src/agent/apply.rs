@@ -149,7 +149,9 @@ fn read(root: &Root, file: &Path) -> Result<(Option<Bundle>, String), StepError>
 /// Refuse to unpack so many bytes if that would leave less than [`ROOM`]: the containers' pool may be a file on the same
 /// filesystem, and a write into it that finds no room is lost.
 fn check_room(root: &Root, bytes: u64) -> Result<(), StepError> {
-    let dir = root.at("/var/lib").to_string_lossy().into_owned();
+    let mut dir = root.at(UNPACKED);
+    while !dir.exists() && dir.pop() {}
+    let dir = dir.to_string_lossy();
     let shown = query("stat", &["--file-system", "--format=%a %S", &dir]);
     let mut numbers = shown.split_whitespace().map(str::parse::<u64>);
     let (Some(Ok(blocks)), Some(Ok(size))) = (numbers.next(), numbers.next()) else {

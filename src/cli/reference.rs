@@ -399,6 +399,6 @@ mod tests {
         assert!(line.contains(" [--card CARD] "), "{line}");
         assert!(line.contains(" --output OUTPUT "), "{line}");
         let plan = synopsis(tool.find_subcommand("plan").unwrap());
-        assert!(plan.contains("[--prefix PREFIX/64]..."), "{plan}");
+        assert!(plan.contains("[--prefix PREFIX/64|auto]..."), "{plan}");
     }
 }

@@ -11,10 +11,11 @@ const FARM: &str = "farm: 1\nbase: mini\nhostname: palm\nusers: [{name: craig, s
     network: {ipv4: {address: 192.0.2.10/24, gateway: 192.0.2.1, dns: [192.0.2.1]}}\ncontainers:\n  \
     web: {image: \"images:alpine/3.23\", nesting: true, publish: web_image}\n  \
     w: {image: web_image, replicas: 2..20}\n  \
-    a-name-of-more-than-sixty-letters-that-somebody-chose-on-purpose: {image: \"images:alpine/3.23\"}\n  \
+    a-name-of-sixty-three-letters-that-somebody-chose-on-purpose-ok: {image: \"images:alpine/3.23\"}\n  \
     inside: {image: \"images:alpine/3.23\", profiles: [default]}\n";
 
-/// Looks into the page, which is in a frame of 400 or 1280 pixels, and writes what it finds.
+/// Looks into the page, which is in a frame of 400 or 1280 pixels, and writes what it finds. What is drawn as a stack begins a
+/// few pixels beside the others of its column.
 const LOOK: &str = r#"
 for (const frame of document.querySelectorAll("iframe")) {
   frame.onload = () => {
@@ -22,7 +23,8 @@ for (const frame of document.querySelectorAll("iframe")) {
     const all = [...page.body.querySelectorAll("main *, header *")].filter((one) => one.checkVisibility());
     const out = all.filter((one) => one.getBoundingClientRect().right > wide + 1).map((one) => one.outerHTML.slice(0, 80));
     const seen = (what) => [...page.querySelectorAll(what)].filter((one) => one.checkVisibility()).length;
-    const columns = new Set([...page.querySelectorAll(".grid > .c")].map((one) => one.getBoundingClientRect().left));
+    const columns = new Set([...page.querySelectorAll(".grid > .c")]
+      .map((one) => Math.round(one.getBoundingClientRect().left / 40)));
     const found = { wide, scroll: page.documentElement.scrollWidth, out, folded: seen(".all > .c"),
       columns: columns.size, copy: page.querySelectorAll("button").length,
       addresses: page.querySelectorAll(".address").length };

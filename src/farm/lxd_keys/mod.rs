@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(device(&[("type", "nick")]), "\"nick\" is not a type of device");
         assert_eq!(
             device(&[("type", "nic"), ("nictype", "bridged"), ("parnet", "br0")]),
-            "a nic has no key \"parnet\"; the nic lacks `parent`, the bridge"
+            "a nic has no key \"parnet\""
         );
         assert_eq!(
             device(&[("type", "disk"), ("path", "/srv")]),
