@@ -383,3 +383,21 @@ fn a_reader_that_goes_away_causes_no_panic() {
     let out = out.unwrap().unwrap();
     assert!(!told(&out).contains("bug in palmfarm"), "{}", told(&out));
 }
+
+#[test]
+fn a_line_with_a_problem_shows_no_value_of_a_key_that_may_be_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    for lines in [
+        "containers: {w: {image: \"images:alpine/3.23\", config: {environmentx.PW: 'hunter2'}}}",
+        "containers: {w: {image: \"images:alpine/3.23\", config: {environment.PW: {a: hunter2}}}}",
+        "lxd: {config: {core.trust_password: hunter2}}",
+        "lxd: {profiles: {p: {config: {limits.cpus: 2, user.token: hunter2}}}}",
+    ] {
+        let farm = format!("farm: 1\nbase: ubuntu-24.04-arm64\nhostname: palm\nusers: []\n{lines}\n");
+        fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+        let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+        let said = told(&out);
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(said.contains("*******"), "{said}");
+    }
+}

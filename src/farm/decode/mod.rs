@@ -16,6 +16,7 @@ use std::net::IpAddr;
 
 use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::Problems;
+use crate::farm::secret;
 use crate::farm::suggest::quoted;
 use crate::farm::{Card, Dns, Farm, Lxd, Network, VERSION};
 use crate::text::shown_url;
@@ -40,32 +41,42 @@ pub(crate) fn farm(document: &Node, p: &mut Problems) -> Option<Farm> {
 }
 
 /// The parts of the source that are never shown: hashes and clear text of passwords, private keys, URLs with credentials,
-/// and what LXD's keys hide. They count anywhere, since a person may have put them in the wrong place.
+/// and values of LXD's keys that are not known to be harmless. They count anywhere, since a person may have put them in the
+/// wrong place or misspelt the key.
 pub(crate) fn secrets(document: &Node) -> Vec<Span> {
     let mut found = Vec::new();
-    collect_secrets(document, "", &mut found);
+    collect_secrets(document, "", false, &mut found);
     found
 }
 
 /// Keys of LXD whose values are often secret.
 const HIDDEN: [&str; 4] = ["cloud-init.", "environment.", "raw.", "user."];
 
-fn collect_secrets(node: &Node, key: &str, found: &mut Vec<Span>) {
+/// `hidden` says that everything in `node`, which has the key `key`, is never shown.
+fn collect_secrets(node: &Node, key: &str, hidden: bool, found: &mut Vec<Span>) {
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {
                 if entry.key.starts_with('$') {
                     found.push(entry.key_span);
                 }
-                collect_secrets(&entry.value, &entry.key, found);
+                let of_lxd = key == "config" && !secret::is_plain(&entry.key);
+                let hidden = hidden || of_lxd || HIDDEN.iter().any(|start| entry.key.starts_with(start));
+                // The `config` of `boot` is the firmware's, which everybody may read on the card.
+                let name = if key == "boot" { "" } else { &entry.key };
+                collect_secrets(&entry.value, name, hidden, found);
             }
         }
-        Value::Seq(items) => items.iter().for_each(|item| collect_secrets(item, key, found)),
+        Value::Seq(items) => {
+            for item in items {
+                collect_secrets(item, key, hidden, found);
+            }
+        }
         Value::Scalar(scalar) => {
             let named = matches!(key, "password" | "passwd" | "hash") && scalar.truth().is_none();
-            let hidden =
-                HIDDEN.iter().any(|start| key.starts_with(start)) || shown_url(&scalar.text) != scalar.text;
-            if named || hidden || scalar.text.starts_with('$') || scalar.text.contains("PRIVATE KEY") {
+            let has_credentials = shown_url(&scalar.text) != scalar.text;
+            let is_private = scalar.text.starts_with('$') || scalar.text.contains("PRIVATE KEY");
+            if named || hidden || has_credentials || is_private {
                 found.push(node.span);
             }
         }
