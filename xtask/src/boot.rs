@@ -47,8 +47,8 @@ const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
-    /// A farm.
-    Farm(Renderer),
+    /// A farm; `is_sought` says whether it is also looked for from the router.
+    Farm { renderer: Renderer, is_sought: bool },
     /// A farm with a container, on the LXD of the base.
     Lxd,
     /// Farms that would cut the Pi off, and a router that is gone.
@@ -85,6 +85,9 @@ pub(crate) struct Options {
     /// Boot a farm whose network this configures
     #[arg(long, value_enum, group = "trial", default_value = "networkd")]
     renderer: Renderer,
+    /// Also look for the farm from the router: by its name, and with `palmfarm find`
+    #[arg(long)]
+    lan: bool,
     /// Boot a farm with a container, on the LXD of the base
     #[arg(long, group = "trial")]
     lxd: bool,
@@ -124,8 +127,19 @@ impl Options {
                 seed: self.seed.map_or_else(seconds_now, u64::from),
                 boots: self.cuts,
             }),
-            _ => Trial::Farm(self.renderer),
+            _ => Trial::Farm {
+                renderer: self.renderer,
+                is_sought: self.lan,
+            },
         }
+    }
+}
+
+/// The trial of a farm that CI takes.
+const fn usual(renderer: Renderer) -> Trial {
+    Trial::Farm {
+        renderer,
+        is_sought: false,
     }
 }
 
@@ -179,7 +193,7 @@ pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
     let tool = tool_with_agents()?;
     let mut passed = 0_u64;
     for renderer in renderers {
-        passed = passed.saturating_add(as_root(Trial::Farm(*renderer), USUAL, Board::Virt, &tool)?);
+        passed = passed.saturating_add(as_root(usual(*renderer), USUAL, Board::Virt, &tool)?);
     }
     Ok(passed)
 }
@@ -198,7 +212,10 @@ fn as_root(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64>
             (seed, cuts) = (choice.seed.to_string(), choice.boots.to_string());
             args.extend(["--power-cuts", "--seed", &seed, "--cuts", &cuts]);
         }
-        Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
+        Trial::Farm { renderer, is_sought } => {
+            args.extend(["--renderer", renderer.name()]);
+            args.extend(is_sought.then_some("--lan"));
+        }
     }
     if deps::rerun_as_root(&args)? {
         return Ok(1);
@@ -233,7 +250,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
             return checks.finish();
         }
         Trial::Stock => ("stock", 3600),
-        Trial::Farm(renderer) => (renderer.name(), 7200),
+        Trial::Farm { renderer, .. } => (renderer.name(), 7200),
         Trial::Lxd => ("lxd", 7200),
         Trial::PowerCuts(_) => ("cuts", 12 * 3600),
     };
@@ -241,7 +258,9 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
         lab.board = board;
         match trial {
             Trial::Stock => stock::trial(lab, &base, &mut checks)?,
-            Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
+            Trial::Farm { renderer, is_sought } => {
+                farm::trial(lab, &base, tool, renderer, is_sought, &mut checks)?;
+            }
             Trial::Lxd => lxd::trial(lab, &base, tool, &mut checks)?,
             Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,
             // Above, with labs of its own.

@@ -85,8 +85,19 @@ impl<'a> Card<'a> {
         Ok(())
     }
 
-    /// Check that the tool finds it from the router, with the farm of which it was made.
+    /// Check that the router finds it by its name, and the tool from there, with the farm of which it was made.
     pub(crate) fn is_found(&self, tool: &Path, checks: &mut Checks) {
+        let name = format!("{HOST}.local");
+        let named = self.lab.deadline.at_most(120).retry(|| {
+            let found = self.lab.router.answers_for(&name)?;
+            let has_both = found.iter().any(IpAddr::is_ipv4) && found.contains(&self.predicted.into());
+            ensure!(has_both, "{name} is {found:?}");
+            Ok(format!("{found:?}"))
+        });
+        checks.check(
+            "the router finds the card as palm.local, over IPv4 and IPv6",
+            named,
+        );
         let farm = self.lab.dir.join("farm.yaml");
         let found = sh::output(cmd!(self.lab.router, "{tool} find {farm} --once --json"));
         let expect = self.predicted.to_string();
@@ -174,17 +185,6 @@ impl<'a> Card<'a> {
             Ok(all)
         });
         checks.check("br0 has one address of each kind", bridge);
-        let name = format!("{HOST}.local");
-        let named = self.lab.deadline.at_most(120).retry(|| {
-            let found = self.lab.router.answers_for(&name)?;
-            let has_both = found.iter().any(IpAddr::is_ipv4) && found.contains(&self.predicted.into());
-            ensure!(has_both, "{name} is {found:?}");
-            Ok(format!("{found:?}"))
-        });
-        checks.check(
-            "the router finds the card as palm.local, over IPv4 and IPv6",
-            named,
-        );
         checks.done("the card reaches hosts behind the router", beyond(guest));
         if self.renderer == Renderer::Ifupdown {
             checks.equal("ifupdown holds br0", guest.root("ifquery --state br0"), "br0=br0");
