@@ -107,7 +107,7 @@ impl Owner<'_> {
 
     fn act(&mut self) {
         let all = self.all();
-        let picked = usize::try_from(self.draw(all.len() as u64)).unwrap();
+        let picked = usize::try_from(self.draw(u64::try_from(all.len()).unwrap())).unwrap();
         let (id, name) = all[picked].clone();
         self.count += 1;
         let number = self.count;
@@ -158,7 +158,7 @@ impl Owner<'_> {
                 self.keep_if(done, Treasure::Profile(id, format!("mine{number}")));
             }
             12 => {
-                let key = ["user.mine", "limits.processes"][usize::from(number % 2 == 0)];
+                let key = ["user.mine", "limits.processes"][usize::from(number.is_multiple_of(2))];
                 let value = (300 + number).to_string();
                 if self.lxc(&format!("config set {name} {key} {value}")) {
                     self.treasures
@@ -179,7 +179,7 @@ impl Owner<'_> {
             }
             15 => self.export(&id, &name, number),
             16 => {
-                let verb = ["start", "stop --force"][usize::from(number % 2 == 0)];
+                let verb = ["start", "stop --force"][usize::from(number.is_multiple_of(2))];
                 self.lxc(&format!("{verb} {name}"));
             }
             _ => {
@@ -219,7 +219,7 @@ impl Owner<'_> {
             .into_iter()
             .find(|free| !all.iter().any(|(_, name)| name == free));
         let to = free.map_or_else(|| format!("name{number}"), str::to_owned);
-        let verb = ["rename", "move"][usize::from(number % 2 == 0)];
+        let verb = ["rename", "move"][usize::from(number.is_multiple_of(2))];
         if self.lxc(&format!("{verb} {name} {to}")) {
             for one in &mut self.treasures {
                 if *one == Treasure::Import(name.into()) {

@@ -200,7 +200,7 @@ fn a_daemon_that_was_installed_anew_gets_the_whole_farm() {
         ],
     );
     change_record(&lab, |all| {
-        all["server"]["certificate"] = json!("of another installation")
+        all["server"]["certificate"] = json!("of another installation");
     });
     lab.agent(&farm).all_well();
     lxc(&lab, &["exec web -- true", "exec w2 -- true"]);
