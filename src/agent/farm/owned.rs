@@ -244,7 +244,11 @@ fn look_for_newer(
     };
     let (from, to) = match until {
         Some(until) => (until.saturating_add(1).to_string(), "9999999999".to_owned()),
-        None if unfinished => ("$start".to_owned(), format!("$((start + {STARTING_UP}))")),
+        // What was running goes on writing until the container stops.
+        None if unfinished => (
+            "$((start > ready ? ready : start))".to_owned(),
+            format!("$((start + {STARTING_UP}))"),
+        ),
         None => ("0".to_owned(), "0".to_owned()),
     };
     let people_from = until.map_or(9_999_999_999, |until| until.saturating_add(1));
