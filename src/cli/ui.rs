@@ -10,6 +10,7 @@
     reason = "every line goes through the Ui, also one that its settings do not change"
 )]
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -163,8 +164,11 @@ impl Ui {
 
 /// `text` in this style, if standard error has colours: it is a terminal other than a dumb one, and `NO_COLOR` is not set.
 fn styled(style: Style, text: &str) -> String {
+    // `choice` colours a dumb terminal where `CI` is set.
+    let dumb = env::var_os("TERM").is_none_or(|name| name == "dumb");
     match AutoStream::choice(&io::stderr()) {
         ColorChoice::Never => text.to_owned(),
+        _ if dumb => text.to_owned(),
         _ => format!("{style}{text}{style:#}"),
     }
 }

@@ -53,6 +53,7 @@ fn at_a_terminal(dir: &Path, typed: &str) -> (Option<i32>, String) {
     script.arg(format!("{PALMFARM} init")).arg("/dev/null");
     let mut script = nina(dir, script)
         .env("TERM", "dumb")
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -72,6 +72,7 @@ fn command(dir: &Path) -> Command {
     let mut command = Command::new(PALMFARM);
     command.current_dir(dir).env("PALMFARM_TEST_PASSWORD", PASSWORD);
     command.env("XDG_CACHE_HOME", dir.join("cache"));
+    command.env_remove("CLICOLOR_FORCE");
     give_agents(&mut command);
     command
 }

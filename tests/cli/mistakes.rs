@@ -443,7 +443,12 @@ fn on_a_terminal(dir: &Path, columns: u32, variables: &str) -> String {
         .args(["-qec", &line, "/dev/null"])
         .current_dir(dir)
         .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
         .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
+        .env_remove("CLICOLOR_FORCE")
+        // A CI system is not a terminal with more colours.
+        .env("CI", "true")
         .output()
         .unwrap();
     String::from_utf8(out.stdout).unwrap().replace('\r', "")
