@@ -94,7 +94,7 @@ fn packaged(release: &Release, dir: &Path) -> Result<()> {
         "chroot \"$1\" sh -eu /root/packaged.sh".to_owned(),
     ];
     let mut debian = sh::cmd("mmdebstrap", ["--mode=root", "--variant=apt", "--format=null"]);
-    debian.arg("--include=man-db,bash-completion");
+    debian.arg("--include=man-db,bash-completion,openssh-client");
     debian.args(hooks.map(|hook| format!("--customize-hook={hook}")));
     let archives = deps::debian_archives()?;
     let newest = archives.iter().find(|[_, _, codename]| !codename.contains('-'));

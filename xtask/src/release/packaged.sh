@@ -6,7 +6,7 @@ dpkg --verify palmfarm
 useradd --create-home nina
 su nina --login --command '
     set -eu
-    echo ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV nina > key.pub
+    ssh-keygen -q -t ed25519 -N "" -f key
     palmfarm init --yes --key key.pub
     palmfarm check farm.yaml
     sed -i "s/^base:.*/base: mini/" farm.yaml
