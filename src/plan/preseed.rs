@@ -67,6 +67,7 @@ pub(super) fn lxd(
             profiles,
         },
         images,
+        cluster: None,
     };
     Ok((Some(lxd), found))
 }

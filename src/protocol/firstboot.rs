@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Cluster;
 use crate::mac::Mac;
 use crate::network::{tagged, Ipv4, Ipv6, Renderer};
 
@@ -100,6 +101,10 @@ pub struct Lxd {
     pub preseed: Preseed,
     /// Images that lie on the card.
     pub images: Vec<Image>,
+    /// The cluster that its daemon is a member of; `None`: a daemon by itself. A document without it is one that an
+    /// older agent reads, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// Who refreshes LXD's snap once the farm is made.

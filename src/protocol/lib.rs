@@ -5,6 +5,7 @@
 //! no other crate stores a type.
 
 pub mod card_manifest;
+pub mod cluster;
 pub mod firstboot;
 pub mod mac;
 pub mod names;

@@ -30,3 +30,9 @@ pub const FARM_FILES: &str = "/usr/lib/palmfarm/farm";
 
 /// Images that the card carries.
 pub const IMAGES: &str = "/var/lib/palmfarm/images";
+
+/// The private half of the card's own certificate, for the cluster; 0600.
+pub const MEMBER_KEY: &str = "/etc/palmfarm/cluster/server.key";
+
+/// The private half of the cluster's certificate, on the card alone that forms it; 0600.
+pub const CLUSTER_KEY: &str = "/etc/palmfarm/cluster/cluster.key";

@@ -53,6 +53,7 @@ pub(crate) fn empty() -> FirstBoot {
             remotes: BTreeMap::new(),
             preseed: preseed(),
             images: Vec::new(),
+            cluster: None,
         }),
         containers: Vec::new(),
         boot_mount: "/boot/firmware".into(),
