@@ -22,11 +22,13 @@ mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use anyhow::{bail, Result};
+use anyhow::{anyhow, bail, Context, Result};
 use checks::Checks;
 use cuts::Choice;
+use fs_err as fs;
 use lab::Lab;
 use qemu::Board;
 use xshell::cmd;
@@ -135,19 +137,14 @@ impl Options {
     }
 }
 
-/// The trial of a farm that CI takes.
-const fn usual(renderer: Renderer) -> Trial {
-    Trial::Farm {
-        renderer,
-        is_sought: false,
-    }
-}
-
 /// Seconds since 1970, as a seed.
 fn seconds_now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(1, |now| now.as_secs())
 }
+
+/// What stands behind the number of checks in the last line of [`run`].
+const PASSED: &str = " checks passed";
 
 /// Boot.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -159,11 +156,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (None, _) => tool_with_agents()?,
     };
     let passed = as_root(trial, &options.base, options.machine, &tool)?;
-    println!("{passed} checks passed");
+    println!("{passed}{PASSED}");
     Ok(())
 }
 
-/// Another process, which makes the base of [`each`] while this one does something else.
+/// Another process, which makes the base of [`Beside`] while this one does something else.
 #[derive(Debug)]
 pub(crate) struct Ahead(Option<Child>);
 
@@ -187,15 +184,55 @@ impl Ahead {
     }
 }
 
-/// Boot cards of these renderers on a 22.04 base, as part of the tests; the number of checks that passed. Call [`ready`]
-/// first.
-pub(crate) fn each(renderers: &[Renderer]) -> Result<u64> {
-    let tool = tool_with_agents()?;
-    let mut passed = 0_u64;
-    for renderer in renderers {
-        passed = passed.saturating_add(as_root(usual(*renderer), USUAL, Board::Virt, &tool)?);
+/// Boots that go on beside other tests: a booted card keeps one processor busy, and the real LXD mostly waits.
+pub(crate) struct Beside(JoinHandle<Vec<(Renderer, Result<u64>)>>);
+
+impl Beside {
+    /// Boot a card of each of these renderers on a 22.04 base, one after the other. Call [`ready`] first.
+    pub(crate) fn start(renderers: &'static [Renderer]) -> Result<Self> {
+        let tool = tool_with_agents()?;
+        Ok(Self(std::thread::spawn(move || {
+            let boots = renderers.iter();
+            boots.map(|&one| (one, boot_logged(one, &tool))).collect()
+        })))
     }
-    Ok(passed)
+
+    /// Wait for the boots and print what they said; the number of checks that passed.
+    pub(crate) fn finish(self) -> Result<u64> {
+        let boots = self.0.join();
+        let boots = boots.map_err(|_| anyhow!("the thread that boots cards panicked"))?;
+        let mut passed = 0_u64;
+        for (renderer, boot) in boots {
+            eprint!("{}", fs::read_to_string(log_of(renderer)).unwrap_or_default());
+            let checks = boot.with_context(|| format!("booting a card with {}", renderer.name()))?;
+            passed = passed.saturating_add(checks);
+        }
+        Ok(passed)
+    }
+}
+
+fn log_of(renderer: Renderer) -> PathBuf {
+    crate::target_dir().join(format!("boot-{}.log", renderer.name()))
+}
+
+/// Boot in a process whose output goes into a file.
+fn boot_logged(renderer: Renderer, tool: &Path) -> Result<u64> {
+    let (sh, program, log) = (sh::shell()?, std::env::current_exe()?, log_of(renderer));
+    let name = renderer.name();
+    let boot = cmd!(
+        sh,
+        "setpriv --pdeathsig TERM {program} boot --renderer {name} --base {USUAL} --tool {tool}"
+    );
+    let status = sh::start_logged(boot, &log)?.wait()?;
+    let said = fs::read_to_string(&log)?;
+    if !status.success() {
+        bail!("it ended with {status}; {} says why", log.display());
+    }
+    let passed = said
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_suffix(PASSED)?.parse().ok());
+    passed.with_context(|| format!("{} does not say how many checks passed", log.display()))
 }
 
 /// Run the trial here or, if this is not root, in a child that is; a child counts as one check.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -23,13 +24,18 @@ pub(crate) struct Tally {
     broken: Vec<String>,
     /// Skipped tests of the test program that is running: libtest counts them as passed.
     returned: u64,
+    /// How long each part took.
+    times: Vec<(String, Duration)>,
 }
 
 impl Tally {
     /// Run one part of the tests that is not a `cargo test`; an error counts as one failed test.
     pub(crate) fn part(&mut self, name: &str, part: impl FnOnce() -> Result<u64>) {
         eprintln!("== {name}");
-        match part() {
+        let begun = Instant::now();
+        let done = part();
+        self.times.push((name.into(), begun.elapsed()));
+        match done {
             Ok(checks) => self.passed = self.passed.saturating_add(checks),
             Err(error) => {
                 eprintln!("{name}: {error:#}");
@@ -44,9 +50,10 @@ impl Tally {
         self.skipped.push(format!("{name}: {why:#}"));
     }
 
-    /// Run `command`, which is a `cargo test`, and count the results that its test programs print.
-    fn cargo_test(&mut self, command: &mut Command) -> Result<()> {
-        let before = self.failed;
+    /// Run `command`, which is a `cargo test`, as the part `name`, and count the results that its test programs print.
+    fn cargo_test(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        eprintln!("== {name}");
+        let (before, begun) = (self.failed, Instant::now());
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,6 +67,7 @@ impl Tally {
             }
         }
         let status = child.wait().context("waiting for cargo test")?;
+        self.times.push((name.into(), begun.elapsed()));
         // A test program that does not compile or that dies prints no result line.
         if !status.success() && self.failed == before {
             self.failed = self.failed.saturating_add(1);
@@ -112,8 +120,11 @@ impl Tally {
         let lines = all
             .iter()
             .flat_map(|(what, list)| list.iter().map(move |one| format!("{what}: {one}\n")));
+        let times = self.times.iter();
+        let times = times.map(|(name, took)| format!("{:5} s  {name}\n", took.as_secs()));
         let (passed, failed, skipped) = (self.passed, self.failed, self.skipped.len());
-        lines.collect::<String>() + &format!("{passed} passed, {failed} failed, {skipped} skipped\n")
+        times.chain(lines).collect::<String>()
+            + &format!("{passed} passed, {failed} failed, {skipped} skipped\n")
     }
 }
 
@@ -140,6 +151,7 @@ const ORACLES: &[Package] = &[
 /// Parts of the run, as they are called in what it prints.
 const LXD: &str = "the farm on the real LXD";
 const SNAP: &str = "the farm on LXD's snap";
+const BOOT: &str = "the booted Pi";
 
 /// How many of the tests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,21 +180,13 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
     tests
         .env("PALMFARM_AGENT_DIR", &agents)
         .env("PATH", search_path());
-    tally.cargo_test(&mut tests)?;
+    tally.cargo_test("tests", &mut tests)?;
     let Some(base) = base else {
-        for part in [LXD, SNAP, "the booted Pi"] {
+        for part in [LXD, SNAP, BOOT] {
             tally.skip(part, "left out of the quick form");
         }
         return Ok(());
     };
-    for (part, program) in [(LXD, crate::lxd::PACKAGE), (SNAP, crate::lxd::SNAP)] {
-        eprintln!("== {part}");
-        match crate::lxd::ready() {
-            Ok(()) => tally.cargo_test(&mut crate::lxd::tests(program, &agents))?,
-            Err(why) => tally.skip(part, why),
-        }
-    }
-    base.wait();
     let renderers: &[Renderer] = if extent == Extent::Full {
         &[Renderer::Networkd, Renderer::Ifupdown]
     } else {
@@ -192,9 +196,22 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         );
         &[Renderer::Networkd]
     };
-    match crate::boot::ready() {
-        Ok(()) => tally.part("boot", || crate::boot::each(renderers)),
-        Err(why) => tally.skip("boot", why),
+    base.wait();
+    let boots = match crate::boot::ready() {
+        Ok(()) => Some(crate::boot::Beside::start(renderers)?),
+        Err(why) => {
+            tally.skip(BOOT, why);
+            None
+        }
+    };
+    for (part, program) in [(LXD, crate::lxd::PACKAGE), (SNAP, crate::lxd::SNAP)] {
+        match crate::lxd::ready() {
+            Ok(()) => tally.cargo_test(part, &mut crate::lxd::tests(program, &agents))?,
+            Err(why) => tally.skip(part, why),
+        }
+    }
+    if let Some(boots) = boots {
+        tally.part(BOOT, || boots.finish());
     }
     Ok(())
 }
