@@ -48,9 +48,7 @@ impl OpenError {
                 "run the same command with sudo: palmfarm gives up root as soon as the card is open"
                     .to_owned(),
             ),
-            Self::Busy { .. } => {
-                Some("close whatever uses it: palmfarm does not unmount or stop anything".to_owned())
-            }
+            Self::Busy { .. } => Some("close whatever uses it, and run the command again".to_owned()),
             Self::ReadOnly { .. } => {
                 Some("check the write-protect switch of the card or of its adapter".to_owned())
             }

@@ -1,4 +1,4 @@
-//! The user's own ssh(1), with their keys, their agent and their settings: the only program that palmfarm starts. A command
+//! The user's own ssh(1), with their keys, their agent and their settings. A command
 //! runs on another host, and its output is read line by line. No secret is in an argument, since everybody on this
 //! computer can read those.
 

@@ -59,8 +59,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that takes its proxy from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. `certificates` is
-    /// PEM text of those to trust in place of the ones that are built in.
+    /// A client that takes its proxy from the first of `proxy::VARIABLES` that is set, unless `NO_PROXY` names the host.
+    /// `certificates` is PEM text of those to trust in place of the ones that are built in.
     pub fn new(limits: Limits, certificates: Option<&[u8]>) -> Self {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)

@@ -35,7 +35,8 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
     ),
     (
         "SOURCE_DATE_EPOCH",
-        "Seconds since 1970 that files on the card have as their time. If it is not set, the newest time of the base.",
+        "Seconds since 1970 that files on the card have as their time. If it is not set, the \
+         time at which the base's root filesystem was last written.",
         &["build", "flash", "push"],
     ),
     (
@@ -53,7 +54,7 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
 ];
 
 pub(super) const FILES: &[Entry] = &[
-    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash", "find", "watch", "push"]),
+    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash", "find", "watch", "push", "lock"]),
     (
         "~/.cache/palmfarm/bases",
         "Downloaded and unpacked images; palmfarm base clean makes room.",
