@@ -18,6 +18,8 @@ use palmfarm::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Tr
 use palmfarm::farm::lock::Lock;
 use palmfarm::farm::{accounts, assets, overlay};
 use palmfarm::lan::mdns::answers;
+use palmfarm::pipeline::doctor::doctor_with;
+use palmfarm::pipeline::HostInputs;
 use palmfarm::plan::content_cache::ContentCache;
 use palmfarm::plan::{self, html, names, show, table};
 use palmfarm::progress::{Cancel, Observer, Silent};
@@ -224,6 +226,19 @@ fn changed(mut bytes: &[u8], blocks: &[u64]) {
     let spans: Vec<_> = layout.partitions.iter().map(|partition| partition.span).collect();
     drop(allocated(&base, &spans));
     drop(edit::edit(&base, layout.spans(), &tree(), 1_700_000_000));
+    let host = HostInputs {
+        environment: &|_| None,
+        epoch: None,
+    };
+    drop(doctor_with(&base, host, &|_| Ok(armhf_program().into())));
+}
+
+/// Nothing but the header of a program for 32-bit ARM (elf(5)).
+fn armhf_program() -> Vec<u8> {
+    let mut program = b"\x7fELF\x01\x01\x01".to_vec();
+    program.resize(64, 0);
+    program[18] = 40;
+    program
 }
 
 fn walk<M: ReadAt + Clone + 'static>(

@@ -2,6 +2,7 @@
 //! are cheapest to find. It reads the base and what the farm names; it writes nothing.
 
 mod check;
+pub mod doctor;
 
 use std::ffi::OsString;
 use std::io;

@@ -73,7 +73,7 @@ pub enum BaseRefusal {
 
 impl BaseRefusal {
     /// What the person can do.
-    fn hint(&self) -> String {
+    pub fn hint(&self) -> String {
         match self {
             Self::NoSuchCmdline(_) | Self::SeveralCmdlines(_) => {
                 "name one file by `cmdline=` in the section [all] of config.txt, on the FAT partition of the base".into()

@@ -44,6 +44,8 @@ pub enum Command {
     Flash(Flash),
     /// Show what is on an image or a card
     Inspect(Inspect),
+    /// Say what would keep the cards of an image from coming up
+    Doctor(Doctor),
     /// List every block device, and why it may not be written
     Devices,
     /// Wait until the Pis and containers of a farm are on the LAN, and print their addresses
@@ -317,6 +319,13 @@ pub struct Inspect {
     pub image: PathBuf,
     /// Print this file, or the names in this folder: `boot:PATH` or `root:PATH`
     pub path: Option<String>,
+}
+
+/// `palmfarm doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// An image, compressed or not, or a card
+    pub image: PathBuf,
 }
 
 /// `palmfarm find`

@@ -11,14 +11,12 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::args::Inspect;
-use super::env::drop_privileges;
 use super::session::Session;
 use super::ui::Ui;
 use super::{CliResult, Failure, Outcome, OutcomeExt};
 use crate::base::layout::{Layout, LayoutError};
-use crate::base::source::{self, Expect, Sha256Sum};
+use crate::base::source::{self, Sha256Sum};
 use crate::base::survey::{self, System, Volumes};
-use crate::card::{OpenError, ReadableCard};
 use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
 use crate::edit::fs::{FileKind, VolumeReader, READ_LIMIT};
@@ -31,7 +29,7 @@ const REPORT: &str = "/palmfarm-report.json";
 
 pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
     let session = Session::start(ui);
-    let image = open(args, &session)?;
+    let image = session.open_image_or_card(&args.image)?;
     session.progress.clear();
     let layout = Layout::read(&image.bytes).map_err(|error| {
         let packed = source::hint_within(&error);
@@ -82,13 +80,6 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
     print_file(volumes.reader(Volume::Root), Volume::Root, path, ui)
 }
 
-/// Bytes to inspect.
-struct Image {
-    bytes: Arc<dyn ReadAt>,
-    /// Of the file; `None` for a card.
-    sha256: Option<Sha256Sum>,
-}
-
 /// What was found.
 struct Inspected {
     layout: Layout,
@@ -97,24 +88,6 @@ struct Inspected {
     manifest: Option<Manifest>,
     /// Not decoded: the agent on a card may be newer than this program.
     report: Option<Value>,
-}
-
-/// Open an image or a card. Only root may open a card; root is given up before anything on it is parsed.
-fn open(args: &Inspect, session: &Session) -> Result<Image, Failure> {
-    let card = ReadableCard::open(&args.image)
-        .map_err(|error| Failure::with_hint(Outcome::Refused, error, OpenError::hint))?;
-    let cache = drop_privileges()?;
-    if let Some(card) = card {
-        return Ok(Image {
-            bytes: Arc::new(card),
-            sha256: None,
-        });
-    }
-    let image = session.open_image(&args.image, Expect::Anything, &cache)?;
-    Ok(Image {
-        sha256: Some(image.provenance().sha256),
-        bytes: Arc::new(image),
-    })
 }
 
 /// Print a file as it is, or the names in a folder.

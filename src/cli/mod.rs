@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod complete;
 pub mod devices;
+mod doctor;
 mod env;
 mod find;
 mod flash;
@@ -80,6 +81,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Build(args) => build::run(args, ui),
         Command::Flash(args) => flash::run(args, ui),
         Command::Inspect(args) => inspect::run(args, ui),
+        Command::Doctor(args) => doctor::run(args, ui),
         Command::Base(args) => base::run(args, ui),
         Command::Schema => ui.output(SCHEMA.as_bytes()),
         Command::Completions(args) => ui.output(&complete::script(args.shell)),

@@ -2,6 +2,7 @@
 //! command opens an image. Writes nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,11 +10,20 @@ use super::progress::ProgressLine;
 use super::ui::Ui;
 use super::{env, Failure, Outcome};
 use crate::base::locate::{self, BaseError};
-use crate::base::source::{BaseImage, CacheDir, Expect, SourceError, Verified};
+use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
+use crate::card::{OpenError, ReadableCard};
+use crate::edit::block::ReadAt;
 use crate::farm::LoadedFarm;
 use crate::host::interruption;
 use crate::pipeline::{self, BaseImageInfo};
 use crate::progress::{Cancel, Observer};
+
+/// Bytes to look into.
+pub(super) struct ImageOrCard {
+    pub(super) bytes: Arc<dyn ReadAt>,
+    /// Of the file; `None` for a card.
+    pub(super) sha256: Option<Sha256Sum>,
+}
 
 pub(super) struct Session {
     pub(super) ui: Ui,
@@ -62,6 +72,24 @@ impl Session {
         cache: &CacheDir,
     ) -> Result<Verified<BaseImage>, Failure> {
         BaseImage::open(path, expect, cache, self.observer()).map_err(|error| self.not_read(error))
+    }
+
+    /// Open an image or a card. Only root may open a card; root is given up before anything on it is parsed.
+    pub(super) fn open_image_or_card(&self, path: &Path) -> Result<ImageOrCard, Failure> {
+        let card = ReadableCard::open(path)
+            .map_err(|error| Failure::with_hint(Outcome::Refused, error, OpenError::hint))?;
+        let cache = env::drop_privileges()?;
+        if let Some(card) = card {
+            return Ok(ImageOrCard {
+                bytes: Arc::new(card),
+                sha256: None,
+            });
+        }
+        let image = self.open_image(path, Expect::Anything, &cache)?;
+        Ok(ImageOrCard {
+            sha256: Some(image.provenance().sha256),
+            bytes: Arc::new(image),
+        })
     }
 
     /// Open and survey the farm's base. Unless `offline`, a base that is not in the cache is downloaded first.

@@ -301,7 +301,7 @@ fn known_arch(base: &str) -> Option<Arch> {
 }
 
 /// An error and what it came from, in a line.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

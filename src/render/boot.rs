@@ -5,7 +5,7 @@ use crate::farm::Boot;
 use minijinja::context;
 
 use super::builder::TreeBuilder;
-use super::RenderError;
+use super::{RenderError, UNDONE};
 use crate::base::{Arch, BaseFacts, BaseRefusal};
 use crate::edit::tree::Volume;
 use crate::plan::CardPlan;
@@ -47,7 +47,18 @@ fn cmdline(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result
         return Err(RenderError::CmdlineLength { bytes, most });
     }
     let path = cmdline.path.as_str();
-    build.public(Volume::Boot, path, &text, "farm.yaml boot")
+    let first = cmdline.text.lines().next().unwrap_or_default();
+    let undone: Vec<&str> = first
+        .split_ascii_whitespace()
+        .filter(|word| is_undone(word, plan))
+        .map(key_of)
+        .collect();
+    let origin = if undone.is_empty() {
+        "farm.yaml boot".to_owned()
+    } else {
+        format!("{UNDONE}the base sets {}", undone.join(", "))
+    };
+    build.public(Volume::Boot, path, &text, &origin)
 }
 
 /// The declared words, after those without which `limits.memory` does nothing on a Pi.
@@ -164,7 +175,7 @@ pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> 
         .collect();
     let root = first.split(' ').rev().find_map(|word| word.strip_prefix("root="));
     if let (Some(root), Some(name)) = (root, base.names.root.first()) {
-        if super::undo::is_name(root) && !super::undo::has(&base.names.root, root) {
+        if super::refuse::is_name(root) && !super::refuse::has(&base.names.root, root) {
             found.push(BaseRefusal::NoSuchRoot {
                 word: format!("root={root}"),
                 root: name.clone(),

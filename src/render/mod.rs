@@ -13,6 +13,7 @@ mod host;
 mod ifupdown;
 mod manifest;
 mod network;
+mod refuse;
 mod undo;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub use error::RenderError;
 pub use network::answers_for_its_name;
 
-use crate::base::BaseFacts;
+use crate::base::{BaseFacts, BaseRefusal, BaseRefusals};
 use crate::edit::tree::{Overlay, Tree};
 use crate::plan::{images, CardPlan};
 use builder::TreeBuilder;
@@ -38,12 +39,52 @@ pub struct Inputs {
     pub overlays: Vec<Overlay>,
 }
 
+/// What rendering found of a base.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// Why no card is made from it.
+    pub refusals: Vec<BaseRefusal>,
+    /// What the card would hold if there were no such reason.
+    pub tree: Result<Tree, RenderError>,
+}
+
+/// Begins the origin of each node that undoes something of the base; the reason follows.
+const UNDONE: &str = "undone: ";
+
+/// Why a node with this `origin` undoes something of the base, if it does.
+pub fn undone(origin: &str) -> Option<&str> {
+    origin.strip_prefix(UNDONE)
+}
+
 /// Render `plan` for the base with the facts `base`. What comes later wins where two name one path: templates, the
 /// farm's `files`, its `overlays` in order; the manifest lists the outcome.
 ///
 /// # Errors
 /// The base lacks what the plan needs, or a value must not be put where it was to go.
 pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, RenderError> {
+    let Diagnosis { refusals, tree } = diagnose(plan, base, inputs);
+    // Without systemd, or with an image for another system, the rest says little.
+    let more_telling = matches!(tree, Err(RenderError::NoSystemd { .. } | RenderError::Image(_)));
+    if refusals.is_empty() || more_telling {
+        return tree;
+    }
+    let release = base.release.clone();
+    Err(BaseRefusals {
+        release,
+        reasons: refusals,
+    }
+    .into())
+}
+
+/// The same, for whoever wants to know everything that would be said of the base.
+pub fn diagnose(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Diagnosis {
+    Diagnosis {
+        refusals: refuse::reasons(plan, base),
+        tree: tree(plan, base, inputs),
+    }
+}
+
+fn tree(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, RenderError> {
     let Some(systemd) = base.systemd else {
         return Err(RenderError::NoSystemd {
             release: base.release.clone(),

@@ -1,14 +1,13 @@
-//! What the base has in the way of a card: undone on the card, each with its reason in the plan, or refused. Nothing that
-//! the survey found is passed over.
+//! What the base has in the way of a card and can be undone on it, each with its reason in the plan. It never decides what
+//! is refused: that is `refuse`.
 
 use std::collections::BTreeMap;
 
 use palmfarm_protocol::firstboot::Network;
 
 use super::builder::{TreeBuilder, UNITS};
-use super::RenderError;
-use crate::base::mounts::{self, FstabLine};
-use crate::base::{Accounts, BaseFacts, BaseRefusal, BaseRefusals, NetworkdFile};
+use super::{RenderError, UNDONE};
+use crate::base::{Accounts, BaseFacts, NetworkdFile};
 use crate::edit::tree::{CardPath, Node, Privacy, Volume};
 use crate::farm::Ipv6;
 use crate::plan::CardPlan;
@@ -66,29 +65,8 @@ const OTHER_MANAGERS: [&str; 8] = [
     "wicd.service",
 ];
 
-/// Places where every card has files of palmfarm's.
-const OURS: [&str; 5] = [
-    "/etc/palmfarm/firstboot.json",
-    "/etc/systemd/network/05-palmfarm",
-    "/etc/systemd/system/palmfarm-firstboot.service",
-    "/usr/lib/palmfarm/palmfarm-agent",
-    "/var/lib/cloud/seed/nocloud-net",
-];
-
 /// Plan what undoes it.
-///
-/// # Errors
-/// Something cannot be undone.
 pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
-    let mut reasons = base.refusals.clone();
-    reasons.extend(fstab(plan, base));
-    reasons.extend(taken_names(plan, &base.accounts));
-    reasons.extend(super::cloud::hindrances(plan, base));
-    reasons.extend(super::boot::hindrances(plan, base));
-    if !reasons.is_empty() {
-        let release = base.release.clone();
-        return Err(BaseRefusals { release, reasons }.into());
-    }
     for remains in &base.remains {
         remove(build, &remains.path, remains.what)?;
     }
@@ -108,7 +86,7 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
             Volume::Root,
             "/etc/sysctl.d/~palmfarm-ipv6.conf",
             &format!("# palmfarm: the base turns IPv6 off.\n{lines}"),
-            "undone: the base turns IPv6 off",
+            &format!("{UNDONE}the base turns IPv6 off"),
         )?;
     }
     for file in &base.networkd {
@@ -118,7 +96,7 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
 }
 
 fn remove(build: &mut TreeBuilder, path: &CardPath, what: &str) -> Result<(), RenderError> {
-    let origin = format!("undone: {what}");
+    let origin = format!("{UNDONE}{what}");
     build.add(
         Volume::Root,
         path.as_str(),
@@ -154,7 +132,7 @@ fn units(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(
         build.link(
             &format!("{UNITS}/multi-user.target.wants/ssh.service"),
             "/lib/systemd/system/ssh.service",
-            "undone: nothing starts sshd",
+            &format!("{UNDONE}nothing starts sshd"),
         )?;
     }
     Ok(())
@@ -179,8 +157,8 @@ fn applies(of: &str, unit: &str) -> bool {
 
 fn managers(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
     for unit in OTHER_MANAGERS.iter().filter(|unit| base.has_unit(unit)) {
-        let origin = "undone: it would configure the interfaces, too";
-        build.link(&format!("{UNITS}/{unit}"), "/dev/null", origin)?;
+        let origin = format!("{UNDONE}it would configure the interfaces, too");
+        build.link(&format!("{UNITS}/{unit}"), "/dev/null", &origin)?;
     }
     Ok(())
 }
@@ -203,7 +181,7 @@ fn lock_accounts(build: &mut TreeBuilder, accounts: &Accounts) -> Result<(), Ren
         content: locked.into_bytes().into(),
         access: *access,
     };
-    let origin = format!("undone: the base lets {} log in", who.join(", "));
+    let origin = format!("{UNDONE}the base lets {} log in", who.join(", "));
     build.add(Volume::Root, "/etc/shadow", node, &origin, Privacy::Secret)
 }
 
@@ -260,7 +238,7 @@ fn networkd_file(
     let what = "it would configure an interface of the card otherwise";
     if file.is_packaged {
         let path = format!("/etc/systemd/network/{name}");
-        return build.link(&path, "/dev/null", &format!("undone: {what}"));
+        return build.link(&path, "/dev/null", &format!("{UNDONE}{what}"));
     }
     remove(build, &file.path, what)
 }
@@ -311,110 +289,6 @@ fn section<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// Lines of fstab whose filesystem is not on the card, and without which the boot would stop. A fstab of the farm's own
-/// takes the place of the base's.
-fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
-    if plan.files.iter().any(|file| file.path.as_str() == "/etc/fstab") {
-        return Vec::new();
-    }
-    let is_missing = |mount: &FstabLine| {
-        let names = match mount.target.as_str() {
-            "" => &base.names.root,
-            target if target == base.boot_mount => &base.names.boot,
-            _ if mount.has_option(&["nofail", "noauto"]) => return false,
-            // Whatever else is mounted must be on the card as well. `/dev/sda1` is on another disk, unless the Pi starts from it.
-            _ => {
-                let on_card = [&base.names.root, &base.names.boot]
-                    .iter()
-                    .any(|names| has(names, &mount.source));
-                return is_name(&mount.source) && (!on_card || mount.source.starts_with("/dev/sd"));
-            }
-        };
-        // The initial ramdisk knows the root filesystem under this name.
-        !names.is_empty()
-            && is_name(&mount.source)
-            && mount.source != "/dev/root"
-            && !has(names, &mount.source)
-    };
-    let refusal = |mount: FstabLine| {
-        if mount.target.is_empty() && mount.has_option(&["ro"]) {
-            return Some(BaseRefusal::ReadOnly(mount.options));
-        }
-        let is_over = |path: &&str| {
-            let rest = path.strip_prefix(mount.target.as_str());
-            rest.is_some_and(|rest| rest.starts_with('/'))
-        };
-        if !mount.target.is_empty() && OURS.iter().any(is_over) {
-            return Some(BaseRefusal::MountsOver(mount.target));
-        }
-        is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
-            source_name: mount.source.clone(),
-            target: if mount.target.is_empty() {
-                "/".into()
-            } else {
-                mount.target.clone()
-            },
-        })
-    };
-    mounts::lines(&base.fstab)
-        .into_iter()
-        .filter_map(refusal)
-        .collect()
-}
-
-/// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition. Swap in memory is none.
-pub(super) fn is_name(source: &str) -> bool {
-    ["LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "/dev/"]
-        .iter()
-        .any(|prefix| source.starts_with(prefix))
-        && !source.starts_with("/dev/zram")
-}
-
-/// Whether `source` is one of `names`. Linux takes a label as it is written, and UUIDs in either case.
-pub(super) fn has(names: &[String], source: &str) -> bool {
-    let source = match source
-        .strip_prefix("/dev/disk/by-")
-        .and_then(|rest| rest.split_once('/'))
-    {
-        Some((kind, name)) => format!("{}={name}", kind.to_ascii_uppercase()),
-        None => number(source).map_or_else(|| source.to_owned(), |number| format!("number {number}")),
-    };
-    names.iter().any(|name| {
-        if name.starts_with("LABEL=") {
-            *name == source
-        } else {
-            name.eq_ignore_ascii_case(&source)
-        }
-    })
-}
-
-/// The number of the partition in `/dev/mmcblk0p2` or `/dev/sda2`.
-fn number(source: &str) -> Option<u32> {
-    let device = source.strip_prefix("/dev/")?;
-    let digits = device.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let number = match device.get(..2)? {
-        "mm" | "nv" => device.rsplit_once('p')?.1,
-        "sd" | "vd" => digits,
-        _ => return None,
-    };
-    number.parse().ok()
-}
-
-/// Users whose names the base has taken: cloud-init leaves an existing account as it is, without the groups and the shell
-/// that the farm declares, and useradd makes no user beside a group of the same name.
-fn taken_names(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
-    let taken = |name: &String| {
-        if accounts.users.contains(name) {
-            Some(BaseRefusal::Account(name.clone()))
-        } else if accounts.groups.contains(name) {
-            Some(BaseRefusal::Group(name.clone()))
-        } else {
-            None
-        }
-    };
-    plan.users.iter().filter_map(|user| taken(&user.name)).collect()
-}
-
 /// Whether an interface of the card gets IPv6 addresses.
 pub(super) fn wants_ipv6(plan: &CardPlan) -> bool {
     let managed = plan.firstboot.lxd.iter().flat_map(|lxd| &lxd.preseed.networks);
@@ -461,39 +335,6 @@ mod tests {
             "init-.service",
         ] {
             assert!(!applies(of, unit), "{of}");
-        }
-    }
-
-    #[test]
-    fn names_of_filesystems_are_compared_as_linux_does() {
-        let names: Vec<String> = ["LABEL=writable", "UUID=ab-cd", "PARTUUID=70616c6d-02", "number 2"]
-            .map(Into::into)
-            .into();
-        for good in [
-            "LABEL=writable",
-            "UUID=AB-CD",
-            "PARTUUID=70616C6D-02",
-            "/dev/mmcblk0p2",
-            "/dev/sda2",
-            "/dev/nvme0n1p2",
-            "/dev/disk/by-label/writable",
-        ] {
-            assert!(is_name(good) && has(&names, good), "{good}");
-        }
-        for bad in [
-            "LABEL=Writable",
-            "UUID=ab-ce",
-            "/dev/mmcblk0p1",
-            "/dev/sda3",
-            "/dev/disk/by-uuid/1",
-        ] {
-            assert!(is_name(bad) && !has(&names, bad), "{bad}");
-        }
-        for bad in ["/dev/mapper/data", "/dev/md0", "/dev/vg/lv", "PARTLABEL=data"] {
-            assert!(is_name(bad) && !has(&names, bad), "{bad}");
-        }
-        for unknown in ["tmpfs", "/swapfile", "/dev/zram0", "proc", "nas:/export"] {
-            assert!(!is_name(unknown), "{unknown}");
         }
     }
 }

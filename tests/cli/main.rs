@@ -13,6 +13,7 @@ mod common;
 
 mod browser;
 mod build;
+mod doctor;
 mod examples;
 mod first_farm;
 mod generated;

@@ -21,12 +21,12 @@ mod undone;
 
 const TOOLS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "mkfs.vfat", "mcopy"];
 
-fn can_run() -> bool {
+pub(crate) fn can_run() -> bool {
     common::have(&TOOLS) && has_agents()
 }
 
 /// A base with `more` in its root filesystem.
-fn base(more: impl FnOnce(&Path)) -> Image {
+pub(crate) fn base(more: impl FnOnce(&Path)) -> Image {
     JAMMY.make_with(|root| {
         ubuntu(root);
         more(root);
@@ -34,7 +34,7 @@ fn base(more: impl FnOnce(&Path)) -> Image {
 }
 
 /// Put `text` as `name` onto the FAT partition.
-fn put_boot(image: &Image, name: &str, text: &str) {
+pub(crate) fn put_boot(image: &Image, name: &str, text: &str) {
     let file = image.dir.path().join("put");
     fs::write(&file, text).unwrap();
     let drive = format!("{}@@{}", image.path.display(), image.boot.0);
@@ -45,7 +45,7 @@ fn put_boot(image: &Image, name: &str, text: &str) {
 }
 
 /// Let `command` work on a farm with the user `user` and `more` beside `image`.
-fn run(image: &Image, user: &str, more: &str, command: &[&str]) -> Output {
+pub(crate) fn run(image: &Image, user: &str, more: &str, command: &[&str]) -> Output {
     let farm = format!(
         "farm: 1\nbase: image.img\nhostname: palm\nusers:\n  - name: {user}\n    groups: [sudo]\n    sudo: nopasswd\n    \
          ssh_keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9uFcIdEjWNV0yG3V0bKlBhGFgwcTLrVn6hqw6kJ4wV x\"]\n{more}"
@@ -54,7 +54,7 @@ fn run(image: &Image, user: &str, more: &str, command: &[&str]) -> Output {
     palmfarm(image.dir.path(), command)
 }
 
-fn plan(image: &Image, more: &str) -> Output {
+pub(crate) fn plan(image: &Image, more: &str) -> Output {
     run(image, "craig", more, &["plan", "farm.yaml", "--files"])
 }
 

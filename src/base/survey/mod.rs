@@ -264,6 +264,14 @@ pub fn inode_tables<M: ReadAt>(image: &M, layout: &Layout) -> Result<u64, Survey
     Ok(u64::from(superblock.inodes).saturating_mul(u64::from(superblock.inode_size)))
 }
 
+/// Bytes that are free in the root filesystem, before it grows.
+pub fn free_bytes<M: ReadAt>(image: &M, layout: &Layout) -> Result<u64, SurveyError> {
+    let superblock = superblock(image, layout)?;
+    Ok(superblock
+        .free_blocks
+        .saturating_mul(superblock.block_size.into()))
+}
+
 fn superblock<M: ReadAt>(image: &M, layout: &Layout) -> Result<Superblock, SurveyError> {
     Superblock::read(&window(image, layout, Volume::Root)?).map_err(in_volume(Volume::Root))
 }

@@ -42,7 +42,7 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
     (
         "PALMFARM_AGENT_DIR",
         "The folder of the agents for the Pi, if the program has none inside.",
-        &["build", "flash", "push"],
+        &["build", "flash", "push", "doctor"],
     ),
     (
         "XDG_CACHE_HOME",
@@ -133,6 +133,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "palmfarm inspect palm.img root:/etc/palmfarm/manifest.json",
         "Print a file of an image.",
+    ),
+    (
+        "palmfarm doctor image.img",
+        "Say what on an image would keep its cards from coming up.",
     ),
     ("palmfarm base list", "List the images that a farm can name."),
     (
