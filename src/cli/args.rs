@@ -57,6 +57,9 @@ pub enum Command {
     /// List, download and verify base images
     #[command(subcommand)]
     Base(Base),
+    /// Get images that a card carries for its containers
+    #[command(subcommand)]
+    Image(Image),
     /// Print the JSON Schema of farm.yaml
     Schema,
     /// Print the completions for a shell
@@ -120,6 +123,32 @@ pub struct Suggest {
     /// The board: 2, 3, 4, 5, zero2w, or what /proc/device-tree/model says on it
     #[arg(value_name = "BOARD")]
     pub board: Vec<String>,
+}
+
+/// `palmfarm image`
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Download the root filesystem that a distribution publishes, and make an image for `images:` of it
+    Fetch(FetchImage),
+}
+
+/// `palmfarm image fetch`
+#[derive(Debug, Args)]
+pub struct FetchImage {
+    /// Distribution and release, such as alpine/3.23
+    pub name: String,
+    /// The architecture of the base, as Debian names it
+    #[arg(long, value_name = "ARCH", default_value = "armhf", value_parser = ["armhf", "arm64", "amd64"])]
+    pub arch: String,
+    /// The folder for its files; it is created if it does not exist
+    #[arg(long, short, value_name = "DIR", default_value = "images")]
+    pub output: PathBuf,
+    /// SHA-256 that the file must have [default: what the publisher's list says]
+    #[arg(long, value_name = "DIGEST")]
+    pub sha256: Option<crate::base::source::Sha256Sum>,
+    /// A mirror of dl-cdn.alpinelinux.org/alpine
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
 }
 
 /// `palmfarm completions`

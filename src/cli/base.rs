@@ -182,7 +182,7 @@ fn fetch_url(
     Ok((path, digest))
 }
 
-fn not_downloaded(error: DownloadError, session: &Session) -> Failure {
+pub(super) fn not_downloaded(error: DownloadError, session: &Session) -> Failure {
     if session.is_cancelled() || matches!(error, DownloadError::Cancelled) {
         return session.interrupted(
             "interrupted; the same command resumes the download, unless the server cannot send a part of a file",

@@ -13,6 +13,7 @@ mod env;
 mod find;
 mod flash;
 mod from_farm;
+mod image;
 mod init;
 mod inspect;
 mod lock;
@@ -83,6 +84,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Inspect(args) => inspect::run(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
         Command::Base(args) => base::run(args, ui),
+        Command::Image(args) => image::run(args, ui),
         Command::Schema => ui.output(SCHEMA.as_bytes()),
         Command::Completions(args) => ui.output(&complete::script(args.shell)),
         Command::Man(args) => man::run(args, ui),

@@ -41,19 +41,10 @@ mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
+    use crate::numbers::days_from_civil as days;
 
     /// How many days before its end an alias is no longer named: a release of palmfarm stays in use for a while.
     const DAYS_BEFORE: i64 = 60;
-
-    /// The number of a day since 1970-01-01 in the Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date
-    /// Algorithms", `days_from_civil`).
-    fn days((year, month, day): (i64, i64, i64)) -> i64 {
-        let year = if month <= 2 { year - 1 } else { year };
-        let era = year.div_euclid(400);
-        let of_era = year.rem_euclid(400);
-        let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-        era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-    }
 
     #[test]
     fn every_alias_is_supported_for_a_while() {

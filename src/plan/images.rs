@@ -296,7 +296,7 @@ fn fits(found: &Found, arch: Arch) -> Result<(), Unfit> {
 }
 
 fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) -> std::io::Result<()> {
-    let content = lxd_image::metadata_for(&found.alias, arch, found.release.as_deref(), time)?;
+    let content = lxd_image::metadata_for(&found.alias, arch, found.release.as_deref(), time, &[])?;
     let path = card_path(&metadata_path(&found.alias), &found.source);
     let metadata = CardFile {
         path: path.map_err(std::io::Error::other)?,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 
+use palmfarm::base::Arch;
+use palmfarm::farm::lxd_image;
 use serde_json::Value;
 
 use crate::card::{accounts, Workstation, HEAD};
@@ -13,7 +15,7 @@ use crate::router::{Service, PREFIX};
 use crate::sh;
 
 const CONTAINERS: &str = "lxd: {storage: {driver: btrfs, size: 4GB}}
-images: {alpine: {file: alpine.tar.gz}}
+images: {alpine: {file: alpine.tar.gz, metadata: alpine.metadata.tar}}
 containers:
   web: {image: alpine, replicas: 1..2}
   hidden: {image: alpine, profiles: [default]}
@@ -31,9 +33,12 @@ fn find_sees_the_host_and_its_containers_come_up() {
     let Some(mut lab) = Lab::new() else { return };
     lab.router.serve(Service::Both);
     let rootfs = std::fs::read(image::busybox_rootfs()).unwrap();
+    // As `palmfarm image fetch` leaves them: the network is what the metadata's inittab starts.
+    let metadata = lxd_image::metadata_for("alpine", Arch::Amd64, None, 1, lxd_image::ALPINE).unwrap();
     let workstation = Workstation::new(&[
         ("farm.yaml", format!("{HEAD}{CONTAINERS}").as_bytes()),
         ("alpine.tar.gz", &rootfs),
+        ("alpine.metadata.tar", &metadata),
     ]);
     let plan = workstation.plan(&format!("{PREFIX}/64"));
     workstation.build(&lab);
@@ -91,6 +96,9 @@ fn find_sees_the_host_and_its_containers_come_up() {
         );
         assert_eq!(one["interface"], "lan0");
     }
+
+    let inittab = lab.pi.printed("web1", "cat /etc/inittab");
+    assert!(inittab.contains("::sysinit:/sbin/ifup -a"), "{inittab}");
 
     // Who may ping finds a Pi of which nothing is known.
     sh::run(

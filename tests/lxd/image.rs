@@ -59,7 +59,10 @@ fn fill_busybox(root: &Path, busybox: &[u8]) {
     for applet in applets.lines().filter(|applet| *applet != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    symlink("../bin/busybox", root.join("sbin/init")).unwrap();
+    for applet in ["init", "ifup"] {
+        symlink("../bin/busybox", root.join("sbin").join(applet)).unwrap();
+    }
+    fs::create_dir(root.join("etc/network")).unwrap();
     fs::write(
         root.join("etc/inittab"),
         "::sysinit:/bin/ip link set lo up\n\

@@ -157,7 +157,7 @@ fn images() {
     check(
         &format!("{armhf}containers: {{a: {{image: \"images:alpine/3.20\"}}}}\n"),
         &expect![[r#"
-            2:25 warning: images.lxd.canonical.com has been reported to have no images for armhf (carry the image on the card (`images:`; a root filesystem as a tar will do), or name another server under `lxd: remotes:`)
+            2:25 warning: images.lxd.canonical.com has been reported to have no images for armhf (carry the image on the card: `palmfarm image fetch alpine/3.23 --arch armhf` gets one, and a root filesystem as a tar will do; or name another server under `lxd: remotes:`)
         "#]],
     );
     for lines in [

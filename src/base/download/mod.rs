@@ -13,6 +13,7 @@ mod error;
 mod openpgp;
 mod partial;
 pub mod proxy;
+pub mod rootfs;
 mod sums;
 mod ubuntu;
 mod url;

@@ -26,12 +26,12 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
         "ALL_PROXY, HTTPS_PROXY, HTTP_PROXY",
         "The proxy for downloads: the first that is set counts, in large or small letters. A proxy that cannot be used is \
          an error.",
-        &["build", "flash", "push", "base"],
+        &["build", "flash", "push", "base", "image"],
     ),
     (
         "SSL_CERT_FILE",
         "A file of certificates in PEM to trust in place of the built-in ones.",
-        &["build", "flash", "push", "base"],
+        &["build", "flash", "push", "base", "image"],
     ),
     (
         "SOURCE_DATE_EPOCH",
@@ -133,6 +133,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "palmfarm inspect palm.img root:/etc/palmfarm/manifest.json",
         "Print a file of an image.",
+    ),
+    (
+        "palmfarm image fetch alpine/3.23 --arch armhf",
+        "Download a root filesystem for `images:`.",
     ),
     (
         "palmfarm doctor image.img",

@@ -109,8 +109,10 @@ fn has_no_armhf(judged: &Judged<'_>, container: &Container, lxd: &Lxd, p: &mut P
             at,
             "images.lxd.canonical.com has been reported to have no images for armhf",
         ).hint(
-            "carry the image on the card (`images:`; a root filesystem as a tar will do), or name another server under \
-             `lxd: remotes:`",
+            format!(
+                "carry the image on the card: `palmfarm image fetch {USUAL} --arch armhf` gets one, and a root filesystem as a \
+                 tar will do; or name another server under `lxd: remotes:`"
+            ),
         );
     }
 }

@@ -16,33 +16,70 @@ pub use shape::{look, ImageError, Metadata, Shape};
 /// Where the metadata of an image lies in its tarball (LXD's doc/image-handling).
 const METADATA: &str = "metadata.yaml";
 
-/// The template that gives each container its own host name; it lies beside the metadata.
-const HOSTNAME: &str = "templates/hostname.tpl";
+/// A file that LXD writes into each container that is made or copied (pongo2). It lies beside the metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Template {
+    path: &'static str,
+    name: &'static str,
+    text: &'static str,
+}
 
-/// What LXD writes into `/etc/hostname` of a container that is made or copied (pongo2).
-const HOSTNAME_TEXT: &str = "{{ container.name }}\n";
+/// Gives each container its own host name.
+const HOSTNAME: Template = Template {
+    path: "/etc/hostname",
+    name: "hostname.tpl",
+    text: "{{ container.name }}\n",
+};
 
-/// The metadata tarball for a plain root filesystem that the card carries as `alias`. The same bytes for the same
-/// arguments; `time` is in seconds since 1970.
+/// What makes a container of Alpine's mini root filesystem, which is meant to be changed into and has no OpenRC that its
+/// inittab could start: busybox's init brings up the network by itself. Once OpenRC is installed, it does its work, too.
+pub const ALPINE: &[Template] = &[
+    Template {
+        path: "/etc/inittab",
+        name: "inittab.tpl",
+        text: include_str!("alpine.inittab"),
+    },
+    Template {
+        path: "/etc/network/interfaces",
+        name: "interfaces.tpl",
+        text: "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n",
+    },
+];
+
+/// The metadata tarball for a plain root filesystem that the card carries as `alias`, with `more` files than the host
+/// name. The same bytes for the same arguments; `time` is in seconds since 1970.
 ///
 /// # Errors
 /// A header cannot be made, which does not happen in memory.
-pub fn metadata_for(alias: &str, arch: Arch, release: Option<&str>, time: u32) -> std::io::Result<Vec<u8>> {
+pub fn metadata_for(
+    alias: &str,
+    arch: Arch,
+    release: Option<&str>,
+    time: u32,
+    more: &[Template],
+) -> std::io::Result<Vec<u8>> {
     let name = arch.lxd().first().copied().unwrap_or_default();
     let mut properties = BTreeMap::from([("architecture", name), ("name", alias)]);
     let description = format!("{alias}: {}", release.unwrap_or("a root filesystem"));
     properties.insert("description", &description);
-    let template = serde_json::json!({"when": ["create", "copy"], "template": "hostname.tpl"});
+    let files = || std::iter::once(&HOSTNAME).chain(more);
+    let templates: BTreeMap<_, _> = files()
+        .map(|file| {
+            let rule = serde_json::json!({"when": ["create", "copy"], "template": file.name});
+            (file.path, rule)
+        })
+        .collect();
     let all = serde_json::json!({
         "architecture": name,
         "creation_date": time,
         "properties": properties,
-        "templates": {"/etc/hostname": template},
+        "templates": templates,
     });
     // YAML takes JSON as it is, and whoever looks reads it as easily.
     let text = format!("{all:#}\n");
     let mut tar = tar::Builder::new(Vec::new());
-    for (path, content) in [(METADATA, text.as_str()), (HOSTNAME, HOSTNAME_TEXT)] {
+    let files = files().map(|file| (format!("templates/{}", file.name), file.text));
+    for (path, content) in std::iter::once((METADATA.to_owned(), text.as_str())).chain(files) {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len().try_into().unwrap_or(u64::MAX));
         header.set_mode(0o644);

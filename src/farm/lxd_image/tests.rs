@@ -259,10 +259,10 @@ fn memory_that_a_packing_asks_for_is_bounded() {
 
 #[test]
 fn metadata_is_the_same_every_time_and_read_again() {
-    let made = metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000).unwrap();
+    let made = metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000, &[]).unwrap();
     assert_eq!(
         made,
-        metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000).unwrap()
+        metadata_for("alpine", Arch::Armhf, Some("Alpine \"3.20\""), 1_700_000_000, &[]).unwrap()
     );
     assert_eq!(look(&made).unwrap(), Shape::Metadata(metadata("armv7l")));
     let mut archive = tar::Archive::new(&made[..]);
