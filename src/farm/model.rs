@@ -180,8 +180,8 @@ impl Network {
 pub struct Boot {
     /// Words for `cmdline.txt`.
     pub cmdline: Vec<String>,
-    /// Keys of `config.txt`.
-    pub config: BTreeMap<String, String>,
+    /// Lines of `config.txt`, in order: `KEY=VALUE`, or a section such as `[pi4]`.
+    pub config: Vec<String>,
 }
 
 /// LXD on the Pi.

@@ -197,17 +197,20 @@ fn config(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<
     let Some(there) = &base.config else {
         return Err(RenderError::NoConfig {
             release: base.release.clone(),
-            keys: config.len(),
+            lines: config.len(),
         });
     };
-    for (key, value) in config {
-        rules::config_line(key, value).map_err(|why| RenderError::ConfigLine {
-            line: format!("{key}={value}"),
+    for line in config {
+        rules::config_line(line).map_err(|why| RenderError::ConfigLine {
+            line: line.clone(),
             why,
         })?;
     }
+    // What somebody appends later is for every Pi, as it is without our lines.
+    let is_open = config.iter().rev().find_map(|line| rules::section_name(line));
+    let is_open = is_open.is_some_and(|name| name != "all");
     let path = there.path.as_str();
-    let ours = build.text("boot/config.txt", path, context! { config => config.clone() })?;
+    let ours = build.text("boot/config.txt", path, context! { config, is_open })?;
     let gap = if there.text.is_empty() || there.text.ends_with('\n') {
         ""
     } else {

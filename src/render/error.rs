@@ -76,14 +76,14 @@ pub enum RenderError {
         most: usize,
     },
     /// The base has no firmware configuration to edit.
-    #[error("{release} has no config.txt or usercfg.txt, and `boot: config:` has {keys} keys for it")]
+    #[error("{release} has no config.txt or usercfg.txt, and `boot: config:` has {lines} lines for it")]
     NoConfig {
         /// What the base calls itself.
         release: String,
-        /// How many keys.
-        keys: usize,
+        /// How many lines.
+        lines: usize,
     },
-    /// A key or value that cannot stand in config.txt.
+    /// A line that cannot stand in config.txt.
     #[error("`boot: config:` has {line:?}, and {why}")]
     ConfigLine {
         /// The line.

@@ -30,6 +30,15 @@ fn boot_has_one_set_of_rules() {
         "#]],
     );
     check(
+        "boot: {config: [a-b=1, x.y=2, \"ok= 1\", gpu_mem=16]}",
+        &[],
+        &expect![[r#"
+            4:17 "a-b=1" is not a line of config.txt: KEY may have letters, digits, underscores and colons
+            4:24 "x.y=2" is not a line of config.txt: KEY may have letters, digits, underscores and colons
+            4:31 "ok= 1" is not a line of config.txt: a value is one line without white space around it
+        "#]],
+    );
+    check(
         "boot: {cmdline: ['x=\"y\"', ä, \"\\a\", quiet]}",
         &[],
         &expect![[r#"

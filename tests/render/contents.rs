@@ -255,7 +255,7 @@ fn values_that_passed_no_check_are_refused_all_the_same() {
             plan.firstboot.network.bridge = Some(text.into());
         }),
         ("config.txt", |plan, text| {
-            plan.boot.config.insert("gpu_mem".into(), text.into());
+            plan.boot.config.push(format!("gpu_mem={text}"));
         }),
         ("cmdline", |plan, text| plan.boot.cmdline.push(text.into())),
     ];
@@ -319,7 +319,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
     let error = render::render(&long, &bases::jammy(), &inputs(&bases::jammy())).unwrap_err();
     assert!(error.to_string().contains("the kernel takes 704"), "{error}");
     let mut long = plan("hostname: palm\n");
-    long.boot.config.insert("x".repeat(98), "1".into());
+    long.boot.config.push(format!("{}=1", "x".repeat(98)));
     let error = render::render(&long, &bases::jammy(), &inputs(&bases::jammy())).unwrap_err();
     assert!(error.to_string().contains("98 bytes"), "{error}");
     let wrong = Inputs {

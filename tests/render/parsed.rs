@@ -199,6 +199,18 @@ fn small_files_have_their_lines() {
             "gpu_mem=16"
         ]
     );
+    let farm = "hostname: palm\nboot: {config: [dtoverlay=b, dtoverlay=a, [pi4], over_voltage: 2]}\n";
+    assert_eq!(
+        lines(&rendered(farm, &bases::jammy()), Volume::Boot, "/config.txt")[3..],
+        [
+            "[all]",
+            "dtoverlay=b",
+            "dtoverlay=a",
+            "[pi4]",
+            "over_voltage=2",
+            "[all]"
+        ]
+    );
     assert_eq!(lines(&tree, Volume::Root, "/etc/hostname"), ["palm"]);
     assert_eq!(
         lines(&tree, Volume::Root, "/etc/hosts"),

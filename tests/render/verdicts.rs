@@ -101,17 +101,23 @@ fn boot() -> impl Strategy<Value = String> {
     let word = prop_oneof![15 => text("[a-z_.]{1,6}(=[a-z0-9,/]{1,40})?"), 1 => text("[ -~äß\t]{0,300}")];
     let key = prop_oneof![15 => text("[a-z_]{1,9}(:[01])?"), 1 => text("[ -~]{0,99}")];
     let value = prop_oneof![15 => text("[a-z0-9]{1,9}"), 1 => text("[ -~ä\t]{0,99}")];
-    (vec(word, 0..6), btree_map(key, value, 0..4)).prop_map(|(words, keys)| {
-        let keys: Vec<String> = keys
-            .iter()
-            .map(|(key, value)| format!("{key}: {value}"))
-            .collect();
-        format!(
-            "boot: {{cmdline: [{}], config: {{{}}}}}\n",
-            words.join(", "),
-            keys.join(", ")
-        )
-    })
+    let line = prop_oneof![
+        12 => text("[a-z_]{1,9}=[a-z0-9,=]{1,40}"),
+        3 => text(r"\[[a-z0-9+:=]{1,5}\]"),
+        1 => text(r"[ -~ä\t]{0,99}"),
+    ];
+    let config = prop_oneof![
+        btree_map(key, value, 0..4).prop_map(|keys| {
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|(key, value)| format!("{key}: {value}"))
+                .collect();
+            format!("{{{}}}", keys.join(", "))
+        }),
+        vec(line, 0..6).prop_map(|lines| format!("[{}]", lines.join(", "))),
+    ];
+    (vec(word, 0..6), config)
+        .prop_map(|(words, config)| format!("boot: {{cmdline: [{}], config: {config}}}\n", words.join(", ")))
 }
 
 fn images() -> impl Strategy<Value = String> {

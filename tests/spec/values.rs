@@ -236,6 +236,55 @@ fn boot() {
             1:30 warning: `kernel` belongs to the base; with another value the Pi may not start
         "#]],
     );
+    // A list keeps its order, and takes what YAML makes of a line.
+    let lines =
+        "boot:\n  config:\n  - dtoverlay=w1-gpio,gpiopin=4\n  - dtoverlay=w1-gpio,gpiopin=17\n  - [pi4]\n  \
+                 - arm_boost: 1\n  - \"[0x12345678]\"\n  - [gpio4=1]\n  - hdmi_group:0=2\n";
+    assert_eq!(
+        good(lines).boot.config,
+        [
+            "dtoverlay=w1-gpio,gpiopin=4",
+            "dtoverlay=w1-gpio,gpiopin=17",
+            "[pi4]",
+            "arm_boost=1",
+            "[0x12345678]",
+            "[gpio4=1]",
+            "hdmi_group:0=2"
+        ]
+    );
+    // The order of a mapping is kept, too.
+    assert_eq!(good("boot: {config: {b: 1, a: 2}}\n").boot.config, ["b=1", "a=2"]);
+    check(
+        "boot: {config: {dtoverlay: a, dtoverlay: b}}\n",
+        &expect![[r#"
+        1:31 error: "dtoverlay" is here twice (a list may have a key more than once: write each line as `- KEY=VALUE`)
+    "#]],
+    );
+    check(
+        "boot: {config: [a=1, [pi4], a=2, a=3, dtparam=x, dtparam=x, [pi44], [All], kernel=x]}\n",
+        &expect![[r#"
+            1:34 warning: `a` is set before in [pi4], and only the last one counts (remove one of the two)
+            1:61 warning: "pi44" is not a section that the firmware knows (did you mean "pi4"?)
+            1:76 warning: `kernel` belongs to the base; with another value the Pi may not start
+        "#]],
+    );
+    check(
+        "boot: {config: [gpu_mem, a b=1, [], [a, b], {a: 1, b: 2}, '[a b]', ok=1]}\n",
+        &expect![[r#"
+            1:17 error: "gpu_mem" is not a line of config.txt: it is neither KEY=VALUE nor a section such as [pi4]
+            1:26 error: "a b=1" is not a line of config.txt: KEY may have letters, digits, underscores and colons
+            1:33 error: a line of config.txt is not a list (write a section as "[pi4]")
+            1:37 error: a line of config.txt is not a list (write a section as "[pi4]")
+            1:45 error: a line of config.txt is not a mapping (write each line as `- KEY=VALUE`)
+            1:59 error: "[a b]" is not a line of config.txt: the name of a section is ASCII without spaces and brackets
+        "#]],
+    );
+    check(
+        "boot: {config: gpu_mem=16}\n",
+        &expect![[r#"
+            1:16 error: `config` takes a list, not a single value (write ["gpu_mem=16"])
+        "#]],
+    );
     check(
         "boot: {cmdline: swapaccount=1}\n",
         &expect![[r#"

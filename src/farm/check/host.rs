@@ -8,7 +8,7 @@ use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::edit::tree::Mount;
 use crate::farm::credentials::EXAMPLE_KEY;
-use crate::farm::decode::boot::longest_cmdline;
+use crate::farm::decode::boot::{self, longest_cmdline};
 use crate::farm::node::{Span, Step};
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
@@ -280,10 +280,47 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
         );
         p.error(judged.at(steps!["boot", "cmdline"]), message);
     }
-    for key in judged.farm.boot.config.keys() {
-        if ["kernel", "initramfs", "cmdline", "os_prefix", "device_tree"].contains(&key.as_str()) {
-            let at = judged.key(steps!["boot", "config", key]);
+    config(judged, p);
+}
+
+/// Lines of config.txt that take something from the base, that no firmware reads, or that a later one makes void.
+fn config(judged: &Judged<'_>, p: &mut Problems) {
+    let mut section = "all";
+    let mut seen = BTreeSet::new();
+    for (index, line) in judged.farm.boot.config.iter().enumerate() {
+        if let Some(name) = boot::section_name(line) {
+            section = name;
+            if let Some(known) = boot::unknown_section(name) {
+                let at = judged.at(steps!["boot", "config", index]);
+                let hint = p.did_you_mean(name, known.iter().copied());
+                let hint = hint.unwrap_or_else(|| "write one such as [all], [pi3] or [pi4]".into());
+                p.warning(
+                    at,
+                    format!("{} is not a section that the firmware knows", quoted(name)),
+                )
+                .hint(hint);
+            }
+            continue;
+        }
+        // An invalid line is empty.
+        let Some((key, _)) = line.split_once('=') else {
+            continue;
+        };
+        let mapped: &[Step<'_>] = steps!["boot", "config", key];
+        let at = if judged.has(mapped) {
+            judged.key(mapped)
+        } else {
+            judged.at(steps!["boot", "config", index])
+        };
+        if ["kernel", "initramfs", "cmdline", "os_prefix", "device_tree"].contains(&key) {
             p.warning(at, of_the_base(key));
+        }
+        if !seen.insert((section, key)) && !boot::ADDING.contains(&key) {
+            p.warning(
+                at,
+                format!("`{key}` is set before in [{section}], and only the last one counts"),
+            )
+            .hint("remove one of the two");
         }
     }
 }
