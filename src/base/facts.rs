@@ -1,7 +1,7 @@
 //! What rendering must know of a base image: plain facts, read once by `survey`, so that everything after it stays pure.
 //! Nothing here reads an image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -152,6 +152,8 @@ pub struct CloudInit {
 pub struct Accounts {
     /// The names in `/etc/passwd`.
     pub users: BTreeSet<String>,
+    /// The numbers in `/etc/passwd`, each with a name.
+    pub numbers: BTreeMap<u32, String>,
     /// The names in `/etc/group`.
     pub groups: BTreeSet<String>,
     /// Those who could log in with a password, or with none.

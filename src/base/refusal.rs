@@ -61,6 +61,8 @@ pub enum BaseRefusal {
     Account(String),
     #[error("it has a group {} already, so useradd would refuse to make the user", printable(.0))]
     Group(String),
+    #[error("its account {} has the number {number} already, so useradd would refuse it to {user}", printable(.name))]
+    Number { number: u32, name: String, user: String },
     #[error("its /etc/passwd has a password for {}, where `x` should be", printable(.0))]
     PasswordInPasswd(String),
     #[error("its {path} sets {key}, with which others than the farm's users may log in")]
@@ -112,6 +114,10 @@ impl BaseRefusal {
             Self::UsedInstance(path) => format!("remove {path} from the base, or give the card another name"),
             Self::Account(name) | Self::Group(name) => format!(
                 "give the user another name, or remove {} from the base",
+                printable(name)
+            ),
+            Self::Number { name, .. } => format!(
+                "give the user another `uid`, or remove {} from the base",
                 printable(name)
             ),
             Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),

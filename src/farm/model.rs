@@ -68,6 +68,12 @@ pub struct User {
     pub password: Option<Password>,
     /// What `sudo` asks for.
     pub sudo: Option<Sudo>,
+    /// The login shell, an absolute path; `None`: bash.
+    pub shell: Option<String>,
+    /// The comment of passwd(5), mostly the full name.
+    pub gecos: Option<String>,
+    /// The number; `None`: the next one that is free.
+    pub uid: Option<u32>,
 }
 
 /// Public SSH keys that a farm names in one place.
@@ -92,6 +98,12 @@ pub enum KeySource {
 }
 
 impl User {
+    /// Whether the shell is one that ends at once, as accounts of services have it.
+    pub fn is_service(&self) -> bool {
+        let shell = self.shell.as_deref().unwrap_or_default();
+        shell.ends_with("/nologin") || shell.ends_with("/false")
+    }
+
     /// The lines of `authorized_keys`, each once.
     pub fn authorized_keys(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();

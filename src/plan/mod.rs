@@ -135,6 +135,14 @@ pub struct PlannedUser {
     pub password: Option<CryptHash>,
     /// What `sudo` asks for.
     pub sudo: Option<Sudo>,
+    /// The login shell.
+    pub shell: String,
+    /// The comment of passwd(5).
+    pub gecos: Option<String>,
+    /// The number; `None`: the next one that is free.
+    pub uid: Option<u32>,
+    /// Whether the shell ends at once.
+    pub is_service: bool,
 }
 
 /// A file that goes onto the card as it is.
@@ -395,6 +403,10 @@ fn planned_user(
         ssh_keys: user.authorized_keys(),
         password,
         sudo: user.sudo,
+        shell: user.shell.clone().unwrap_or_else(|| "/bin/bash".into()),
+        gecos: user.gecos.clone(),
+        uid: user.uid,
+        is_service: user.is_service(),
     })
 }
 

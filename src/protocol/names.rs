@@ -77,6 +77,26 @@ pub fn user(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A login shell: an absolute path that passwd(5) can hold.
+///
+/// # Errors
+/// Why not.
+pub fn shell(text: &str) -> Result<(), String> {
+    absolute_path(text)?;
+    characters(text, |c| c.is_ascii_graphic() && c != ':')
+}
+
+/// The comment of an account: one field of passwd(5).
+///
+/// # Errors
+/// Why not.
+pub fn gecos(text: &str) -> Result<(), String> {
+    if text.contains(':') {
+        return Err("it holds a colon, which ends the field in /etc/passwd".into());
+    }
+    length(text, 200)
+}
+
 /// Name, architecture and version of `NAME[:ARCHITECTURE][=VERSION]`, as apt-get(8) takes them.
 pub fn package_parts(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let (rest, version) = text

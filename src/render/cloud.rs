@@ -29,6 +29,9 @@ const STAGES: [&[&str]; 4] = [
     &["cloud-final.service"],
 ];
 
+/// systemd of 20.04.
+const BIONIC_IS_BEFORE: u32 = 245;
+
 /// Plan the seed.
 pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let missing = STAGES
@@ -55,7 +58,7 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     let instance = instance(plan);
     build.dir(SEED, 0o700, "palmfarm")?;
     meta_data(build, plan, &instance)?;
-    user_data(build, plan)?;
+    user_data(build, plan, base)?;
     build.unit(
         "systemd/palmfarm-seed.service",
         "cloud-init-local.service",
@@ -109,17 +112,22 @@ fn meta_data(build: &mut TreeBuilder, plan: &CardPlan, instance: &str) -> Result
     build.private(&path, &text, "farm.yaml", Privacy::Public)
 }
 
-fn user_data(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
+fn user_data(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
     let text = yaml(
         "#cloud-config\n\
          # palmfarm: from farm.yaml. It lies on the root filesystem, so that nobody reads hashes off the FAT partition.\n\
          # The image's own default user is not among the users, so there is no ubuntu with a well-known password.",
-        &config(plan),
+        &config(plan, base),
     );
     let privacy = Privacy::secret_if(plan.users.iter().any(|user| user.password.is_some()));
     let path = format!("{SEED}/user-data");
     build.private(&path, &text, "farm.yaml", privacy)?;
-    build.public(Volume::Root, HOST, &without_passwords(config(plan)), "farm.yaml")
+    build.public(
+        Volume::Root,
+        HOST,
+        &without_passwords(config(plan, base)),
+        "farm.yaml",
+    )
 }
 
 /// The same for the agent, as JSON.
@@ -132,14 +140,14 @@ fn without_passwords(mut config: Value) -> String {
 }
 
 /// What cloud-init is told: only what the farm declares, and what must not be left to the image.
-fn config(plan: &CardPlan) -> Value {
+fn config(plan: &CardPlan, base: &BaseFacts) -> Value {
     let mut all = json!({
         "hostname": plan.card.hostname,
         "preserve_hostname": false,
         "manage_etc_hosts": "localhost",
         "disable_root": true,
         "ssh_pwauth": plan.ssh.password,
-        "users": plan.users.iter().map(user).collect::<Vec<_>>(),
+        "users": plan.users.iter().map(|one| user(one, base)).collect::<Vec<_>>(),
     });
     for (key, value) in [("timezone", &plan.timezone), ("locale", &plan.locale)] {
         if let Some(value) = value {
@@ -149,14 +157,26 @@ fn config(plan: &CardPlan) -> Value {
     all
 }
 
-fn user(user: &PlannedUser) -> Value {
+fn user(user: &PlannedUser, base: &BaseFacts) -> Value {
     let mut one = json!({
         "name": user.name,
-        "shell": "/bin/bash",
+        "shell": user.shell,
         "lock_passwd": user.password.is_none(),
     });
     if !user.groups.is_empty() {
         one["groups"] = json!(user.groups);
+    }
+    if let Some(gecos) = &user.gecos {
+        one["gecos"] = json!(gecos);
+    }
+    if let Some(uid) = user.uid {
+        // cloud-init before 20.2, as in images of 18.04, passes over a number (LP: #1875772); a later one calls a text old.
+        let is_old = base.systemd.is_some_and(|version| version < BIONIC_IS_BEFORE);
+        one["uid"] = if is_old {
+            json!(uid.to_string())
+        } else {
+            json!(uid)
+        };
     }
     if let Some(sudo) = user.sudo {
         one["sudo"] = json!(match sudo {

@@ -3,7 +3,7 @@
 
 use crate::base::mounts::{self, FstabLine};
 use crate::base::{Accounts, BaseFacts, BaseRefusal};
-use crate::plan::CardPlan;
+use crate::plan::{CardPlan, PlannedUser};
 
 /// Places where every card has files of palmfarm's.
 const OURS: [&str; 5] = [
@@ -18,7 +18,7 @@ const OURS: [&str; 5] = [
 pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
     let mut reasons = base.refusals.clone();
     reasons.extend(fstab(plan, base));
-    reasons.extend(taken_names(plan, &base.accounts));
+    reasons.extend(taken(plan, &base.accounts));
     reasons.extend(super::cloud::hindrances(plan, base));
     reasons.extend(super::boot::hindrances(plan, base));
     reasons
@@ -115,8 +115,8 @@ fn number(source: &str) -> Option<u32> {
 
 /// Users whose names the base has taken: cloud-init leaves an existing account as it is, without the groups and the shell
 /// that the farm declares, and useradd makes no user beside a group of the same name.
-fn taken_names(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
-    let taken = |name: &String| {
+fn taken(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
+    let name = |name: &String| {
         if accounts.users.contains(name) {
             Some(BaseRefusal::Account(name.clone()))
         } else if accounts.groups.contains(name) {
@@ -125,7 +125,14 @@ fn taken_names(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
             None
         }
     };
-    plan.users.iter().filter_map(|user| taken(&user.name)).collect()
+    let number = |user: &PlannedUser| {
+        let number = user.uid?;
+        let name = accounts.numbers.get(&number)?.clone();
+        let user = user.name.clone();
+        Some(BaseRefusal::Number { number, name, user })
+    };
+    let names = plan.users.iter().filter_map(|user| name(&user.name));
+    names.chain(plan.users.iter().filter_map(number)).collect()
 }
 
 #[cfg(test)]

@@ -282,6 +282,32 @@ fn values_that_passed_no_check_are_refused_all_the_same() {
 }
 
 #[test]
+fn cloud_init_is_told_of_shell_comment_and_number() {
+    let farm = "hostname: palm\nusers: [{name: nina, shell: /bin/sh, gecos: Nina, uid: 1500}, {name: max}]\n";
+    let users = |base: &BaseFacts| -> serde_yaml::Value {
+        let tree = render::render(&plan(farm), base, &inputs(base)).unwrap();
+        let text = root_file(&tree, "/var/lib/cloud/seed/nocloud-net/user-data").unwrap();
+        serde_yaml::from_str::<serde_yaml::Value>(&text).unwrap()["users"].clone()
+    };
+    let all = users(&bases::jammy());
+    assert_eq!(
+        (all[0]["shell"].as_str(), all[0]["gecos"].as_str()),
+        (Some("/bin/sh"), Some("Nina"))
+    );
+    assert_eq!(all[0]["uid"].as_u64(), Some(1500));
+    assert_eq!(all[1]["shell"].as_str(), Some("/bin/bash"));
+    assert!(all[1].get("uid").is_none() && all[1].get("gecos").is_none());
+    // Before 20.2 cloud-init passes over a number.
+    assert_eq!(users(&bases::bionic())[0]["uid"].as_str(), Some("1500"));
+    let mut base = bases::jammy();
+    base.accounts.numbers.insert(1500, "pi".into());
+    let error = render::render(&plan(farm), &base, &inputs(&base)).unwrap_err();
+    let error = format!("{:#}", anyhow::Error::from(error));
+    let reason = "its account pi has the number 1500 already, so useradd would refuse it to nina";
+    assert!(error.contains(reason), "{error}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_a_reason() {
     let check = |yaml: &str, base: &BaseFacts, why: &str| {
         let error = render::render(&plan(yaml), base, &inputs(base)).unwrap_err();

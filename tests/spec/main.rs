@@ -198,7 +198,7 @@ fn the_whole_of_version_1_is_read() {
     // One `mac` for two cards is the one thing to be said of it.
     assert_eq!(
         brief(&result),
-        "40:10 warning: on each of 2 cards this container has the same MAC \
+        "43:10 warning: on each of 2 cards this container has the same MAC \
          (on one LAN they take each other's address; leave `mac` out, and each card has its own)\n"
     );
     let farm = result.unwrap().farm;

@@ -68,6 +68,62 @@ fn users_who_cannot_log_in() {
 }
 
 #[test]
+fn shells_comments_and_numbers_of_users() {
+    // `groups` as cloud-init has it.
+    let users = "users:\n- {name: nina, ssh_keys: [ANY_KEY], shell: /usr/bin/bash, gecos: \"Nina, Room 7\", uid: 1500}\n\
+                 - {name: max, ssh_keys: [ANY_KEY], groups: \"sudo,lxd\", sudo: nopasswd}\n\
+                 - {name: backup-job, shell: /usr/sbin/nologin}\n";
+    let users = good(users).users;
+    assert_eq!(users[0].shell.as_deref(), Some("/usr/bin/bash"));
+    assert_eq!(users[0].gecos.as_deref(), Some("Nina, Room 7"));
+    assert_eq!((users[0].uid, users[1].uid), (Some(1500), None));
+    assert_eq!(users[1].groups, ["sudo", "lxd"]);
+    check(
+        "users: [{name: a, ssh_keys: [ANY_KEY], shell: zsh, gecos: \"a:b\", uid: 0}]\n",
+        &expect![[r#"
+            1:133 error: "zsh" is not a login shell: it does not start at `/`
+            1:145 error: "a:b" is not a comment for /etc/passwd: it holds a colon, which ends the field in /etc/passwd
+            1:157 error: `uid` is a whole number from 1000 to 59999, not "0"
+        "#]],
+    );
+    check(
+        "users: [{name: a, ssh_keys: [ANY_KEY], shell: /bin/b sh, uid: \"1000\"}]\n",
+        &expect![[r#"
+            1:133 error: "/bin/b sh" is not a login shell: it holds a space
+            1:149 error: `uid` is a whole number from 1000 to 59999, not "1000" (write it without quotes)
+        "#]],
+    );
+    // a gets the first number.
+    check(
+        "users: [{name: a, ssh_keys: [ANY_KEY]}, {name: b, ssh_keys: [ANY_KEY], uid: 1000}, {name: c, ssh_keys: [ANY_KEY], uid: 1000}]\n",
+        &expect![[r#"
+            1:249 error: "a" is made first, and gets the uid 1000 (give "a" a `uid`, too, or put it below)
+            1:378 error: 1000 is the uid of "b" already
+        "#]],
+    );
+    check(
+        "users: [{name: b, ssh_keys: [ANY_KEY], uid: 1000}, {name: c, ssh_keys: [ANY_KEY], uid: 1000}]\n",
+        &expect![[r#"
+            1:260 error: 1000 is the uid of "b" already
+        "#]],
+    );
+    good("users: [{name: b, ssh_keys: [ANY_KEY], uid: 1000}, {name: a, ssh_keys: [ANY_KEY]}]\n");
+    check(
+        "base: ubuntu-24.04-arm64\nusers: [{name: a, ssh_keys: [ANY_KEY], shell: /usr/bin/zsh}, {name: b, ssh_keys: [ANY_KEY], shell: /bin/bahs}]\npackages: [zsh]\n",
+        &expect![[r#"
+            2:133 warning: until the first boot has installed "/usr/bin/zsh", ssh refuses "a" (wait for the first boot to end, or write /bin/bash and change the shell later (chsh))
+            2:272 warning: the base has no shell "/bin/bahs", so ssh refuses "b" (did you mean "bash"?)
+        "#]],
+    );
+    check(
+        "users: [{name: b, ssh_keys: [ANY_KEY], shell: /usr/sbin/nologin, password: {hash: ANY_HASH}}]\n",
+        &expect![[r#"
+            1:1 warning: the shell of every user ends at once, so nobody can log in at the Pi (add a user with another shell)
+        "#]],
+    );
+}
+
+#[test]
 fn networks() {
     check(
         "network: {uplink: wlan0}\n",

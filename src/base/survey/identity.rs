@@ -86,6 +86,9 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
                 found.remains(volumes, &format!("{home}/{file}"), what)?;
             }
         }
+        if let Some(number) = fields.get(2).and_then(|number| number.parse().ok()) {
+            found.accounts.numbers.insert(number, name.clone());
+        }
         found.accounts.users.insert(name);
     }
     found.accounts.groups = lines(&group).map(|fields| first(&fields)).collect();

@@ -32,7 +32,8 @@ impl NextSteps {
             farm.push_str(&format!(" --card {}", shell_quote(card)));
         }
         let can_log_in = |user: &&crate::plan::PlannedUser| {
-            !user.ssh_keys.is_empty() || plan.ssh.password && user.password.is_some()
+            let has_a_way = !user.ssh_keys.is_empty() || plan.ssh.password && user.password.is_some();
+            has_a_way && !user.is_service
         };
         Self {
             farm,

@@ -1,26 +1,23 @@
-//! Base, hosts, users, boot, packages and files.
+//! Base, hosts, boot, packages and files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{accounts, steps, Judged};
+use super::{steps, Judged};
 use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::edit::tree::Mount;
-use crate::farm::credentials::EXAMPLE_KEY;
 use crate::farm::decode::boot::{self, longest_cmdline};
 use crate::farm::node::{Span, Step};
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::timezones;
-use crate::farm::{FileSource, Flavour, Ipv6, Password, Sudo, User};
+use crate::farm::{FileSource, Ipv6};
 
 pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     base(judged, p);
     timezone(judged, p);
     hosts(judged, p);
-    users(judged, p);
-    login(judged, p);
     boot(judged, p);
     once(judged, steps!["packages"], &judged.farm.packages, p);
     once(judged, steps!["overlays"], &judged.farm.overlays, p);
@@ -123,136 +120,6 @@ fn hosts(judged: &Judged<'_>, p: &mut Problems) {
             let at = judged.at(steps!["cards", &card.name, "mac"]);
             p.error(at, format!("{mac} is the MAC of card {} already", quoted(&other)));
         }
-    }
-}
-
-fn users(judged: &Judged<'_>, p: &mut Problems) {
-    let mut seen = BTreeSet::new();
-    for (index, user) in judged.farm.users.iter().enumerate() {
-        if user.name.is_empty() {
-            continue;
-        }
-        let at = judged.at(steps!["users", index, "name"]);
-        let name = quoted(&user.name);
-        if !seen.insert(&user.name) {
-            p.error(at, format!("user {name} is here twice"));
-        }
-        if accounts::is_account(judged, &user.name) {
-            p.error(at, format!("{name} is an account of the system itself"));
-        } else if accounts::is_group(judged, &user.name) {
-            p.error(at, format!("{name} is a group of the system itself"))
-                .hint("useradd makes a group of the user's name, so it would refuse");
-        }
-        rights(judged, index, user, p);
-        let lets_in = user.password.is_some() || !user.ssh_keys.is_empty();
-        if !lets_in && judged.knows(steps!["users", index]) {
-            p.warning(at, format!("user {name} has neither an SSH key nor a password"))
-                .hint("nobody can log in as this user");
-        }
-        if judged.knows(steps!["users", index]) {
-            nobodys_key(judged, index, user, p);
-        }
-        old_crypt(judged, index, user, p);
-    }
-}
-
-/// Whoever flashes such a card could not log in as this user.
-fn nobodys_key(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
-    let is_nobodys = |line: &String| line.contains(EXAMPLE_KEY);
-    let mut lines = user.ssh_keys.iter().map(|keys| keys.lines.as_slice());
-    let has_another = lines.any(|lines| lines.is_empty() || !lines.iter().all(is_nobodys));
-    if user.ssh_keys.is_empty() || has_another || user.password.is_some() {
-        return;
-    }
-    let at = judged.at(steps!["users", index, "ssh_keys", 0]);
-    let message = format!(
-        "{} has only the key of palmfarm's examples, and nobody has its private half",
-        quoted(&user.name)
-    );
-    p.warning(at, message)
-        .hint("put your own public key there, such as {file: ~/.ssh/id_ed25519.pub}");
-}
-
-fn rights(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
-    let name = quoted(&user.name);
-    let lxd = judged
-        .farm
-        .lxd
-        .as_ref()
-        .filter(|_| judged.knows(steps!["lxd", "flavour"]));
-    let daemon = lxd.map(|lxd| lxd.flavour);
-    once(judged, steps!["users", index, "groups"], &user.groups, p);
-    for (item, group) in user.groups.iter().enumerate() {
-        let at = judged.at(steps!["users", index, "groups", item]);
-        if group == "lxd" && daemon == Some(Flavour::Incus) {
-            p.warning(at, "the group of Incus is incus-admin")
-                .hint("write incus-admin");
-        }
-        if group == "incus-admin" && daemon == Some(Flavour::Lxd) {
-            p.warning(at, "the group of LXD is lxd").hint("write lxd");
-        }
-        accounts::known_group(judged, group, at, p);
-    }
-    let in_group = user
-        .groups
-        .iter()
-        .position(|group| group == "sudo" || group == "admin");
-    let asks = match (user.sudo, in_group) {
-        (Some(Sudo::Nopasswd), _) | (None, None) => None,
-        (Some(Sudo::Password), _) => Some(judged.at(steps!["users", index, "sudo"])),
-        (None, Some(item)) => Some(judged.at(steps!["users", index, "groups", item])),
-    };
-    if let Some(at) = asks {
-        if user.password.is_none() && judged.knows(steps!["users", index]) {
-            let message = format!("sudo will ask {name} for a password, but {name} has none");
-            p.warning(at, message)
-                .hint("give the user a `password`, or write `sudo: nopasswd`");
-        }
-    }
-}
-
-/// crypt(3) of glibc, which 18.04 has, verifies SHA-crypt and MD5 only.
-fn old_crypt(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
-    let Some(Password::Hash(hash)) = &user.password else {
-        return;
-    };
-    let modern = !hash.starts_with("$6$") && !hash.starts_with("$5$");
-    if modern && judged.farm.base.starts_with("ubuntu-18.04") {
-        let at = judged.at(steps!["users", index, "password", "hash"]);
-        p.error(at, "18.04 cannot verify a hash of this kind")
-            .hint("make one that starts with $6$: openssl passwd -6");
-    }
-}
-
-/// Whether anyone can log in, since the stock login goes.
-fn login(judged: &Judged<'_>, p: &mut Problems) {
-    let farm = judged.farm;
-    if !judged.knows(steps!["users"]) {
-        return;
-    }
-    if farm.users.is_empty() {
-        if !judged.has(steps!["users"]) {
-            p.warning(
-                judged.at(&[]),
-                "the farm has no users, so nobody can log in at the Pi",
-            )
-            .hint("the login that comes with Ubuntu's image is removed");
-        }
-        return;
-    }
-    let passwords = farm.users.iter().any(|user| user.password.is_some());
-    if farm.ssh.password && !passwords {
-        let at = judged.at(steps!["ssh", "password"]);
-        p.warning(at, "ssh takes passwords, and no user has one");
-    }
-    let keys = farm.users.iter().any(|user| !user.ssh_keys.is_empty());
-    if !keys && !farm.ssh.password && passwords && judged.knows(steps!["ssh"]) {
-        let at = judged.key(steps!["users"]);
-        p.warning(
-            at,
-            "nobody can log in over the network, only at keyboard and monitor",
-        )
-        .hint("give a user `ssh_keys`, or write `ssh: {password: true}`");
     }
 }
 
@@ -360,7 +227,7 @@ fn turned_off(judged: &Judged<'_>, word: &str, at: Span, p: &mut Problems) {
 }
 
 /// No item of the list at `place` is in it twice. Empty ones are invalid, which has been reported.
-fn once(judged: &Judged<'_>, place: &[Step<'_>], list: &[String], p: &mut Problems) {
+pub(super) fn once(judged: &Judged<'_>, place: &[Step<'_>], list: &[String], p: &mut Problems) {
     let mut seen = BTreeSet::new();
     for (index, item) in list.iter().enumerate().filter(|(_, item)| !item.is_empty()) {
         if !seen.insert(item) {

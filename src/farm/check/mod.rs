@@ -9,6 +9,7 @@ mod images;
 mod lxd;
 mod network;
 mod subnet;
+mod users;
 
 use crate::base::locate::BaseRef;
 use crate::farm::lxd_keys::Daemon;
@@ -34,6 +35,7 @@ pub(super) fn farm(farm: &Farm, read: &Understood<'_>, p: &mut Problems) {
         read,
     };
     host::check(judged, p);
+    users::check(judged, p);
     network::check(judged, p);
     let mut wrong = Problems::default();
     lxd::check(judged, &mut wrong);

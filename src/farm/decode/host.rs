@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{self, choice, line, named, parsed, section, truth};
+use super::fields::{self, choice, line, named, number, parsed, section, truth};
 use crate::base::locate::BaseRef;
 use crate::farm::accounts::Site;
 use crate::farm::declared::{self, Declared};
@@ -96,6 +96,9 @@ pub(super) fn users(entry: &Entry, p: &mut Problems) -> Vec<User> {
         .collect()
 }
 
+/// The numbers that people's accounts have (Debian Policy, section 9.2.2; `UID_MIN` of login.defs).
+const UIDS: (u32, u32) = (1000, 59_999);
+
 /// A user whose name is wrong has none, so that the others keep their places in the list.
 fn user(node: &Node, p: &mut Problems) -> User {
     let kinds = [("password", Sudo::Password), ("nopasswd", Sudo::Nopasswd)];
@@ -109,6 +112,9 @@ fn user(node: &Node, p: &mut Problems) -> User {
             ssh_keys: fields.list_in_place("ssh_keys", ssh_keys),
             password: fields.read("password", password).flatten(),
             sudo: fields.value("sudo", choice(&kinds)),
+            shell: fields.value("shell", named("a login shell", names::shell)),
+            gecos: fields.value("gecos", named("a comment for /etc/passwd", names::gecos)),
+            uid: fields.value("uid", number(UIDS.0, UIDS.1)),
         }
     })
 }
