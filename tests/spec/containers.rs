@@ -187,3 +187,82 @@ fn images() {
     );
     good("lxd: {flavour: incus, remotes: {images: \"https://images.linuxcontainers.org\"}}\n");
 }
+
+/// What `lxc config show` of LXD 5.0 prints, and `lxc profile show`, indented as below a name.
+const SHOWN: &str = r#"
+    architecture: armv7l
+    config:
+      image.architecture: armhf
+      image.description: Alpine 3.18 armhf (20231011_13:00)
+      image.os: Alpine
+      image.release: "3.18"
+      limits.memory: 128MB
+      volatile.base_image: 5b2f1c9a4d3e
+      volatile.cloud-init.instance-id: 2f3b
+      volatile.eth0.host_name: veth7d1b
+      volatile.eth0.hwaddr: 00:16:3e:5c:1d:0a
+      volatile.last_state.power: RUNNING
+      volatile.uuid: 0f1e
+    devices:
+      data:
+        path: /data
+        source: /srv/data
+        type: disk
+    ephemeral: false
+    profiles:
+    - default
+    stateful: false
+    description: ""
+"#;
+
+#[test]
+fn what_lxd_shows_may_be_pasted() {
+    let profile = "lxd:\n  profiles:\n    small:\n      config:\n        limits.memory: 128MB\n      description: small ones\n      \
+                   devices: {}\n      name: small\n      project: default\n      used_by:\n      - /1.0/instances/web\n";
+    let farm = format!("{profile}containers:\n  web:{SHOWN}    image: \"images:alpine/3.23\"\n");
+    check(
+        &farm,
+        &expect![[r#"
+        3:5 warning: profile "small" was pasted, and what LXD notes for itself is left out: name, project, used_by (remove these keys, and nothing is said of them)
+        13:3 warning: container "web" was pasted, and what LXD notes for itself is left out: architecture, description, ephemeral, stateful, image.*, volatile.* (to keep the address that it has in DNS, write `mac: "00:16:3e:5c:1d:0a"`)
+    "#]],
+    );
+    // What the farm already says needs no hint, and what was not pasted is not left out.
+    let mac = farm.replace("  web:", "  web:\n    mac: 00:16:3e:5c:1d:0a");
+    check(
+        &mac,
+        &expect![[r#"
+        3:5 warning: profile "small" was pasted, and what LXD notes for itself is left out: name, project, used_by (remove these keys, and nothing is said of them)
+        13:3 warning: container "web" was pasted, and what LXD notes for itself is left out: architecture, description, ephemeral, stateful, image.*, volatile.* (remove these keys, and nothing is said of them)
+    "#]],
+    );
+    check(
+        &format!("containers:\n  web:{SHOWN}"),
+        &expect![[r#"
+        2:3 error: container "web" has no `image` (write `image: "images:alpine/3.18"`, which it was made from, or a newer one)
+        2:3 warning: container "web" was pasted, and what LXD notes for itself is left out: architecture, description, ephemeral, stateful, image.*, volatile.* (to keep the address that it has in DNS, write `mac: "00:16:3e:5c:1d:0a"`)
+    "#]],
+    );
+    check(
+        "lxd: {profiles: {small: {name: small}}}\ncontainers: {web: {image: \"images:a\", type: container, architecture: armv7l}}\n",
+        &expect![[r#"
+            1:26 error: unknown key "name" in profile "small" (the keys here are description, config, devices)
+            2:39 error: unknown key "type" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart)
+            2:56 error: unknown key "architecture" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart)
+        "#]],
+    );
+    check(
+        "containers: {web: {image: \"images:a\", type: virtual-machine, ephemeral: false, config: {volatile.eth0.hwaddr: x}}}\n",
+        &expect![[r#"
+            1:45 error: this is a virtual machine, and a farm makes containers (make a container from an image of the same system)
+            1:14 warning: container "web" was pasted, and what LXD notes for itself is left out: ephemeral, type, volatile.* (remove these keys, and nothing is said of them)
+        "#]],
+    );
+    // A part of what LXD shows.
+    check(
+        "containers: {web: {image: \"images:a\", config: {volatile.base_image: a, volatile.uuid: b, limits.memory: 1GB}}}\n",
+        &expect![[r#"
+            1:14 warning: container "web" was pasted, and what LXD notes for itself is left out: volatile.* (remove these keys, and nothing is said of them)
+        "#]],
+    );
+}

@@ -1,6 +1,7 @@
 //! Reads the section `containers:`, and the list of containers that a card has.
 
 use super::fields::{self, named, number, parsed, section_or, truth};
+use super::pasted::LeftOut;
 use super::{host, lxd, mac, values};
 use crate::farm::image_aliases::USUAL;
 use crate::farm::node::{Entry, Node, Scalar, Value};
@@ -54,19 +55,30 @@ pub(super) fn chosen(entry: &Entry, p: &mut Problems) -> Option<Vec<String>> {
 fn container(entry: &Entry, p: &mut Problems) -> Container {
     let name = fields::named_key(entry, "a container name", names::container, p);
     let what = format!("container {}", quoted(&name));
-    section_or(entry, what, ("image", &parsed(image)), p, |fields| {
+    section_or(entry, &what, ("image", &parsed(image)), p, |fields| {
         fields.explain(&ELSEWHERE);
+        let left_out = LeftOut::of_container(fields);
         fields.require(
             "image",
-            format!("write `image: \"images:{USUAL}\"`, or another image"),
+            match left_out.as_ref().and_then(LeftOut::image) {
+                Some(image) => format!("write `image: {image}`, which it was made from, or a newer one"),
+                None => format!("write `image: \"images:{USUAL}\"`, or another image"),
+            },
         );
+        if let Some(left_out) = &left_out {
+            let is_open = !fields.has("mac") && !fields.has("replicas");
+            fields.p.push(left_out.note(&what, is_open, entry.key_span));
+        }
         let profiles = fields.list("profiles", named("a profile name", names::object));
         Container {
             name,
             image: fields.value("image", parsed(image)).unwrap_or_default(),
             profiles: fields.has("profiles").then_some(profiles),
             mac: fields.value("mac", mac),
-            config: fields.read("config", fields::texts).unwrap_or_default(),
+            config: match fields.read("config", fields::texts).unwrap_or_default() {
+                config if left_out.is_some() => LeftOut::stripped(config),
+                config => config,
+            },
             devices: fields.read("devices", lxd::devices).unwrap_or_default(),
             files: fields.read("files", host::files).unwrap_or_default(),
             run: fields.read("run", runs).unwrap_or_default(),

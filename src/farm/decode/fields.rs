@@ -20,6 +20,8 @@ pub(super) struct Fields<'n, 'p> {
     missing: Vec<(&'static str, String)>,
     /// Keys that people look for here, and where they are found.
     elsewhere: &'static [(&'static str, &'static str)],
+    /// Keys that are neither read nor unknown.
+    left_out: Vec<&'static str>,
     /// It is not a mapping at all, which has been reported.
     pub(super) broken: bool,
     pub(super) p: &'p mut Problems,
@@ -96,6 +98,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             known: Vec::new(),
             missing: Vec::new(),
             elsewhere: &[],
+            left_out: Vec::new(),
             broken,
             p,
         }
@@ -109,6 +112,19 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// The value of `key`, which is not counted as read.
+    pub(super) fn peek(&self, key: &str) -> Option<&'n Node> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(&entry.value)
+    }
+
+    /// Say nothing of `keys`, unless they are read; returns those that are here.
+    pub(super) fn leave_out(&mut self, keys: &[&'static str]) -> Vec<&'static str> {
+        let here = keys.iter().filter(|key| self.has(key));
+        self.left_out = here.copied().collect();
+        self.left_out.clone()
     }
 
     /// It is an error if `key` is missing; `hint` says what to write.
@@ -125,9 +141,10 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     /// Whether there is a key that has not been asked for: it may be one of those that are missing, misspelt.
     pub(super) fn has_unknown(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| !self.known.contains(&entry.key.as_str()))
+        self.entries.iter().any(|entry| {
+            let key = entry.key.as_str();
+            !self.known.contains(&key) && !self.left_out.contains(&key)
+        })
     }
 
     /// What `read` makes of the entry of `key`; `None` if the key is missing.
@@ -190,7 +207,8 @@ impl<'n, 'p> Fields<'n, 'p> {
     /// other misspelt.
     pub(super) fn close(mut self) {
         for entry in self.entries {
-            if self.known.contains(&entry.key.as_str()) {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.left_out.contains(&key) {
                 continue;
             }
             if self.p.is_full() {

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::fields::{self, choice, named, parsed, section, section_or, truth};
+use super::pasted::LeftOut;
 use super::values;
 use crate::farm::node::Entry;
 use crate::farm::problem::Problems;
@@ -138,10 +139,15 @@ fn profiles(entry: &Entry, p: &mut Problems) -> BTreeMap<String, Profile> {
     for entry in fields::entries(entry, p) {
         let name = fields::named_key(entry, "a profile name", names::object, p);
         let what = format!("profile {}", quoted(&name));
-        let profile = section(entry, what, p, |fields| Profile {
-            description: fields.value("description", fields::text).unwrap_or_default(),
-            config: fields.read("config", fields::texts).unwrap_or_default(),
-            devices: fields.read("devices", devices).unwrap_or_default(),
+        let profile = section(entry, &what, p, |fields| {
+            if let Some(left_out) = LeftOut::of_profile(fields) {
+                fields.p.push(left_out.note(&what, false, entry.key_span));
+            }
+            Profile {
+                description: fields.value("description", fields::text).unwrap_or_default(),
+                config: fields.read("config", fields::texts).unwrap_or_default(),
+                devices: fields.read("devices", devices).unwrap_or_default(),
+            }
         });
         profiles.insert(name, profile);
     }

@@ -9,6 +9,7 @@ mod fields;
 mod host;
 mod lxd;
 mod network;
+mod pasted;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;
