@@ -101,6 +101,23 @@ impl<R: Read> Tarball<R> {
         Self { archive, meter }
     }
 
+    /// Whether nothing but zeros follows the last member, once all have been read: the end of a tarball is two blocks of
+    /// them, and GNU tar fills up its last record.
+    pub(crate) fn ends(self) -> io::Result<bool> {
+        self.meter.until.set(u64::MAX);
+        let mut rest = self.archive.into_inner();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let read = rest.read(&mut chunk)?;
+            if read == 0 {
+                return Ok(true);
+            }
+            if chunk.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Its members, once.
     pub(crate) fn members(&mut self) -> io::Result<Members<'_, R>> {
         Ok(Members {

@@ -98,16 +98,20 @@ struct Archive {
     /// How messages call it.
     what: &'static str,
     packings: &'static [Packing],
+    /// Whether LXD reads it.
+    is_for_lxd: bool,
 }
 
 const OVERLAY: Archive = Archive {
-    what: "a folder or a tar archive that is not compressed",
-    packings: &[],
+    what: "a folder or a tar archive, perhaps compressed (gz, xz, zst)",
+    packings: &[Packing::Gzip, Packing::Xz, Packing::Zstd],
+    is_for_lxd: false,
 };
 
 const METADATA: Archive = Archive {
     what: "a tar archive, perhaps compressed (gz, xz, zst, bz2)",
     packings: &[Packing::Gzip, Packing::Xz, Packing::Zstd, Packing::Bzip2],
+    is_for_lxd: true,
 };
 
 const IMAGE: Archive = Archive {
@@ -119,6 +123,7 @@ const IMAGE: Archive = Archive {
         Packing::Bzip2,
         Packing::Squashfs,
     ],
+    is_for_lxd: true,
 };
 
 impl Look<'_> {
@@ -242,7 +247,7 @@ impl Look<'_> {
         }
         // LXD reads zstd since 4.9 (canonical/lxd, pull request 8174).
         let too_old = self.daemon.is_some_and(|daemon| daemon <= Daemon::Lxd40);
-        if packing == Packing::Zstd && too_old {
+        if packing == Packing::Zstd && too_old && expected.is_for_lxd {
             let message = format!(
                 "{} is packed with zstd, and the LXD of this base does not read that",
                 quoted(path)

@@ -50,10 +50,13 @@ impl Packing {
     }
 }
 
-/// `bytes` unpacked; `None`: this program cannot unpack them. The memory of the readers has the bounds that it has for
-/// bases, since a packed file says itself how much it needs.
-pub(super) fn unpacked<'a>(bytes: &'a [u8]) -> io::Result<Option<Box<dyn Read + 'a>>> {
-    Ok(Some(match Packing::of(bytes) {
+/// What `bytes` have in them, which are packed as `packing`; `None`: this program cannot unpack them. The memory of the
+/// readers has the bounds that it has for bases, since a packed file says itself how much it needs.
+pub(super) fn unpacked<'a>(
+    packing: Packing,
+    bytes: impl Read + 'a,
+) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    Ok(Some(match packing {
         Packing::None => Box::new(bytes),
         Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
         Packing::Xz => {
@@ -61,7 +64,7 @@ pub(super) fn unpacked<'a>(bytes: &'a [u8]) -> io::Result<Option<Box<dyn Read + 
             Box::new(xz2::read::XzDecoder::new_stream(bytes, stream))
         }
         Packing::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+            let mut decoder = zstd::stream::read::Decoder::new(bytes)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
             Box::new(decoder)
         }

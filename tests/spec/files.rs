@@ -56,8 +56,7 @@ fn what_is_named_is_there() {
         dir,
         "overlays: [folder, a.tar.xz, motd.txt, nowhere]\n",
         &expect![[r#"
-            1:20 error: "a.tar.xz" is not a folder or a tar archive that is not compressed
-            1:30 error: "motd.txt" is not a folder or a tar archive that is not compressed
+            1:30 error: "motd.txt" is not a folder or a tar archive, perhaps compressed (gz, xz, zst)
             1:40 error: there is no file "nowhere"
         "#]],
     );

@@ -125,7 +125,7 @@ pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> 
         (None, Some(bytes)) => ImageError::Memory(bytes >> 20, error),
         (None, None) => ImageError::Tar(packing.name().unwrap_or("not packed"), error),
     };
-    let Some(bytes) = unpacked(bytes).map_err(broken)? else {
+    let Some(bytes) = unpacked(packing, bytes).map_err(broken)? else {
         return Err(ImageError::Bzip2);
     };
     let seen = Seen::of(bytes, most, has_its_end == Some(true)).map_err(broken)?;

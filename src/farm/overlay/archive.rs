@@ -1,4 +1,4 @@
-//! An overlay that is a tar file. Nothing is unpacked to disk; permission bits are taken from it, but owners are
+//! An overlay that is a tar file, perhaps compressed. Nothing is unpacked to disk; permission bits are taken from it, but owners are
 //! not, since they belong to the person who packed it. What else an archive says of a file is refused by its name if the
 //! file would be another one without it.
 
@@ -8,23 +8,19 @@ use std::path::Path;
 use tar::{Entry, EntryType, PaxExtensions};
 
 use super::{unreadable, Contents, Found, OverlayError, BYTES, RULES, RULES_BYTES};
-use crate::farm::packing::Packing;
+use crate::farm::packing::{unpacked, Packing};
 use crate::farm::LARGEST_FILE;
 use crate::host::bounded_read;
 use crate::tarball::{Excess, Tarball, MOST_HEADERS};
 use crate::text::printable;
 
-/// The most bytes of a tar file that are read: twice those of its files. The most entries that an overlay may have take
+/// The most bytes of a tar file that are read, counted when it is unpacked: twice those of its files. The most entries that an overlay may have take
 /// less than the other half for their headers.
 const LARGEST: u64 = 2 * BYTES;
 
 pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayError> {
     let lost = unreadable(path);
     let whole = contents.overlay.clone();
-    let broken = |source: io::Error, contents: &Contents| match Excess::of(&source) {
-        Some(excess) => contents.refuse_whole(excess.to_string(), Some(excess.hint())),
-        None => lost(source),
-    };
     // Opening a pipe would wait for its other end.
     let mut file = match bounded_read::open(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -34,13 +30,24 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
     };
     let mut magic = Vec::new();
     file.by_ref().take(8).read_to_end(&mut magic).map_err(&lost)?;
-    if let Some(packing) = Packing::of(&magic).name() {
-        let why =
-            format!("it is packed ({packing}); an overlay is a plain tar file, so unpack that layer first");
-        return Err(contents.refuse(&whole, why));
-    }
     file.seek(SeekFrom::Start(0)).map_err(&lost)?;
-    let mut tarball = Tarball::new(BufReader::new(file), LARGEST);
+    let packing = Packing::of(&magic);
+    let broken = |source: io::Error, contents: &Contents| match Excess::of(&source) {
+        Some(excess) => contents.refuse_whole(excess.to_string(), Some(excess.hint())),
+        None => match packing.name() {
+            Some(packing) => contents.refuse_whole(
+                format!("it cannot be unpacked ({packing}): {source}"),
+                Some("copy it again, or pack it again"),
+            ),
+            None => lost(source),
+        },
+    };
+    let Some(unpacked) = unpacked(packing, BufReader::new(file)).map_err(&lost)? else {
+        let packing = packing.name().unwrap_or_default();
+        let why = format!("it is packed ({packing}), and palmfarm reads gzip, xz and zstd");
+        return Err(contents.refuse_with(&whole, why, "pack it again: tar -czf OVERLAY.tar.gz root boot"));
+    };
+    let mut tarball = Tarball::new(unpacked, LARGEST);
     let mut any = false;
     for entry in tarball.members().map_err(&lost)? {
         let mut entry = entry.map_err(|error| broken(error, contents))?;
@@ -96,11 +103,14 @@ pub(super) fn read(path: &Path, contents: &mut Contents) -> Result<(), OverlayEr
         };
         contents.add(&name, found, mode)?;
     }
-    if any {
-        Ok(())
-    } else {
-        Err(contents.refuse(&whole, "it is not a tar file, or it is empty"))
+    if !any {
+        return Err(contents.refuse(&whole, "it is not a tar file, or it is empty"));
     }
+    if tarball.ends().map_err(|error| broken(error, contents))? {
+        return Ok(());
+    }
+    let hint = "if it is two tar files in one, name each by itself under `overlays`";
+    Err(contents.refuse_with(&whole, "something follows the end of the tar file", hint))
 }
 
 const SPARSE: &str = "it is packed as a sparse file";

@@ -164,6 +164,55 @@ fn an_archive() {
     assert!(listing(&read("extra.tar", file.path()).unwrap()).contains("root:/b -> ../x\n"));
 }
 
+/// `bytes` as gzip, xz and zstd pack them.
+fn compressed(bytes: &[u8]) -> [Vec<u8>; 3] {
+    use std::io::Write as _;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    let mut xz = xz2::write::XzEncoder::new(Vec::new(), 0);
+    xz.write_all(bytes).unwrap();
+    let zstd = zstd::encode_all(bytes, 1).unwrap();
+    [gzip.finish().unwrap(), xz.finish().unwrap(), zstd]
+}
+
+#[test]
+fn a_compressed_archive_is_what_is_in_it() {
+    let plain = fs::read(archive(|_| {}, b"x").path()).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // The name says nothing.
+    let found = |bytes: &[u8]| {
+        fs::write(file.path(), bytes).unwrap();
+        let read = read("extra.zip", file.path()).map(|overlay| listing(&overlay));
+        read.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    };
+    let expect = found(&plain).unwrap();
+    let end = found(&[&plain[..], b"more"].concat()).unwrap_err();
+    assert!(
+        end.ends_with("something follows the end of the tar file"),
+        "{end}"
+    );
+    let two = found(&plain.repeat(2)).unwrap_err();
+    assert_eq!(two, end);
+    let padded = [&plain[..], &[0; 100_000]].concat();
+    assert_eq!(found(&padded).unwrap(), expect);
+    for (inside, packed) in compressed(&plain).into_iter().enumerate() {
+        assert_eq!(found(&packed).unwrap(), expect, "{inside}");
+        for bad in [
+            &[&packed[..], b"more"].concat()[..],
+            &packed[..packed.len() - 9],
+            &packed[..40],
+        ] {
+            let error = found(bad).unwrap_err();
+            assert!(error.contains("it cannot be unpacked ("), "{inside}: {error}");
+        }
+    }
+    let [two, ..] = compressed(&plain.repeat(2));
+    assert_eq!(found(&two).unwrap_err(), end);
+    let [text, ..] = compressed(&[b'x'; 2000]);
+    assert!(found(&text).is_err());
+    assert!(found(b"BZh91AY&SY").unwrap_err().contains("it is packed (bzip2)"));
+}
+
 #[test]
 fn archives_that_are_refused() {
     let check = |change: &dyn Fn(&mut Header), content: &[u8], why: &str| {
