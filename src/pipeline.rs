@@ -4,6 +4,7 @@
 mod check;
 pub mod doctor;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::base::source::{self, BaseImage, Trust, Verified};
 use crate::base::survey::{self, SurveyError};
 use crate::base::BaseFacts;
 use crate::edit::block::{Edited, Edits, Extents, ReadAt, Span};
-use crate::edit::tree::{CardPath, Planned, Privacy, Tree};
+use crate::edit::tree::{Access, CardPath, Planned, Privacy, Tree};
 use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
@@ -132,7 +133,7 @@ impl BuildError {
             Self::Layout(error) => Some(error.hint().into()),
             Self::Survey(error) => error.hint().map(Into::into),
             Self::Gather(error) => error.hint().map(Into::into),
-            Self::Plan(error) => error.hint().map(Into::into),
+            Self::Plan(error) => error.hint(),
             Self::Render(error) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Edit(error) => error.hint().map(Into::into),
@@ -199,9 +200,22 @@ impl<'a> FarmInputs<'a> {
             agent: agent.into_owned().into(),
             base_name: shown_url(&self.loaded.farm.base),
             base_sha256: Some(base.image.provenance().sha256.to_string()),
+            replaced: self.replaced(plan, base)?,
             overlays: self.assets.overlays.clone(),
         };
         Ok(render::render(plan, &base.facts, &inputs)?)
+    }
+
+    /// The files of `base` that the farm's own files and overlays replace.
+    fn replaced(
+        &self,
+        plan: &CardPlan,
+        base: &BaseImageInfo,
+    ) -> Result<BTreeMap<CardPath, Access>, BuildError> {
+        let overlays = self.assets.overlays.iter();
+        let paths = overlays.flat_map(|overlay| overlay.if_there.keys());
+        let paths = paths.chain(plan.files.iter().map(|file| &file.path));
+        Ok(survey::accesses(&base.image, &base.layout, paths)?)
     }
 
     /// The whole way from `card` to edits of `base`.

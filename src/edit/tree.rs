@@ -111,7 +111,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// What becomes of the mode and the owner of a directory that the base has.
+/// What becomes of the mode and the owner of a directory that the base has, or of a file that is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfThere {
     /// Both stay: the plan needs the directory, and nobody asked for another access.
@@ -125,7 +125,7 @@ pub enum IfThere {
 }
 
 impl IfThere {
-    /// What a directory with the access `there` gets, if the plan has `planned` for it.
+    /// What a node with the access `there` gets, if the plan has `planned` for it.
     pub fn access(self, planned: Access, there: Access) -> Access {
         let (mode, owner) = match self {
             Self::Keep => (there, there),
@@ -283,6 +283,8 @@ impl Tree {
 pub struct Overlay {
     /// Its nodes by path.
     pub nodes: Vec<(Volume, CardPath, Planned)>,
+    /// What of its access a file of the base at the same path keeps, for each file of the root filesystem.
+    pub if_there: BTreeMap<CardPath, IfThere>,
     /// What its owner may not have meant.
     pub warnings: Vec<Warning>,
 }

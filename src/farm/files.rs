@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::locate::BaseRef;
+use crate::edit::tree::Privacy;
 use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::{Node, Step};
 use crate::farm::problem::{Problem, Problems};
@@ -200,8 +201,13 @@ impl Look<'_> {
             let Some(facts) = self.found(&place, path, opened) else {
                 continue;
             };
-            let declared = source.declared;
-            if is_private(&facts) && declared.mode.is_none() && !declared.secret {
+            // What is private by its path or content is another matter.
+            let is_meant = || {
+                let content = bounded_read::read(&self.dir.join(path), LARGEST_FILE).ok()?;
+                let planned = source.declared.of_file(target, &content, 0o644).ok()?;
+                Some(planned.1 == Privacy::Public && source.declared.mode.is_none())
+            };
+            if is_private(&facts) && is_meant() == Some(true) {
                 let message = format!(
                     "nobody but you can read {}, but everybody on the Pi can",
                     quoted(path)

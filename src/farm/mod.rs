@@ -283,6 +283,7 @@ pub(crate) mod decode;
 pub mod farm_file;
 mod files;
 mod foreign;
+mod guarded;
 pub mod image_aliases;
 mod keys;
 pub mod lock;

@@ -70,6 +70,7 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
         }
     }
     judge.layers(farm, &overlays);
+    judge.homes(farm, &overlays);
     // Of a farm with errors there is no plan.
     if judge.p.errors() == 0 {
         judge.cards(farm);
@@ -106,6 +107,11 @@ impl Judge<'_> {
                 continue;
             };
             self.leftover(&place, target, &source.file, &content);
+            if let Err(why) = source.declared.of_file(target, &content, plan::MODE) {
+                let at = self.document.locate(&place);
+                let message = format!("{} cannot be {target}: {why}", quoted(&source.file));
+                self.tell(at, message, Some(why.hint(&source.file)));
+            }
         }
     }
 
@@ -242,6 +248,59 @@ impl Judge<'_> {
         }
     }
 
+    /// Refuse what would make the home of a declared user root's: the account does not exist before the first boot, and
+    /// useradd(8) leaves a home that is there as it is.
+    fn homes(&mut self, farm: &Farm, overlays: &[(usize, Overlay)]) {
+        let files = farm.files.iter().map(|(path, source)| {
+            let owner = source.declared.owner.unwrap_or_default();
+            (path.as_str(), (Some(owner.0), None))
+        });
+        let nodes = overlays.iter().flat_map(|(index, overlay)| {
+            let of_root = overlay
+                .nodes
+                .iter()
+                .filter(|(volume, ..)| *volume == Volume::Root);
+            of_root.map(|(_, path, planned)| {
+                let uid = match &planned.node {
+                    tree::Node::File { access, .. } | tree::Node::Dir { access, .. } => Some(access.uid),
+                    // Nobody writes into a link.
+                    tree::Node::Symlink { .. } | tree::Node::Absent => None,
+                };
+                (path.as_str(), (uid, Some(*index)))
+            })
+        });
+        let all: BTreeMap<&str, (Option<u32>, Option<usize>)> = files.chain(nodes).collect();
+        for user in &farm.users {
+            let home = format!("/home/{}", user.name);
+            let below = format!("{home}/");
+            let found = all
+                .iter()
+                .filter(|(path, _)| **path == home || path.starts_with(&below));
+            let roots = |path: &str| all.get(path).is_none_or(|(uid, _)| *uid == Some(0));
+            let mut wrong = found.filter_map(|(path, (_, index))| {
+                let parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
+                let mut there = parents.chain([*path]).filter(|part| part.len() >= home.len());
+                there.find(|part| roots(part)).map(|part| (*path, part, *index))
+            });
+            let Some((path, part, index)) = wrong.next() else {
+                continue;
+            };
+            let at = match index {
+                Some(index) => self.document.locate(&["overlays".into(), index.into()]),
+                None => self.document.locate(&["files".into(), path.into()]),
+            };
+            let message = format!(
+                "{path} would make {part} root's, and {} could not write there: the account is made at the first boot",
+                user.name
+            );
+            let hint = format!(
+                "put it below /etc/skel, which is copied into each new home; or give {home} and all that is in it an owner \
+                 in the overlay.toml of an overlay"
+            );
+            self.tell(at, message, Some(hint));
+        }
+    }
+
     /// Plan every card; passwords are hashed where cards are made.
     fn cards(&mut self, farm: &Farm) {
         let mut farm = farm.clone();
@@ -257,7 +316,7 @@ impl Judge<'_> {
                     Err(error) => (
                         self.document.locate(&["containers".into()]),
                         error.to_string(),
-                        Some(error.hint()),
+                        Some(error.hint().to_owned()),
                     ),
                 },
                 Err(error) => {

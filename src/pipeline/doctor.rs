@@ -3,6 +3,7 @@
 //! into public bug reports: no hash, key or name of a network is in them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -162,6 +163,7 @@ where
         base_name: "the image".into(),
         base_sha256: None,
         overlays: Vec::new(),
+        replaced: BTreeMap::new(),
     };
     let plan = ordinary(host)?;
     let diagnosis = render::diagnose(&plan, &facts, &inputs);

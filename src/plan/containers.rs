@@ -8,7 +8,7 @@ use palmfarm_protocol::paths::FARM_FILES;
 use serde_json::json;
 
 use super::content_cache::ContentCache;
-use super::{carried, CardFile, PlanError, MODE, OF_THE_AGENT};
+use super::{access, carried, CardFile, PlanError, OF_THE_AGENT};
 use crate::edit::block::length;
 use crate::farm::addresses::{self, Prefix};
 use crate::farm::assets::Sources;
@@ -141,8 +141,7 @@ fn pushed(
     let mut files = Vec::new();
     for (path, source) in &declared.files {
         // Under the name that declares them: replicas share their files.
-        let there = source.declared.access(MODE);
-        let privacy = source.declared.privacy(there.mode);
+        let (there, privacy) = access(path, source, sources)?;
         let on_card = format!("{FARM_FILES}/{}{path}", declared.name);
         let carried = carried(&on_card, &source.file, OF_THE_AGENT, privacy, sources)?;
         files.push(PushedFile {

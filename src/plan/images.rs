@@ -9,7 +9,7 @@ use palmfarm_protocol::paths::IMAGES;
 use super::content_cache::ContentCache;
 use super::{card_path, carried, CardFile, PlanError, OF_THE_AGENT};
 use crate::base::{Arch, BaseFacts};
-use crate::edit::tree::Privacy;
+use crate::edit::tree::{IfThere, Privacy};
 use crate::farm::assets::Sources;
 use crate::farm::lxd_image::{self, Machine, Metadata, Shape};
 use crate::farm::CarriedImage;
@@ -303,6 +303,7 @@ fn complete(plan: &mut super::CardPlan, found: &Found, arch: Arch, time: u32) ->
         content: Arc::from(content),
         source: format!("metadata for {}", found.source),
         access: OF_THE_AGENT,
+        if_there: IfThere::Set,
         privacy: Privacy::Public,
     };
     let lxd = plan.firstboot.lxd.as_mut();

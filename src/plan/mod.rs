@@ -3,6 +3,7 @@
 
 mod containers;
 pub mod content_cache;
+mod error;
 pub mod html;
 pub mod images;
 pub mod names;
@@ -10,19 +11,20 @@ mod preseed;
 pub mod show;
 pub mod table;
 
+pub use error::{DocumentTooLong, PlanError};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
-use crate::farm::{Boot, Dns, Farm, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
+use crate::farm::{Boot, Dns, Farm, FileSource, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
 use crate::edit::block::length;
-use crate::edit::tree::{Access, BadPath, CardPath, Privacy};
+use crate::edit::tree::{Access, CardPath, IfThere, Privacy};
 use crate::farm::addresses::{self, Prefix};
-use crate::farm::lxd_image::ImageError;
 use crate::farm::passwords::CryptHash;
 use content_cache::ContentCache;
 
@@ -33,13 +35,10 @@ const BOOT_MOUNT: &str = "/boot/firmware";
 const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
 
 /// The mode of a file for which none is declared.
-const MODE: u16 = 0o644;
+pub(crate) const MODE: u16 = 0o644;
 
 /// What only the agent reads, which is root.
 const OF_THE_AGENT: Access = Access::root(0o600);
-
-/// What to do about a document that is too long.
-const SHORTER: &str = "push what is long with `files` and run it from there, or put it into an image";
 
 /// One card, decided.
 #[derive(Clone, Debug)]
@@ -156,26 +155,10 @@ pub struct CardFile {
     pub source: String,
     /// Mode and owner on the card.
     pub access: Access,
+    /// What a file of the base at the same path keeps of its access.
+    pub if_there: IfThere,
     /// Whether plans and manifests may show it.
     pub privacy: Privacy,
-}
-
-/// The agent's document is longer than the agent reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the first-boot document would have {bytes} bytes, and the agent reads {most} at most")]
-pub struct DocumentTooLong {
-    /// Bytes that it would have.
-    pub bytes: u64,
-    /// The most.
-    pub most: u64,
-}
-
-impl DocumentTooLong {
-    /// What the person can do.
-    #[must_use]
-    pub fn hint(self) -> &'static str {
-        SHORTER
-    }
 }
 
 /// The agent's document as it lies on the card.
@@ -189,72 +172,6 @@ pub fn document(firstboot: &FirstBoot) -> Result<String, DocumentTooLong> {
         return Err(DocumentTooLong { bytes, most });
     }
     Ok(text)
-}
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// A file was not read beforehand.
-    #[error("the farm names {0:?}, which was not read")]
-    NotRead(String),
-    /// A script is not text.
-    #[error("the script {0:?} is not UTF-8, so no shell can run it")]
-    NoText(String),
-    /// A password was not hashed beforehand.
-    #[error("the password of {0} was not hashed")]
-    NotHashed(String),
-    /// A path that a card cannot have.
-    #[error("planning {source_path:?}")]
-    Path {
-        /// The path beside the farm file.
-        source_path: String,
-        /// What is wrong.
-        #[source]
-        source: BadPath,
-    },
-    /// A carried image cannot be read as one.
-    #[error("reading {source_path:?}, the image {alias}")]
-    Image {
-        /// Its alias.
-        alias: String,
-        /// The path beside the farm file.
-        source_path: String,
-        /// What is wrong.
-        #[source]
-        source: ImageError,
-    },
-    /// The parts of a carried image do not go together.
-    #[error("putting the image {alias} together: {what}")]
-    ImageParts {
-        /// Its alias.
-        alias: String,
-        /// What is wrong.
-        what: images::Mismatch,
-    },
-    /// What is declared of containers is longer than the agent's document may be, however it is written.
-    #[error("what the containers up to {container} run and are configured with has more than {most} bytes, and the agent reads no more")]
-    Containers {
-        /// The container that passed the limit.
-        container: String,
-        /// The limit.
-        most: u64,
-    },
-    /// Containers whose images wait for each other.
-    #[error("{} each need an image that another of them publishes", .0.join(", "))]
-    Circle(Vec<String>),
-}
-
-impl PlanError {
-    /// What the person can do.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Image { source, .. } => source.hint(),
-            Self::ImageParts { what, .. } => what.hint(),
-            Self::Containers { .. } => Some(SHORTER),
-            _ => None,
-        }
-    }
 }
 
 /// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN
@@ -281,9 +198,10 @@ pub fn card(
     let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, seen)?;
     let mut files = Vec::new();
     for (path, source) in &farm.files {
-        let access = source.declared.access(MODE);
-        let privacy = source.declared.privacy(access.mode);
-        files.push(carried(path, &source.file, access, privacy, sources)?);
+        let (access, privacy) = access(path, source, sources)?;
+        let mut file = carried(path, &source.file, access, privacy, sources)?;
+        file.if_there = source.declared.if_there();
+        files.push(file);
     }
     // Where the farm declares no daemon its groups are like any other.
     let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour);
@@ -422,7 +340,19 @@ fn carried(
         content: read(source, sources)?,
         source: source.into(),
         access,
+        if_there: IfThere::Set,
         privacy,
+    })
+}
+
+/// Who may read the file `source`, which will be at `path` of the card or of a container, and whether it may be shown.
+fn access(path: &str, source: &FileSource, sources: &Sources) -> Result<(Access, Privacy), PlanError> {
+    let content = read(&source.file, sources)?;
+    let found = source.declared.of_file(path, &content, MODE);
+    found.map_err(|why| PlanError::Exposed {
+        path: path.into(),
+        source_path: source.file.clone(),
+        why,
     })
 }
 

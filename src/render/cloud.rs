@@ -9,7 +9,7 @@ use palmfarm_protocol::paths::HOST;
 use serde_json::{json, Value};
 
 use super::builder::{yaml, TreeBuilder, UNITS};
-use super::RenderError;
+use super::{Inputs, RenderError};
 use crate::base::{BaseFacts, BaseRefusal};
 use crate::edit::tree::{CardPath, Privacy, Volume};
 use crate::plan::{CardPlan, PlannedUser};
@@ -33,7 +33,12 @@ const STAGES: [&[&str]; 4] = [
 const BIONIC_IS_BEFORE: u32 = 245;
 
 /// Plan the seed.
-pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+pub(super) fn render(
+    build: &mut TreeBuilder,
+    plan: &CardPlan,
+    base: &BaseFacts,
+    inputs: &Inputs,
+) -> Result<(), RenderError> {
     let missing = STAGES
         .iter()
         .find(|stage| !stage.iter().any(|unit| base.has_unit(unit)));
@@ -58,7 +63,7 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     let instance = instance(plan);
     build.dir(SEED, 0o700, "palmfarm")?;
     meta_data(build, plan, &instance)?;
-    user_data(build, plan, base)?;
+    user_data(build, plan, base, inputs)?;
     build.unit(
         "systemd/palmfarm-seed.service",
         "cloud-init-local.service",
@@ -112,22 +117,23 @@ fn meta_data(build: &mut TreeBuilder, plan: &CardPlan, instance: &str) -> Result
     build.private(&path, &text, "farm.yaml", Privacy::Public)
 }
 
-fn user_data(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn user_data(
+    build: &mut TreeBuilder,
+    plan: &CardPlan,
+    base: &BaseFacts,
+    inputs: &Inputs,
+) -> Result<(), RenderError> {
+    let config = config(plan, base, inputs);
     let text = yaml(
         "#cloud-config\n\
          # palmfarm: from farm.yaml. It lies on the root filesystem, so that nobody reads hashes off the FAT partition.\n\
          # The image's own default user is not among the users, so there is no ubuntu with a well-known password.",
-        &config(plan, base),
+        &config,
     );
     let privacy = Privacy::secret_if(plan.users.iter().any(|user| user.password.is_some()));
     let path = format!("{SEED}/user-data");
     build.private(&path, &text, "farm.yaml", privacy)?;
-    build.public(
-        Volume::Root,
-        HOST,
-        &without_passwords(config(plan, base)),
-        "farm.yaml",
-    )
+    build.public(Volume::Root, HOST, &without_passwords(config), "farm.yaml")
 }
 
 /// The same for the agent, as JSON.
@@ -140,7 +146,7 @@ fn without_passwords(mut config: Value) -> String {
 }
 
 /// What cloud-init is told: only what the farm declares, and what must not be left to the image.
-fn config(plan: &CardPlan, base: &BaseFacts) -> Value {
+fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
     let mut all = json!({
         "hostname": plan.card.hostname,
         "preserve_hostname": false,
@@ -149,12 +155,26 @@ fn config(plan: &CardPlan, base: &BaseFacts) -> Value {
         "ssh_pwauth": plan.ssh.password,
         "users": plan.users.iter().map(|one| user(one, base)).collect::<Vec<_>>(),
     });
+    // Otherwise cloud-init removes them at the first boot; it makes those of the types that are missing (cc_ssh).
+    if brings_host_keys(plan, inputs) {
+        all["ssh_deletekeys"] = json!(false);
+    }
     for (key, value) in [("timezone", &plan.timezone), ("locale", &plan.locale)] {
         if let Some(value) = value {
             all[key] = json!(value);
         }
     }
     all
+}
+
+/// Whether the farm brings the host keys of sshd with it.
+fn brings_host_keys(plan: &CardPlan, inputs: &Inputs) -> bool {
+    let overlays = inputs.overlays.iter().flat_map(|overlay| &overlay.nodes);
+    let overlays = overlays.filter(|(volume, ..)| *volume == Volume::Root);
+    let is_host_key =
+        |path: &CardPath| path.as_str().starts_with("/etc/ssh/ssh_host_") && path.as_str().ends_with("_key");
+    let mut all = plan.files.iter().map(|file| &file.path);
+    all.any(is_host_key) || overlays.map(|(_, path, _)| path).any(is_host_key)
 }
 
 fn user(user: &PlannedUser, base: &BaseFacts) -> Value {

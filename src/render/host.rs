@@ -3,9 +3,9 @@
 use minijinja::context;
 
 use super::builder::{TreeBuilder, UNITS};
-use super::RenderError;
+use super::{Inputs, RenderError};
 use crate::base::{mounts, BaseFacts};
-use crate::edit::tree::{CardPath, Node, Planned, Privacy, Volume};
+use crate::edit::tree::{Access, CardPath, IfThere, Node, Planned, Privacy, Volume};
 use crate::plan::{CardFile, CardPlan};
 
 /// Plan what every card has.
@@ -28,13 +28,44 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     rc_local(build, plan, base)
 }
 
-/// Plan the farm's own files. They replace any node that is planned at the same path.
-pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan) {
+/// Plan the farm's own files and then its overlays. They replace any node that is planned at the same path, and keep of
+/// the access of a base's file what nobody has declared otherwise.
+pub(super) fn files(build: &mut TreeBuilder, plan: &CardPlan, inputs: &Inputs) {
     for file in &plan.files {
         let origin = format!("farm.yaml files: {}", file.source);
-        build
-            .tree
-            .replace(Volume::Root, file.path.clone(), planned(file, origin));
+        let mut planned = planned(file, origin);
+        if let Some(there) = inputs.replaced.get(&file.path) {
+            keep(&mut planned, file.if_there, *there);
+        }
+        build.tree.replace(Volume::Root, file.path.clone(), planned);
+    }
+    for overlay in &inputs.overlays {
+        for (volume, path, planned) in &overlay.nodes {
+            let mut planned = planned.clone();
+            let if_there = overlay.if_there.get(path).filter(|_| *volume == Volume::Root);
+            if let (Some(if_there), Some(there)) = (if_there, inputs.replaced.get(path)) {
+                keep(&mut planned, *if_there, *there);
+            }
+            build.tree.replace(*volume, path.clone(), planned);
+        }
+    }
+}
+
+/// Let a planned file have of the access `there` what `if_there` says. It does not become setuid that way, and one that
+/// may have few readers by its path does not get more.
+fn keep(planned: &mut Planned, if_there: IfThere, there: Access) {
+    let Node::File { access, .. } = &mut planned.node else {
+        return;
+    };
+    let most = if planned.privacy == Privacy::Public {
+        0o777
+    } else {
+        0o770
+    };
+    let mode = there.mode & most;
+    *access = if_there.access(*access, Access { mode, ..there });
+    if access.mode & 0o004 == 0 {
+        planned.privacy = Privacy::Secret;
     }
 }
 

@@ -16,13 +16,14 @@ mod network;
 mod refuse;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use error::RenderError;
 pub use network::answers_for_its_name;
 
 use crate::base::{BaseFacts, BaseRefusal, BaseRefusals};
-use crate::edit::tree::{Overlay, Tree};
+use crate::edit::tree::{Access, CardPath, Overlay, Tree};
 use crate::plan::{images, CardPlan};
 use builder::TreeBuilder;
 
@@ -37,6 +38,8 @@ pub struct Inputs {
     pub base_sha256: Option<String>,
     /// The farm's overlays, in its order.
     pub overlays: Vec<Overlay>,
+    /// Mode and owner of the files of the base that the farm's files and overlays replace.
+    pub replaced: BTreeMap<CardPath, Access>,
 }
 
 /// What rendering found of a base.
@@ -97,15 +100,10 @@ fn tree(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, Rend
     undo::render(&mut build, plan, base)?;
     host::render(&mut build, plan, base)?;
     boot::render(&mut build, plan, base)?;
-    cloud::render(&mut build, plan, base)?;
+    cloud::render(&mut build, plan, base, inputs)?;
     network::render(&mut build, plan, base, systemd)?;
     agent::render(&mut build, plan, base, inputs)?;
-    host::files(&mut build, plan);
-    for overlay in &inputs.overlays {
-        for (volume, path, planned) in &overlay.nodes {
-            build.tree.replace(*volume, path.clone(), planned.clone());
-        }
-    }
+    host::files(&mut build, plan, inputs);
     host::cover(&mut build, base)?;
     manifest::render(&mut build, plan, base, inputs)?;
     Ok(build.tree)

@@ -147,6 +147,7 @@ pub(crate) fn inputs(base: &BaseFacts) -> Inputs {
         base_name: "mini".into(),
         base_sha256: None,
         overlays: Vec::new(),
+        replaced: std::collections::BTreeMap::new(),
     }
 }
 

@@ -8,6 +8,7 @@ mod identity;
 mod network;
 mod units;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use palmfarm_protocol::paths::MANIFEST;
@@ -18,8 +19,8 @@ use crate::base::{Arch, BaseFacts, BaseText};
 use crate::edit::block::{ReadAt, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
-use crate::edit::fs::{FsError, Stat, VolumeReader};
-use crate::edit::tree::{BadPath, CardPath, Volume};
+use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
+use crate::edit::tree::{Access, BadPath, CardPath, Volume};
 
 /// The longest text that is read, in bytes: the kernel's command line, `config.txt`, os-release and fstab are far
 /// shorter.
@@ -160,6 +161,23 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
             .map_err(in_volume(Volume::Root))?
             .is_some())
     }
+}
+
+/// Mode and owner of each regular file of the root filesystem that is at one of `paths`. What cannot be looked at is left
+/// out: editing it says why.
+pub fn accesses<'p, M: ReadAt + Clone + 'static>(
+    image: &M,
+    layout: &Layout,
+    paths: impl Iterator<Item = &'p CardPath>,
+) -> Result<BTreeMap<CardPath, Access>, SurveyError> {
+    let root = Ext4Reader::open(window(image.clone(), layout, Volume::Root)?);
+    let root = root.map_err(in_volume(Volume::Root))?;
+    let access = |path: &CardPath| {
+        let stat = root.stat(path).ok().flatten();
+        let stat = stat.filter(|stat| stat.kind == FileKind::File)?;
+        Some((path.clone(), stat.access?))
+    };
+    Ok(paths.filter_map(access).collect())
 }
 
 /// What a base is, whatever else is on it.

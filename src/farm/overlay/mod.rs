@@ -185,21 +185,22 @@ impl Contents {
         let mut nodes = Vec::new();
         let mut rules = std::mem::take(&mut self.rules);
         let mut names: Vec<&str> = Vec::new();
+        let mut if_there = BTreeMap::new();
         for (entry, (thing, mode)) in &found {
             let Some((volume, path)) = self.place(entry)? else {
                 continue;
             };
             let rule = rules.take(entry);
-            if rule.is_some_and(|rule| rule.mode.is_some() || rule.secret) {
-                names.push(entry);
-            }
             if volume == Volume::Boot && rule.is_some() {
                 let hint =
                     "keep it on the root filesystem: whoever holds the card can read its FAT partition";
                 return Err(self.refuse_with(entry, "FAT has neither owners nor permissions", hint));
             }
             let planned = match thing {
-                Found::File(content) => self.file(entry, content, *mode, rule.unwrap_or_default())?,
+                Found::File(content) => {
+                    let declared = rule.unwrap_or_default();
+                    self.file(entry, volume, &path, content, *mode, declared)?
+                }
                 Found::Symlink(target) => (self.link(entry, target, volume, rule)?, Privacy::Public),
                 Found::Dir => {
                     let below = format!("{entry}/");
@@ -212,6 +213,19 @@ impl Contents {
                 }
             };
             let (node, mut privacy) = planned;
+            let is_named = rule.is_some_and(|rule| rule.mode.is_some() || rule.secret);
+            if is_named || privacy != Privacy::Public {
+                names.push(entry);
+            }
+            if let (Node::File { access, .. }, Volume::Root) = (&node, volume) {
+                // The mode of an archive, and the one permission that a folder has, are somebody's, too.
+                let kept = mode.filter(|mode| *mode == access.mode);
+                let own = Declared {
+                    mode: rule.and_then(|rule| rule.mode).or(kept),
+                    ..rule.unwrap_or_default()
+                };
+                if_there.insert(path.clone(), own.if_there());
+            }
             if privacy == Privacy::Public && self.closed.contains_key(entry) {
                 privacy = Privacy::Undeclared;
             }
@@ -228,17 +242,38 @@ impl Contents {
         }
         nodes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         let warnings = warnings(&self.closed, &names);
-        Ok(Overlay { nodes, warnings })
+        Ok(Overlay {
+            nodes,
+            if_there,
+            warnings,
+        })
     }
 
     fn file(
         &self,
         entry: &str,
+        volume: Volume,
+        path: &CardPath,
         content: &[u8],
         mode: Option<u16>,
         declared: Declared,
     ) -> Result<(Node, Privacy), OverlayError> {
-        let access = declared.access(mode.unwrap_or(0o644));
+        // No path of the FAT partition is one that has a mode.
+        let path = if volume == Volume::Root { path.as_str() } else { "" };
+        let planned = declared.of_file(path, content, mode.unwrap_or(0o644));
+        let (access, privacy) = match planned {
+            Ok(planned) => planned,
+            Err(_) if volume == Volume::Boot => {
+                let hint =
+                    "keep it on the root filesystem: whoever holds the card can read its FAT partition";
+                return Err(self.refuse_with(
+                    entry,
+                    "it holds a private key, and FAT has no permissions",
+                    hint,
+                ));
+            }
+            Err(why) => return Err(self.refuse_with(entry, why, why.hint_for_overlay())),
+        };
         // Whoever packed it may have meant another owner, and a program that runs as root is a door.
         if declared.mode.is_none() && access.mode & 0o6000 != 0 {
             let why = format!(
@@ -249,7 +284,7 @@ impl Contents {
             return Err(self.refuse_with(entry, why, hint));
         }
         let content = content.into();
-        Ok((Node::File { content, access }, declared.privacy(access.mode)))
+        Ok((Node::File { content, access }, privacy))
     }
 
     fn link(
