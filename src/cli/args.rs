@@ -36,6 +36,9 @@ pub enum Command {
     Check(Check),
     /// Fetch what a farm takes from elsewhere, and pin it in palmfarm.lock
     Lock(Lock),
+    /// Make the keys of a cluster
+    #[command(subcommand)]
+    Keys(Keys),
     /// Show what a card would hold, and the addresses that it will have
     Plan(Plan),
     /// Make a card image
@@ -66,6 +69,21 @@ pub enum Command {
     Completions(Completions),
     /// Write a man page for every command
     Man(Man),
+}
+
+/// `palmfarm keys`
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key pair for the cluster and for every card that has none, in the file that `cluster: {keys: …}` names
+    New(KeysNew),
+}
+
+/// `palmfarm keys new`
+#[derive(Debug, Args)]
+pub struct KeysNew {
+    /// The farm file
+    #[arg(default_value = farm_file::DEFAULT)]
+    pub farm: PathBuf,
 }
 
 /// `palmfarm base`

@@ -29,7 +29,16 @@ pub(super) fn load(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
 
 /// Read a farm, and print its problems only if there are errors.
 pub(super) fn load_unshown(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
-    match farm::load(path, &variable, None) {
+    shown_if_refused(farm::load(path, &variable, None), ui)
+}
+
+/// The same if the keys of its cluster need not be there.
+pub(super) fn load_without_keys(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
+    shown_if_refused(farm::load_without_keys(path, &variable), ui)
+}
+
+fn shown_if_refused(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Failure> {
+    match loaded {
         Ok(farm) => Ok(farm),
         failed => shown(failed, ui),
     }
@@ -108,6 +117,7 @@ pub(super) fn protect_inputs(
         .into_iter()
         .chain(passwords)
         .chain(keys)
+        .chain(farm.farm.cluster.as_ref().map(|cluster| cluster.keys.as_str()))
         .map(|name| farm.path(name))
         .chain(overlays.iter().cloned())
         .chain([file.to_owned()])

@@ -16,6 +16,7 @@ mod from_farm;
 mod image;
 mod init;
 mod inspect;
+mod keys;
 mod lock;
 mod man;
 mod outcome;
@@ -75,6 +76,7 @@ fn run(command: &Command, ui: Ui) -> CliResult {
         Command::Check(args) => check::run(args, ui),
         Command::Devices => devices::run(ui),
         Command::Lock(args) => lock::run(args, ui),
+        Command::Keys(args::Keys::New(args)) => keys::new(args, ui),
         Command::Find(args) => find::run(args, ui),
         Command::Watch(args) => watch::run(args, ui),
         Command::Push(args) => push::run(args, ui),

@@ -84,6 +84,23 @@ pub fn container_mac(flavour: Flavour, card: &str, name: &str) -> Mac {
     Mac([a, b, c, x, y, z])
 }
 
+/// What keeps the addresses of members apart from other hashes. A change of it moves every member of every cluster.
+const MEMBER: &[u8] = b"palmfarm cluster member 1";
+
+/// The address of `card` in the cluster whose certificate is `certificate` (DER): `fd` and the first 40 bits of the
+/// certificate's SHA-256 as the global identifier, subnet 0 (RFC 4193, section 3.1), and as the interface identifier the
+/// first 64 bits of the SHA-256 of [`MEMBER`], the length of the card's name in eight bytes, and the name. Its bits that mean
+/// "universal" and "group" in a MAC are cleared, so that it is neither taken for one nor reserved (RFC 5453).
+pub fn member(certificate: &[u8], card: &str) -> Ipv6Addr {
+    let mut hash = Sha256::new();
+    hash.update(MEMBER);
+    hash.update(u64::try_from(card.len()).unwrap_or(u64::MAX).to_be_bytes());
+    hash.update(card.as_bytes());
+    let [a, b, c, d, e, ..] = <[u8; 32]>::from(Sha256::digest(certificate));
+    let [s, t, u, v, w, x, y, z, ..] = <[u8; 32]>::from(hash.finalize());
+    Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, s & !3, t, u, v, w, x, y, z])
+}
+
 /// A container as it will be on one card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressed<'f> {
@@ -100,7 +117,11 @@ pub fn containers<'f>(farm: &'f Farm, card: &ResolvedCard) -> Vec<Addressed<'f>>
     let flavour = farm.lxd.as_ref().map_or(Flavour::Lxd, |lxd| lxd.flavour);
     let mut all = Vec::new();
     for container in farm.containers.iter().filter(|one| card.has(one)) {
-        for name in container.names() {
+        for name in container
+            .names()
+            .into_iter()
+            .filter(|name| card.has_replica(name))
+        {
             let mac = container
                 .mac
                 .unwrap_or_else(|| container_mac(flavour, &card.name, &name));
@@ -176,6 +197,20 @@ mod tests {
                 "{card} {name}"
             );
         }
+    }
+
+    #[test]
+    fn members_never_move() {
+        // Python: n = b"palm1"; sha256(b"certificate").hexdigest()[:10],
+        // sha256(b"palmfarm cluster member 1" + pack(">Q", len(n)) + n).hexdigest()[:16]
+        assert_eq!(
+            member(b"certificate", "palm1").to_string(),
+            "fd03:d66d:d088:0:2cf6:92f:26b5:b508"
+        );
+        assert_eq!(
+            member(b"certificate", "palm2").to_string(),
+            "fd03:d66d:d088:0:acee:370b:ed1e:591"
+        );
     }
 
     #[test]

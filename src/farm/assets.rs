@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::edit::block::length;
 use crate::edit::tree::Node;
 use crate::edit::tree::Overlay;
+use crate::farm::cluster_keys::{ClusterKeys, KeysError};
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
 use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
@@ -34,6 +35,8 @@ pub struct Gathered {
     pub overlays: Vec<Overlay>,
     /// Those of `sources` that only their owner may read here.
     pub private: BTreeSet<String>,
+    /// The keys of the farm's cluster, if it has one.
+    pub keys: Option<ClusterKeys>,
 }
 
 /// Why something could not be read.
@@ -51,6 +54,15 @@ pub enum GatherError {
     /// An overlay.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
+    /// The keys of the cluster.
+    #[error("using {path}", path = path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: KeysError,
+    },
     /// All of it together is too much.
     #[error(
         "reading {path}: with it the files, images and overlays of the farm have {total} bytes, {over} more than the \
@@ -74,6 +86,7 @@ impl GatherError {
         match self {
             Self::Read { .. } => None,
             Self::Overlay(error) => error.hint(),
+            Self::Keys { source, .. } => source.hint(),
             Self::TooMuch { .. } => Some(
                 "name an image server in place of images on the card, or let a container fetch what is large",
             ),
@@ -130,7 +143,22 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
         sources,
         overlays: overlays.collect::<Result<_, _>>()?,
         private,
+        keys: keys(&loaded.farm, &loaded.dir)?,
     })
+}
+
+/// The keys of `farm`'s cluster, one pair for each of its cards at least; `None`: it has no cluster.
+///
+/// # Errors
+/// They cannot be used.
+pub(crate) fn keys(farm: &Farm, dir: &Folder) -> Result<Option<ClusterKeys>, GatherError> {
+    let Some(cluster) = &farm.cluster else {
+        return Ok(None);
+    };
+    let path = dir.join(&cluster.keys);
+    let keys = ClusterKeys::read(&path).and_then(|keys| keys.has_all(farm.cards.keys()).map(|()| keys));
+    keys.map(Some)
+        .map_err(|source| GatherError::Keys { path, source })
 }
 
 /// What reads the files of one farm.

@@ -14,6 +14,7 @@ use crate::farm::problem::{Problem, Problems};
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{Farm, FileSource, Password, RunWhat};
 
+use super::cluster_keys::{ClusterKeys, KeysError};
 use super::packing::Packing;
 use super::scripts::Scripts;
 use super::understood::Understood;
@@ -82,6 +83,36 @@ pub(super) fn check(
     for (index, overlay) in farm.overlays.iter().enumerate() {
         look.overlay(&["overlays".into(), index.into()], overlay);
     }
+}
+
+/// Look at the keys of the cluster of `farm`: they can be used, and every card has a pair.
+pub(super) fn cluster_keys(farm: &Farm, read: &Understood<'_>, dir: &Folder, p: &mut Problems) {
+    let place: [Step<'_>; 2] = ["cluster".into(), "keys".into()];
+    let Some(cluster) = farm.cluster.as_ref().filter(|_| read.is_known(&place)) else {
+        return;
+    };
+    let cards = farm
+        .cards
+        .keys()
+        .filter(|_| read.has_known_keys(&["cards".into()]));
+    let keys = ClusterKeys::read(&dir.join(&cluster.keys));
+    let Err(error) = keys.and_then(|keys| keys.has_all(cards)) else {
+        return;
+    };
+    let path = quoted(&cluster.keys);
+    let message = match &error {
+        KeysError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
+            format!("there is no file {path}")
+        }
+        KeysError::Read(error) => format!("{path} cannot be used: {}", reason(error)),
+        error => format!("{path} cannot be used: {error}"),
+    };
+    let hint = match &error {
+        KeysError::OthersMayRead => Some(format!("chmod 600 {}", shell_path(&cluster.keys))),
+        error => error.hint().map(Into::into),
+    };
+    let at = read.document().locate(&place);
+    p.error(at, message).maybe_hint(hint);
 }
 
 /// The files of a farm, and where to report what is wrong with them.

@@ -33,12 +33,36 @@ pub fn load(
     environment: Environment<'_>,
     judge: Option<Judge<'_>>,
 ) -> Result<LoadedFarm, LoadError> {
+    load_as(path, environment, judge, ClusterKeys::Needed)
+}
+
+/// The same for whoever makes the keys of its cluster, which need not be there yet.
+///
+/// # Errors
+/// As those of [`load`].
+pub fn load_without_keys(path: &Path, environment: Environment<'_>) -> Result<LoadedFarm, LoadError> {
+    load_as(path, environment, None, ClusterKeys::ToBeMade)
+}
+
+/// Whether the keys of the farm's cluster must be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClusterKeys {
+    Needed,
+    ToBeMade,
+}
+
+fn load_as(
+    path: &Path,
+    environment: Environment<'_>,
+    judge: Option<Judge<'_>>,
+    keys: ClusterKeys,
+) -> Result<LoadedFarm, LoadError> {
     let bytes = farm_file::read(path)?;
     let dir = path
         .parent()
         .filter(|dir| *dir != Path::new(""))
         .unwrap_or(Path::new("."));
-    parse(&path.display().to_string(), &bytes, dir, environment, judge).map_err(LoadError::Refused)
+    parse_as(&path.display().to_string(), &bytes, dir, environment, judge, keys).map_err(LoadError::Refused)
 }
 
 /// The same for the farm in `bytes`, which came from a file called `name` in `dir`.
@@ -51,6 +75,17 @@ pub fn parse(
     dir: &Path,
     environment: Environment<'_>,
     judge: Option<Judge<'_>>,
+) -> Result<LoadedFarm, Refused> {
+    parse_as(name, bytes, dir, environment, judge, ClusterKeys::Needed)
+}
+
+fn parse_as(
+    name: &str,
+    bytes: &[u8],
+    dir: &Path,
+    environment: Environment<'_>,
+    judge: Option<Judge<'_>>,
+    keys: ClusterKeys,
 ) -> Result<LoadedFarm, Refused> {
     let mut problems = Problems::default();
     let mut text = FarmText {
@@ -99,6 +134,9 @@ pub fn parse(
         let read = Understood::new(&document, &problems);
         check::farm(farm, &read, &mut problems);
         files::check(farm, &read, &dir, environment, &mut problems);
+        if keys == ClusterKeys::Needed {
+            files::cluster_keys(farm, &read, &dir, &mut problems);
+        }
         if problems.errors() == 0 {
             macs::check(farm, &document, &mut problems);
         }
@@ -277,6 +315,7 @@ pub mod accounts;
 pub mod addresses;
 pub mod assets;
 mod check;
+pub mod cluster_keys;
 pub(crate) mod credentials;
 pub mod declared;
 pub(crate) mod decode;
@@ -295,6 +334,7 @@ pub mod node;
 pub mod overlay;
 mod packing;
 pub mod passwords;
+mod placement;
 pub mod problem;
 mod resolve;
 mod schema;

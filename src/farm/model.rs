@@ -53,6 +53,19 @@ pub struct Farm {
     pub dns: Option<Dns>,
     /// The fleet; empty for a single card that is named by `hostname`.
     pub cards: BTreeMap<String, Card>,
+    /// The cluster that the cards form; `None`: each is a host by itself.
+    pub cluster: Option<Cluster>,
+}
+
+/// The cluster of container daemons that the cards form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// The file of the key pairs, beside the farm file.
+    pub keys: String,
+    /// The card that forms it; the others join it.
+    pub first: String,
+    /// Seconds after which a silent member counts as offline.
+    pub offline_threshold: u32,
 }
 
 /// One person.
@@ -330,6 +343,10 @@ pub struct Container {
     pub nesting: bool,
     /// Whether it starts with the Pi (`boot.autostart`); `None`: it starts if it ran before.
     pub autostart: Option<bool>,
+    /// The card of a cluster that it is on; `None`: a rule chooses.
+    pub on: Option<String>,
+    /// Whether its replicas are dealt out to the cards of a cluster.
+    pub spread: bool,
 }
 
 /// A file that goes onto the card as it is.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::farm::placement;
 use crate::farm::suggest::closest;
 use crate::farm::{Container, Farm, Network};
 use palmfarm_protocol::mac::Mac;
@@ -20,6 +21,8 @@ pub struct ResolvedCard {
     pub network: Network,
     /// The names that declare its containers; `None`: it has all of the farm's.
     pub containers: Option<BTreeSet<String>>,
+    /// In a cluster the names of its containers, replicas one by one; `None`: it has every replica of its containers.
+    pub placed: Option<BTreeSet<String>>,
 }
 
 impl ResolvedCard {
@@ -27,6 +30,12 @@ impl ResolvedCard {
     pub fn has(&self, container: &Container) -> bool {
         let chosen = self.containers.as_ref();
         chosen.is_none_or(|names| names.contains(&container.name))
+    }
+
+    /// Whether the container called `name`, one of those that [`has`](Self::has) is true of, is on this card.
+    pub fn has_replica(&self, name: &str) -> bool {
+        let placed = self.placed.as_ref();
+        placed.is_none_or(|names| names.contains(name))
     }
 }
 
@@ -73,19 +82,30 @@ impl Farm {
                 mac: None,
                 network: self.network.clone(),
                 containers: None,
+                placed: None,
             }];
         }
+        let mut places = self.cluster.as_ref().map(|_| placement::of(self));
         self.cards
             .iter()
-            .map(|(name, card)| ResolvedCard {
-                name: name.clone(),
-                hostname: card.hostname.clone().unwrap_or_else(|| name.clone()),
-                mac: card.mac,
-                network: card.network.clone().unwrap_or_else(|| self.network.clone()),
-                containers: card
-                    .containers
-                    .as_ref()
-                    .map(|names| names.iter().cloned().collect()),
+            .map(|(name, card)| {
+                let own = card.containers.as_ref();
+                let own = own.map(|names| names.iter().cloned().collect());
+                let (containers, placed) = match &mut places {
+                    None => (own, None),
+                    Some(places) => {
+                        let here = places.remove(name.as_str()).unwrap_or_default();
+                        (Some(here.declared), Some(here.names))
+                    }
+                };
+                ResolvedCard {
+                    name: name.clone(),
+                    hostname: card.hostname.clone().unwrap_or_else(|| name.clone()),
+                    mac: card.mac,
+                    network: card.network.clone().unwrap_or_else(|| self.network.clone()),
+                    containers,
+                    placed,
+                }
             })
             .collect()
     }

@@ -49,6 +49,17 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
         }
         had.extend(here);
     }
+    if farm.cluster.is_some() {
+        // There a card without a list has what the rules give it.
+        let cards = farm.resolved_cards();
+        let is_placed = |one: &&Container| cards.iter().any(|card| card.has(one));
+        had = declared
+            .values()
+            .copied()
+            .filter(is_placed)
+            .map(|one| one.name.as_str())
+            .collect();
+    }
     // A container that nobody has may be the one that a misspelt name means.
     if unknown || !judged.knows(steps!["cards"]) {
         return;
@@ -62,6 +73,10 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
 
 /// A card that has a container has the one that publishes its image, too.
 pub(super) fn images(judged: &Judged<'_>, publishers: &BTreeMap<&str, &Container>, p: &mut Problems) {
+    // The images of a cluster belong to all of its members.
+    if judged.farm.cluster.is_some() {
+        return;
+    }
     let declared = declared(judged);
     for (card, own) in &judged.farm.cards {
         let Some(names) = &own.containers else { continue };

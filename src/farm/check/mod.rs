@@ -3,6 +3,7 @@
 
 mod accounts;
 mod cards;
+mod cluster;
 mod containers;
 mod host;
 mod images;
@@ -23,6 +24,9 @@ pub(crate) const MOST_CONTAINERS: usize = 1000;
 
 /// The largest fleet.
 pub(crate) const MOST_CARDS: usize = 1000;
+
+/// The largest cluster. LXD's documentation speaks of up to 50 members.
+pub(crate) const MOST_MEMBERS: usize = 50;
 
 /// More images than any card has room for: each is looked through and hashed while a card is made.
 pub(crate) const MOST_IMAGES: usize = 100;
@@ -69,6 +73,7 @@ pub(super) fn farm(farm: &Farm, read: &Understood<'_>, p: &mut Problems) {
         }
     }
     cards::check(judged, p);
+    cluster::check(judged, p);
     containers::check(judged, p);
     images::check(judged, p);
 }

@@ -86,6 +86,8 @@ fn container(entry: &Entry, p: &mut Problems) -> Container {
             replicas: fields.value("replicas", replicas),
             nesting: fields.value("nesting", truth).unwrap_or_default(),
             autostart: fields.value("autostart", truth),
+            on: fields.value("on", named("a card name", names::hostname)),
+            spread: fields.value("spread", truth).unwrap_or_default(),
         }
     })
 }

@@ -111,7 +111,12 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
+        self.entry(key).is_some()
+    }
+
+    /// The entry of `key`, which does not become one of the known keys.
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
     }
 
     /// The value of `key`, which is not counted as read.

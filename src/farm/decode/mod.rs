@@ -19,7 +19,7 @@ use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::Problems;
 use crate::farm::secret;
 use crate::farm::suggest::quoted;
-use crate::farm::{Card, Dns, Farm, Lxd, Network, VERSION};
+use crate::farm::{Card, Cluster, Dns, Farm, Flavour, Lxd, Network, Refresh, VERSION};
 use crate::text::shown_url;
 use fields::{line, named, number, parsed, section, section_or, Fields};
 use palmfarm_protocol::mac::Mac;
@@ -143,6 +143,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Farm {
         rc_local: fields.list_in_place("rc_local", line),
         dns: fields.read("dns", dns).flatten(),
         cards: BTreeMap::new(),
+        cluster: fields.read("cluster", cluster),
     };
     if let Some(entry) = fields.take("network") {
         farm.network = network::over(&farm.network, entry, "the network", fields.p);
@@ -150,10 +151,24 @@ fn read(fields: &mut Fields<'_, '_>) -> Farm {
     // What a card does not say of its network is the farm's.
     let cards = fields.read("cards", |entry, p| cards(entry, &farm.network, p));
     farm.cards = cards.unwrap_or_default();
-    if farm.lxd.is_none() && !(farm.containers.is_empty() && farm.images.is_empty()) {
+    let has_farm = !(farm.containers.is_empty() && farm.images.is_empty());
+    if farm.lxd.is_none() && (has_farm || farm.cluster.is_some()) {
         farm.lxd = Some(Lxd::default());
     }
+    if let (Some(lxd), Some(_)) = (&mut farm.lxd, &farm.cluster) {
+        let is_declared = document_has(fields, "lxd", "refresh");
+        // Members of different versions block their cluster (LXD's documentation, "How to manage a cluster").
+        if lxd.flavour == Flavour::Lxd && !is_declared {
+            lxd.refresh = Refresh::Hold;
+        }
+    }
     farm
+}
+
+/// Whether the section `section` has the key `key`.
+fn document_has(fields: &Fields<'_, '_>, section: &str, key: &str) -> bool {
+    let section = fields.entry(section);
+    section.is_some_and(|section| section.value.entry(key).is_some())
 }
 
 /// Keys that people look for at the top of a farm.
@@ -218,6 +233,31 @@ fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
             serial,
             ns,
         })
+    })
+}
+
+/// Seconds that a silent member has by default. LXD's own 20 mean a heartbeat every 10, and each is written to every card.
+const OFFLINE: u32 = 120;
+
+/// LXD takes no 10 (`offlineThresholdValidator` in its `cluster/config.go`). Whoever waits for longer than an hour does not
+/// wait for a member.
+const OFFLINES: (u32, u32) = (11, 3600);
+
+fn cluster(entry: &Entry, p: &mut Problems) -> Cluster {
+    let card = named("a card name", names::hostname);
+    section(entry, "`cluster`", p, |fields| {
+        fields.require(
+            "keys",
+            "write `keys: secrets/farm.keys`; `palmfarm keys new` makes the file",
+        );
+        fields.require("first", "write `first: NAME`, the card that forms the cluster");
+        Cluster {
+            keys: fields.value("keys", line).unwrap_or_default(),
+            first: fields.value("first", card).unwrap_or_default(),
+            offline_threshold: fields
+                .value("offline_threshold", number(OFFLINES.0, OFFLINES.1))
+                .unwrap_or(OFFLINE),
+        }
     })
 }
 
