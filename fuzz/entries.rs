@@ -72,6 +72,7 @@ pub fn farm_yaml(bytes: &[u8]) {
                     &gathered.sources,
                     &hashes,
                     &prefixes,
+                    gathered.keys.as_ref(),
                     &mut ContentCache::default(),
                 ) {
                     drop(show::files(&plan, &tree));

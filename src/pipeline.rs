@@ -179,6 +179,7 @@ impl<'a> FarmInputs<'a> {
             &self.assets.sources,
             &hashes,
             prefixes,
+            self.assets.keys.as_ref(),
             &mut ContentCache::default(),
         )?;
         for file in plan.files.iter_mut().chain(&mut plan.payload) {

@@ -13,7 +13,7 @@ use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::base::Arch;
 use crate::edit::tree::{self, Mount, Overlay, Volume};
-use crate::farm::assets::{GatherError, Reader, Sources};
+use crate::farm::assets::{self, GatherError, Reader, Sources};
 use crate::farm::lxd_image::Shape;
 use crate::farm::node::{Node, Span, Step};
 use crate::farm::passwords::Environment;
@@ -307,9 +307,14 @@ impl Judge<'_> {
         for user in &mut farm.users {
             user.password = None;
         }
+        // What is wrong with them was told where they are named.
+        let Ok(keys) = assets::keys(&farm, self.reader.dir()) else {
+            return;
+        };
         for card in farm.resolved_cards() {
             let hashes = BTreeMap::new();
-            let planned = plan::card(&farm, card, &self.sources, &hashes, &[], &mut self.seen);
+            let keys = keys.as_ref();
+            let planned = plan::card(&farm, card, &self.sources, &hashes, &[], keys, &mut self.seen);
             let (at, message, hint) = match planned {
                 Ok(plan) => match plan::document(&plan.firstboot) {
                     Ok(_) => continue,

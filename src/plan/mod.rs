@@ -1,6 +1,7 @@
 //! What one card will be: the farm and one of its cards with every name expanded, every profile stacked, every
 //! address chosen. Pure: what the farm names was read before, and nothing here knows of images or filesystems.
 
+mod cluster;
 mod containers;
 pub mod content_cache;
 mod error;
@@ -25,7 +26,9 @@ use palmfarm_protocol::firstboot::{self, FirstBoot};
 use crate::edit::block::length;
 use crate::edit::tree::{Access, CardPath, IfThere, Privacy};
 use crate::farm::addresses::{self, Prefix};
+use crate::farm::cluster_keys::ClusterKeys;
 use crate::farm::passwords::CryptHash;
+pub use cluster::MemberKeys;
 use content_cache::ContentCache;
 
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
@@ -67,6 +70,8 @@ pub struct CardPlan {
     pub payload: Vec<CardFile>,
     /// What is known of the carried images.
     pub images: Vec<images::Found>,
+    /// The private keys of the card as a member of a cluster.
+    pub cluster_keys: Option<MemberKeys>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970, where it was given.
     pub epoch: Option<u32>,
     /// Prefixes of the LAN, as far as they were given.
@@ -175,7 +180,8 @@ pub fn document(firstboot: &FirstBoot) -> Result<String, DocumentTooLong> {
 }
 
 /// Plan `card` of `farm`. `hashes` has the hash of each user who has a password, `prefixes` the prefixes of the LAN
-/// in which addresses are predicted; `seen` knows the files of the farm from its other cards.
+/// in which addresses are predicted, `keys` the key pairs of the farm's cluster; `seen` knows the files of the farm from its
+/// other cards.
 ///
 /// # Errors
 /// What was to be read or hashed beforehand was not, or is no script, or containers wait for each other.
@@ -185,6 +191,7 @@ pub fn card(
     sources: &Sources,
     hashes: &BTreeMap<String, CryptHash>,
     prefixes: &[Prefix],
+    keys: Option<&ClusterKeys>,
     seen: &mut ContentCache,
 ) -> Result<CardPlan, PlanError> {
     let own = addresses::own_prefix(&card);
@@ -195,7 +202,11 @@ pub fn card(
     };
     let mut payload = Vec::new();
     let (containers, stacks) = containers::plan(farm, &card, sources, prefixes, &mut payload, seen)?;
-    let (lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, seen)?;
+    let (mut lxd, images) = preseed::lxd(farm, &card, sources, &mut payload, seen)?;
+    let membership = cluster::membership(farm, &card, keys)?;
+    if let (Some(lxd), Some((cluster, _))) = (&mut lxd, &membership) {
+        lxd.cluster = Some(cluster.clone());
+    }
     let mut files = Vec::new();
     for (path, source) in &farm.files {
         let (access, privacy) = access(path, source, sources)?;
@@ -257,6 +268,7 @@ pub fn card(
         files,
         payload,
         images,
+        cluster_keys: membership.map(|(_, keys)| keys),
         epoch: None,
         prefixes: prefixes.to_vec(),
         host_addresses,

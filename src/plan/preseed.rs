@@ -35,8 +35,13 @@ pub(super) fn lxd(
         all.filter(|container| card.has(container) == here).count() > 0
     };
     for (alias, image) in &farm.images {
-        // An image that no container uses is for whoever works at the Pi; one that other cards' containers use is theirs.
-        if uses(alias, false) && !uses(alias, true) {
+        let is_elsewhere = match &farm.cluster {
+            // It belongs to all members, and the card that forms the cluster imports it.
+            Some(cluster) => cluster.first != card.name,
+            // An image that no container uses is for whoever works at the Pi; one that other cards' containers use is theirs.
+            None => uses(alias, false) && !uses(alias, true),
+        };
+        if is_elsewhere {
             continue;
         }
         let (image, what) = super::images::declared(alias, image, sources, payload, seen)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::firstboot::{Container, FirstBoot, ImageRef, Lxd};
 use crate::mac::Mac;
 use crate::names;
+use crate::paths::{CLUSTER_KEY, MEMBER_KEY};
 
 /// Everything that is wrong with `document`, each as a sentence; empty where it may be acted on.
 pub fn flaws(document: &FirstBoot) -> Vec<String> {
@@ -33,6 +34,12 @@ pub fn flaws(document: &FirstBoot) -> Vec<String> {
         flaws.push(format!("{:?} is not a channel: {why}", lxd.channel));
     }
     let mut seen = Seen::default();
+    if let Some(cluster) = &lxd.cluster {
+        if cluster.member(&document.card).is_none() {
+            flaws.push(format!("{} is not a member of its cluster", document.card));
+        }
+        seen.aliases.extend(cluster.published.keys().map(String::as_str));
+    }
     for image in &lxd.images {
         let alias = &image.alias;
         if !seen.aliases.insert(alias) {
@@ -56,7 +63,13 @@ pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
     let images = images.flat_map(|image| std::iter::once(&image.path).chain(&image.rootfs));
     let pushed = document.containers.iter().flat_map(|one| &one.files);
     let pushed = pushed.map(|file| &file.source);
-    images.chain(pushed).map(String::as_str).collect()
+    let cluster = document.lxd.iter().flat_map(|lxd| &lxd.cluster);
+    let keys = cluster.flat_map(|cluster| {
+        let forms_it = cluster.first == document.card;
+        [Some(MEMBER_KEY), forms_it.then_some(CLUSTER_KEY)]
+    });
+    let named = images.chain(pushed).map(String::as_str);
+    named.chain(keys.flatten()).collect()
 }
 
 /// What earlier parts of a document have taken.
@@ -64,7 +77,7 @@ pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
 struct Seen<'a> {
     names: BTreeSet<&'a str>,
     macs: BTreeSet<Mac>,
-    /// Of carried images, and of those that earlier containers publish.
+    /// Of carried images, of those that earlier containers publish, and of those that other cards have.
     aliases: BTreeSet<&'a str>,
 }
 

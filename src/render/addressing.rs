@@ -1,8 +1,12 @@
 //! The host's own addresses as systemd-networkd takes them, in the words of the version that the base has. Knows no
 //! interface but by name, and writes nothing.
 
+use std::net::Ipv6Addr;
+
 use crate::farm::{Ipv4, Ipv6};
 use minijinja::{context, Value};
+use palmfarm_protocol::cluster::PREFIX_LENGTH;
+use palmfarm_protocol::firstboot::FirstBoot;
 
 /// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
 const DHCPV4_SECTION: u32 = 243;
@@ -22,6 +26,12 @@ enum Advertisements {
     NoAddress,
     /// Nothing.
     Ignored,
+}
+
+/// Where the card of `document` listens as a member of a cluster, if it is one.
+pub(super) fn member(document: &FirstBoot) -> Option<Ipv6Addr> {
+    let cluster = document.lxd.as_ref()?.cluster.as_ref()?;
+    Some(cluster.member(&document.card)?.address)
 }
 
 /// The host's addresses as systemd-networkd words them.
@@ -73,6 +83,13 @@ impl Addresses {
             all.add(address, *prefix, gateway.as_ref(), dns);
         }
         all
+    }
+
+    /// The address of the host as a member of a cluster, beside its others.
+    pub(super) fn with_member(mut self, address: Option<Ipv6Addr>) -> Self {
+        let address = address.map(|address| format!("{address}/{PREFIX_LENGTH}"));
+        self.own.extend(address);
+        self
     }
 
     fn add<A: ToString>(&mut self, address: &A, prefix: u8, gateway: Option<&A>, dns: &[A]) {

@@ -1,10 +1,10 @@
 //! The agent, its document, and what it works with.
 
 use minijinja::context;
-use palmfarm_protocol::paths::{DOCUMENT, PRESEED};
+use palmfarm_protocol::paths::{CLUSTER_KEY, DOCUMENT, MEMBER_KEY, PRESEED};
 use serde_json::json;
 
-use super::builder::{yaml, TreeBuilder};
+use super::builder::{yaml, TreeBuilder, UNITS};
 use super::host::planned;
 use super::{Inputs, RenderError};
 use crate::base::BaseFacts;
@@ -52,11 +52,31 @@ pub(super) fn render(
         context! {},
     )?;
     preseed(build, plan)?;
+    cluster(build, plan)?;
     for file in &plan.payload {
         let planned = planned(file, format!("farm.yaml: {}", file.source));
         build.tree.add(Volume::Root, file.path.clone(), planned)?;
     }
     build.dir("/var/lib/palmfarm", 0o755, "palmfarm-agent")
+}
+
+/// The card's keys as a member of a cluster, and what looks after it.
+fn cluster(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {
+    let Some(keys) = &plan.cluster_keys else {
+        return Ok(());
+    };
+    let origin = "farm.yaml cluster";
+    build.private(MEMBER_KEY, &keys.member.pem(), origin, Privacy::Secret)?;
+    if let Some(key) = &keys.cluster {
+        build.private(CLUSTER_KEY, &key.pem(), origin, Privacy::Secret)?;
+    }
+    // The timer alone starts it.
+    build.template(
+        "systemd/palmfarm-cluster.service",
+        &format!("{UNITS}/palmfarm-cluster.service"),
+        context! {},
+    )?;
+    build.unit("systemd/palmfarm-cluster.timer", "timers.target", context! {})
 }
 
 fn preseed(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), RenderError> {

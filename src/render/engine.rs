@@ -32,6 +32,8 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "networkd/wait-online.conf",
     "systemd/palmfarm-bridge.service",
     "systemd/palmfarm-firstboot.service",
+    "systemd/palmfarm-cluster.service",
+    "systemd/palmfarm-cluster.timer",
     "systemd/palmfarm-mdns.service",
     "systemd/palmfarm-network.service",
     "systemd/palmfarm-rc-local.service",

@@ -97,6 +97,7 @@ pub(crate) fn plan_card(yaml: &str, card: Option<&str>, prefixes: &[&str]) -> Ca
         &gathered.sources,
         &hashes,
         &prefixes,
+        gathered.keys.as_ref(),
         &mut ContentCache::default(),
     )
     .unwrap()
@@ -112,6 +113,7 @@ pub(crate) fn try_plan_with(yaml: &str, more: &[(&str, &[u8])]) -> Result<CardPl
         &gathered.sources,
         &BTreeMap::new(),
         &[],
+        gathered.keys.as_ref(),
         &mut ContentCache::default(),
     )
 }

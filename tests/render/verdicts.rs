@@ -288,6 +288,7 @@ fn verdict(yaml: &str, site: &[String]) -> Result<bool, TestCaseError> {
             &gathered.sources,
             &hashes,
             &[],
+            gathered.keys.as_ref(),
             &mut ContentCache::default(),
         );
         let plan = plan.map_err(|error| failed(error.into()))?;
