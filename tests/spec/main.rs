@@ -8,6 +8,7 @@
 
 mod addresses;
 mod broken_yaml;
+mod cards;
 mod containers;
 mod files;
 mod hints;

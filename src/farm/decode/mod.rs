@@ -10,6 +10,7 @@ mod host;
 mod lxd;
 mod network;
 mod pasted;
+mod scalars;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;

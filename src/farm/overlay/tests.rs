@@ -193,7 +193,7 @@ fn a_compressed_archive_is_what_is_in_it() {
     );
     let two = found(&plain.repeat(2)).unwrap_err();
     assert_eq!(two, end);
-    let padded = [&plain[..], &[0; 100_000]].concat();
+    let padded = [plain.clone(), vec![0; 100_000]].concat();
     assert_eq!(found(&padded).unwrap(), expect);
     for (inside, packed) in compressed(&plain).into_iter().enumerate() {
         assert_eq!(found(&packed).unwrap(), expect, "{inside}");
