@@ -79,13 +79,13 @@ pub enum KeysError {
     #[error("other users of this computer can read the keys of the cluster")]
     OthersMayRead,
     /// It is not such a file.
-    #[error("the file has no keys of a cluster{}", .line.map(|line| format!(": line {line} is not as `palmfarm keys new` writes it")).unwrap_or_default())]
+    #[error("{}", .line.map_or_else(|| "it is not text".into(), |line| format!("line {line} is not as `palmfarm keys new` writes it")))]
     Malformed {
         /// Counted from 1, where it is known.
         line: Option<usize>,
     },
     /// A pair that cannot be used.
-    #[error("the pair of {whose} cannot be used: {why}")]
+    #[error("in the pair of {whose} {why}")]
     Pair {
         /// The card, or [`CLUSTER`].
         whose: String,
@@ -254,21 +254,21 @@ impl Pair {
             why: why.into(),
         };
         let certificate = CertificateDer::from_pem_slice(stored.certificate.as_bytes())
-            .map_err(|_| wrong("its certificate is not PEM"))?;
+            .map_err(|_| wrong("the certificate is not PEM"))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(stored.key.as_bytes())
-            .map_err(|_| wrong("its key is not PEM of PKCS#8"))?;
+            .map_err(|_| wrong("the key is not PEM of PKCS#8"))?;
         let parsed =
-            EndEntityCert::try_from(&certificate).map_err(|_| wrong("its certificate is damaged"))?;
+            EndEntityCert::try_from(&certificate).map_err(|_| wrong("the certificate is damaged"))?;
         let name = dns_name(whose);
         let is_named = ServerName::try_from(name.as_str())
             .is_ok_and(|name| parsed.verify_is_valid_for_subject_name(&name).is_ok());
         if !is_named {
-            return Err(wrong(&format!("its certificate is not for {name}")));
+            return Err(wrong(&format!("the certificate is not for {name}")));
         }
         let random = SystemRandom::new();
         let signer =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_pkcs8_der(), &random)
-                .map_err(|_| wrong("its key is not one of the curve P-256"))?;
+                .map_err(|_| wrong("the key is not one of the curve P-256"))?;
         let fits = signer.sign(&random, name.as_bytes()).is_ok_and(|signature| {
             let verified = parsed.verify_signature(ECDSA_P256_SHA256, name.as_bytes(), signature.as_ref());
             verified.is_ok()
@@ -382,22 +382,22 @@ mod tests {
         check(
             one_key,
             two_key,
-            "the pair of palm1 cannot be used: key and certificate do not belong together",
+            "in the pair of palm1 key and certificate do not belong together",
         );
         check(
             &one,
             &two,
-            "the pair of palm1 cannot be used: its certificate is not for palm1.palmfarm.internal",
+            "in the pair of palm1 the certificate is not for palm1.palmfarm.internal",
         );
         check(
             one_key,
             " hunter2\n",
-            "the pair of palm1 cannot be used: its key is not PEM of PKCS#8",
+            "in the pair of palm1 the key is not PEM of PKCS#8",
         );
         check(
             "cards:",
             "hunter2:",
-            "the file has no keys of a cluster: line 25 is not as `palmfarm keys new` writes it",
+            "line 25 is not as `palmfarm keys new` writes it",
         );
     }
 

@@ -9,6 +9,7 @@
 mod addresses;
 mod broken_yaml;
 mod cards;
+mod cluster;
 mod containers;
 mod files;
 mod hints;

@@ -54,7 +54,7 @@ pub(super) const ENVIRONMENT: &[Entry] = &[
 ];
 
 pub(super) const FILES: &[Entry] = &[
-    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash", "find", "watch", "push", "lock"]),
+    ("farm.yaml", "The farm: see palmfarm.yaml(5).", &["init", "check", "plan", "build", "flash", "find", "watch", "push", "lock", "keys"]),
     (
         "~/.cache/palmfarm/bases",
         "Downloaded and unpacked images; palmfarm base clean makes room.",

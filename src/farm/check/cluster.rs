@@ -98,7 +98,8 @@ fn known_card(judged: &Judged<'_>, place: &[Step<'_>], card: &str, p: &mut Probl
 
 fn members(judged: &Judged<'_>, cluster: &Cluster, p: &mut Problems) {
     let cards = &judged.farm.cards;
-    if judged.knows(steps!["cluster", "first"]) {
+    // That it is missing was told where it was read.
+    if judged.knows(steps!["cluster", "first"]) && !cluster.first.is_empty() {
         known_card(judged, steps!["cluster", "first"], &cluster.first, p);
     }
     if !judged.knows_keys(steps!["cards"]) {

@@ -73,7 +73,11 @@ fn snap(judged: &Judged<'_>, lxd: &Lxd, p: &mut Problems) {
     if let Some(package) = package {
         let keys = [
             ("channel", lxd.channel.is_some()),
-            ("refresh", lxd.refresh == Refresh::Hold),
+            // A cluster is held by default.
+            (
+                "refresh",
+                lxd.refresh == Refresh::Hold && judged.has(steps!["lxd", "refresh"]),
+            ),
         ];
         for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
             let message = format!("{package} is a Debian package, and `{key}` is about a snap");
