@@ -100,6 +100,41 @@ fn a_fat_whose_tables_differ_is_not_written() {
 }
 
 #[test]
+fn files_with_a_common_cluster_are_not_written() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let image = small();
+    let boot = image.read(image.boot.0, usize::try_from(image.boot.1).unwrap());
+    let entry = |name: &[u8]| {
+        let at = boot.windows(11).position(|found| found == name).unwrap();
+        image.boot.0 + u64::try_from(at).unwrap()
+    };
+    let (first, second) = (entry(b"CMDLINE TXT"), entry(b"CONFIG  TXT"));
+    let cluster = image.read(first + 26, 2);
+    image.patch(second + 26, &cluster);
+    let text = refusal(&image, &tree([(Volume::Boot, "/x", file(b"", 0o644))]));
+    assert!(
+        text.contains("damaged: /") && text.contains("in common"),
+        "{text}"
+    );
+    let hint = edits_of(&image, &tree([(Volume::Boot, "/x", file(b"", 0o644))])).unwrap_err();
+    assert!(hint.hint().unwrap().contains("fsck.vfat -a"));
+}
+
+#[test]
+fn a_wrong_count_of_free_clusters_is_corrected() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let image = small();
+    // FSI_Free_Count of the second sector (Microsoft's specification 1.03).
+    image.patch(image.boot.0 + 512 + 488, &[10, 0, 0, 0]);
+    let large = file(&vec![1; 100 << 10], 0o644);
+    oracle::assert_whole(&edited(&image, &tree([(Volume::Boot, "/x", large)])));
+}
+
+#[test]
 fn fats_that_are_not_written() {
     if !common::have(TOOLS) {
         return;

@@ -345,6 +345,37 @@ fn block_mapped_files_are_replaced() {
 }
 
 #[test]
+fn a_directory_that_does_not_match_its_checksum_is_not_written() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let nodes = [("/etc/hostname", file(b"palm\n", 0o644))];
+    // Another name, and no checksum at all.
+    for (at, bytes) in [(12 + 12 + 8, &b"x"[..]), (4096 - 12, &[0; 12])] {
+        let image = make::NOBLE.make_with(|root| {
+            std::fs::create_dir(root.join("etc")).unwrap();
+            std::fs::write(root.join("etc/file"), "file\n").unwrap();
+        });
+        let (start, _) = image.root;
+        let block = common::run(
+            "debugfs",
+            &[
+                "-R",
+                "bmap /etc 0",
+                &format!("{}?offset={start}", image.path.display()),
+            ],
+        );
+        let block: u64 = block.trim().parse().unwrap();
+        image.patch(start + block * 4096 + at, bytes);
+        let text = refusal(&image, &root(nodes.clone()));
+        assert!(
+            text.starts_with("reading the directory of root:/etc/hostname: "),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_bitmap_that_contradicts_its_group_is_not_allocated_by() {
     if !common::have(TOOLS) {
         return;

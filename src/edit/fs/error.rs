@@ -130,6 +130,9 @@ impl FsError {
         Some(match self {
             Self::Ext4Refused(refusal) => refusal.hint(),
             Self::FatRefused(refusal) => refusal.hint(),
+            Self::Damaged {
+                volume: Volume::Boot, ..
+            } => FatRefusal::Dirty.hint(),
             Self::Superblock(_) | Self::Io { .. } | Self::Library { .. } | Self::Damaged { .. } => {
                 "the image is damaged: get it again and compare its SHA-256"
             }

@@ -6,6 +6,7 @@ pub mod features;
 mod free;
 mod group_descriptor;
 mod index;
+mod names;
 mod presence;
 mod read;
 mod space;

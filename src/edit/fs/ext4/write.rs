@@ -18,6 +18,7 @@ use fs_ext4::Filesystem;
 use super::device::{Device, Frozen};
 use super::free_space;
 use super::index;
+use super::names;
 use super::space;
 use super::superblock::Superblock;
 use super::walk::{self, failed, Missing};
@@ -44,6 +45,8 @@ pub struct Ext4Writer {
     placed: BTreeMap<(u32, String), (CardPath, Node)>,
     /// The directories that got or lost a name. Linux changes their times; the library does not.
     changed: BTreeSet<u32>,
+    /// The directories whose names were looked at.
+    read: BTreeSet<u32>,
     /// Folders below which nothing is put.
     mounts: Vec<Mount>,
     /// The directories, as they are planned, that get many names and have no index yet.
@@ -73,6 +76,7 @@ impl Ext4Writer {
             open: None,
             placed: BTreeMap::new(),
             changed: BTreeSet::new(),
+            read: BTreeSet::new(),
             mounts: Vec::new(),
             crowded: BTreeSet::new(),
             time,
@@ -192,6 +196,9 @@ impl Ext4Writer {
             });
         }
         let dir = dir.inode;
+        if self.read.insert(dir) {
+            names::check(fs, dir, path)?;
+        }
         let place = (dir, path.name().to_owned());
         match self.placed.get(&place) {
             Some((_, planned)) if planned == node => return Ok(()),

@@ -6,6 +6,7 @@ mod free;
 mod read;
 mod time;
 mod volume;
+mod whole;
 mod write;
 
 use crate::edit::tree::Volume;

@@ -5,7 +5,8 @@
 
 use std::cell::RefCell;
 
-use super::boot_sector::{self, BootSector, Width, FIRST_CLUSTER};
+pub(super) use super::boot_sector::FIRST_CLUSTER;
+use super::boot_sector::{self, BootSector, Width};
 use super::{damaged, FatRefusal};
 use crate::edit::block::{Fields, ReadAt, BLOCK, BLOCK_LEN};
 use crate::edit::fs::FsError;
@@ -39,8 +40,8 @@ pub(super) struct FatVolume<M> {
     pub(super) cluster_size: u64,
     /// How many clusters there are.
     pub(super) clusters: u32,
-    /// `FSI_Free_Count`, if it is set and possible.
-    pub(super) free_count: Option<u32>,
+    /// `FSI_Free_Count`, if it is set and possible, and its place in bytes.
+    pub(super) free_count: Option<(u32, u64)>,
     /// `FSI_Nxt_Free`: the cluster at which the search for free clusters starts.
     pub(super) next_free: u32,
     /// Whether the volume was left mounted.
@@ -111,7 +112,7 @@ impl<M: ReadAt> FatVolume<M> {
         let (true, true, Some((free, next))) = (info.has(0, b"RRaA"), info.has(484, b"rrAa"), hints) else {
             return Err(FatRefusal::BootSector("its FSInfo sector has no signature").into());
         };
-        self.free_count = (free <= self.clusters).then_some(free);
+        self.free_count = (free <= self.clusters).then_some((free, offset.saturating_add(488)));
         if self.has(next) {
             self.next_free = next;
         }

@@ -3,7 +3,7 @@
 //!
 //! * It gives long names to `.` and `..` in a directory that it creates, which fsck.vfat reports as damage: palmfarm
 //!   does not create directories.
-//! * It follows the chains of a damaged volume: [`super::read`] follows and checks all of them first.
+//! * It follows the chains of a damaged volume: [`super::whole`] follows and checks all of them first.
 //! * It does not clear a cluster that it appends to the root directory of a FAT32, so that old bytes become entries:
 //!   the clusters that it will take are zeroed first. To know these exactly, a first pass frees space and a second
 //!   pass only takes it.
@@ -13,11 +13,11 @@ use std::io::{self, Write};
 
 use fatfs::{FileSystem, FsOptions};
 
-use super::dir::{self, DirEntry};
+use super::dir;
 use super::read::{FatReader, Lookup};
 use super::time::Frozen;
 use super::volume::{FatVolume, RootDir};
-use super::{damaged, free_space, FatRefusal};
+use super::{free_space, whole, FatRefusal};
 use crate::edit::block::{length, Cursor, WriteAt};
 use crate::edit::fs::free_runs::FreeRuns;
 use crate::edit::fs::FsError;
@@ -49,7 +49,8 @@ impl<M: WriteAt> FatWriter<M> {
     /// The filesystem on `medium`, if it may be edited. Every file that is written gets `time` (seconds
     /// since 1970).
     pub fn open(medium: M, time: u32) -> Result<Self, FsError> {
-        let volume = FatReader::open(&medium)?.volume;
+        let reader = FatReader::open(&medium)?;
+        let volume = &reader.volume;
         if volume.dirty {
             return Err(FatRefusal::Dirty.into());
         }
@@ -64,6 +65,13 @@ impl<M: WriteAt> FatWriter<M> {
                 volume: Volume::Boot,
                 what: "its two file allocation tables differ, or do not begin as they should".into(),
             });
+        }
+        let free = whole::check(&reader)?;
+        // It is a hint (specification 1.03, "FAT32 FSInfo"), but the library counts on from it.
+        if let Some((_, at)) = volume.free_count.filter(|(said, _)| *said != free) {
+            medium
+                .write_all_at(at, &free.to_le_bytes())
+                .map_err(FsError::io(Volume::Boot, at))?;
         }
         Ok(Self { medium, time })
     }
@@ -109,7 +117,7 @@ impl<M: WriteAt> FatWriter<M> {
                 });
             }
             let found = reader.find(path)?;
-            check_place(&reader, path, node, &found)?;
+            check_place(path, node, &found)?;
             if let Lookup::Entry(_) = found {
                 needs.existing.insert(path);
             }
@@ -179,38 +187,8 @@ fn grow<M: WriteAt>(volume: &FatVolume<&M>, needs: &mut Needs<'_>) -> Result<(),
     Ok(())
 }
 
-/// Refuse an entry that has more clusters than its size needs: the library would follow and free them all.
-fn chain_ends<M: WriteAt>(volume: &FatVolume<&M>, path: &CardPath, entry: &DirEntry) -> Result<(), FsError> {
-    if entry.first == 0 {
-        return Ok(());
-    }
-    let bytes = if entry.is_dir {
-        u64_from_usize(dir::MOST_BYTES)
-    } else {
-        u64::from(entry.size)
-    };
-    let most = bytes.div_ceil(volume.cluster_size);
-    let mut chain = volume.chain(entry.first);
-    for _ in 0..most {
-        if chain.next().transpose()?.is_none() {
-            return Ok(());
-        }
-    }
-    match chain.next().transpose()? {
-        None => Ok(()),
-        Some(_) => Err(damaged(format!(
-            "{path} has more clusters than {most}, which is what {bytes} bytes take"
-        ))),
-    }
-}
-
 /// Refuse a node that cannot be at `path`, given what was `found` there.
-fn check_place<M: WriteAt>(
-    reader: &FatReader<&M>,
-    path: &CardPath,
-    node: &Node,
-    found: &Lookup,
-) -> Result<(), FsError> {
+fn check_place(path: &CardPath, node: &Node, found: &Lookup) -> Result<(), FsError> {
     let no_directory = |missing: String| FsError::FatDirectory {
         path: path.clone(),
         missing,
@@ -218,7 +196,6 @@ fn check_place<M: WriteAt>(
     match (found, node) {
         (Lookup::Entry(entry), _) => {
             check_replaced(path, node, entry.is_dir)?;
-            chain_ends(&reader.volume, path, entry)?;
         }
         (_, Node::Absent) | (Lookup::Nothing, Node::File { .. } | Node::Symlink { .. }) => {}
         (Lookup::Nothing, Node::Dir { .. }) => return Err(no_directory(path.to_string())),
