@@ -21,16 +21,25 @@ pub enum BaseRef<'a> {
 }
 
 impl<'a> BaseRef<'a> {
-    /// What `text` names: a URL has a scheme, a path has a slash or ends as images do, and all else is a name.
+    /// What `text` names: a URL has a scheme, a path has a slash or ends as files do (`.img.xz`, `.wic`, `.7z`), and all
+    /// else is a name. A file without such an end is found by its name if no base is called so.
     pub fn new(text: &'a str) -> Self {
-        const ENDS: [&str; 4] = [".img", ".img.xz", ".img.gz", ".img.zst"];
+        let is_end = |end: &str| {
+            let fine = end.len() <= 8 && end.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            fine && end.bytes().any(|byte| byte.is_ascii_alphabetic())
+        };
         if text.contains("://") {
             Self::Url(text)
-        } else if text.contains('/') || ENDS.iter().any(|end| text.ends_with(end)) {
+        } else if text.contains('/') || text.rsplit_once('.').is_some_and(|(_, end)| is_end(end)) {
             Self::Path(text)
         } else {
             Self::Name(text)
         }
+    }
+
+    /// Whether it is built in or one of Ubuntu's images, so that what is in it is known by its name.
+    pub fn is_known(self) -> bool {
+        matches!(self, Self::Name(name) if name == "mini" || catalogue::find(name).is_some())
     }
 }
 
@@ -91,7 +100,7 @@ impl BaseError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { .. } => {
-                Some("name the file of an image, with a slash or ending in .img.xz".into())
+                Some("`palmfarm base list` lists them; a file is named by its path".into())
             }
             Self::NotHere { name, .. } | Self::Unlisted { name, .. } => {
                 Some(format!("`palmfarm base fetch {name}` downloads it"))
@@ -124,6 +133,9 @@ pub fn open_base(
             Ok(BaseImage::open(&path, expect, cache, observer)?)
         }
         BaseRef::Name("mini") => Ok(BaseImage::built_in("mini", crate::base::mini::MINI, observer)?),
+        BaseRef::Name(name) if !request.base.is_known() && request.dir.join(name).is_file() => {
+            Ok(BaseImage::open(&request.dir.join(name), expect, cache, observer)?)
+        }
         BaseRef::Name(name) => {
             let known = catalogue::find(name).ok_or_else(|| BaseError::Unknown { name: name.into() })?;
             let (path, digest) = known_here(request, known, given, cache, client, observer)?;

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::locate::BaseRef;
+use crate::base::source;
 use crate::edit::tree::Privacy;
 use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::{Node, Step};
@@ -19,7 +20,7 @@ use super::packing::Packing;
 use super::scripts::Scripts;
 use super::understood::Understood;
 use super::LARGEST_FILE;
-use crate::base::download::catalogue::{self, KNOWN};
+use crate::base::download::catalogue::KNOWN;
 use crate::farm::passwords::{self, Environment, Remark, SecretError};
 use crate::host::bounded_read;
 use crate::host::files::{is_private, others_may_read};
@@ -46,7 +47,7 @@ pub(super) fn check(
         daemon: None,
     };
     match BaseRef::new(&farm.base) {
-        BaseRef::Path(path) => drop(look.regular(&["base".into()], path)),
+        BaseRef::Path(path) => look.image(&["base".into()], path),
         BaseRef::Name(name) => look.base(&["base".into()], name),
         BaseRef::Url(_) => {}
     }
@@ -189,6 +190,19 @@ impl Look<'_> {
         None
     }
 
+    /// A base that is a file, judged by what is in it.
+    fn image(&mut self, place: &[Step<'_>], path: &str) {
+        let Some(file) = self.regular(place, path) else {
+            return;
+        };
+        let Some(Some(what)) = self.found(place, path, source::unsupported(file)) else {
+            return;
+        };
+        let at = self.document.locate(place);
+        let message = format!("{} is {what}, not an image that palmfarm can read", quoted(path));
+        self.p.error(at, message).hint(what.hint());
+    }
+
     /// A base by name.
     fn base(&mut self, place: &[Step<'_>], name: &str) {
         // Decoding has reported an invalid name.
@@ -196,14 +210,16 @@ impl Look<'_> {
         if name.is_empty() || !name.bytes().all(is_name) {
             return;
         }
-        if name == "mini" || catalogue::find(name).is_some() {
+        if BaseRef::Name(name).is_known() {
             return;
+        }
+        if self.dir.join(name).is_file() {
+            return self.image(place, name);
         }
         let at = self.document.locate(place);
         let names = KNOWN.iter().map(|known| known.name).chain(["mini"]);
-        let hint = did_you_mean(name, names).unwrap_or_else(|| {
-            "`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz".into()
-        });
+        let hint = did_you_mean(name, names)
+            .unwrap_or_else(|| "`palmfarm base list` lists them; a file is named by its path".into());
         let message = format!("there is no base called {}", quoted(name));
         self.p.error(at, message).hint(hint);
     }

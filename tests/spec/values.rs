@@ -48,13 +48,13 @@ fn base_and_hash() {
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
             1:9 error: a SHA-256 has 64 hexadecimal digits, and this has 3
-            2:7 error: there is no base called "x.example" (`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz)
+            2:7 error: there is no file "x.example"
         "#]],
     );
     check(
         "base: x\nsha256: g000000000000000000000000000000000000000000000000000000000000000\n",
         &expect![[r#"
-            1:7 error: there is no base called "x" (`palmfarm base list` lists them; a path has a slash in it or ends in .img.xz)
+            1:7 error: there is no base called "x" (`palmfarm base list` lists them; a file is named by its path)
             2:9 error: a SHA-256 has 64 hexadecimal digits, and 'g' is not one
         "#]],
     );

@@ -104,14 +104,7 @@ impl SourceError {
             }
             Self::Open { .. } => "check that you may read it".into(),
             Self::NotAFile { .. } => "name the .img, .img.xz, .img.gz or .img.zst file itself".into(),
-            Self::UnsupportedFormat { what, .. } => match what {
-                UnsupportedFormat::Zip => "unpack it and name the image that is in it".into(),
-                UnsupportedFormat::Bzip2 => "unpack it with `bunzip2 -k` and name the .img that comes out".into(),
-                UnsupportedFormat::Html => {
-                    "the download gave a page, not the file; fetch it again from its own link".into()
-                }
-                UnsupportedFormat::Qcow2 => "convert it with `qemu-img convert -O raw`".into(),
-            },
+            Self::UnsupportedFormat { what, .. } => what.hint(),
             Self::Sha256 { .. } => {
                 "fetch the file again; if it is the right one, correct what it was compared with: `sha256:` in the farm \
                  file, or --sha256"

@@ -17,6 +17,7 @@ mod format;
 mod pass;
 mod unpack;
 mod xz;
+mod zip;
 
 use std::fs::File;
 use std::io;
@@ -65,6 +66,11 @@ const MAX_XZ_BLOCK: u64 = 64 << 20;
 pub fn file_digest(path: &Path, observer: Observer<'_>) -> Result<Sha256Sum, SourceError> {
     let name = path.display().to_string();
     digest::sha256(&open_file(path, &name)?, &name, Phase::Hash, observer)
+}
+
+/// What `file` is, if it is known and not an image that can be a base.
+pub(crate) fn unsupported(file: File) -> io::Result<Option<UnsupportedFormat>> {
+    Ok(format::sniff(&FileAt::new(file)?)?.err())
 }
 
 /// Open the regular file at `path`, called `name` in errors.

@@ -25,7 +25,7 @@ pub(super) fn is_group(judged: &Judged<'_>, name: &str) -> bool {
 /// (`Distro.add_user`). A package or an overlay may bring it.
 pub(super) fn known_group(judged: &Judged<'_>, group: &str, at: Span, p: &mut Problems) {
     let farm = judged.farm;
-    let is_stock = matches!(BaseRef::new(&farm.base), BaseRef::Name(_));
+    let is_stock = BaseRef::new(&farm.base).is_known();
     let may_come = !farm.packages.is_empty() || !farm.overlays.is_empty();
     let is_own = farm.users.iter().any(|user| user.name == group);
     let base_passwd = ACCOUNTS.into_iter().chain(GROUPS);

@@ -95,7 +95,7 @@ fn shell(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
     let farm = judged.farm;
     let name = shell.rsplit('/').next().unwrap_or_default();
     let is_known = judged.knows(steps!["users", index, "shell"]) && judged.knows(steps!["packages"]);
-    let is_stock = matches!(BaseRef::new(&farm.base), BaseRef::Name(_)) && is_known;
+    let is_stock = BaseRef::new(&farm.base).is_known() && is_known;
     let may_come = farm.files.contains_key(shell) || !farm.overlays.is_empty();
     if !is_stock || may_come || SHELLS.contains(&name) {
         return;
