@@ -30,7 +30,7 @@ const fn spec(
 }
 
 /// Every command, in the order in which people and the boot need them.
-pub const COMMANDS: [Spec; 11] = [
+pub const COMMANDS: [Spec; 13] = [
     spec(
         "status",
         "[--json] [--follow]",
@@ -72,6 +72,20 @@ pub const COMMANDS: [Spec; 11] = [
         "make a container again; the old one stays under another name",
         &["--yes"],
         &["NAME"],
+    ),
+    spec(
+        "cluster forget",
+        "NAME [--yes]",
+        "let the cluster forget a member that is lost, with what it knows of the containers on it",
+        &["--yes"],
+        &["NAME"],
+    ),
+    spec(
+        "cluster care",
+        "",
+        "look after the cluster, and note in the report how its members stand (every minute)",
+        &[],
+        &[],
     ),
     spec(
         "bridge",
@@ -142,6 +156,8 @@ pub fn parse<'a>(words: &[&'a str]) -> Result<Request<'a>, String> {
         None => return Err(format!("no command was given\n{}", all())),
         Some((first, _)) if is_help(first) => return Ok(Request::Help(all())),
         Some((&"-V" | &"--version", [])) => ("version", [].as_slice()),
+        Some((&"cluster", ["forget", rest @ ..])) => ("cluster forget", rest),
+        Some((&"cluster", ["care", rest @ ..])) => ("cluster care", rest),
         Some((&first, rest)) => (first, rest),
     };
     let spec = find(name)?;
@@ -152,6 +168,7 @@ pub fn parse<'a>(words: &[&'a str]) -> Result<Request<'a>, String> {
         return match rest {
             [] => Ok(Request::Help(all())),
             [name] => find(name).map(one).map(Request::Help),
+            [group, name] => find(&format!("{group} {name}")).map(one).map(Request::Help),
             _ => Err(format!("`help` takes one command\n{}", one(spec))),
         };
     }

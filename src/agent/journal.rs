@@ -36,6 +36,15 @@ impl Writer {
     }
 }
 
+/// How far a card is in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Outside,
+    /// It began to join with a daemon that was empty, and the end of that is not known: what its daemon has is nobody's.
+    Joining,
+    Member,
+}
+
 /// What the state files say.
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -81,6 +90,15 @@ impl Journal {
         word(&self.watch, "why")
     }
 
+    /// How far this card is in its cluster.
+    pub fn stage(&self) -> Stage {
+        match word(&self.run, "cluster") {
+            Some("joining") => Stage::Joining,
+            Some("member") => Stage::Member,
+            _ => Stage::Outside,
+        }
+    }
+
     /// Whether the last run that came to its end made everything true that the document with this digest declares.
     pub fn done(&self, digest: &str) -> bool {
         word(&self.run, "finished") == Some("done") && word(&self.run, "document") == Some(digest)
@@ -101,6 +119,16 @@ pub fn finish_run(root: &Root, state: State, document: &str) -> io::Result<()> {
         Writer::Run,
         json!({"finished": state, "document": document}),
     )
+}
+
+/// Note how far this card is in its cluster.
+pub fn set_stage(root: &Root, stage: Stage) -> io::Result<()> {
+    let word = match stage {
+        Stage::Outside => "outside",
+        Stage::Joining => "joining",
+        Stage::Member => "member",
+    };
+    update(root, Writer::Run, json!({"cluster": word}))
 }
 
 /// Note that the network with this digest has reached its router.

@@ -19,6 +19,7 @@ pub mod apply;
 pub mod arguments;
 mod bridge;
 mod clock;
+pub mod cluster;
 mod confirm;
 pub mod daemon;
 mod digest;

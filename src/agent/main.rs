@@ -11,7 +11,7 @@ use palmfarm_agent::arguments::{self, Request};
 use palmfarm_agent::root::Root;
 use palmfarm_agent::run::{self, ExitStatus};
 use palmfarm_agent::status::{self, Format};
-use palmfarm_agent::{apply, doctor, rebuild};
+use palmfarm_agent::{apply, cluster, doctor, rebuild};
 use palmfarm_protocol::firstboot::FirstBoot;
 
 fn main() -> ExitCode {
@@ -62,6 +62,10 @@ fn main() -> ExitCode {
         }
         "rebuild" => run::with_document(&root, None, |document, digest| {
             rebuild::rebuild(&root, document, digest, parsed.operand(), parsed.has("--yes"))
+        }),
+        "cluster care" => own(cluster::care),
+        "cluster forget" => run::with_document(&root, None, |document, _| {
+            cluster::forget(&root, document, parsed.operand(), parsed.has("--yes"))
         }),
         "status" if parsed.has("--follow") => status::follow(&root, format),
         "status" => status::once(&root, format),

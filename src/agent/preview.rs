@@ -35,7 +35,7 @@ pub(crate) fn preview(root: &Root, now: &FirstBoot, new: &FirstBoot, format: For
     preview.note("people", "would let use the container daemon:", &users);
     if let Some(lxd) = &new.lxd {
         match connect(root, lxd) {
-            Ok(daemon) => farm::converge(&Farm::new(&daemon, lxd, root), new, &mut preview),
+            Ok(daemon) => farm::converge(&Farm::new(&daemon, lxd, root, &new.card), new, &mut preview),
             Err(error) => preview.skip("farm", &error.message),
         }
     }

@@ -1,7 +1,7 @@
 //! A run as it goes on: it prints each step, keeps the report up to date, and records the end in the journal.
 
 use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::report::{Container, Report, State, Step, StepState};
+use palmfarm_protocol::report::{Cluster, Container, Report, State, Step, StepState};
 
 use crate::root::Root;
 use crate::step::StepListener;
@@ -54,6 +54,11 @@ impl<'a> Progress<'a> {
         self.report.containers = containers;
     }
 
+    /// Put the cluster into the report.
+    pub(crate) fn cluster(&mut self, cluster: Option<Cluster>) {
+        self.report.cluster = cluster;
+    }
+
     /// Close the report and the journal after the last step.
     pub(crate) fn finish(mut self) -> State {
         let changed = |step: &Step| step.state == StepState::Changed;
@@ -91,6 +96,9 @@ fn is_of_the_clock(step: &Step) -> bool {
 
 impl StepListener for Progress<'_> {
     fn begin(&mut self, name: &str) {
+        if self.report.doing.as_deref() == Some(name) {
+            return;
+        }
         say!("{name} …");
         self.report.doing = Some(name.to_owned());
         report::show(self.root, &self.report);

@@ -37,7 +37,7 @@ pub fn rebuild(root: &Root, document: &FirstBoot, digest: &str, name: &str, aske
         Ok(old) => old,
         Err(error) => return refused(&error.message),
     };
-    if old.is_some() && !asked && !confirmed(name) {
+    if old.is_some() && !asked && !confirmed(name, "rebuild") {
         return refused("nothing was changed");
     }
     run::run_after(root, document, digest, || {
@@ -81,13 +81,13 @@ fn describe(daemon: &Daemon, name: &str) -> Result<Option<String>, StepError> {
     Ok(Some(old))
 }
 
-/// Whether the person at the terminal types `name`.
-fn confirmed(name: &str) -> bool {
+/// Whether the person at the terminal types `name`, to which `verb` is to be done.
+pub(crate) fn confirmed(name: &str, verb: &str) -> bool {
     if !stdin().is_terminal() {
         say!("there is no terminal to ask; add --yes");
         return false;
     }
-    say!("Type {name} to rebuild it:");
+    say!("Type {name} to {verb} it:");
     let mut line = String::new();
     stdin().read_line(&mut line).is_ok() && line.trim() == name
 }

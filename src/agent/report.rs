@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::FirstBoot;
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::Ipv6;
-use palmfarm_protocol::report::{Container, Network, Outcome, Report, State, Step, StepState, VERSION};
+use palmfarm_protocol::report::{
+    Cluster, Container, Network, Outcome, Report, State, Step, StepState, VERSION,
+};
+
+use serde_json::{json, Value};
 
 use crate::ip::Address;
 use crate::root::Root;
@@ -42,6 +46,7 @@ pub(crate) fn begin(root: &Root, document: &FirstBoot, run: u32) -> Report {
         steps: Vec::new(),
         doing: None,
         containers: Vec::new(),
+        cluster: None,
     }
 }
 
@@ -236,7 +241,63 @@ pub(crate) fn prose(report: &Report) -> String {
     for container in &report.containers {
         text.push_str(&of_container(container));
     }
+    if let Some(cluster) = &report.cluster {
+        text.push_str(&of_cluster(cluster));
+    }
     text
+}
+
+/// The line above what a report says of the cluster, which is its last part.
+const CLUSTER: &str = "\ncluster\n";
+
+fn of_cluster(cluster: &Cluster) -> String {
+    let mut text = CLUSTER.to_owned();
+    for line in [&cluster.message] {
+        if !line.is_empty() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    for member in &cluster.members {
+        let line = [
+            &member.name,
+            ": ",
+            &member.state,
+            " since ",
+            &member.since,
+            "; ",
+            &member.roles.join(", "),
+            "; containers ",
+            &member.containers.join(" "),
+        ];
+        text.push_str(&format!("    {}\n", line.concat()));
+    }
+    text
+}
+
+/// Put what became of the cluster since into the reports that a run has left. Nothing is written if nothing changed.
+pub(crate) fn set_cluster(root: &Root, document: &FirstBoot, cluster: &Option<Cluster>) {
+    let Some(cluster) = cluster else { return };
+    let on_fat = format!("{}/{NAME}", document.boot_mount.trim_end_matches('/'));
+    for stem in [LIVE, PATH, &on_fat] {
+        let read = |end: &str| root.read(&format!("{stem}.{end}")).ok();
+        let (Some(json), Some(text)) = (read("json"), read("txt")) else {
+            continue;
+        };
+        let Ok(mut report) = serde_json::from_str::<Value>(&json) else {
+            continue;
+        };
+        let now = json!(cluster);
+        if report["cluster"] == now {
+            continue;
+        }
+        report["cluster"] = now;
+        let before = text.split(CLUSTER).next().unwrap_or_default();
+        let stored = Stored {
+            json: format!("{report:#}\n"),
+            text: format!("{before}{}", of_cluster(cluster)),
+        };
+        stored.put(root, stem);
+    }
 }
 
 fn of_container(container: &Container) -> String {
@@ -244,7 +305,12 @@ fn of_container(container: &Container) -> String {
         let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         words.join(" ")
     };
-    let mut text = format!("    {} {}: {}\n", container.name, container.mac, container.state);
+    let place = container.location.as_deref().unwrap_or_default();
+    let on = if place.is_empty() { "" } else { " on " };
+    let mut text = format!(
+        "    {} {}: {}{on}{place}\n",
+        container.name, container.mac, container.state
+    );
     for (what, addresses) in [
         ("predicted", &container.predicted),
         ("observed", &container.observed),

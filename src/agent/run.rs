@@ -9,12 +9,13 @@ use palmfarm_protocol::network::Renderer;
 use palmfarm_protocol::paths::DOCUMENT;
 use palmfarm_protocol::report::{Outcome, State};
 
+use crate::cluster::{self, Entry};
 use crate::daemon::{find_socket, Daemon};
 use crate::farm::{self, AddressWait, Farm};
 use crate::journal::{self, Journal};
 use crate::progress::Progress;
 use crate::root::{read_text, uptime, Root};
-use crate::step::{Change, StepError, StepListener};
+use crate::step::{StepError, StepListener};
 use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, report, seed, snap};
 
 /// How long the container daemon may take to appear: a snap is still being seeded at the end of the boot.
@@ -188,29 +189,19 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
 fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progress<'_>) {
     // If this fails, there may still be a daemon of an older version.
     progress.take("lxd", &mut || lxd::step(root, declared));
-    let (mut found, mut hold) = (None, None);
-    progress.take("daemon", &mut || {
+    let mut entry = Entry::new();
+    let mut hold = None;
+    progress.begin("daemon");
+    let connected = cluster::place_keys(root, document, declared).and_then(|change| {
         hold = lxd::hold(root, declared);
-        let begun = Instant::now();
-        loop {
-            let error = match find_socket(root.dir(), declared.flavour) {
-                Some(socket) => match Daemon::connect(&socket) {
-                    Ok(daemon) => {
-                        found = Some(daemon);
-                        return Ok(Change::Unchanged);
-                    }
-                    Err(error) if !error.is_passing() => return Err(error.into()),
-                    Err(error) => error.into(),
-                },
-                None => StepError::new("no container daemon is installed: it has no socket"),
-            };
-            if begun.elapsed() > DAEMON && !snap::is_changing(root, begun) {
-                return Err(error);
-            }
-            sleep(Duration::from_secs(2));
-        }
+        Ok((connect(root, declared, &mut entry, progress)?, change))
     });
-    let Some(daemon) = found else {
+    let (connected, change) = match connected {
+        Ok((daemon, change)) => (Some(daemon), Ok(change)),
+        Err(error) => (None, Err(error)),
+    };
+    progress.conclude("daemon", String::new(), change);
+    let Some(daemon) = connected else {
         progress.skip("farm", "there is no container daemon");
         progress.containers(farm::unknown(document));
         return;
@@ -221,7 +212,13 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
             lxd::add_users_to_group(root, declared.flavour, users)
         });
     }
-    farm::converge(&Farm::new(&daemon, declared, root), document, progress);
+    let farm = Farm::new(&daemon, declared, root, &document.card);
+    if declared.cluster.is_some() && !cluster::enter(&farm, document, &mut entry, progress) {
+        progress.skip("farm", "this card is not in its cluster");
+        progress.containers(farm::unknown(document));
+        return;
+    }
+    farm::converge(&farm, document, progress);
     drop(hold);
     if lxd::has_refreshes(root, declared) {
         progress.take_noting("refreshes", &mut |note| {
@@ -236,6 +233,33 @@ fn farm(root: &Root, document: &FirstBoot, declared: &Lxd, progress: &mut Progre
         AddressWait::Old(LOOK)
     };
     progress.containers(farm::survey(&daemon, document, declared, wait));
+    progress.cluster(cluster::look(&farm, root));
+}
+
+/// Wait for the daemon.
+fn connect(
+    root: &Root,
+    declared: &Lxd,
+    entry: &mut Entry,
+    progress: &mut Progress<'_>,
+) -> Result<Daemon, StepError> {
+    let begun = Instant::now();
+    loop {
+        let error = match find_socket(root.dir(), declared.flavour) {
+            Some(socket) => match Daemon::connect(&socket) {
+                Ok(daemon) => return Ok(daemon),
+                Err(error) if !(error.is_passing() || error.is_without_quorum()) => return Err(error.into()),
+                Err(error) => error.into(),
+            },
+            None => StepError::new("no container daemon is installed: it has no socket"),
+        };
+        if let Some(why) = entry.outlast(root, declared)? {
+            progress.begin(&format!("daemon: {why}"));
+        } else if begun.elapsed() > DAEMON && !snap::is_changing(root, begun) {
+            return Err(error);
+        }
+        sleep(Duration::from_secs(2));
+    }
 }
 
 fn exit_status(done: Result<bool, StepError>) -> ExitStatus {

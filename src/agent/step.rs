@@ -47,6 +47,10 @@ pub(crate) enum DaemonState {
     Busy,
     /// It does not answer.
     Away,
+    /// It answers, but its cluster does not: most of the other members are off.
+    NoQuorum,
+    /// It works, and another card of the cluster has not done its part yet, as the message says.
+    Waiting,
     /// It was not told to make the change that the message names, since the agent only looks.
     OnlyLooking,
 }
@@ -62,6 +66,14 @@ impl StepError {
         }
     }
 
+    /// Why something cannot be done before another card of the cluster has done its part.
+    pub(crate) fn waiting(message: String) -> Self {
+        Self {
+            daemon: DaemonState::Waiting,
+            ..Self::new(message)
+        }
+    }
+
     /// The error of a request, with what a person can do if the daemon refused it although it works.
     pub(crate) fn with_cure(error: DaemonError, cure: &str) -> Self {
         let refused = matches!(
@@ -69,7 +81,7 @@ impl StepError {
             DaemonErrorKind::Refused { .. } | DaemonErrorKind::Failed(_)
         );
         let mut error = Self::from(error);
-        if refused && error.daemon != DaemonState::Busy {
+        if refused && !matches!(error.daemon, DaemonState::Busy | DaemonState::NoQuorum) {
             error.message.push_str(cure);
         }
         error
@@ -90,6 +102,7 @@ impl fmt::Display for StepError {
 impl From<DaemonError> for StepError {
     fn from(error: DaemonError) -> Self {
         let daemon = match error.kind() {
+            _ if error.is_without_quorum() => DaemonState::NoQuorum,
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
             DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
             // LXD 5.0 also says this with status 500, and of operations that it cancels. The other is what it says while
@@ -135,7 +148,13 @@ pub(crate) trait StepListener {
     fn take_noting(&mut self, name: &str, step: &mut dyn FnMut(&mut String) -> StepResult) -> bool {
         self.begin(name);
         let mut note = String::new();
-        let (state, message, output) = match step(&mut note) {
+        let done = step(&mut note);
+        self.conclude(name, note, done)
+    }
+
+    /// The end of a step that began with [`StepListener::begin`]. Returns whether it succeeded.
+    fn conclude(&mut self, name: &str, note: String, done: StepResult) -> bool {
+        let (state, message, output) = match done {
             Ok(Change::Unchanged) => (StepState::Unchanged, note, Vec::new()),
             Ok(Change::Changed) => (StepState::Changed, note, Vec::new()),
             Err(error) => (StepState::Failed, error.message, error.output),

@@ -34,6 +34,33 @@ pub struct Report {
     pub doing: Option<String>,
     /// Each container.
     pub containers: Vec<Container>,
+    /// The cluster that the card is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+}
+
+/// The cluster as this card's daemon sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Every card of the farm, and after them members that the farm does not declare.
+    pub members: Vec<Member>,
+    /// Why there are none, if so.
+    pub message: String,
+}
+
+/// A card of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// `online`, `offline` or `not a member`.
+    pub state: String,
+    /// When this card first saw it in that state.
+    pub since: String,
+    /// LXD's words for its part in the database: `database-leader`, `database`, `database-standby`.
+    pub roles: Vec<String>,
+    /// The containers on it.
+    pub containers: Vec<String>,
 }
 
 /// How a card stands.
@@ -116,4 +143,7 @@ pub struct Container {
     pub observed: Vec<IpAddr>,
     /// Where the two differ: why, and the cure.
     pub message: String,
+    /// The member of the cluster that it is on, where there is a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }

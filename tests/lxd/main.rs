@@ -15,6 +15,7 @@ mod card;
 mod carried;
 mod cgroup;
 mod chance;
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
@@ -22,6 +23,7 @@ mod docker;
 mod document;
 mod doubt;
 mod find;
+mod fleet;
 mod image;
 mod incus;
 mod lab;

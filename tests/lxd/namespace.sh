@@ -1,6 +1,7 @@
 # Process 1 of the Pi's namespaces: its end is the end of the daemon and of every container. It takes orders on its
 # standard input, one word a line, and answers each with a line. LXD_DIR is the daemon's directory; TREE, where it is
-# set, the root of a system whose Incus takes LXD's place.
+# set, the root of a system whose Incus takes LXD's place. ORDERS, where it is set, is a FIFO from which orders come in
+# the place of the standard input, each with the FIFO for its answer; CARD is then the file tree of the card.
 set -eu
 mount --make-rprivate /
 # The copies of other tests' mounts would keep their devices busy.
@@ -43,18 +44,29 @@ if [ -n "${TREE:-}" ]; then
     # /etc/default/incus of Debian's package has the first of these.
     export DAEMON=incusd INCUS_DIR=/mnt PATH=/usr/libexec/incus:/usr/sbin:/usr/bin:/sbin:/bin
 fi
+if [ -n "${ORDERS:-}" ]; then
+    mount --bind /proc "$CARD/proc"
+    mount --rbind /sys "$CARD/sys"
+fi
+daemon=none
+is_alive() { [ -d "/proc/$daemon" ] && ! grep -q '^State:.Z' "/proc/$daemon/status"; }
 echo up
-while read -r order; do
+[ -z "${ORDERS:-}" ] || exec 0<> "$ORDERS"
+while read -r order answer; do
     case $order in
         start)
-            "${DAEMON:-lxd}" --group root >&3 2>&1 &
-            daemon=$!
+            if ! is_alive; then
+                "${DAEMON:-lxd}" --group root >&3 2>&1 &
+                daemon=$!
+            fi
             ;;
-        stop)
+        stop | kill)
             # SIGTERM ends the daemon and leaves the containers running, as `systemctl stop lxd` does.
-            kill "$daemon"
-            wait "$daemon" || true
+            if [ "$order" = kill ]; then signal=KILL; else signal=TERM; fi
+            if is_alive; then kill -s "$signal" "$daemon"; fi
+            wait "$daemon" 2> /dev/null || true
             ;;
     esac
-    echo "$order"
+    # Who asked may be gone.
+    if [ -n "$answer" ]; then echo "$order" > "$answer" & else echo "$order"; fi
 done

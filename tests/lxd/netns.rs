@@ -35,8 +35,16 @@ impl Netns {
 
     /// Bring up `br0` over the `eth0` that is in it, as it is on a Pi.
     pub(crate) fn bridge(&self) {
+        self.bridge_of(0);
+    }
+
+    /// The same on one of several Pis on a LAN.
+    pub(crate) fn bridge_of(&self, number: u8) {
         self.ip("link set lo up");
-        self.ip("link add br0 address b8:27:eb:6c:02:88 type bridge mcast_snooping 0");
+        self.ip(&format!(
+            "link add br0 address b8:27:eb:6c:02:{:x} type bridge mcast_snooping 0",
+            0x88 + number
+        ));
         self.ip("link set eth0 master br0 up");
         // The daemon turns forwarding on, after which the kernel listens to routers only if `accept_ra` is 2.
         sh::run(
@@ -44,7 +52,7 @@ impl Netns {
                 .args(["-q", "-w", "net.ipv6.conf.br0.accept_ra=2"]),
         );
         self.ip("link set br0 up");
-        self.ip("address add 192.0.2.10/24 dev br0");
+        self.ip(&format!("address add 192.0.2.{}/24 dev br0", 10 + number));
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::image::BUSYBOX;
 use crate::netns::Netns;
 use crate::sh;
 
@@ -36,6 +37,23 @@ impl Router {
             "link add lan0 type veth peer name eth0 netns {}",
             pi.name()
         ));
+        Self::on_lan0(netns, dir)
+    }
+
+    /// The same with a switch as `lan0`, to which each of `pis` has a cable.
+    pub(crate) fn with_switch(netns: Netns, pis: &[Netns], dir: &Path) -> Self {
+        netns.ip("link add lan0 type bridge mcast_snooping 0");
+        for (number, pi) in pis.iter().enumerate() {
+            netns.ip(&format!(
+                "link add port{number} type veth peer name eth0 netns {}",
+                pi.name()
+            ));
+            netns.ip(&format!("link set port{number} master lan0 up"));
+        }
+        Self::on_lan0(netns, dir)
+    }
+
+    fn on_lan0(netns: Netns, dir: &Path) -> Self {
         netns.ip("link set lo up");
         netns.ip("link set lan0 up");
         netns.ip("address add 192.0.2.1/24 dev lan0");
@@ -101,6 +119,13 @@ impl Router {
     /// `program` on the home's network.
     pub(crate) fn command(&self, program: &str) -> Command {
         self.netns.command(program)
+    }
+
+    /// Whether `address` answers to an echo request.
+    pub(crate) fn ping(&self, address: Ipv6Addr) -> bool {
+        let mut ping = self.netns.command(BUSYBOX);
+        ping.args(["ping", "-6", "-q", "-c", "1", "-W", "1", &address.to_string()]);
+        sh::succeeds(&mut ping)
     }
 
     /// What a web server at `address` answers to a GET of `path`, if it does within two seconds.

@@ -46,6 +46,23 @@ impl DaemonError {
                 | DaemonErrorKind::Refused { code: 503, .. }
         )
     }
+
+    /// Whether most members of its cluster are off, so that its database answers nobody.
+    pub fn is_without_quorum(&self) -> bool {
+        const WORDS: [&str; 5] = [
+            "dqlite",
+            "query-sql",
+            "RAFT cluster is unavailable",
+            "begin transaction",
+            "no known leader",
+        ];
+        match &self.kind {
+            DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message) => {
+                WORDS.iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for DaemonError {

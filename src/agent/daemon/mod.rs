@@ -233,9 +233,9 @@ impl Daemon {
         self.settle(doing, answer, patience)
     }
 
-    /// Wait until the daemon has no running operations: what was begun before a power cut or by another program may still
+    /// Wait until the daemon, which may be the `member` of a cluster, has no running operations: what was begun before a power cut or by another program may still
     /// be running, and looks unfinished until it ends.
-    pub fn settle_down(&self, patience: Duration) -> DaemonResult<()> {
+    pub fn settle_down(&self, member: &str, patience: Duration) -> DaemonResult<()> {
         let doing = "waiting for the container daemon to finish its operations";
         let begun = Instant::now();
         loop {
@@ -245,10 +245,12 @@ impl Daemon {
             // The answer has a list for each status: {"running": [{…}, …]}. Only tasks end by themselves; other classes are
             // connections that somebody holds open.
             let running = all.get("running").and_then(Value::as_array).into_iter().flatten();
-            // A program in a container may run for ever, and a container that was being provisioned is rebuilt anyway.
+            // A program in a container may run for ever, and a container that was being provisioned is rebuilt anyway. The
+            // list has the operations of all members of a cluster.
             let task = |one: &&Value| {
                 let is = |key: &str, value: &str| one.get(key).and_then(Value::as_str) == Some(value);
-                is("class", "task") && !is("description", "Executing command")
+                let here = one.get("location").is_none() || is("location", "none") || is("location", member);
+                here && is("class", "task") && !is("description", "Executing command")
             };
             let Some(id) = running
                 .filter(task)
@@ -329,9 +331,11 @@ impl Daemon {
         if answer.get("type").and_then(Value::as_str) != Some("async") {
             return Ok(metadata(&mut answer));
         }
+        // LXD 5.0 may add `?project=default`, and takes `/wait` after that for a part of it.
         let operation = answer
             .get("operation")
             .and_then(Value::as_str)
+            .and_then(|path| path.split('?').next())
             .filter(|path| is_path(path, "/1.0/operations/"));
         let operation = operation.ok_or_else(|| unknown(doing, "an operation without a path"))?;
         // The monotonic clock, since the system's clock may be set meanwhile.

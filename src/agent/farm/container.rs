@@ -13,11 +13,14 @@ use palmfarm_protocol::firstboot::{Container, Content, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
 use super::owned::{self, Stage, REMOVING};
-use super::{address, merge, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
+use super::{address, alias, merge, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
 use crate::digest::{self, Hashed};
 use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
+
+/// What becomes of a container if its member of the cluster is emptied (LXD's doc/howto/cluster_manage.md).
+const EVACUATE: &str = "cluster.evacuate";
 
 /// How long making a container may take. The daemon unpacks its image, and may have to fetch it first: 30 minutes for an SD
 /// card and a slow line.
@@ -59,6 +62,12 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
         }
         return build(farm, container, &path);
     };
+    if let Some(member) = farm.elsewhere(&now) {
+        farm.note(format!(
+            "it is on {member}, where somebody has moved it, and has been left there"
+        ));
+        return Ok(Change::Unchanged);
+    }
     let mut until = None;
     if owned::was_being_removed(&known, &now) {
         // Only a running container can be looked into.
@@ -76,7 +85,8 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
         ))),
         Stage::Finished if known.is_null() => {
             // An earlier agent made it and kept no record. Nothing shows what it was told of settings.
-            farm.record.put(Kind::Container, name, adopted(container, &now))?;
+            farm.record
+                .put(Kind::Container, name, adopted(farm, container, &now))?;
             settings(farm, container, &path, &now, &tag)
         }
         Stage::Finished if known["content"] == content(container) => {
@@ -136,12 +146,21 @@ fn rebuild(name: &str) -> String {
 /// Make `container`, which does not exist.
 fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     let name = &container.name;
+    if let ImageRef::Local(alias) = &container.image {
+        let card = farm.bringer(alias);
+        if let Some(card) = card.filter(|_| !farm.daemon.looks_only()) {
+            if alias::target(farm, alias)?.is_none() {
+                let why = format!("waiting for the image {alias}, which {card} makes");
+                return Err(StepError::waiting(why));
+            }
+        }
+    }
     // A container with this state is the one that this entry announces.
     let state = format!("{NEW}-{}", farm.nonce());
-    let mut entry = declared(container);
+    let mut entry = declared(farm, container);
     entry["stage"] = json!(state);
     farm.record.put(Kind::Container, name, entry.clone())?;
-    create(farm.daemon, farm.lxd, container, &state)?;
+    create(farm, container, &state)?;
     let made = farm
         .daemon
         .look(&format!("looking for {name}"), path)?
@@ -168,8 +187,16 @@ fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
 }
 
 /// What the record keeps of the declaration of a container. `publish` says whether it was a template then.
-fn declared(container: &Container) -> Value {
+fn declared(farm: &Farm<'_>, container: &Container) -> Value {
     let mut config = json!(container.config);
+    // The daemon does not move a container away from a member that is emptied if its NIC names an interface of the host.
+    let nic = address::eth0(farm.lxd, container);
+    if farm.lxd.cluster.is_some()
+        && config[EVACUATE].is_null()
+        && nic.is_some_and(|nic| nic.contains_key("parent"))
+    {
+        config[EVACUATE] = json!("migrate");
+    }
     // The daemon takes a NIC's hardware address from here unless a profile or device has one.
     config[MAC] = json!(container.mac.to_string());
     json!({
@@ -183,8 +210,8 @@ fn declared(container: &Container) -> Value {
 }
 
 /// The entry of a container that is there without one. It is not a template, so that no run deletes it.
-fn adopted(container: &Container, now: &Value) -> Value {
-    let mut entry = declared(container);
+fn adopted(farm: &Farm<'_>, container: &Container, now: &Value) -> Value {
+    let mut entry = declared(farm, container);
     entry["stage"] = json!(READY);
     entry["id"] = owned::id(now);
     entry["publish"] = Value::Null;
@@ -205,7 +232,7 @@ fn content(container: &Container) -> Value {
 fn settings(farm: &Farm<'_>, container: &Container, path: &str, now: &Value, tag: &str) -> StepResult {
     let name = &container.name;
     let mut entry = farm.record.get(Kind::Container, name);
-    let declared = declared(container);
+    let declared = declared(farm, container);
     let mut config = merge::keys(&entry["config"], &declared["config"], &now["config"]);
     // A container that has never had a network port has no address either.
     if text(now, &["config", MAC]).is_none() {
@@ -262,7 +289,8 @@ fn settings(farm: &Farm<'_>, container: &Container, path: &str, now: &Value, tag
     Ok(change)
 }
 
-fn create(daemon: &Daemon, lxd: &Lxd, container: &Container, state: &str) -> Result<(), StepError> {
+fn create(farm: &Farm<'_>, container: &Container, state: &str) -> Result<(), StepError> {
+    let (daemon, lxd) = (farm.daemon, farm.lxd);
     let name = &container.name;
     let source = match &container.image {
         ImageRef::Local(alias) => json!({"type": "image", "alias": alias}),
@@ -275,7 +303,7 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container, state: &str) -> Res
             json!({"type": "image", "mode": "pull", "server": server, "protocol": "simplestreams", "alias": alias})
         }
     };
-    let mut config = declared(container)["config"].take();
+    let mut config = declared(farm, container)["config"].take();
     config[MARK] = json!(container.digest);
     config[STATE] = json!(state);
     let body = json!({
@@ -286,7 +314,8 @@ fn create(daemon: &Daemon, lxd: &Lxd, container: &Container, state: &str) -> Res
         "devices": container.devices,
     });
     let doing = format!("making {name}");
-    let made = daemon.change(&doing, "POST", daemon.instances(), &body, MAKING);
+    let path = format!("{}{}", daemon.instances(), farm.here());
+    let made = daemon.change(&doing, "POST", &path, &body, MAKING);
     made.map(drop)
         .map_err(|error| StepError::with_cure(error, &cure(lxd, container)))
 }

@@ -20,10 +20,10 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use palmfarm_protocol::firstboot::{FirstBoot, Lxd};
-use serde_json::Value;
+use palmfarm_protocol::firstboot::{Container, FirstBoot, Lxd};
+use serde_json::{json, Value};
 
-use crate::daemon::Daemon;
+use crate::daemon::{encoded, Daemon};
 use crate::record::{Keep, Kind, Record};
 use crate::root::Root;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
@@ -56,6 +56,8 @@ pub(crate) struct Farm<'a> {
     pub(crate) daemon: &'a Daemon,
     pub(crate) lxd: &'a Lxd,
     pub(crate) root: &'a Root,
+    /// The name of this card.
+    card: &'a str,
     record: Record<'a>,
     /// What the current step has to say although it succeeds.
     notes: RefCell<Vec<String>>,
@@ -64,11 +66,12 @@ pub(crate) struct Farm<'a> {
 }
 
 impl<'a> Farm<'a> {
-    pub(crate) fn new(daemon: &'a Daemon, lxd: &'a Lxd, root: &'a Root) -> Self {
+    pub(crate) fn new(daemon: &'a Daemon, lxd: &'a Lxd, root: &'a Root, card: &'a str) -> Self {
         Self {
             daemon,
             lxd,
             root,
+            card,
             record: Record::open(
                 root,
                 if daemon.looks_only() {
@@ -80,6 +83,40 @@ impl<'a> Farm<'a> {
             notes: RefCell::default(),
             built: RefCell::default(),
         }
+    }
+
+    /// The query by which a request is about this card's part of the cluster; empty without a cluster.
+    fn here(&self) -> String {
+        let card = self.lxd.cluster.as_ref().map(|_| self.card);
+        card.map_or_else(String::new, |card| format!("?target={}", encoded(card)))
+    }
+
+    /// The card that makes what the cluster has once, if it is another one.
+    fn maker(&self) -> Option<&'a str> {
+        let first = self.lxd.cluster.as_ref().map(|cluster| cluster.first.as_str());
+        first.filter(|first| *first != self.card)
+    }
+
+    /// The other card of the cluster that brings the image `alias`.
+    fn bringer(&self, alias: &str) -> Option<&'a str> {
+        let cluster = self.lxd.cluster.as_ref()?;
+        let carried = || self.lxd.images.iter().any(|image| image.alias == alias);
+        match cluster.published.get(alias) {
+            Some(card) => Some(card),
+            None if carried() => self.maker(),
+            None => None,
+        }
+    }
+
+    /// The other member of the cluster on which `instance` is.
+    fn elsewhere<'v>(&self, instance: &'v Value) -> Option<&'v str> {
+        self.lxd.cluster.as_ref()?;
+        text(instance, &["location"]).filter(|location| *location != self.card)
+    }
+
+    /// Forget what the agent has made: the daemon's database is another one.
+    pub(crate) fn forget(&self) -> Result<(), StepError> {
+        self.record.clear()
     }
 
     /// A word that was never used before.
@@ -114,24 +151,32 @@ impl<'a> Farm<'a> {
     }
 }
 
+/// Make what the cluster takes over when it is formed: server settings, pools, networks and profiles.
+pub(crate) fn prepare(farm: &Farm<'_>) -> StepResult {
+    farm.daemon.settle_down(farm.card, SETTLING)?;
+    know_daemon(farm)?;
+    preseed::apply(farm, &mut preseed::Unusable::default())
+}
+
 /// Make the farm of `document` true. If a step fails, only the steps that need it are skipped.
 pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn StepListener) {
     let mut steps = steps::Steps::new(farm, listener);
     let mut unusable = preseed::Unusable::default();
     // If it fails, `unusable` knows which containers cannot be made.
     steps.take("preseed", || {
-        farm.daemon.settle_down(SETTLING)?;
+        farm.daemon.settle_down(farm.card, SETTLING)?;
         know_daemon(farm)?;
         preseed::apply(farm, &mut unusable)
     });
     let mut failed: Vec<String> = Vec::new();
-    for image in &farm.lxd.images {
+    let carried = farm.lxd.images.iter();
+    for image in carried.filter(|image| farm.bringer(&image.alias).is_none()) {
         let name = format!("image {}", image.alias);
         if !steps.take(&name, || image::carry(farm, image)) {
             failed.push(image.alias.clone());
         }
     }
-    for container in &document.containers {
+    for container in in_turn(farm, document) {
         let name = format!("container {}", container.name);
         let base = container::local_image(container);
         // A container that is finished needs its image no more.
@@ -157,11 +202,32 @@ pub(crate) fn converge(farm: &Farm<'_>, document: &FirstBoot, listener: &mut dyn
     name_undeclared(farm, document, &mut steps);
 }
 
+/// The containers, each after the one that publishes its image, and those last that may have to wait for other cards.
+fn in_turn<'a>(farm: &Farm<'_>, document: &'a FirstBoot) -> Vec<&'a Container> {
+    let (mut soon, mut later) = (Vec::new(), Vec::new());
+    let mut late = BTreeSet::new();
+    for container in &document.containers {
+        let base = container::local_image(container);
+        if base.is_some_and(|alias| late.contains(alias) || farm.bringer(alias).is_some()) {
+            late.extend(container.publish.as_deref());
+            later.push(container);
+        } else {
+            soon.push(container);
+        }
+    }
+    soon.append(&mut later);
+    soon
+}
+
 /// Forget what the record says if the daemon was installed anew since: nothing of it is there any more, and what has the
-/// same names is not the agent's.
+/// same names is not the agent's. In a cluster, all daemons show the same certificate, and whoever joins forgets before.
 fn know_daemon(farm: &Farm<'_>) -> Result<(), StepError> {
-    let now = farm.daemon.look("looking for the daemon's certificate", "/1.0")?;
-    let now = now.unwrap_or_default()["environment"]["certificate_fingerprint"].take();
+    let now = if farm.lxd.cluster.is_some() {
+        json!("cluster")
+    } else {
+        let now = farm.daemon.look("looking for the daemon's certificate", "/1.0")?;
+        now.unwrap_or_default()["environment"]["certificate_fingerprint"].take()
+    };
     let known = farm.record.get(Kind::Server, CERTIFICATE);
     if !(known.is_null() || now.is_null() || known == now) {
         farm.record.clear()?;

@@ -51,7 +51,10 @@ impl Unusable {
 pub(super) fn apply(farm: &Farm<'_>, unusable: &mut Unusable) -> StepResult {
     let preseed = &farm.lxd.preseed;
     *unusable = Unusable::default();
-    let mut all = vec![farm.would(server(farm, &preseed.config))];
+    let mut all = Vec::new();
+    if farm.maker().is_none() {
+        all.push(farm.would(server(farm, &preseed.config)));
+    }
     for pool in &preseed.storage_pools {
         let done = farm.would(storage(farm, pool));
         if done.is_err() {
@@ -76,6 +79,14 @@ pub(super) fn apply(farm: &Farm<'_>, unusable: &mut Unusable) -> StepResult {
     together(all)
 }
 
+/// Wait if another card of the cluster does `doing` for all.
+fn made_here(farm: &Farm<'_>, doing: &str) -> Result<(), StepError> {
+    match farm.maker() {
+        Some(first) => Err(StepError::waiting(format!("waiting for {first}: {doing}"))),
+        None => Ok(()),
+    }
+}
+
 fn together(all: Vec<StepResult>) -> StepResult {
     let mut change = Change::Unchanged;
     let mut messages = Vec::new();
@@ -83,7 +94,14 @@ fn together(all: Vec<StepResult>) -> StepResult {
         match done {
             Ok(done) => change = change.or(done),
             // Every other part would fail for the same reason.
-            Err(error) if matches!(error.daemon, DaemonState::Busy | DaemonState::Away) => return Err(error),
+            Err(error)
+                if matches!(
+                    error.daemon,
+                    DaemonState::Busy | DaemonState::Away | DaemonState::NoQuorum | DaemonState::Waiting
+                ) =>
+            {
+                return Err(error)
+            }
             Err(error) => messages.push(error.message),
         }
     }
@@ -117,10 +135,11 @@ fn server(farm: &Farm<'_>, config: &BTreeMap<String, String>) -> StepResult {
 
 fn storage(farm: &Farm<'_>, pool: &StoragePool) -> StepResult {
     let daemon = farm.daemon;
-    let path = format!("/1.0/storage-pools/{}", encoded(&pool.name));
+    let path = format!("/1.0/storage-pools/{}{}", encoded(&pool.name), farm.here());
     let Some(now) = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)? else {
         let body = json!({"name": pool.name, "driver": pool.driver, "config": pool.config});
         let doing = format!("making the storage pool {}", pool.name);
+        made_here(farm, &doing)?;
         daemon.change(&doing, "POST", "/1.0/storage-pools", &body, PATIENCE)?;
         return Ok(Change::Changed);
     };
@@ -205,8 +224,9 @@ struct Object<'a> {
 
 impl Object<'_> {
     fn create(self, farm: &Farm<'_>, all: &str, body: &Value) -> StepResult {
-        farm.daemon
-            .change(&format!("making {}", self.what), "POST", all, body, PATIENCE)?;
+        let doing = format!("making {}", self.what);
+        made_here(farm, &doing)?;
+        farm.daemon.change(&doing, "POST", all, body, PATIENCE)?;
         farm.record.put(self.kind, self.name, self.declared)?;
         Ok(Change::Changed)
     }
@@ -214,6 +234,9 @@ impl Object<'_> {
     /// Change what the declaration changed since the last run, and leave alone what somebody else has changed. `free`
     /// says that nobody has made the object for a purpose.
     fn update(self, farm: &Farm<'_>, now: &Value, tag: &str, free: bool) -> StepResult {
+        if farm.maker().is_some() {
+            return Ok(Change::Unchanged);
+        }
         let recorded = farm.record.get(self.kind, self.name);
         let ours = !recorded.is_null() || text(now, &[CONFIG, MARK]) == Some(OURS);
         let then = if !recorded.is_null() {

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Farm, SETTLING};
+use crate::cluster::no_quorum;
 use crate::snap;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
@@ -17,6 +18,9 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_secs(10);
 
 /// The pause while the daemon answers but does nothing: it is shutting down, or has just started.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// The pause before another look at what other cards of the cluster do.
+const FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// How many times a step is taken again after the daemon went away.
 const MOST_RESTARTS: u32 = 3;
@@ -43,19 +47,28 @@ impl<'a> Steps<'a> {
             return self.skip(name, "the container daemon does not answer");
         }
         let (farm, lost) = (self.farm, &mut self.daemon_is_lost);
-        self.listener.take_noting(name, &mut |notes| {
-            let done = persist(
-                farm,
-                &mut || {
-                    farm.notes.take();
-                    step()
+        let mut step = || {
+            farm.notes.take();
+            step()
+        };
+        self.listener.begin(name);
+        let done = loop {
+            let done = persist(farm, &mut step, lost);
+            let why = match (&done, &farm.lxd.cluster) {
+                (Err(error), Some(cluster)) if !farm.daemon.looks_only() => match error.daemon {
+                    DaemonState::NoQuorum => no_quorum(cluster),
+                    DaemonState::Waiting => error.message.clone(),
+                    _ => break done,
                 },
-                lost,
-            );
-            let done = farm.would(done);
-            *notes = farm.notes.take().join("; ");
-            done
-        })
+                _ => break done,
+            };
+            // The other cards take as long as they take, and no person can do anything about it here.
+            self.listener.begin(&format!("{name}: {why}"));
+            sleep(FOR_OTHERS);
+        };
+        let done = farm.would(done);
+        let notes = farm.notes.take().join("; ");
+        self.listener.conclude(name, notes, done)
     }
 
     /// Report a step that is not taken, and why. Returns false, since it did not succeed.
@@ -98,7 +111,7 @@ fn persist(farm: &Farm<'_>, step: &mut dyn FnMut() -> StepResult, lost: &mut boo
         }
         begun = Instant::now();
         // The daemon has forgotten what the step began, or resumes it; if waiting for that fails, so will the step.
-        drop(daemon.settle_down(SETTLING));
+        drop(daemon.settle_down(farm.card, SETTLING));
     }
 }
 

@@ -124,12 +124,17 @@ fn look(
         }
     };
     let mut report = blank(container, text(&now, &["status"]).unwrap_or(UNKNOWN));
+    report.location = location(daemon, lxd, &container.name);
     report.observed = address::observed(&now);
     if let Some(mac) = address::mac(&now) {
         report.mac = mac;
     }
     let parent = address::parent(lxd, container);
-    let seen = parent.map_or_else(Vec::new, |parent| address::prefixes(if_inet6, parent));
+    let mut seen = parent.map_or_else(Vec::new, |parent| address::prefixes(if_inet6, parent));
+    // No router announces the network of the cluster's own addresses.
+    let members = lxd.cluster.iter().flat_map(|cluster| &cluster.members);
+    let own: Vec<Ipv6Addr> = members.map(|member| member.address).collect();
+    seen.retain(|prefix| own.iter().all(|own| own.octets()[..8] != prefix.octets()[..8]));
     report.predicted = address::predicted(container, &seen);
     if report.state != "Running" || parent.is_none() {
         return (report, AddressState::Final);
@@ -173,6 +178,14 @@ pub(super) fn state(daemon: &Daemon, name: &str) -> DaemonResult<Option<Value>> 
     daemon.look(&format!("asking for the state of {name}"), &path)
 }
 
+/// The member of the cluster on which the container `name` is.
+fn location(daemon: &Daemon, lxd: &Lxd, name: &str) -> Option<String> {
+    lxd.cluster.as_ref()?;
+    let path = format!("{}/{}", daemon.instances(), encoded(name));
+    let now = daemon.look(&format!("asking where {name} is"), &path).ok()??;
+    text(&now, &["location"]).map(str::to_owned)
+}
+
 fn blank(container: &Container, state: &str) -> report::Container {
     report::Container {
         name: container.name.clone(),
@@ -181,5 +194,6 @@ fn blank(container: &Container, state: &str) -> report::Container {
         predicted: container.predicted.iter().copied().map(Ipv6Addr::into).collect(),
         observed: Vec::new(),
         message: String::new(),
+        location: None,
     }
 }

@@ -1,0 +1,150 @@
+//! `palmfarm-agent cluster care`: what a cluster needs while nobody looks, once a minute on every card. Only the card whose
+//! daemon leads changes anything, and at most one member in each round.
+//!
+//! It removes the entry of a member only if that card was flashed again: it counts as offline, and who listens at its
+//! address has the key of the card, but is in no cluster. Only that card has that key, and no daemon of a cluster shows the
+//! card's own certificate, so nothing that the cluster knows of it is there any more.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use palmfarm_protocol::cluster::Member;
+use palmfarm_protocol::firstboot::FirstBoot;
+use serde_json::Value;
+
+use super::probe::{self, Listener};
+use super::{members, Site, PATIENCE};
+use crate::daemon::{encoded, find_socket, Daemon};
+use crate::farm::Farm;
+use crate::journal::{Journal, Stage};
+use crate::program::query;
+use crate::root::Root;
+use crate::run::ExitStatus;
+use crate::step::{StepError, StepResult};
+use crate::{lock, report};
+
+/// The member that seemed to be flashed again in the last round.
+const SEEN: &str = "/run/palmfarm/flashed-again";
+
+/// The pause between two looks at a port that is to be closed.
+const CLOSED: Duration = Duration::from_secs(3);
+
+/// How long after a run that did not bring the card into the cluster the next one begins.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// One round.
+pub fn care(root: &Root, document: &FirstBoot) -> ExitStatus {
+    let Some(lxd) = document.lxd.as_ref().filter(|lxd| lxd.cluster.is_some()) else {
+        say!("palmfarm-agent: the farm declares no cluster");
+        return ExitStatus::Refused;
+    };
+    if Journal::open(root).unwrap_or_default().stage() != Stage::Member {
+        start_run(root);
+        return ExitStatus::Done;
+    }
+    let done = find_socket(root.dir(), lxd.flavour)
+        .ok_or_else(|| StepError::new("there is no container daemon"))
+        .and_then(|socket| {
+            let daemon = Daemon::connect(&socket)?;
+            let farm = Farm::new(&daemon, lxd, root, &document.card);
+            let site = Site::new(&farm, &document.card)?;
+            let done = tend(&site);
+            // A run that is at work writes the report itself.
+            if let Ok(Some(_lock)) = lock::take(root) {
+                report::set_cluster(root, document, &members::look(&farm, root));
+            }
+            done
+        });
+    match done {
+        Ok(_) => ExitStatus::Done,
+        Err(error) => {
+            say!("palmfarm-agent: {error}");
+            ExitStatus::Failed
+        }
+    }
+}
+
+/// Begin a run if the last one ended some time ago.
+fn start_run(root: &Root) {
+    let last = fs::metadata(root.at(&format!("{}.json", report::PATH))).and_then(|about| about.modified());
+    let recent = last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < AGAIN));
+    if !recent && !lock::is_held(root) {
+        query(
+            "systemctl",
+            &["start", "--no-block", "palmfarm-firstboot.service"],
+        );
+    }
+}
+
+fn tend(site: &Site<'_>) -> StepResult {
+    let all = members::list(site.daemon)?;
+    let listed = |member: &Member| all.iter().find(|one| one["server_name"] == *member.name);
+    let leads = |one: &Value| members::roles(one).any(|role| role == "database-leader");
+    if !listed(site.me).is_some_and(leads) {
+        return Ok(crate::step::Change::Unchanged);
+    }
+    let change = site.trust()?;
+    for member in site.others() {
+        let done = match listed(member) {
+            None => clear(site, member)?,
+            Some(one) => one["status"] != "Online" && let_return(site, member)?,
+        };
+        if done {
+            return site.trust();
+        }
+    }
+    Ok(change)
+}
+
+/// Remove what a join of `member` that was cut short left in the database's own list: as long as it is there, the next join
+/// hangs. A daemon that joins listens, and one whose join was cut short does not. Returns whether there was something.
+fn clear(site: &Site<'_>, member: &Member) -> Result<bool, StepError> {
+    if probe::answers(member) {
+        return Ok(false);
+    }
+    sleep(CLOSED);
+    if probe::answers(member) {
+        return Ok(false);
+    }
+    let path = format!("/internal/cluster/raft-node/{}", encoded(&member.endpoint()));
+    let doing = format!("forgetting a join of {} that was cut short", member.name);
+    match site.daemon.delete(&doing, &path, PATIENCE) {
+        Ok(_) => {
+            say!("{doing}");
+            Ok(true)
+        }
+        // Mostly there is none, and the leader may be another one by now.
+        Err(error) if super::is(&error, "raft node") || super::is(&error, "ot leader") => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Remove the entry of `member` if the card was flashed again, which must be seen in two rounds. Returns whether it did.
+fn let_return(site: &Site<'_>, member: &Member) -> Result<bool, StepError> {
+    let name = &member.name;
+    let seen = site.root.line(SEEN).is_some_and(|seen| seen == *name);
+    if probe::who(site, member, &member.certificate)? != Listener::Holder {
+        if seen {
+            site.root.remove(SEEN).map_err(StepError::io("removing", SEEN))?;
+        }
+        return Ok(false);
+    }
+    if !seen {
+        let noted = site.root.write(SEEN, name.as_bytes());
+        noted.map_err(StepError::io("writing", SEEN))?;
+        return Ok(false);
+    }
+    let doing = format!("forgetting what {name} was before it was flashed again");
+    remove(site.daemon, &doing, name)?;
+    say!("{doing}");
+    site.root.remove(SEEN).map_err(StepError::io("removing", SEEN))?;
+    Ok(true)
+}
+
+/// Remove the entry of the member `name`, with the records of its containers.
+pub(super) fn remove(daemon: &Daemon, doing: &str, name: &str) -> Result<(), StepError> {
+    let path = format!("/1.0/cluster/members/{}?force=1", encoded(name));
+    daemon.delete(doing, &path, PATIENCE)?;
+    Ok(())
+}

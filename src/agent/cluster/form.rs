@@ -1,0 +1,41 @@
+//! Forming the cluster, on the card that the farm names for it: the pools, networks and profiles first, since they are
+//! made once for each member in a cluster.
+
+use palmfarm_protocol::paths::CLUSTER_KEY;
+use serde_json::json;
+
+use super::{keys, Site};
+use crate::farm;
+use crate::step::StepError;
+
+/// Make the card's daemon the first member.
+pub(super) fn form(site: &Site<'_>) -> Result<(), StepError> {
+    farm::prepare(site.farm)?;
+    let body = json!({"server_name": site.me.name, "enabled": true});
+    site.change("forming the cluster", "PUT", "/1.0/cluster", &body)?;
+    Ok(())
+}
+
+/// What is done to a cluster that has just been formed, and is looked at in each run, since the power may have been cut.
+pub(super) fn complete(site: &Site<'_>) -> Result<(), StepError> {
+    const THRESHOLD: &str = "cluster.offline_threshold";
+    let about = site.about()?;
+    let declared = site.cluster.offline_threshold.to_string();
+    if about["config"][THRESHOLD] != *declared {
+        let body = json!({"config": {THRESHOLD: declared}});
+        site.change("setting when a member counts as offline", "PATCH", "/1.0", &body)?;
+    }
+    let certificate = about["environment"]["certificate"].as_str().unwrap_or_default();
+    if keys::body(certificate) != keys::body(&site.cluster.certificate) {
+        let key = site
+            .root
+            .read(CLUSTER_KEY)
+            .map_err(StepError::io("reading the cluster's key,", CLUSTER_KEY))?;
+        let body = json!({
+            "cluster_certificate": site.cluster.certificate, "cluster_certificate_key": key,
+        });
+        let doing = "giving the cluster its certificate";
+        site.change(doing, "PUT", "/1.0/cluster/certificate", &body)?;
+    }
+    Ok(())
+}
