@@ -3,11 +3,19 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::root::Root;
 
 /// Below `/run`, so that no reboot leaves it behind.
 const PATH: &str = "/run/palmfarm/lock";
+
+/// Exists while an agent wants the lock that another one holds.
+const WANTED: &str = "/run/palmfarm/lock-wanted";
+
+/// For how many seconds it does: a holder that waits looks more often.
+const YIELDING: u32 = 90;
 
 /// The lock is held until this is dropped.
 #[derive(Debug)]
@@ -39,6 +47,25 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     };
     let _ = fs::remove_file(&half);
     taken
+}
+
+/// The same, but a holder that only waits for other cards is asked to end first.
+pub(crate) fn take_from_waiting(root: &Root) -> io::Result<Option<Lock>> {
+    for _ in 0..YIELDING {
+        if let Some(lock) = take(root)? {
+            root.remove(WANTED)?;
+            return Ok(Some(lock));
+        }
+        root.write(WANTED, b"")?;
+        sleep(Duration::from_secs(1));
+    }
+    root.remove(WANTED)?;
+    Ok(None)
+}
+
+/// Whether somebody waits for the holder of the lock to end.
+pub(crate) fn is_wanted(root: &Root) -> bool {
+    root.has(WANTED)
 }
 
 /// Whether a living agent holds the lock.

@@ -1,5 +1,6 @@
 //! The agent's commands: what each does, in which order, and how it ends.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -114,17 +115,27 @@ pub fn network(root: &Root, document: &FirstBoot) -> ExitStatus {
 
 /// `palmfarm-agent run`: make true what the document declares.
 pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> ExitStatus {
-    run_after(root, document, digest, || Ok(()))
+    run_with(root, document, digest, lock::take(root), || Ok(()))
 }
 
-/// The same after `first`, with the lock held all the time.
+/// The same after `first`, with the lock held all the time. A run that only waits for other cards gives way.
 pub(crate) fn run_after(
     root: &Root,
     document: &FirstBoot,
     digest: &str,
     first: impl FnOnce() -> Result<(), StepError>,
 ) -> ExitStatus {
-    let lock = match lock::take(root) {
+    run_with(root, document, digest, lock::take_from_waiting(root), first)
+}
+
+fn run_with(
+    root: &Root,
+    document: &FirstBoot,
+    digest: &str,
+    lock: io::Result<Option<lock::Lock>>,
+    first: impl FnOnce() -> Result<(), StepError>,
+) -> ExitStatus {
+    let lock = match lock {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             say!("another run is at work; `palmfarm-agent status` shows how far it is");
@@ -255,6 +266,7 @@ fn connect(
         };
         if let Some(why) = entry.outlast(root, declared)? {
             progress.begin(&format!("daemon: {why}"));
+            cluster::give_way(root)?;
         } else if begun.elapsed() > DAEMON && !snap::is_changing(root, begun) {
             return Err(error);
         }

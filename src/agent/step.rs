@@ -106,11 +106,15 @@ impl From<DaemonError> for StepError {
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
             DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
             // LXD 5.0 also says this with status 500, and of operations that it cancels. The other is what it says while
-            // it starts or stops a container by itself, after it was restarted.
+            // it starts or stops a container by itself, after it was restarted; the last, while another card joins.
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
-                if ["shutting down", "Instance is busy running"]
-                    .iter()
-                    .any(|words| message.contains(words)) =>
+                if [
+                    "shutting down",
+                    "Instance is busy running",
+                    "Cluster member not found",
+                ]
+                .iter()
+                .any(|words| message.contains(words)) =>
             {
                 DaemonState::Busy
             }

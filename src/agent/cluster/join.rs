@@ -64,7 +64,12 @@ impl Entry {
 
     /// The pause before the next look.
     pub(super) fn pause(&self) -> Duration {
-        Duration::from_secs(if self.begun.elapsed() < LONELY { 1 } else { 10 })
+        // Each look may write to the card.
+        Duration::from_secs(match self.begun.elapsed().as_secs() {
+            0..60 => 1,
+            60..600 => 10,
+            _ => 60,
+        })
     }
 
     /// The daemon does not answer. Returns why it is waited for as long as it takes; `None` if this has nothing to do with
@@ -127,11 +132,13 @@ impl Entry {
     /// On the card that forms the cluster: whether one lives already, since this card may have been flashed again.
     /// Returns why it is too early to say so. Each answer but that of a card outside a cluster speaks against forming one.
     pub(super) fn is_undecided(&mut self, site: &Site<'_>) -> Result<Option<String>, StepError> {
+        if self.found {
+            return Ok(None);
+        }
         let mut silent = Vec::new();
         for member in site.others() {
             let name = member.name.as_str();
             match probe::who(site, member, &site.cluster.certificate)? {
-                _ if self.found => return Ok(None),
                 Listener::Holder => {
                     self.found = true;
                     return Ok(None);

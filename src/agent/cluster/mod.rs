@@ -24,6 +24,7 @@ use serde_json::{json, Value};
 use crate::daemon::{Daemon, DaemonError, DaemonErrorKind};
 use crate::farm::Farm;
 use crate::journal::{self, Journal, Stage};
+use crate::lock;
 use crate::root::Root;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 pub use care::care;
@@ -163,6 +164,16 @@ pub(crate) fn no_quorum(cluster: &Cluster) -> String {
     )
 }
 
+/// End a run that waits for other cards if another command needs its lock.
+pub(crate) fn give_way(root: &Root) -> Result<(), StepError> {
+    if lock::is_wanted(root) {
+        return Err(StepError::new(
+            "it waited for other cards, and gave way to a later command",
+        ));
+    }
+    Ok(())
+}
+
 /// Put the card's keys where its daemon looks for them when it is started for the first time.
 pub(crate) fn place_keys(root: &Root, document: &FirstBoot, lxd: &Lxd) -> StepResult {
     let cluster = lxd.cluster.as_ref();
@@ -204,6 +215,7 @@ fn become_member(site: &Site<'_>, entry: &mut Entry, listener: &mut dyn StepList
         change = Change::Changed;
         if !why.is_empty() {
             listener.begin(&format!("{STEP}: {why}"));
+            give_way(site.root)?;
             sleep(entry.pause());
         }
     }

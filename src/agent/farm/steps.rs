@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Farm, SETTLING};
-use crate::cluster::no_quorum;
+use crate::cluster::{give_way, no_quorum};
 use crate::snap;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
@@ -64,6 +64,9 @@ impl<'a> Steps<'a> {
             };
             // The other cards take as long as they take, and no person can do anything about it here.
             self.listener.begin(&format!("{name}: {why}"));
+            if let Err(error) = give_way(farm.root) {
+                break Err(error);
+            }
             sleep(FOR_OTHERS);
         };
         let done = farm.would(done);
