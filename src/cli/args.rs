@@ -74,7 +74,7 @@ pub enum Command {
 /// `palmfarm keys`
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make a key pair for the cluster and for every card that has none, in the file that `cluster: {keys: …}` names
+    /// Make a key pair for the cluster and for every card that has none, in the file that `cluster.keys` names
     New(KeysNew),
 }
 

@@ -165,7 +165,9 @@ fn the_shape_of_an_image_is_judged() {
 fn what_the_base_is_for_is_known_by_its_name_alone() {
     let farm = |base: &str, file: &[u8]| {
         let yaml = "hostname: palm\nimages: {a: {file: a.tar}}\n";
-        let files = [("a.tar", file), ("b.img", b"x")];
+        let mut disk = [0; 512];
+        disk[510..].copy_from_slice(&[0x55, 0xaa]);
+        let files = [("a.tar", file), ("b.img", &disk)];
         crate::farms::judged_on(base, yaml, &files)
     };
     let arm64 = tar(&[("bin/sh", ARM64)]);
@@ -238,7 +240,7 @@ fn what_cannot_be_read_has_its_place() {
         &[("o/etc/motd", b"x")],
         &expect![[r#"
             4:12 overlay o: etc: an overlay has `boot/`, `root/` and `overlay.toml`; what belongs at / goes below `root/`
-            5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, network, cards)
+            5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, cluster, network, cards)
         "#]],
     );
 }

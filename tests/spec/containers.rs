@@ -247,8 +247,8 @@ fn what_lxd_shows_may_be_pasted() {
         "lxd: {profiles: {small: {name: small}}}\ncontainers: {web: {image: \"images:a\", type: container, architecture: armv7l}}\n",
         &expect![[r#"
             1:26 error: unknown key "name" in profile "small" (the keys here are description, config, devices)
-            2:39 error: unknown key "type" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart)
-            2:56 error: unknown key "architecture" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart)
+            2:39 error: unknown key "type" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart, on, spread)
+            2:56 error: unknown key "architecture" in container "web" (the keys here are profiles, image, mac, config, devices, files, run, publish, replicas, nesting, autostart, on, spread)
         "#]],
     );
     check(
