@@ -179,9 +179,12 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
         "-Clink-arg=-fuse-ld=bfd",
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
     ];
+    // Equal runs of instructions become functions also in the standard library, which was not built for its size.
+    let outliner = (arch == Arch::Arm64).then_some("-Cllvm-args=-enable-machine-outliner=always");
     let script = workspace_dir().join("xtask/src/agents/no-unwind.ld");
     let script = format!("-Clink-arg=-Wl,-T,{}", script.display());
-    let flags: Vec<String> = flags.map(str::to_owned).into_iter().chain([script]).collect();
+    let flags = flags.into_iter().chain(outliner).map(str::to_owned);
+    let flags: Vec<String> = flags.chain([script]).collect();
     let mut cargo = cargo_build(&flags);
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);
     cargo.args(["--target", arch.triple()]);
