@@ -21,6 +21,7 @@ use std::sync::Arc;
 use crate::farm::assets::Sources;
 use crate::farm::stack::Stacked;
 use crate::farm::{Boot, Dns, Farm, FileSource, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
+use palmfarm_protocol::cluster::Member;
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
 use crate::edit::block::length;
@@ -85,6 +86,14 @@ pub struct CardPlan {
 }
 
 impl CardPlan {
+    /// The card as a member of a cluster, and whether it forms it; `None`: it is a host by itself.
+    #[must_use]
+    pub fn member(&self) -> Option<(&Member, bool)> {
+        let cluster = self.firstboot.lxd.as_ref()?.cluster.as_ref()?;
+        let member = cluster.member(&self.card.name)?;
+        Some((member, cluster.first == member.name))
+    }
+
     /// Why addresses of the host are not known; `None`: they are.
     #[must_use]
     pub fn host_unknown(&self) -> Option<&'static str> {
@@ -401,6 +410,13 @@ fn notes(farm: &Farm, card: &ResolvedCard, document: &FirstBoot, stacks: &[Stack
                 user.name
             ));
         }
+    }
+    if farm.cluster.is_some() && flavour == Flavour::Incus {
+        notes.push(
+            "no cluster of Incus was formed by palmfarm yet: the agent asks it as it asks LXD, and these requests were tried \
+             by hand, on Incus 6.0"
+                .into(),
+        );
     }
     let Some(bridge) = &card.network.bridge else {
         return notes;

@@ -115,7 +115,7 @@ fn card(plan: &CardPlan, tree: &Tree) -> Value {
             "content": content,
         })
     });
-    json!({
+    let mut all = json!({
         "plan": 1,
         "card": plan.card.name,
         "host": {
@@ -126,7 +126,11 @@ fn card(plan: &CardPlan, tree: &Tree) -> Value {
         "containers": containers.collect::<Vec<_>>(),
         "notes": plan.notes,
         "files": files.collect::<Vec<_>>(),
-    })
+    });
+    if let Some((member, forms_it)) = plan.member() {
+        all["cluster"] = json!({"forms_it": forms_it, "address": member.address});
+    }
+    all
 }
 
 /// The profile that declares something, or the container itself.

@@ -69,7 +69,15 @@ fn heading(plan: &CardPlan) -> String {
         Ipv6::None => ", no IPv6",
         Ipv6::Static { .. } => "",
     };
-    format!("card {}: {containers}; {over}{ipv4}{ipv6}", plan.card.name)
+    let member = match plan.member() {
+        Some((member, true)) => format!("; forms the cluster, at {}", member.address),
+        Some((member, false)) => format!("; joins the cluster, at {}", member.address),
+        None => String::new(),
+    };
+    format!(
+        "card {}: {containers}; {over}{ipv4}{ipv6}{member}",
+        plan.card.name
+    )
 }
 
 fn rows(plan: &CardPlan) -> Vec<Row> {

@@ -1,12 +1,10 @@
 //! The host's own addresses as systemd-networkd takes them, in the words of the version that the base has. Knows no
 //! interface but by name, and writes nothing.
 
-use std::net::Ipv6Addr;
-
 use crate::farm::{Ipv4, Ipv6};
+use crate::plan::CardPlan;
 use minijinja::{context, Value};
 use palmfarm_protocol::cluster::PREFIX_LENGTH;
-use palmfarm_protocol::firstboot::FirstBoot;
 
 /// From this version on `[DHCPv4]` is what `[DHCP]` was (systemd's NEWS of 243); 237 does not know the new name.
 const DHCPV4_SECTION: u32 = 243;
@@ -28,10 +26,10 @@ enum Advertisements {
     Ignored,
 }
 
-/// Where the card of `document` listens as a member of a cluster, if it is one.
-pub(super) fn member(document: &FirstBoot) -> Option<Ipv6Addr> {
-    let cluster = document.lxd.as_ref()?.cluster.as_ref()?;
-    Some(cluster.member(&document.card)?.address)
+/// Where the other members of its cluster reach the card of `plan`, with the prefix length.
+pub(super) fn member(plan: &CardPlan) -> Option<String> {
+    let (member, _) = plan.member()?;
+    Some(format!("{}/{PREFIX_LENGTH}", member.address))
 }
 
 /// The host's addresses as systemd-networkd words them.
@@ -85,10 +83,9 @@ impl Addresses {
         all
     }
 
-    /// The address of the host as a member of a cluster, beside its others.
-    pub(super) fn with_member(mut self, address: Option<Ipv6Addr>) -> Self {
-        let address = address.map(|address| format!("{address}/{PREFIX_LENGTH}"));
-        self.own.extend(address);
+    /// Beside these, the address of the host as a member of a cluster.
+    pub(super) fn with_member(mut self, plan: &CardPlan) -> Self {
+        self.own.extend(member(plan));
         self
     }
 

@@ -3,7 +3,6 @@
 
 use crate::farm::{Ipv4, Ipv6};
 use minijinja::context;
-use palmfarm_protocol::cluster::PREFIX_LENGTH;
 use palmfarm_protocol::paths::{IFUPDOWN_STANZA, MAC_PLACEHOLDER};
 
 use super::addressing::member;
@@ -80,7 +79,7 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan) -> Result<(), Ren
             address6,
             gateway6,
             dns6,
-            member => member(&plan.firstboot).map(|address| format!("{address}/{PREFIX_LENGTH}")),
+            member => member(plan),
         },
     )
 }

@@ -14,7 +14,7 @@ use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::paths::{MAC_PLACEHOLDER, NETWORK, NETWORK_FALLBACK};
 use serde_json::json;
 
-use super::addressing::{member, Addresses};
+use super::addressing::Addresses;
 use super::builder::{yaml, TreeBuilder, UNITS};
 use super::{ifupdown, RenderError};
 use crate::base::BaseFacts;
@@ -127,7 +127,7 @@ fn files(
             context! { port, bridge },
         )?);
     }
-    let addresses = Addresses::new(&network.ipv4, &network.ipv6).with_member(member(&plan.firstboot));
+    let addresses = Addresses::new(&network.ipv4, &network.ipv6).with_member(plan);
     files.push(net_file(
         build,
         host,

@@ -22,6 +22,8 @@ pub(super) struct NextSteps {
     address: Option<IpAddr>,
     user: Option<String>,
     containers: usize,
+    /// Whether it forms the cluster of its farm.
+    forms_cluster: bool,
 }
 
 impl NextSteps {
@@ -48,6 +50,7 @@ impl NextSteps {
                 .copied(),
             user: plan.users.iter().find(can_log_in).map(|user| user.name.clone()),
             containers: plan.firstboot.containers.len(),
+            forms_cluster: plan.member().is_some_and(|(_, forms_it)| forms_it),
         }
     }
 
@@ -80,7 +83,13 @@ impl NextSteps {
                 self.hostname
             ),
         };
-        vec![
+        // It asks them by itself, but of cards that are off it cannot know.
+        let before = self.forms_cluster.then(|| {
+            "before that, if this cluster exists already: switch its other cards on, so that this one joins them and forms no \
+             second cluster"
+                .to_owned()
+        });
+        let mut lines = vec![
             format!(
                 "plug in: put the card into the Pi, then the cable of {} to your router, then the power",
                 self.uplink
@@ -94,7 +103,9 @@ impl NextSteps {
                 "if nothing comes: put the card back into this computer, and `palmfarm inspect {}` shows how far the Pi came",
                 shell_quote(device)
             ),
-        ]
+        ];
+        lines.splice(1..1, before);
+        lines
     }
 
     /// The same for programs.
@@ -119,6 +130,7 @@ mod tests {
             address: None,
             user: Some("nina".to_owned()),
             containers: 13,
+            forms_cluster: false,
         }
     }
 
@@ -136,6 +148,17 @@ mod tests {
         );
         assert_eq!(lines[3], "watch: palmfarm watch farm.yaml --card palm2");
         assert!(lines[4].contains("`palmfarm inspect /dev/sdb`"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_first_card_of_a_cluster_is_not_started_alone_again() {
+        let first = NextSteps {
+            forms_cluster: true,
+            ..steps()
+        };
+        let lines = first.lines("/dev/sdb");
+        assert!(lines[1].contains("switch its other cards on"), "{lines:?}");
+        assert_eq!(lines.len(), 6);
     }
 
     #[test]

@@ -178,9 +178,17 @@ fn pi(plan: &CardPlan, number: usize) -> String {
         .iter()
         .map(|segment| draw(plan, number, segment))
         .collect();
+    let member = plan.member().map(|(member, forms_it)| {
+        let does = if forms_it { "forms" } else { "joins" };
+        format!(
+            "<br>{does} the cluster, at <span class=\"mono\">{}</span>",
+            member.address
+        )
+    });
+    let member = member.unwrap_or_default();
     format!(
         "<section class=\"pi\">\n<div class=\"port\">{}</div>\n<div class=\"who\"><div><h3>{}</h3> <small>Raspberry \
-         Pi</small></div><i></i><p>{}<br>{}</p></div>\n{own}<div class=\"{nets}\">\n{drawn}</div>\n</section>\n",
+         Pi</small></div><i></i><p>{}<br>{}{member}</p></div>\n{own}<div class=\"{nets}\">\n{drawn}</div>\n</section>\n",
         esc(&port),
         esc(&plan.card.hostname),
         esc(&ipv4),
