@@ -13,6 +13,7 @@ mod common;
 
 mod browser;
 mod build;
+mod cluster;
 mod doctor;
 mod examples;
 mod first_farm;

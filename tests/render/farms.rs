@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 
 use palmfarm::base::{Arch, BaseFacts};
 use palmfarm::edit::tree::{CardPath, Node, Tree, Volume};
 use palmfarm::farm::assets::{self, Gathered};
+use palmfarm::farm::cluster_keys::ClusterKeys;
 use palmfarm::farm::problem::Severity;
 use palmfarm::farm::{self, LoadedFarm};
 use palmfarm::pipeline;
@@ -15,6 +17,9 @@ use palmfarm::render::{self, Inputs, RenderError};
 
 /// Files that farms of these tests may name; each holds its own name.
 const FILES: [&str; 3] = ["motd.txt", "site/index.html", "web-setup.sh"];
+
+/// The file of a cluster's keys, which is private.
+const KEYS: &str = "farm.keys";
 
 /// The superblock of an empty squashfs.
 pub(crate) const SQUASHFS: [u8; 96] = {
@@ -30,7 +35,10 @@ pub(crate) fn folder(more: &[(&str, &[u8])]) -> tempfile::TempDir {
     let put = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        std::fs::write(&path, content).unwrap();
+        if name == KEYS {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
     };
     for name in FILES {
         put(name, format!("{name}\n").as_bytes());
@@ -116,6 +124,32 @@ pub(crate) fn try_plan_with(yaml: &str, more: &[(&str, &[u8])]) -> Result<CardPl
         gathered.keys.as_ref(),
         &mut ContentCache::default(),
     )
+}
+
+/// The card `card` of a cluster of three, the keys that were made for it, and its tree on `base`; `more` are lines of the
+/// farm.
+pub(crate) fn clustered(card: &str, base: &BaseFacts, more: &str) -> (ClusterKeys, Tree) {
+    let mut keys = ClusterKeys::new().unwrap();
+    keys.add(["palm1", "palm2", "palm3"].map(Into::into).iter())
+        .unwrap();
+    let yaml = format!(
+        "cards: {{palm1: , palm2: , palm3: }}\ncluster: {{keys: {KEYS}, first: palm1}}\n\
+         containers:\n  \
+         web: {{image: \"images:alpine/3.20\", publish: web_image, on: palm2}}\n  \
+         w: {{image: web_image, replicas: 2..4, spread: true}}\n{more}"
+    );
+    let (loaded, gathered) = load(&yaml, &[(KEYS, keys.text().as_bytes())]);
+    let plan = plan::card(
+        &loaded.farm,
+        loaded.farm.card(Some(card)).unwrap(),
+        &gathered.sources,
+        &BTreeMap::new(),
+        &[],
+        gathered.keys.as_ref(),
+        &mut ContentCache::default(),
+    )
+    .unwrap();
+    (keys, render::render(&plan, base, &inputs(base)).unwrap())
 }
 
 /// The only card, in the article's prefix.

@@ -11,7 +11,7 @@ use palmfarm::edit::tree::{Node, Tree};
 
 use crate::bases;
 use crate::common::skipped;
-use crate::farms::rendered;
+use crate::farms::{clustered, rendered};
 
 /// How Ubuntu orders cloud-init: the network stage waits for the network and comes before sysinit.target, the last one
 /// comes after multi-user.target.
@@ -75,7 +75,9 @@ fn verify(tree: &Tree, more: Option<(&str, &str)>) -> Option<String> {
     let ours = tree.iter().filter(|(_, path, planned)| {
         matches!(planned.node, Node::File { .. })
             && path.name().starts_with("palmfarm-")
-            && path.name().ends_with(".service")
+            && [".service", ".timer"]
+                .iter()
+                .any(|kind| path.name().ends_with(kind))
     });
     let ours: Vec<&str> = ours.map(|(_, path, _)| path.name()).collect();
     let path = format!(
@@ -118,6 +120,9 @@ fn systemd_takes_every_unit_and_finds_no_cycle() {
             "hostname: palm\nnetwork: {bridge: none, vlan: 42}\nrc_local: [\"true\"]\n",
         );
         check(&base, "hostname: palm\nnetwork: {uplink: enx-b827}\n");
+        if let Some(said) = verify(&clustered("palm1", &base, "").1, None) {
+            assert_eq!(said, "", "{}: a cluster", base.release);
+        }
     }
 }
 
