@@ -104,6 +104,10 @@ impl Reader {
         let farm = farm.replace(KEY.0, KEY.1);
         let file = self.0.path().join("farm.yaml");
         fs::write(&file, &farm).unwrap();
+        if farm.contains("\ncluster:") {
+            let out = self.palmfarm(&["keys".to_owned(), "new".to_owned()]);
+            assert_eq!(out.status.code(), Some(0), "{page}:\n{farm}\n{}", told(&out));
+        }
         let out = self.palmfarm(&["check".to_owned(), "farm.yaml".to_owned()]);
         assert_eq!(out.status.code(), Some(0), "{page}:\n{farm}\n{}", told(&out));
         fs::write(&file, on_mini(&farm)).unwrap();
