@@ -252,10 +252,8 @@ const CLUSTER: &str = "\ncluster\n";
 
 fn of_cluster(cluster: &Cluster) -> String {
     let mut text = CLUSTER.to_owned();
-    for line in [&cluster.message] {
-        if !line.is_empty() {
-            text.push_str(&format!("    {line}\n"));
-        }
+    if !cluster.message.is_empty() {
+        text.push_str(&format!("    {}\n", cluster.message));
     }
     for member in &cluster.members {
         let line = [
@@ -275,8 +273,7 @@ fn of_cluster(cluster: &Cluster) -> String {
 }
 
 /// Put what became of the cluster since into the reports that a run has left. Nothing is written if nothing changed.
-pub(crate) fn set_cluster(root: &Root, document: &FirstBoot, cluster: &Option<Cluster>) {
-    let Some(cluster) = cluster else { return };
+pub(crate) fn set_cluster(root: &Root, document: &FirstBoot, cluster: &Cluster) {
     let on_fat = format!("{}/{NAME}", document.boot_mount.trim_end_matches('/'));
     for stem in [LIVE, PATH, &on_fat] {
         let read = |end: &str| root.read(&format!("{stem}.{end}")).ok();

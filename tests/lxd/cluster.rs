@@ -21,12 +21,12 @@ fn farm(fleet: &Fleet, number: u8) -> FirstBoot {
     document
 }
 
-fn begin(fleet: &Fleet, number: u8) -> Running {
+pub(crate) fn begin(fleet: &Fleet, number: u8) -> Running {
     fleet.card(number).run(&farm(fleet, number))
 }
 
 #[track_caller]
-fn ends_well(fleet: &Fleet, number: u8, running: &mut Running) {
+pub(crate) fn ends_well(fleet: &Fleet, number: u8, running: &mut Running) {
     let well = running.ended(STUCK);
     let card = fleet.card(number);
     let bad = bad(&card.report());
@@ -50,7 +50,7 @@ fn members(fleet: &Fleet, number: u8) -> Vec<String> {
 
 /// One cluster of three, each container once and where it was declared, at its predicted address.
 #[track_caller]
-fn is_whole(fleet: &Fleet) {
+pub(crate) fn is_whole(fleet: &Fleet) {
     for number in 1..=3 {
         assert_eq!(members(fleet, number), ["palm1", "palm2", "palm3"], "{number}");
     }
@@ -79,7 +79,7 @@ fn is_whole(fleet: &Fleet) {
 
 /// Wait until all of `running` have ended well, with the care that each card takes of its cluster once a minute.
 #[track_caller]
-fn all_end_well(fleet: &Fleet, running: Vec<(u8, Running)>) {
+pub(crate) fn all_end_well(fleet: &Fleet, running: Vec<(u8, Running)>) {
     let mut left = running;
     while !left.is_empty() {
         left.retain_mut(|(number, running)| {
@@ -102,14 +102,14 @@ fn all_end_well(fleet: &Fleet, running: Vec<(u8, Running)>) {
 }
 
 /// Let each card that has power care for its cluster.
-fn care(fleet: &Fleet) {
+pub(crate) fn care(fleet: &Fleet) {
     for card in fleet.cards.iter().filter(|card| card.is_on()) {
         let _ = card.agent(&["cluster", "care"]).ended(STUCK);
     }
 }
 
 /// Run the agents of these cards at once.
-fn run_all(fleet: &Fleet, numbers: &[u8]) {
+pub(crate) fn run_all(fleet: &Fleet, numbers: &[u8]) {
     let running = numbers.iter().map(|number| (*number, begin(fleet, *number)));
     all_end_well(fleet, running.collect());
 }
@@ -123,7 +123,7 @@ fn seen(fleet: &Fleet, number: u8, member: &str) -> (String, Vec<String>) {
 
 /// Care for the cluster until the report of the card with this number says that `member` is in `state`.
 #[track_caller]
-fn wait_until(fleet: &Fleet, number: u8, member: &str, state: &str) {
+pub(crate) fn wait_until(fleet: &Fleet, number: u8, member: &str, state: &str) {
     let begun = Instant::now();
     while seen(fleet, number, member).0 != state {
         assert!(

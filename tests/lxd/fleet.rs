@@ -6,10 +6,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use palmfarm::farm::addresses;
+use palmfarm::farm::cluster_keys::ClusterKeys;
 use palmfarm::farm::Ipv4;
 use palmfarm_protocol::cluster::{Cluster, Member};
 use palmfarm_protocol::firstboot::FirstBoot;
@@ -41,9 +44,9 @@ rm "$answer"
 pub(crate) struct Fleet {
     pub(crate) cards: Vec<Card>,
     pub(crate) router: Router,
-    keys: BTreeMap<String, (String, String)>,
+    keys: ClusterKeys,
     /// Goes last.
-    dir: Scratch,
+    _dir: Scratch,
 }
 
 /// One Pi.
@@ -68,16 +71,13 @@ pub(crate) struct Running {
 impl Fleet {
     /// `count` cards without power, with their keys; `None` if something is missing, which the test has said then.
     pub(crate) fn new(count: u8) -> Option<Self> {
-        if let Some(why) = lacking(&["lxd", "lxc", "mkfs.btrfs", "openssl", "nsenter"]) {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        if let Some(why) = lacking(&["lxd", "lxc", "mkfs.btrfs", "nsenter"]) {
             skipped(why);
             return None;
         }
         sweep::sweep();
-        let id = format!(
-            "{}-f{:x}",
-            std::process::id(),
-            Instant::now().elapsed().subsec_nanos() ^ rand()
-        );
+        let id = format!("{}-f{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = Scratch::new(&id);
         let netns = |number: u8| Netns::new(format!("pi-palmfarm-{id}-{number}"));
         let pis: Vec<Netns> = (1..=count).map(netns).collect();
@@ -88,12 +88,12 @@ impl Fleet {
         let systemctl = bin.join("systemctl");
         fs::write(&systemctl, SYSTEMCTL).unwrap();
         fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut keys = BTreeMap::from([("cluster".into(), pair(&dir.0, "cluster"))]);
+        let names: Vec<String> = (1..=count).map(|number| format!("palm{number}")).collect();
+        let mut keys = ClusterKeys::new().unwrap();
+        keys.add(names.iter()).unwrap();
         let mut cards = Vec::new();
-        for (netns, number) in pis.into_iter().zip(1..) {
-            let name = format!("palm{number}");
-            keys.insert(name.clone(), pair(&dir.0, &name));
-            let address = Ipv6Addr::new(0xfd81, 0xe616, 0x1719, 0, 0, 0, 0, u16::from(number));
+        for ((netns, name), number) in pis.into_iter().zip(names).zip(1..) {
+            let address = addresses::member(keys.cluster.der(), &name);
             netns.bridge_of(number);
             netns.ip(&format!("address add {address}/64 dev br0 nodad"));
             cards.push(Card {
@@ -110,7 +110,7 @@ impl Fleet {
             cards,
             router,
             keys,
-            dir,
+            _dir: dir,
         };
         for number in 1..=count {
             fleet.flash(number);
@@ -146,12 +146,12 @@ impl Fleet {
         card.put("run/systemd/timesync/synchronized", b"");
         card.put(
             "etc/palmfarm/cluster/server.key",
-            self.keys[&card.name].1.as_bytes(),
+            self.keys.cards[&card.name].key.pem().as_bytes(),
         );
         if number == 1 {
             card.put(
                 "etc/palmfarm/cluster/cluster.key",
-                self.keys["cluster"].1.as_bytes(),
+                self.keys.cluster.key.pem().as_bytes(),
             );
         }
         let busybox = image::busybox();
@@ -161,7 +161,7 @@ impl Fleet {
         );
     }
 
-    /// A document for the card with this number: the image `alpine` and no container.
+    /// A document for the card with this number, without containers.
     pub(crate) fn document(&self, number: u8) -> FirstBoot {
         let card = self.card(number);
         let mut document = empty();
@@ -173,24 +173,30 @@ impl Fleet {
             gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
             dns: Vec::new(),
         };
-        let busybox = image::busybox();
-        carry(
-            &mut document,
-            "alpine",
-            "/var/lib/palmfarm/alpine.tar.gz",
-            &busybox.fingerprint,
-        );
+        // The card that forms the cluster carries the image for all.
+        let mut published = BTreeMap::new();
+        if number == 1 {
+            let fingerprint = image::busybox().fingerprint;
+            carry(
+                &mut document,
+                "alpine",
+                "/var/lib/palmfarm/alpine.tar.gz",
+                &fingerprint,
+            );
+        } else {
+            published.insert("alpine".into(), "palm1".into());
+        }
         let member = |card: &Card| Member {
             name: card.name.clone(),
             address: card.address,
-            certificate: self.keys[&card.name].0.clone(),
+            certificate: self.keys.cards[&card.name].certificate(),
         };
         document.lxd.as_mut().unwrap().cluster = Some(Cluster {
             first: "palm1".into(),
             members: self.cards.iter().map(member).collect(),
-            certificate: self.keys["cluster"].0.clone(),
+            certificate: self.keys.cluster.certificate(),
             offline_threshold: 11,
-            published: BTreeMap::new(),
+            published,
         });
         document
     }
@@ -428,34 +434,4 @@ pub(crate) fn bad(report: &Report) -> Vec<String> {
         .filter(|step| matches!(step.state, StepState::Failed | StepState::Skipped));
     bad.map(|step| format!("{}: {}", step.name, step.message))
         .collect()
-}
-
-/// A certificate for `name`, as the workstation makes it, and its key.
-fn pair(dir: &Path, name: &str) -> (String, String) {
-    let (certificate, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
-    let mut openssl =
-        sh::words("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500");
-    openssl
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .args(["-subj", &format!("/CN={name}")])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-addext", "extendedKeyUsage=serverAuth"])
-        .args([
-            "-addext",
-            &format!("subjectAltName=DNS:{name}.palmfarm.internal,IP:::1,IP:127.0.0.1"),
-        ]);
-    sh::run(&mut openssl);
-    (
-        fs::read_to_string(certificate).unwrap(),
-        fs::read_to_string(key).unwrap(),
-    )
-}
-
-/// A number that no other fleet of this process has.
-fn rand() -> u32 {
-    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-    COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
 }

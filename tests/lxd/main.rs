@@ -16,6 +16,7 @@ mod carried;
 mod cgroup;
 mod chance;
 mod cluster;
+mod cluster_chance;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;

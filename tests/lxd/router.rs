@@ -123,9 +123,12 @@ impl Router {
 
     /// Whether `address` answers to an echo request.
     pub(crate) fn ping(&self, address: Ipv6Addr) -> bool {
-        let mut ping = self.netns.command(BUSYBOX);
-        ping.args(["ping", "-6", "-q", "-c", "1", "-W", "1", &address.to_string()]);
-        sh::succeeds(&mut ping)
+        ping(self.netns.name(), address)
+    }
+
+    /// The name of its namespace, for [`ping`] on another thread.
+    pub(crate) fn netns(&self) -> String {
+        self.netns.name().into()
     }
 
     /// What a web server at `address` answers to a GET of `path`, if it does within two seconds.
@@ -144,6 +147,13 @@ impl Router {
         let answer = || String::from_utf8_lossy(&done.stdout).into_owned();
         done.status.success().then(answer)
     }
+}
+
+/// Whether `address` answers to an echo request out of the namespace `netns`.
+pub(crate) fn ping(netns: &str, address: Ipv6Addr) -> bool {
+    let mut ping = sh::words("setpriv --pdeathsig KILL ip netns exec");
+    ping.args([netns, BUSYBOX, "ping", "-6", "-q", "-c", "1", "-W", "1"]);
+    sh::succeeds(ping.arg(address.to_string()))
 }
 
 impl Drop for Router {

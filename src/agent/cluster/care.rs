@@ -21,7 +21,7 @@ use crate::journal::{Journal, Stage};
 use crate::program::query;
 use crate::root::Root;
 use crate::run::ExitStatus;
-use crate::step::{StepError, StepResult};
+use crate::step::{Change, StepError, StepResult};
 use crate::{lock, report};
 
 /// The member that seemed to be flashed again in the last round.
@@ -51,8 +51,8 @@ pub fn care(root: &Root, document: &FirstBoot) -> ExitStatus {
             let site = Site::new(&farm, &document.card)?;
             let done = tend(&site);
             // A run that is at work writes the report itself.
-            if let Ok(Some(_lock)) = lock::take(root) {
-                report::set_cluster(root, document, &members::look(&farm, root));
+            if let (Ok(Some(_lock)), Some(cluster)) = (lock::take(root), members::look(&farm, root)) {
+                report::set_cluster(root, document, &cluster);
             }
             done
         });
@@ -82,7 +82,7 @@ fn tend(site: &Site<'_>) -> StepResult {
     let listed = |member: &Member| all.iter().find(|one| one["server_name"] == *member.name);
     let leads = |one: &Value| members::roles(one).any(|role| role == "database-leader");
     if !listed(site.me).is_some_and(leads) {
-        return Ok(crate::step::Change::Unchanged);
+        return Ok(Change::Unchanged);
     }
     let change = site.trust()?;
     for member in site.others() {

@@ -148,7 +148,7 @@ impl Entry {
                     self.heard = Instant::now();
                     return Ok(Some(format!("waiting for a clear answer of {name}")));
                 }
-                Listener::Other if self.is_outside(site, member)? => {}
+                Listener::Other if is_outside(site, member)? => {}
                 Listener::Other => {
                     self.heard = Instant::now();
                     return self.foreign(name).map(Some);
@@ -166,11 +166,6 @@ impl Entry {
 
     pub(super) fn has_found(&self) -> bool {
         self.found
-    }
-
-    /// Whether the daemon of `member` is in no cluster.
-    fn is_outside(&self, site: &Site<'_>, member: &Member) -> Result<bool, StepError> {
-        Ok(probe::who(site, member, &member.certificate)? == Listener::Holder)
     }
 
     /// The card `name` shows a certificate that no card of this farm has.
@@ -236,7 +231,7 @@ impl Entry {
         let me = &site.me.name;
         let says = |words: &[&str]| words.iter().any(|words| is(error, words));
         if says(&["x509"]) {
-            if self.is_outside(site, member)? {
+            if is_outside(site, member)? {
                 self.foreign = None;
                 return Ok(Some(format!("waiting for {name}, which is in no cluster yet")));
             }
@@ -261,6 +256,11 @@ impl Entry {
             return Ok(None);
         }))
     }
+}
+
+/// Whether the daemon of `member` is in no cluster.
+fn is_outside(site: &Site<'_>, member: &Member) -> Result<bool, StepError> {
+    Ok(probe::who(site, member, &member.certificate)? == Listener::Holder)
 }
 
 /// Ask `member` to let this card in.

@@ -19,7 +19,7 @@ use crate::digest::{self, Hashed};
 use crate::record::Kind;
 use crate::step::{Change, StepError, StepResult};
 
-/// What becomes of a container if its member of the cluster is emptied (LXD's doc/howto/cluster_manage.md).
+/// What becomes of a container if its member of the cluster is emptied (LXD's `doc/howto/cluster_manage.md`).
 const EVACUATE: &str = "cluster.evacuate";
 
 /// How long making a container may take. The daemon unpacks its image, and may have to fetch it first: 30 minutes for an SD

@@ -1,0 +1,138 @@
+//! The longer trials of a cluster, by lot: every order of switching on, power cuts at any moment while it forms, and a
+//! member that is lost under load. They take many minutes, so they run only where `PALMFARM_SEQUENCES` says how often.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{all_end_well, begin, care, is_whole, run_all, wait_until};
+use crate::common::skipped;
+use crate::document::{address, container};
+use crate::fleet::{Fleet, Running};
+
+/// How often; `None` if nobody asked for it, which the test has said then.
+fn sequences() -> Option<u64> {
+    let asked = std::env::var("PALMFARM_SEQUENCES").ok();
+    if asked.is_none() {
+        skipped("it takes many minutes, and PALMFARM_SEQUENCES does not say how often it is to run");
+    }
+    asked.map(|text| text.parse().unwrap())
+}
+
+/// The next number by lot (xorshift64).
+fn draw(chance: &mut u64, below: u64) -> u64 {
+    *chance ^= *chance << 13;
+    *chance ^= *chance >> 7;
+    *chance ^= *chance << 17;
+    *chance % below
+}
+
+#[test]
+fn every_order() {
+    if sequences().is_none() {
+        return;
+    }
+    for (order, pause) in [
+        ([1, 2, 3], 0),
+        ([1, 3, 2], 70),
+        ([2, 1, 3], 15),
+        ([2, 3, 1], 70),
+        ([3, 1, 2], 5),
+        ([3, 2, 1], 30),
+    ] {
+        let Some(mut fleet) = Fleet::new(3) else { return };
+        let mut running: Vec<(u8, Running)> = Vec::new();
+        let begun = Instant::now();
+        for number in order {
+            fleet.card_mut(number).on();
+            running.push((number, begin(&fleet, number)));
+            sleep(Duration::from_secs(pause));
+        }
+        let last = begun.elapsed() - Duration::from_secs(pause);
+        all_end_well(&fleet, running);
+        is_whole(&fleet);
+        println!(
+            "order {order:?}, {pause} s apart: whole {:.0} s after the last was switched on",
+            (begun.elapsed() - last).as_secs_f32()
+        );
+    }
+}
+
+#[test]
+fn power_cuts_at_any_moment() {
+    let Some(sequences) = sequences() else { return };
+    let first = std::env::var("PALMFARM_SEED").map_or(1, |text| text.parse().unwrap());
+    for seed in first..first + sequences {
+        let Some(mut fleet) = Fleet::new(3) else { return };
+        let mut chance: u64 = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1);
+        let mut running: Vec<(u8, Running)> = Vec::new();
+        for number in 1..=3 {
+            fleet.card_mut(number).on();
+            running.push((number, begin(&fleet, number)));
+        }
+        let mut cuts = Vec::new();
+        for _ in 0..=draw(&mut chance, 3) {
+            let (number, millis) = (1 + draw(&mut chance, 3), draw(&mut chance, 9000));
+            let number = u8::try_from(number).unwrap();
+            sleep(Duration::from_millis(millis));
+            running.retain(|(one, _)| *one != number);
+            fleet.card_mut(number).off();
+            fleet.card_mut(number).on();
+            running.push((number, begin(&fleet, number)));
+            cuts.push((number, millis));
+        }
+        println!("seed {seed}: {cuts:?}");
+        let begun = Instant::now();
+        all_end_well(&fleet, running);
+        is_whole(&fleet);
+        println!("seed {seed}: whole after {:.0} s", begun.elapsed().as_secs_f32());
+    }
+}
+
+#[test]
+fn a_member_is_lost_under_load() {
+    if sequences().is_none() {
+        return;
+    }
+    let Some(mut fleet) = Fleet::new(3) else { return };
+    for number in 1..=3 {
+        fleet.card_mut(number).on();
+    }
+    run_all(&fleet, &[1, 2, 3]);
+    let addresses: Vec<_> = (1..=3)
+        .map(|number| address(&container("", number, "")))
+        .collect();
+    let router = fleet.router.netns();
+    let over = AtomicBool::new(false);
+    let missed = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let (mut asked, mut missed) = (0, [0; 3]);
+            while !over.load(Ordering::SeqCst) {
+                let round = Instant::now();
+                asked += 1;
+                for (address, missed) in addresses.iter().zip(&mut missed) {
+                    if !crate::router::ping(&router, *address) {
+                        *missed += 1;
+                    }
+                }
+                sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
+            }
+            (asked, missed)
+        });
+        sleep(Duration::from_secs(30));
+        fleet.card_mut(3).off();
+        wait_until(&fleet, 1, "palm3", "offline");
+        sleep(Duration::from_secs(60));
+        fleet.flash(3);
+        fleet.card_mut(3).on();
+        run_all(&fleet, &[3]);
+        is_whole(&fleet);
+        care(&fleet);
+        sleep(Duration::from_secs(60));
+        over.store(true, Ordering::SeqCst);
+        client.join().unwrap()
+    });
+    println!("asked {} times, missed {:?}", missed.0, missed.1);
+    assert_eq!(missed.1[..2], [0, 0]);
+    assert!(missed.1[2] > 0);
+}
