@@ -168,6 +168,7 @@ fn unsupported(head: &[u8]) -> Option<UnsupportedFormat> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "each caller makes it")]
     fn check(head: &[u8], expect: Result<Format, UnsupportedFormat>) {
         let file = head.to_vec();
         assert_eq!(sniff(&file).unwrap(), expect, "{head:02x?}");
