@@ -68,13 +68,19 @@ pub(crate) fn is_whole(fleet: &Fleet) {
     let expect: Vec<(String, String)> = (1..=3).map(|n| (format!("c{n}"), format!("palm{n}"))).collect();
     assert_eq!(found, expect);
     for number in 1..=3 {
-        let address = address(&container("", number, ""));
-        let mut tries = 0..20;
-        assert!(
-            tries.any(|_| fleet.router.ping(address)),
-            "c{number} at {address}"
-        );
+        answers(fleet, number);
     }
+}
+
+/// The container with this number answers the router at its predicted address, perhaps after some seconds.
+#[track_caller]
+fn answers(fleet: &Fleet, number: u8) {
+    let address = address(&container("", number, ""));
+    let mut tries = 0..20;
+    assert!(
+        tries.any(|_| fleet.router.ping(address)),
+        "c{number} at {address}"
+    );
 }
 
 /// Wait until all of `running` have ended well, with the care that each card takes of its cluster once a minute.
@@ -170,7 +176,7 @@ fn three_cards_become_one_cluster() {
     fleet.card_mut(3).off();
     wait_until(&fleet, 1, "palm3", "offline");
     assert_eq!(seen(&fleet, 1, "palm3").1, ["c3"]);
-    assert!(fleet.router.ping(address(&container("", 1, ""))));
+    answers(&fleet, 1);
     fleet.card_mut(3).on();
     run_all(&fleet, &[3]);
     wait_until(&fleet, 1, "palm3", "online");
@@ -200,7 +206,7 @@ fn three_cards_become_one_cluster() {
     assert!(step.message.contains("palm3"), "{}", step.message);
     assert_eq!(report.containers[0].location.as_deref(), Some("palm3"));
     assert_eq!(report.containers[0].message, "");
-    assert!(fleet.router.ping(address(&container("", 2, ""))));
+    answers(&fleet, 2);
     to("palm2");
 
     println!("the first is flashed again");
