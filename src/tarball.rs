@@ -118,6 +118,12 @@ impl<R: Read> Tarball<R> {
         }
     }
 
+    /// Read what comes after the last member: that a packed file is whole shows at its end.
+    pub(crate) fn drain(self) -> io::Result<()> {
+        self.meter.until.set(u64::MAX);
+        io::copy(&mut self.archive.into_inner(), &mut io::sink()).map(drop)
+    }
+
     /// Its members, once.
     pub(crate) fn members(&mut self) -> io::Result<Members<'_, R>> {
         Ok(Members {

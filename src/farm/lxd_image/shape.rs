@@ -11,6 +11,7 @@ use crate::base::source::memory_refused;
 use crate::edit::block::length;
 use crate::farm::packing::{has_its_end, unpacked, Packing};
 use crate::tarball::{Excess, Tarball};
+use crate::text::printable;
 use crate::text_file::decode;
 
 /// The longest metadata that is read, in bytes: images.linuxcontainers.org's have below 2 KiB.
@@ -74,6 +75,9 @@ pub enum ImageError {
     /// It is for a virtual machine.
     #[error("it is the image of a virtual machine")]
     Vm,
+    /// LXD looks for names without a slash in front.
+    #[error("{0} in it is an absolute path, which LXD does not import")]
+    Absolute(String),
     /// It is not whole.
     #[error("its end is missing: it has {0} bytes")]
     Cut(u64),
@@ -95,7 +99,8 @@ impl ImageError {
             ),
             Self::Vm => Some("take the container build of the image"),
             Self::Cut(_) => Some("download it again, or pack it again"),
-            Self::Tar(..) => None,
+            Self::Absolute(_) => Some("pack it again without -P: tar -C FOLDER -cJf IMAGE.tar.xz ."),
+            Self::Tar(..) => Some("download it again, or pack it again: nothing may come after its end"),
         }
     }
 }
@@ -129,6 +134,9 @@ pub(super) fn look_within(bytes: &[u8], most: u64) -> Result<Shape, ImageError> 
         return Err(ImageError::Bzip2);
     };
     let seen = Seen::of(bytes, most, has_its_end == Some(true)).map_err(broken)?;
+    if let Some(path) = seen.absolute {
+        return Err(ImageError::Absolute(path));
+    }
     if seen.has_disk {
         return Err(ImageError::Vm);
     }
@@ -161,6 +169,8 @@ struct Seen {
     is_root: bool,
     machine: Option<Machine>,
     release: Option<String>,
+    /// The first member whose name is an absolute path.
+    absolute: Option<String>,
 }
 
 impl Seen {
@@ -172,6 +182,10 @@ impl Seen {
             let mut entry = entry?;
             let path = entry.path_bytes().into_owned();
             let path = String::from_utf8_lossy(&path);
+            if path.starts_with('/') {
+                seen.absolute = Some(printable(&path));
+                return Ok(seen);
+            }
             let path = path.trim_start_matches("./").trim_matches('/');
             let is_file = entry.header().entry_type().is_file();
             if path == METADATA && is_file {
@@ -183,9 +197,10 @@ impl Seen {
             }
             // LXD's own tarballs begin with the metadata; the rest need not be unpacked.
             if may_stop && seen.metadata.is_some() && seen.has_rootfs && seen.machine.is_some() {
-                break;
+                return Ok(seen);
             }
         }
+        tarball.drain()?;
         Ok(seen)
     }
 

@@ -90,6 +90,9 @@ fn packings_do_not_matter() {
     let expect = look(&plain).unwrap();
     for packed in [gzip.finish().unwrap(), xz.finish().unwrap(), zstd] {
         assert_eq!(look(&packed).unwrap(), expect);
+        // LXD imports it, and each container then fails.
+        let more = look(&[&packed[..], b"more"].concat()).unwrap_err();
+        assert!(more.hint().is_some_and(|hint| hint.contains("again")), "{more}");
         // Cut anywhere, it is an error or still recognised, and never a panic.
         for cut in 0..packed.len() {
             drop(look(&packed[..cut]));
@@ -115,6 +118,13 @@ fn what_is_no_image_is_told() {
         "it cannot be read to its end as a tarball (gzip)",
     );
     check(&tar(&[("readme", b"x")]), "it is a tarball with neither");
+    let mut absolute = tar(&[META, ("rootfs/bin/sh", ARMHF)]);
+    absolute[..14].copy_from_slice(b"/metadata.yaml");
+    // The digits of the header's sum (pax(1)).
+    absolute[148..156].fill(b' ');
+    let sum: u32 = absolute[..512].iter().map(|byte| u32::from(*byte)).sum();
+    absolute[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    check(&absolute, "/metadata.yaml in it is an absolute path");
     check(&tar(&[("rootfs/bin/sh", ARMHF)]), "it is a tarball with neither");
     check(&squashfs(97), "its end is missing: it has 96 bytes");
     check(b"hsqs", "its end is missing");
