@@ -6,12 +6,11 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use unicode_normalization::UnicodeNormalization as _;
-
 use crate::base::download::catalogue;
 use crate::base::locate::BaseRef;
 use crate::base::mounts;
 use crate::base::Arch;
+use crate::edit::fs::fat;
 use crate::edit::tree::{self, Mount, Overlay, Volume};
 use crate::farm::assets::{self, GatherError, Reader, Sources};
 use crate::farm::lxd_image::Shape;
@@ -225,9 +224,8 @@ impl Judge<'_> {
             let leaf = parents
                 .filter_map(|parent| Some((parent, all.get(&(*volume, parent))?)))
                 .find(|(_, (is_leaf, _))| *is_leaf);
-            // FAT has one name for both cases, and other systems that read a card one for both ways to write an accent.
             let first = (*volume == Volume::Boot)
-                .then(|| folded.insert(path.nfc().collect::<String>().to_uppercase(), *path))
+                .then(|| folded.insert(fat::folded(path), *path))
                 .flatten();
             let (index, message) = match (leaf, first) {
                 (Some((parent, (_, other))), _) => (

@@ -6,6 +6,7 @@ use super::volume::{FatVolume, RootDir};
 use crate::edit::block::{Fields, ReadAt};
 use crate::edit::fs::FsError;
 use crate::numbers::{at_most, usize_from_u64};
+use unicode_normalization::UnicodeNormalization as _;
 
 pub(super) use super::boot_sector::DIR_ENTRY as ENTRY;
 
@@ -58,6 +59,12 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.chars()
         .flat_map(char::to_uppercase)
         .eq(b.chars().flat_map(char::to_uppercase))
+}
+
+/// `path` as all have it that mean the same place: FAT has one name for both cases, and other systems that read a card
+/// have one for both ways to write an accent, and for characters that Unicode takes for the same one.
+pub fn folded(path: &str) -> String {
+    path.nfc().flat_map(char::to_uppercase).nfc().collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

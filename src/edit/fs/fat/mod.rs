@@ -11,6 +11,7 @@ mod write;
 
 use crate::edit::tree::Volume;
 
+pub use dir::folded;
 pub(super) use free::free_space;
 pub use read::FatReader;
 pub use write::{acceptable_name, FatWriter};

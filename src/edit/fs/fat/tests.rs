@@ -123,8 +123,47 @@ fn a_file_with_clusters_that_it_cannot_need_is_not_replaced() {
     match written(9 * 512, &row(10, 0xFFFF)) {
         Err(FsError::Damaged { what, .. }) => assert_eq!(
             what,
-            "/a.bin has more clusters than 9, which is what 4608 bytes take"
+            "/A.BIN has more clusters than 9, which is what 4608 bytes take"
         ),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn names_are_one_place_or_two_files() {
+    let names = [
+        "K", "k", "\u{212a}", "s", "\u{17f}", "ss", "\u{df}", "\u{1e9e}", "i", "\u{131}", "\u{130}",
+        "\u{e5}", "\u{212b}", "a\u{30a}", "\u{b5}", "\u{3bc}", "\u{1c6}", "\u{1c5}",
+    ];
+    let node = |text: &str| Node::File {
+        content: text.as_bytes().into(),
+        access: Access::root(0o644),
+    };
+    for (nth, first) in names.iter().enumerate() {
+        for second in &names[nth + 1..] {
+            let mut empty = volume(0, &[0xFFFF]);
+            empty[(DATA - 1) * 512..DATA * 512].fill(0);
+            empty[512 + 4..512 + 6].fill(0);
+            let overlay = Overlay::new(empty);
+            let paths = [path(&format!("/{first}.txt")), path(&format!("/{second}.txt"))];
+            let (one, two) = (node("one"), node("two"));
+            let written = FatWriter::open(&overlay, 1_700_000_000)
+                .unwrap()
+                .apply(&[(&paths[0], &one), (&paths[1], &two)]);
+            let is_one = folded(paths[0].as_str()) == folded(paths[1].as_str());
+            match written {
+                Err(FsError::SamePlace { .. }) => assert!(is_one, "{first} {second}"),
+                Err(error) => panic!("{first} {second}: {error:?}"),
+                Ok(()) => {
+                    assert!(!is_one, "{first} {second}");
+                    let reader = FatReader::open(&overlay).unwrap();
+                    let read = |path| reader.read(path, 10).unwrap().unwrap();
+                    assert_eq!(
+                        (read(&paths[0]), read(&paths[1])),
+                        (b"one".to_vec(), b"two".to_vec())
+                    );
+                }
+            }
+        }
     }
 }

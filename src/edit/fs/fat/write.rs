@@ -108,8 +108,7 @@ impl<M: WriteAt> FatWriter<M> {
                 path: (*path).clone(),
                 why,
             })?;
-            let folded: String = path.as_str().chars().flat_map(char::to_uppercase).collect();
-            if let Some(first) = seen.insert(folded, path) {
+            if let Some(first) = seen.insert(dir::folded(path.as_str()), path) {
                 return Err(FsError::SamePlace {
                     volume: Volume::Boot,
                     first: first.clone(),
