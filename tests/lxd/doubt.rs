@@ -268,7 +268,17 @@ fn a_program_that_is_missing_ends_with_127() {
     let mut farm = with_alpine(&lab);
     let mut one = container("web", 1, "alpine");
     one.devices = unplugged();
-    one.run = vec![run("missing", "no-such-program")];
+    one.run = vec![run(
+        "missing",
+        "PASSWORD=hunter2; set -x; no-such-program $PASSWORD",
+    )];
     add(&mut farm, one);
-    left(&lab.agent(&farm), "container web", "it ended with exit code 127");
+    let ran = lab.agent(&farm);
+    left(&ran, "container web", "it ended with exit code 127");
+    assert!(
+        ran.printed.contains("no-such-program: not found"),
+        "{}",
+        ran.printed
+    );
+    assert!(!ran.printed.contains("hunter2"), "{}", ran.printed);
 }

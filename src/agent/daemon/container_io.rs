@@ -86,35 +86,50 @@ pub(crate) fn push_file(
     Ok(())
 }
 
-/// Run `command` in `container` without input or terminal, and wait at most `patience`. An exit code other than 0 is not
-/// an error here.
+/// Run `command` in `container`, with one more environment variable and without input or terminal, and wait at most
+/// `patience`. An exit code other than 0 is not an error here.
 pub(crate) fn exec(
     daemon: &Daemon,
     container: &str,
     command: &[&str],
+    variable: (&str, &str),
     patience: Duration,
 ) -> DaemonResult<Exit> {
     daemon.may_change(&running(container, command))?;
-    exec_to_look(daemon, container, command, patience)
+    execute(daemon, container, command, Some(variable), patience)
 }
 
 fn running(container: &str, command: &[&str]) -> String {
     format!("running {} in {container}", command.first().unwrap_or(&""))
 }
 
-/// The same for a `command` that changes nothing.
+/// The same for a `command` that changes nothing, without the variable.
 pub(crate) fn exec_to_look(
     daemon: &Daemon,
     container: &str,
     command: &[&str],
     patience: Duration,
 ) -> DaemonResult<Exit> {
+    execute(daemon, container, command, None, patience)
+}
+
+fn execute(
+    daemon: &Daemon,
+    container: &str,
+    command: &[&str],
+    variable: Option<(&str, &str)>,
+    patience: Duration,
+) -> DaemonResult<Exit> {
     let doing = running(container, command);
+    // Without the first, Debian's packages may ask questions.
+    let mut environment = json!({"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LANG": "C.UTF-8"});
+    if let Some((name, value)) = variable {
+        environment[name] = value.into();
+    }
     let path = format!("{}/{}/exec", daemon.instances(), encoded(container));
     let body = json!({
         "command": command,
-        // Without the first, Debian's packages may ask questions.
-        "environment": {"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LANG": "C.UTF-8"},
+        "environment": environment,
         "interactive": false,
         "wait-for-websocket": false,
         "record-output": true,

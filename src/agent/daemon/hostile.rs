@@ -141,7 +141,7 @@ fn answers_of_the_wrong_shape_are_not_believed() {
         let daemon = then(body);
         let change = daemon.change("making it", "POST", "/1.0/x", &Value::Null, PATIENCE);
         let upload = small(b"bytes")(&daemon);
-        let exec = exec(&daemon, "web", &["true"], PATIENCE);
+        let exec = exec(&daemon, "web", &["true"], ("A", "b"), PATIENCE);
         for error in [
             change.map(|_| ()).err(),
             upload.map(|_| ()).err(),
@@ -164,10 +164,10 @@ fn answers_of_the_wrong_shape_are_not_believed() {
         r#"{"type":"sync","metadata":{"return":"0"}}"#,
         r#"{"type":"sync","metadata":{"output":{"1":"/1.0/x"}}}"#,
     ] {
-        assert!(exec(&then(body), "web", &["true"], PATIENCE).is_err());
+        assert!(exec(&then(body), "web", &["true"], ("A", "b"), PATIENCE).is_err());
     }
     let daemon = then(r#"{"type":"sync","metadata":{"return":3,"output":{"1":"http://elsewhere/","2":7}}}"#);
-    let exit = exec(&daemon, "web", &["true"], PATIENCE).unwrap();
+    let exit = exec(&daemon, "web", &["true"], ("A", "b"), PATIENCE).unwrap();
     assert_eq!((exit.code, exit.output.len()), (3, 0));
 }
 
@@ -180,7 +180,7 @@ fn who_only_looks_tells_the_daemon_nothing() {
     let change = daemon.change("making it", "POST", "/1.0/x", &Value::Null, PATIENCE);
     let delete = daemon.delete("making it", "/1.0/x", PATIENCE);
     let upload = small(b"bytes")(&daemon);
-    let exec = exec(&daemon, "web", &["true"], PATIENCE).map(|_| Value::Null);
+    let exec = exec(&daemon, "web", &["true"], ("A", "b"), PATIENCE).map(|_| Value::Null);
     for done in [change, delete, upload, exec] {
         let error = done.unwrap_err();
         assert!(matches!(error.kind(), DaemonErrorKind::OnlyLooking), "{error}");

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub(crate) use container_io::{exec, exec_to_look, push_file, PushError};
+pub(crate) use container_io::{exec, exec_to_look, push_file, Exit, PushError};
 pub use error::{DaemonError, DaemonErrorKind};
 use http::{exchange, Body, Broken, Request};
 pub(crate) use socket::find_socket;

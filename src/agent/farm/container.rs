@@ -13,7 +13,7 @@ use palmfarm_protocol::firstboot::{Container, Content, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
 use super::owned::{self, Stage, REMOVING};
-use super::{address, alias, merge, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
+use super::{address, alias, merge, script, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
 use crate::digest::{self, Hashed};
 use crate::record::Kind;
@@ -403,7 +403,10 @@ fn run_step(daemon: &Daemon, lxd: &Lxd, container: &Container, step: &Run) -> Re
     loop {
         tries = tries.saturating_add(1);
         let patience = Duration::from_secs(step.timeout_seconds.into());
-        let exit = exec(daemon, name, &["/bin/sh", "-c", &step.script], patience);
+        let command = ["/bin/sh", "-c", script::SHELL];
+        let variable = (script::VARIABLE, step.script.as_str());
+        let exit = exec(daemon, name, &command, variable, patience);
+        let exit = exit.map(|exit| script::ended(&step.script, exit));
         let (why, output, still_running) = match exit {
             Ok(exit) if exit.code == 0 => return Ok(()),
             Ok(exit) => (

@@ -13,6 +13,7 @@ mod merge;
 mod owned;
 mod preseed;
 mod publish;
+mod script;
 mod steps;
 mod survey;
 
