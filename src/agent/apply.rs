@@ -389,6 +389,57 @@ mod tests {
         });
     }
 
+    /// Set in the process that has mounts of its own.
+    const OWN_MOUNTS: &str = "PALMFARM_TEST_OWN_MOUNTS";
+
+    #[test]
+    fn a_tarball_that_does_not_fit_is_not_unpacked() {
+        let run = |program: &str, words: &[&str]| {
+            let status = std::process::Command::new(program).args(words).status();
+            status.is_ok_and(|status| status.success())
+        };
+        if std::env::var_os(OWN_MOUNTS).is_none() {
+            if !run("unshare", &["--mount", "true"]) {
+                println!("skipped: a mount namespace of its own takes root");
+                return;
+            }
+            let own = std::env::current_exe().unwrap();
+            let name = "apply::tests::a_tarball_that_does_not_fit_is_not_unpacked";
+            let again = std::process::Command::new("unshare")
+                .arg("--mount")
+                .arg(own)
+                .args(["--exact", name, "--nocapture"])
+                .env(OWN_MOUNTS, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&again.stdout);
+            assert!(again.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let now = serde_json::to_string(&document()).unwrap();
+        let there = format!("/tmp/new{DOCUMENT}");
+        let scratch = Scratch::new("apply-full", &[(DOCUMENT, &now), (&there, &now)]);
+        let (dir, file) = (scratch.0.at("/var"), scratch.0.at("/tmp/new.tar"));
+        let (dir, tar) = (dir.to_str().unwrap(), file.to_str().unwrap());
+        let new = scratch.0.at("/tmp/new");
+        fs::write(new.join("etc/more"), vec![b'x'; 8 << 20]).unwrap();
+        assert!(run("tar", &["-C", new.to_str().unwrap(), "-cf", tar, "."]));
+        fs::create_dir(dir).unwrap();
+        assert!(run("mount", &["-t", "tmpfs", "-o", "size=260m", "tmpfs", dir]));
+        let refused = read(&scratch.0, &file).err().unwrap().message;
+        let ending = apply(&scratch.0, &file, Mode::Apply);
+        let left = scratch.0.names("/var");
+        assert!(run("mount", &["-o", "remount,size=300m", dir]));
+        let fits = read(&scratch.0, &file).is_ok();
+        assert!(run("umount", &["--recursive", dir]));
+        assert!(
+            refused.contains("256 MB must stay free") || refused.contains("268 MB must stay free"),
+            "{refused}"
+        );
+        assert_eq!((ending, left, fits), (ExitStatus::Refused, Vec::new(), true));
+        assert_eq!(scratch.0.read(DOCUMENT).unwrap(), now);
+    }
+
     #[test]
     fn reasons_are_reported_together() {
         let mut new = document();
