@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::common::alone::with_own_mounts;
 use crate::common::disk::{Access, Disk};
 use crate::common::{have, run};
 use crate::{folder, is_ready, surrounded, MIB, PALMFARM};
@@ -210,48 +211,50 @@ fn a_mounted_card_is_unmounted_if_the_person_says_so() {
     if !can_ask() || !have(&["mkfs.ext4"]) {
         return;
     }
-    let mut disk = Disk::new(256 * MIB);
-    let part = disk.partition();
-    run("mkfs.ext4", &["-q", &part]);
-    let mount = disk.mount_part(&part, Access::Read);
-    let before = disk.hash();
-    let at = mount.to_str().unwrap();
-    let is_mounted = || {
-        std::fs::read_to_string("/proc/self/mountinfo")
-            .unwrap()
-            .contains(&part)
-    };
+    with_own_mounts(|| {
+        let mut disk = Disk::new(256 * MIB);
+        let part = disk.partition();
+        run("mkfs.ext4", &["-q", &part]);
+        let mount = disk.mount_part(&part, Access::Read);
+        let before = disk.hash();
+        let at = mount.to_str().unwrap();
+        let is_mounted = || {
+            std::fs::read_to_string("/proc/self/mountinfo")
+                .unwrap()
+                .contains(&part)
+        };
 
-    let mut terminal = Terminal::start("flash farm.yaml --allow loop");
-    let shown = terminal.sees(0, ASKS);
-    assert!(
-        shown.contains(&format!("mounted at {at}: it must be unmounted first")),
-        "{shown}"
-    );
-    let number = number_of(&disk, &shown);
-    let question = format!("unmount {at}? [y/N]");
-    for answer in ["\n", "n\n", "/dev\n"] {
+        let mut terminal = Terminal::start("flash farm.yaml --allow loop");
+        let shown = terminal.sees(0, ASKS);
+        assert!(
+            shown.contains(&format!("mounted at {at}: it must be unmounted first")),
+            "{shown}"
+        );
+        let number = number_of(&disk, &shown);
+        let question = format!("unmount {at}? [y/N]");
+        for answer in ["\n", "n\n", "/dev\n"] {
+            terminal.answers(&format!("{number}\n"), &question);
+            terminal.answers(answer, "it stays mounted");
+            assert!(is_mounted());
+        }
+        // Never by force: a filesystem that somebody uses stays.
+        let user = std::fs::File::open(mount.join("lost+found")).unwrap();
         terminal.answers(&format!("{number}\n"), &question);
-        terminal.answers(answer, "it stays mounted");
+        let shown = terminal.answers("y\n", "close the files and terminals that use it");
+        assert!(shown.contains("target is busy"), "{shown}");
         assert!(is_mounted());
-    }
-    // Never by force: a filesystem that somebody uses stays.
-    let user = std::fs::File::open(mount.join("lost+found")).unwrap();
-    terminal.answers(&format!("{number}\n"), &question);
-    let shown = terminal.answers("y\n", "close the files and terminals that use it");
-    assert!(shown.contains("target is busy"), "{shown}");
-    assert!(is_mounted());
-    drop(user);
-    // The name of the partition leads to the disk.
-    terminal.answers(&format!("{part}\n"), "the whole disk is");
-    let name = disk.node().trim_start_matches("/dev/").to_owned();
-    terminal.answers(&format!("{name}\n"), &question);
-    terminal.answers("yes\n", &format!("type {name} to overwrite it"));
-    assert!(!is_mounted());
-    disk.forget(&[at]);
-    terminal.answers("no\n", "nothing was touched");
-    assert_eq!(terminal.ended(), Some(1));
-    assert_eq!(disk.hash(), before);
+        drop(user);
+        // The name of the partition leads to the disk.
+        terminal.answers(&format!("{part}\n"), "the whole disk is");
+        let name = disk.node().trim_start_matches("/dev/").to_owned();
+        terminal.answers(&format!("{name}\n"), &question);
+        terminal.answers("yes\n", &format!("type {name} to overwrite it"));
+        assert!(!is_mounted());
+        disk.forget(&[at]);
+        terminal.answers("no\n", "nothing was touched");
+        assert_eq!(terminal.ended(), Some(1));
+        assert_eq!(disk.hash(), before);
+    });
 }
 
 #[test]
