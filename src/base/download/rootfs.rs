@@ -130,7 +130,7 @@ impl Release {
         })
     }
 
-    /// Alpine's name of the architecture. Its own `armhf` is for the ARMv6 of the first Pi.
+    /// Alpine's name of the architecture. Its own `armhf` is for the first Pi's processor.
     fn alpine_arch(&self) -> &'static str {
         match self.arch {
             Arch::Armhf => "armv7",

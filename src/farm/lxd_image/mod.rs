@@ -31,8 +31,8 @@ const HOSTNAME: Template = Template {
     text: "{{ container.name }}\n",
 };
 
-/// What makes a container of Alpine's mini root filesystem, which is meant to be changed into and has no OpenRC that its
-/// inittab could start: busybox's init brings up the network by itself. Once OpenRC is installed, it does its work, too.
+/// What makes a container of Alpine's mini root filesystem. It has no service manager for its inittab to start, so busybox
+/// brings up the network. Once a service manager is installed, it does its work, too.
 pub const ALPINE: &[Template] = &[
     Template {
         path: "/etc/inittab",
