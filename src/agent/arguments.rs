@@ -173,6 +173,14 @@ pub fn parse<'a>(words: &[&'a str]) -> Result<Request<'a>, String> {
         };
     }
     words_of(spec, rest)
+        .and_then(
+            |parsed| match (parsed.has("--dry-run"), parsed.command, parsed.has("--json")) {
+                (false, "apply", true) => {
+                    Err("`apply` takes --json with --dry-run only; `status --json` has the report".into())
+                }
+                _ => Ok(parsed),
+            },
+        )
         .map(Request::Run)
         .map_err(|why| format!("{why}\n{}", one(spec)))
 }
@@ -303,6 +311,13 @@ mod tests {
             "[--document FILE]",
         );
         check(&["rebuild"], "`rebuild` needs NAME", "NAME [--yes]");
+        let both = run(&["apply", "--json", "x.tar", "--dry-run"]);
+        assert!(both.has("--json") && both.has("--dry-run"));
+        check(
+            &["apply", "x.tar", "--json"],
+            "`apply` takes --json with --dry-run only",
+            "FILE [--dry-run [--json]]",
+        );
         check(&["help", "statsu"], "\"statsu\" is not a command", "usage");
     }
 

@@ -45,7 +45,13 @@ pub(super) fn run(args: &Init, ui: Ui) -> CliResult {
     let (answers, asked) = (setup.answers, setup.asks);
     let text = answers.text().or_fail(Outcome::Failed)?;
     if prints {
-        return ui.output(text.as_bytes());
+        ui.output(text.as_bytes())?;
+        if answers.keys.iter().any(|key| matches!(key, Key::Account(..))) {
+            ui.info_line(
+                "the keys of accounts are not pinned, since the folder of the farm is not known: run `palmfarm lock` there",
+            );
+        }
+        return Ok(());
     }
     for key in &answers.keys {
         if let Key::Account(account, lines) = key {
