@@ -383,7 +383,7 @@ pub fn daemon(bytes: &[u8]) {
     if let Ok(daemon) = Daemon::connect(&DAEMON.socket) {
         drop(daemon.look("looking", "/1.0/instances?recursion=2"));
         drop(daemon.fetch("fetching", "/1.0/instances/a/logs/b"));
-        drop(daemon.settle_down(std::time::Duration::ZERO));
+        drop(daemon.settle_down("", std::time::Duration::ZERO));
         black_box(daemon.stayed());
     }
 }

@@ -447,6 +447,7 @@ mod tests {
             predicted: vec!["2001:db8::1".parse().unwrap()],
             observed: Vec::new(),
             message: "it has no global IPv6 address".into(),
+            location: None,
         });
         assert_eq!(state(&report), State::Failed);
         // Its owner stopped it.

@@ -114,7 +114,8 @@ pub(super) fn protect_inputs(
         _ => None,
     });
     let inputs: Vec<FileId> = named
-        .into_iter()
+        .iter()
+        .map(AsRef::as_ref)
         .chain(passwords)
         .chain(keys)
         .chain(farm.farm.cluster.as_ref().map(|cluster| cluster.keys.as_str()))

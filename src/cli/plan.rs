@@ -22,6 +22,7 @@ use crate::pipeline::{BaseImageInfo, FarmInputs};
 use crate::plan::names::{self, NamesError};
 use crate::plan::{html, show, table, CardPlan};
 use crate::text::shown_url;
+pub(super) use prefixes::lan_prefixes;
 use prefixes::Prefixes;
 
 pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {

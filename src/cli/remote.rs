@@ -28,6 +28,8 @@ pub(super) struct Remote {
     /// What people call it.
     pub(super) name: String,
     user: Option<String>,
+    /// The name under which known_hosts has a card whose host key the farm brings.
+    known_as: Option<String>,
     at: At,
     was_found: bool,
 }
@@ -86,11 +88,19 @@ impl RunningPi {
                 return Err(Failure::usage(error).hint("name the Pi: its address, or a name that ssh knows"));
             }
         };
+        let brings_key = farm
+            .as_ref()
+            .is_some_and(|farm| farm.farm.ssh.host_keys.is_some());
+        let known_as = match &at {
+            At::Find(_) if brings_key => Some(name.clone()),
+            _ => None,
+        };
         let was_found = false;
         Ok(Remote {
             farm,
             name,
             user,
+            known_as,
             at,
             was_found,
         })
@@ -133,6 +143,7 @@ impl Remote {
         Ok(Login {
             user: self.user.clone(),
             host,
+            known_as: self.known_as.clone(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Everything beside `farm.yaml` that goes into a card, read once for all cards of a farm. It reads and hashes; what
 //! becomes of it is `plan`'s and `render`'s.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ impl GatherError {
 
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
 /// scripts, images. Overlays are not among them.
-pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
+pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
     let mut named: BTreeSet<&str> = farm.files.values().map(|source| source.file.as_str()).collect();
     for image in farm.images.values() {
         named.insert(&image.file);
@@ -109,7 +110,13 @@ pub fn named_files(farm: &Farm) -> BTreeSet<&str> {
             RunWhat::Command(_) => None,
         }));
     }
+    let cards = farm.resolved_cards();
+    let keys = cards.iter().filter_map(|card| farm.ssh.host_key(&card.hostname));
     named
+        .into_iter()
+        .map(Cow::Borrowed)
+        .chain(keys.map(Cow::Owned))
+        .collect()
 }
 
 /// Read what `loaded` names.
@@ -130,7 +137,8 @@ fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError
         .values()
         .map(|image| image.file.as_str())
         .collect();
-    for name in named_files(&loaded.farm) {
+    for name in &named_files(&loaded.farm) {
+        let name = name.as_ref();
         let content = reader.file(name, images.contains(name))?;
         if std::fs::metadata(loaded.path(name)).is_ok_and(|facts| files::is_private(&facts)) {
             private.insert(name.into());

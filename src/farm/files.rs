@@ -16,6 +16,7 @@ use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{Farm, FileSource, Password, RunWhat};
 
 use super::cluster_keys::{ClusterKeys, KeysError};
+use super::host_keys;
 use super::packing::Packing;
 use super::scripts::Scripts;
 use super::understood::Understood;
@@ -77,6 +78,16 @@ pub(super) fn check(
             if let RunWhat::Script(script) = &run.what {
                 let step = [&place[..], &["run".into(), index.into(), "script".into()]].concat();
                 look.script(&step, script);
+            }
+        }
+    }
+    if read.is_known(&["ssh".into()])
+        && read.is_known(&["cards".into()])
+        && read.is_known(&["hostname".into()])
+    {
+        for card in farm.resolved_cards() {
+            if let Some(file) = farm.ssh.host_key(&card.hostname) {
+                look.host_key(&card.hostname, &file);
             }
         }
     }
@@ -322,6 +333,39 @@ impl Look<'_> {
             Err(error) => {
                 self.found::<()>(place, path, Err(error));
             }
+        }
+    }
+
+    /// The host key of the card called `host`.
+    fn host_key(&mut self, host: &str, file: &str) {
+        let place: [Step<'_>; 2] = ["ssh".into(), "host_keys".into()];
+        let at = self.document.locate(&place);
+        let path = self.dir.join(file);
+        let bytes = match bounded_read::read(&path, host_keys::LARGEST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = file.strip_suffix(host).unwrap_or(file).trim_end_matches('/');
+                let make = format!("mkdir -p {}", shell_path(folder));
+                let hint = format!("{make} && {}", host_keys::command(host, &shell_path(file)));
+                let message = format!("there is no host key {} for {host}", quoted(file));
+                self.p.error(at, message).hint(hint);
+                return;
+            }
+            read => self.found(&place, file, read),
+        };
+        let Some(bytes) = bytes else { return };
+        if let Err(why) = host_keys::public_half(&bytes, host) {
+            let hint = host_keys::command(host, &shell_path(file));
+            self.p
+                .error(at, format!("{} is not a host key: {why}", quoted(file)))
+                .hint(format!("move it away, and make one: {hint}"));
+        }
+        if open_to_others(&path) {
+            let hint = format!("chmod 600 {}", shell_path(file));
+            let message = format!(
+                "other users of this machine can read the host key {}",
+                quoted(file)
+            );
+            self.p.warning(at, message).hint(hint);
         }
     }
 

@@ -323,6 +323,7 @@ pub mod farm_file;
 mod files;
 mod foreign;
 mod guarded;
+pub mod host_keys;
 pub mod image_aliases;
 mod keys;
 pub mod lock;

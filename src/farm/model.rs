@@ -146,10 +146,20 @@ pub enum Sudo {
 }
 
 /// The SSH server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ssh {
     /// Whether it takes passwords; keys it always takes.
     pub password: bool,
+    /// The folder with the host keys of the cards; `None`: each card makes its own at its first boot.
+    pub host_keys: Option<String>,
+}
+
+impl Ssh {
+    /// The file with the host key of the card called `host`.
+    pub fn host_key(&self, host: &str) -> Option<String> {
+        let folder = self.host_keys.as_deref()?.trim_end_matches('/');
+        Some(format!("{folder}/{host}"))
+    }
 }
 
 /// The Pi's network.

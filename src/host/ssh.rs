@@ -21,6 +21,8 @@ pub struct Login {
     pub user: Option<String>,
     /// A name, an address (`fe80::1%wlan0`), or what ssh's settings know.
     pub host: String,
+    /// The name under which known_hosts has the host, wherever it was found.
+    pub known_as: Option<String>,
 }
 
 /// A command on another host.
@@ -101,6 +103,9 @@ fn ssh(login: &Login, may_ask: bool) -> Command {
     ]);
     if !may_ask {
         ssh.args(["-o", "BatchMode=yes"]);
+    }
+    if let Some(name) = &login.known_as {
+        ssh.args(["-o", &format!("HostKeyAlias={name}")]);
     }
     if let Some(user) = &login.user {
         ssh.args(["-l", user]);

@@ -35,6 +35,9 @@ pub enum PlanError {
     /// A script is not text.
     #[error("the script {0:?} is not UTF-8, so no shell can run it")]
     NoText(String),
+    /// A host key that sshd could not use.
+    #[error("{file:?} is not a host key: {why}")]
+    HostKey { file: String, why: &'static str },
     /// A password was not hashed beforehand.
     #[error("the password of {0} was not hashed")]
     NotHashed(String),

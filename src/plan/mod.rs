@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::farm::assets::Sources;
+use crate::farm::host_keys::{self, ON_THE_CARD};
 use crate::farm::stack::Stacked;
 use crate::farm::{Boot, Dns, Farm, FileSource, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
 use palmfarm_protocol::cluster::Member;
@@ -53,6 +54,8 @@ pub struct CardPlan {
     pub users: Vec<PlannedUser>,
     /// The SSH server.
     pub ssh: Ssh,
+    /// The public half of the host key, if the card brings one: `ssh-ed25519 AAAA… HOST`.
+    pub host_key: Option<String>,
     /// A zone of the tz database.
     pub timezone: Option<String>,
     /// A locale.
@@ -223,6 +226,10 @@ pub fn card(
         file.if_there = source.declared.if_there();
         files.push(file);
     }
+    let host_key = match farm.ssh.host_key(&card.hostname) {
+        Some(file) => Some(host_key(&file, &card.hostname, sources, &mut files)?),
+        None => None,
+    };
     // Where the farm declares no daemon its groups are like any other.
     let flavour = farm.lxd.as_ref().map(|lxd| lxd.flavour);
     let brought = |group: &str| flavour.is_some_and(|flavour| is_daemon_group(flavour, group));
@@ -264,10 +271,15 @@ pub fn card(
             .into_iter()
             .chain(elsewhere(own, prefixes))
             .chain(by_name(&card, &host_addresses))
+            .chain(host_key.as_deref().map(|public| {
+                let line = host_keys::known_hosts(&card.hostname, &host_addresses, public);
+                format!("ssh knows this card by this line in ~/.ssh/known_hosts: {line}")
+            }))
             .collect(),
         card,
         users: users?,
-        ssh: farm.ssh,
+        ssh: farm.ssh.clone(),
+        host_key,
         timezone: farm.timezone.clone(),
         locale: farm.locale.clone(),
         boot: farm.boot.clone(),
@@ -347,6 +359,36 @@ fn planned_user(
         uid: user.uid,
         is_service: user.is_service(),
     })
+}
+
+/// Add the host key in `file` to `files`; returns its public half.
+fn host_key(
+    file: &str,
+    host: &str,
+    sources: &Sources,
+    files: &mut Vec<CardFile>,
+) -> Result<String, PlanError> {
+    let of_root = |mode| Access { mode, uid: 0, gid: 0 };
+    let public = host_keys::public_half(&read(file, sources)?, host).map_err(|why| PlanError::HostKey {
+        file: file.into(),
+        why,
+    })?;
+    files.push(carried(
+        ON_THE_CARD,
+        file,
+        of_root(0o600),
+        Privacy::Secret,
+        sources,
+    )?);
+    files.push(CardFile {
+        path: card_path(&format!("{ON_THE_CARD}.pub"), file)?,
+        content: format!("{public}\n").into_bytes().into(),
+        source: file.into(),
+        access: of_root(0o644),
+        if_there: IfThere::Set,
+        privacy: Privacy::Public,
+    });
+    Ok(public)
 }
 
 fn carried(

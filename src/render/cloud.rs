@@ -159,6 +159,10 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
     if brings_host_keys(plan, inputs) {
         all["ssh_deletekeys"] = json!(false);
     }
+    // A key of another type would be new on each card, and a client may have learned it.
+    if plan.host_key.is_some() {
+        all["ssh_genkeytypes"] = json!(["ed25519"]);
+    }
     for (key, value) in [("timezone", &plan.timezone), ("locale", &plan.locale)] {
         if let Some(value) = value {
             all[key] = json!(value);

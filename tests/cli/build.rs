@@ -1,6 +1,7 @@
 //! What `build` leaves behind, and what it does not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -270,4 +271,48 @@ fn builds_that_share_a_base_do_not_disturb_each_other() {
         .map(|name| fs::read(dir.path().join(name)).unwrap())
         .collect();
     assert!(images[0] == images[1] && images[1] == images[2]);
+}
+
+#[test]
+fn a_card_brings_the_host_key_of_its_host() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    fs::write(
+        dir.path().join("farm.yaml"),
+        format!("{farm}ssh: {{host_keys: keys}}\n"),
+    )
+    .unwrap();
+    let missing = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "palm.img"]);
+    assert_eq!(missing.status.code(), Some(1), "{}", told(&missing));
+    let hint = "hint: mkdir -p keys && ssh-keygen -q -t ed25519 -N '' -C palm -f keys/palm\n";
+    assert!(told(&missing).contains(hint), "{}", told(&missing));
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    let key = include_str!("../../src/farm/testdata/host_key");
+    fs::write(dir.path().join("keys/palm"), key).unwrap();
+    let only_owner = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.path().join("keys/palm"), only_owner).unwrap();
+    let built = palmfarm(dir.path(), &["build", "farm.yaml", "-o", "palm.img"]);
+    assert_eq!(built.status.code(), Some(0), "{}", told(&built));
+    let printed = |path: &str| {
+        let out = palmfarm(dir.path(), &["inspect", "palm.img", path]);
+        assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(printed("root:/etc/ssh/ssh_host_ed25519_key"), key);
+    let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINN4cMlZ2s6Qvt7AnD0JtIbYe92nRtth8+ngY5s60f76";
+    assert_eq!(
+        printed("root:/etc/ssh/ssh_host_ed25519_key.pub"),
+        format!("{public} palm\n")
+    );
+    // Otherwise cloud-init would make another one in its place.
+    let seed = printed("root:/var/lib/cloud/seed/nocloud-net/user-data");
+    assert!(seed.contains("ssh_deletekeys: false"), "{seed}");
+    let plan = palmfarm(dir.path(), &["plan", "farm.yaml"]);
+    assert!(told(&plan).contains("palm,palm.local"), "{}", told(&plan));
+    let manifest = fs::read_to_string(dir.path().join("palm.img.manifest.json")).unwrap();
+    assert!(!manifest.contains("PRIVATE KEY"));
 }

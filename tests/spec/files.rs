@@ -263,6 +263,40 @@ fn passwords_can_be_had() {
 }
 
 #[test]
+fn host_keys_are_there_for_each_card() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir, &["keys/palm2"]);
+    fs::write(
+        dir.join("keys/palm1"),
+        include_str!("../../src/farm/testdata/host_key"),
+    )
+    .unwrap();
+    let mode = |file: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.join("keys").join(file), mode).unwrap();
+    };
+    mode("palm1", 0o600);
+    mode("palm2", 0o600);
+    let told = |lines: &str| brief(&read_in(&completed(lines), dir));
+    let found = told("ssh: {host_keys: keys/}\ncards: {palm1: {}, b: {hostname: palm2}, palm3: {}}\n");
+    assert!(!found.contains("palm1"), "{found}");
+    let other = "1:18 error: \"keys/palm2\" is not a host key: it is not a private key of OpenSSH (";
+    let none = "1:18 error: there is no host key \"keys/palm3\" for palm3 (mkdir -p keys && ssh-keygen -q -t ed25519 -N '' -C palm3 -f keys/palm3)";
+    assert!(found.contains(other) && found.contains(none), "{found}");
+    mode("palm1", 0o644);
+    let found = told("ssh: {host_keys: keys}\ncards: {palm1: {}}\nfiles: {/etc/ssh/ssh_host_ed25519_key: {file: keys/palm1, secret: true}}\n");
+    assert!(
+        found.contains("other users of this machine can read the host key"),
+        "{found}"
+    );
+    assert!(
+        found.contains("3:9 error: `ssh: host_keys:` brings this file, too"),
+        "{found}"
+    );
+}
+
+#[test]
 fn a_tilde_is_the_home_folder_in_every_path() {
     let dir = tempfile::tempdir().unwrap();
     let (home, farm) = (dir.path().join("home"), dir.path().join("farm"));

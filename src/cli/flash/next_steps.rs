@@ -7,6 +7,8 @@ use serde_json::{json, Value};
 
 use crate::base::BaseFacts;
 use crate::cli::args::Flash;
+use crate::cli::plan::lan_prefixes;
+use crate::farm::{addresses, host_keys};
 use crate::plan::CardPlan;
 use crate::render::answers_for_its_name;
 use crate::text::shell_quote;
@@ -20,6 +22,10 @@ pub(super) struct NextSteps {
     /// Whether the host answers for `HOSTNAME.local`.
     answers_for_its_name: bool,
     address: Option<IpAddr>,
+    /// Where the host will be if its card is put into a Pi on the LAN of this computer.
+    predicted: Option<IpAddr>,
+    /// The line of known_hosts(5), if the card brings a host key.
+    known_hosts: Option<String>,
     user: Option<String>,
     containers: usize,
     /// Whether it forms the cluster of its farm.
@@ -37,6 +43,14 @@ impl NextSteps {
             let has_a_way = !user.ssh_keys.is_empty() || plan.ssh.password && user.password.is_some();
             has_a_way && !user.is_service
         };
+        let predicted = match plan.host_addresses.as_slice() {
+            [] => addresses::host(&plan.card, &lan_prefixes()),
+            _ => Vec::new(),
+        };
+        let known_hosts = plan.host_key.as_ref().map(|public| {
+            let addresses = [&plan.host_addresses[..], &predicted].concat();
+            host_keys::known_hosts(&plan.card.hostname, &addresses, public)
+        });
         Self {
             farm,
             uplink: plan.firstboot.network.port(),
@@ -48,6 +62,8 @@ impl NextSteps {
                 .iter()
                 .min_by_key(|address| address.is_ipv6())
                 .copied(),
+            predicted: predicted.first().copied(),
+            known_hosts,
             user: plan.users.iter().find(can_log_in).map(|user| user.name.clone()),
             containers: plan.firstboot.containers.len(),
             forms_cluster: plan.member().is_some_and(|(_, forms_it)| forms_it),
@@ -78,6 +94,10 @@ impl NextSteps {
         let login = match self.login() {
             None => "log in: the farm has no user who can log in over SSH".to_owned(),
             Some(command) if self.address.is_some() => format!("log in: {command}"),
+            Some(command) if self.predicted.is_some() => format!(
+                "log in: {command}, or with {}, its address on the LAN of this computer, in place of the name",
+                self.predicted.map(|address| address.to_string()).unwrap_or_default()
+            ),
             Some(command) => format!(
                 "log in: {command}, or with the address that your router has for {} in place of the name",
                 self.hostname
@@ -89,6 +109,10 @@ impl NextSteps {
              second cluster"
                 .to_owned()
         });
+        let trust = self
+            .known_hosts
+            .iter()
+            .map(|line| format!("trust: ssh asks nothing if ~/.ssh/known_hosts has this line: {line}"));
         let mut lines = vec![
             format!(
                 "plug in: put the card into the Pi, then the cable of {} to your router, then the power",
@@ -104,6 +128,7 @@ impl NextSteps {
                 shell_quote(device)
             ),
         ];
+        lines.splice(2..2, trust);
         lines.splice(1..1, before);
         lines
     }
@@ -111,7 +136,8 @@ impl NextSteps {
     /// The same for programs.
     pub(super) fn json(&self, device: &str) -> Value {
         json!({
-            "hostname": self.hostname, "address": self.address, "login": self.login(), "watch": self.watch(),
+            "hostname": self.hostname, "address": self.address, "predicted": self.predicted,
+            "login": self.login(), "watch": self.watch(), "known_hosts": self.known_hosts,
             "inspect": format!("palmfarm inspect {}", shell_quote(device)),
         })
     }
@@ -128,6 +154,8 @@ mod tests {
             hostname: "palm".to_owned(),
             answers_for_its_name: true,
             address: None,
+            predicted: None,
+            known_hosts: None,
             user: Some("nina".to_owned()),
             containers: 13,
             forms_cluster: false,
@@ -169,6 +197,38 @@ mod tests {
         };
         assert_eq!(fixed.lines("/dev/sdb")[2], "log in: ssh nina@192.0.2.10");
         assert_eq!(fixed.json("/dev/sdb")["login"], "ssh nina@192.0.2.10");
+    }
+
+    #[test]
+    fn an_address_that_is_predicted_is_said_beside_the_name() {
+        let predicted = NextSteps {
+            predicted: Some("2001:db8::ba27:ebff:fe6c:288".parse().unwrap()),
+            ..steps()
+        };
+        assert_eq!(
+            predicted.lines("/dev/sdb")[2],
+            "log in: ssh nina@palm.local, or with 2001:db8::ba27:ebff:fe6c:288, its address on the LAN of this computer, in \
+             place of the name"
+        );
+        assert_eq!(
+            predicted.json("/dev/sdb")["predicted"],
+            "2001:db8::ba27:ebff:fe6c:288"
+        );
+    }
+
+    #[test]
+    fn the_line_of_known_hosts_comes_before_the_login() {
+        let known = NextSteps {
+            known_hosts: Some("palm,palm.local ssh-ed25519 AAAA".to_owned()),
+            ..steps()
+        };
+        let lines = known.lines("/dev/sdb");
+        assert_eq!(lines.len(), 6);
+        assert!(
+            lines[2].ends_with(": palm,palm.local ssh-ed25519 AAAA"),
+            "{lines:?}"
+        );
+        assert!(lines[3].starts_with("log in: "), "{lines:?}");
     }
 
     #[test]

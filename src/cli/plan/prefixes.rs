@@ -82,6 +82,11 @@ fn here() -> Vec<(Prefix, String)> {
     found
 }
 
+/// The prefixes of this computer's LAN; none if it has none.
+pub(in crate::cli) fn lan_prefixes() -> Vec<Prefix> {
+    here().into_iter().map(|(prefix, _)| prefix).collect()
+}
+
 /// Why `--prefix auto` finds nothing.
 fn none() -> Failure {
     let mut others = Vec::new();

@@ -6,6 +6,7 @@ use super::host::once;
 use super::{accounts, steps, Judged};
 use crate::base::locate::BaseRef;
 use crate::farm::credentials::EXAMPLE_KEY;
+use crate::farm::host_keys::ON_THE_CARD;
 use crate::farm::problem::Problems;
 use crate::farm::suggest::quoted;
 use crate::farm::{Flavour, Password, Sudo, User};
@@ -206,6 +207,15 @@ fn login(judged: &Judged<'_>, p: &mut Problems) {
             .hint("the login that comes with Ubuntu's image is removed");
         }
         return;
+    }
+    if farm.ssh.host_keys.is_some() {
+        for path in [ON_THE_CARD.to_owned(), format!("{ON_THE_CARD}.pub")] {
+            if farm.files.contains_key(&path) {
+                let at = judged.key(steps!["files", &path]);
+                p.error(at, "`ssh: host_keys:` brings this file, too")
+                    .hint("leave it out of `files`");
+            }
+        }
     }
     let people = || farm.users.iter().filter(|user| !user.is_service());
     if people().next().is_none() {

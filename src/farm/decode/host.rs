@@ -242,6 +242,7 @@ fn variable(text: &str) -> Result<(), String> {
 pub(super) fn ssh(entry: &Entry, p: &mut Problems) -> Ssh {
     section(entry, "`ssh`", p, |fields| Ssh {
         password: fields.value("password", truth).unwrap_or_default(),
+        host_keys: fields.value("host_keys", line),
     })
 }
 
