@@ -132,7 +132,14 @@ fn an_image_that_cannot_be_a_base_is_a_finding() {
     fs::write(image.dir.path().join("cut.img"), &whole[..whole.len() / 2]).unwrap();
     check("cut.img", "reading the partitions of the base");
     fs::write(image.dir.path().join("text.img"), vec![b'x'; 1 << 20]).unwrap();
-    check("text.img", "it is not a disk image");
+    // What holds no disk at all is not opened.
+    let out = palmfarm(image.dir.path(), &["--json", "doctor", "text.img"]);
+    assert_eq!(out.status.code(), Some(1), "{}", told(&out));
+    assert!(
+        findings(&out).is_empty() && told(&out).contains("\"event\":\"error\""),
+        "{}",
+        told(&out)
+    );
     let other = base(|root| fs::remove_file(root.join("usr/lib/ld-linux-armhf.so.3")).unwrap());
     fs::copy(&other.path, image.dir.path().join("other.img")).unwrap();
     check("other.img", "no loader of armhf, arm64 or amd64");
