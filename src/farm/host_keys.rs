@@ -33,7 +33,7 @@ pub(crate) fn public_half(bytes: &[u8], host: &str) -> Result<String, &'static s
         .map_err(|_| "its public half cannot be written")
 }
 
-/// The line of known_hosts(5) for a card with the key `public`, under its name and `addresses`.
+/// The line of `known_hosts` for a card with the key `public`, under its name and `addresses`.
 pub(crate) fn known_hosts(host: &str, addresses: &[std::net::IpAddr], public: &str) -> String {
     let mut names = vec![host.to_owned(), format!("{host}.local")];
     names.extend(addresses.iter().map(ToString::to_string));

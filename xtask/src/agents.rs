@@ -179,11 +179,19 @@ fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
         "-Clink-arg=-fuse-ld=bfd",
         "-Clink-arg=-Wl,--no-eh-frame-hdr",
     ];
-    // Equal runs of instructions become functions also in the standard library, which was not built for its size.
-    let outliner = (arch == Arch::Arm64).then_some("-Cllvm-args=-enable-machine-outliner=always");
+    let smaller: &[&str] = match arch {
+        Arch::Arm64 => &[
+            // Equal runs of instructions become functions also in the standard library, which was not built for its size.
+            "-Cllvm-args=-enable-machine-outliner=always",
+            // One loop in place of 64 rounds. Before the Pi 5 there are no instructions for SHA-256 anyway.
+            "--cfg=sha2_backend=\"soft\"",
+            "--cfg=sha2_backend_soft=\"compact\"",
+        ],
+        Arch::Armhf | Arch::Amd64 => &[],
+    };
     let script = workspace_dir().join("xtask/src/agents/no-unwind.ld");
     let script = format!("-Clink-arg=-Wl,-T,{}", script.display());
-    let flags = flags.into_iter().chain(outliner).map(str::to_owned);
+    let flags = flags.iter().chain(smaller).map(|&flag| flag.to_owned());
     let flags: Vec<String> = flags.chain([script]).collect();
     let mut cargo = cargo_build(&flags);
     cargo.args(["--profile", "agent", "--package", "palmfarm-agent"]);

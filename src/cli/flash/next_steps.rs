@@ -24,7 +24,7 @@ pub(super) struct NextSteps {
     address: Option<IpAddr>,
     /// Where the host will be if its card is put into a Pi on the LAN of this computer.
     predicted: Option<IpAddr>,
-    /// The line of known_hosts(5), if the card brings a host key.
+    /// The line of `known_hosts`, if the card brings a host key.
     known_hosts: Option<String>,
     user: Option<String>,
     containers: usize,
