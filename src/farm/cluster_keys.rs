@@ -394,10 +394,12 @@ mod tests {
             " hunter2\n",
             "in the pair of palm1 the key is not PEM of PKCS#8",
         );
+        let text = keys.text();
+        let line = text.lines().position(|line| line == "cards:").unwrap() + 1;
         check(
             "cards:",
             "hunter2:",
-            "line 25 is not as `palmfarm keys new` writes it",
+            &format!("line {line} is not as `palmfarm keys new` writes it"),
         );
     }
 
