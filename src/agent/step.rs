@@ -105,13 +105,15 @@ impl From<DaemonError> for StepError {
             _ if error.is_without_quorum() => DaemonState::NoQuorum,
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
             DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
-            // LXD 5.0 also says this with status 500, and of operations that it cancels. The other is what it says while
-            // it starts or stops a container by itself, after it was restarted; the last, while another card joins.
+            // LXD 5.0 also says this with status 500, and of operations that it cancels. The second is what it says while
+            // it starts or stops a container by itself, after it was restarted; the third, while another card joins. The
+            // last is its dnsmasq's, whose successor may start before it has let its address go.
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
                 if [
                     "shutting down",
                     "Instance is busy running",
                     "Cluster member not found",
+                    "failed to create listening socket",
                 ]
                 .iter()
                 .any(|words| message.contains(words)) =>
