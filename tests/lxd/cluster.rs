@@ -12,7 +12,7 @@ use crate::document::{add, address, container};
 use crate::fleet::{bad, Fleet, Running};
 
 /// How long a card may take until its farm is as declared.
-const STUCK: Duration = Duration::from_secs(240);
+const STUCK: Duration = Duration::from_secs(600);
 
 /// The farm: three containers, one on each card.
 fn farm(fleet: &Fleet, number: u8) -> FirstBoot {
@@ -76,7 +76,7 @@ pub(crate) fn is_whole(fleet: &Fleet) {
 #[track_caller]
 fn answers(fleet: &Fleet, number: u8) {
     let address = address(&container("", number, ""));
-    let mut tries = 0..20;
+    let mut tries = 0..60;
     assert!(
         tries.any(|_| fleet.router.ping(address)),
         "c{number} at {address}"
@@ -133,7 +133,7 @@ pub(crate) fn wait_until(fleet: &Fleet, number: u8, member: &str, state: &str) {
     let begun = Instant::now();
     while seen(fleet, number, member).0 != state {
         assert!(
-            begun.elapsed() < Duration::from_secs(90),
+            begun.elapsed() < Duration::from_secs(300),
             "{member} is not {state}: {:#?}",
             fleet.card(number).report().cluster
         );

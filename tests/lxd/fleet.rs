@@ -251,7 +251,7 @@ impl Card {
         let begun = Instant::now();
         while !fs::read_to_string(&path).is_ok_and(|all| all.contains(text)) {
             assert!(
-                begun.elapsed() < Duration::from_secs(60),
+                begun.elapsed() < Duration::from_secs(180),
                 "no {text} in {}\n{}",
                 path.display(),
                 self.log()

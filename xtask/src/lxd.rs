@@ -36,6 +36,8 @@ const LAB: &[Package] = &[
 #[derive(Clone, Copy)]
 pub(crate) struct Program {
     name: &'static str,
+    /// Which of its tests, in libtest's words.
+    which: &'static [&'static str],
     /// How many labs run at once: more than there are processors, since a lab mostly waits for addresses and timeouts.
     at_once: &'static str,
 }
@@ -43,12 +45,21 @@ pub(crate) struct Program {
 /// Debian's package of LXD.
 pub(crate) const PACKAGE: Program = Program {
     name: "lxd",
+    which: &["--skip", "cluster"],
     at_once: "6",
+};
+
+/// The same on several cards at once, each with a daemon: enough for this computer.
+pub(crate) const CLUSTER: Program = Program {
+    name: "lxd",
+    which: &["cluster"],
+    at_once: "1",
 };
 
 /// The same LXD in a snap, on a host with systemd and snapd.
 pub(crate) const SNAP: Program = Program {
     name: "snap",
+    which: &[],
     at_once: "3",
 };
 
@@ -74,6 +85,7 @@ pub(crate) fn tests(program: Program, agents: &Path) -> Command {
     let mut tests = cargo();
     tests.args(["test", "--test", program.name, "--"]);
     tests.args(["--show-output", "--test-threads", program.at_once]);
+    tests.args(program.which);
     tests.env("PALMFARM_AGENT_DIR", agents).env("PATH", search_path());
     if deps::privilege() == Privilege::Sudo {
         for (variable, runner) in runners(agents) {

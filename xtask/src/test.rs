@@ -150,6 +150,7 @@ const ORACLES: &[Package] = &[
 
 /// Parts of the run, as they are called in what it prints.
 const LXD: &str = "the farm on the real LXD";
+const CLUSTER: &str = "clusters of the real LXD";
 const SNAP: &str = "the farm on LXD's snap";
 const BOOT: &str = "the booted Pi";
 
@@ -182,7 +183,7 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         .env("PATH", search_path());
     tally.cargo_test("tests", &mut tests)?;
     let Some(base) = base else {
-        for part in [LXD, SNAP, BOOT] {
+        for part in [LXD, CLUSTER, SNAP, BOOT] {
             tally.skip(part, "left out of the quick form");
         }
         return Ok(());
@@ -204,7 +205,13 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
             None
         }
     };
-    for (part, program) in [(LXD, crate::lxd::PACKAGE), (SNAP, crate::lxd::SNAP)] {
+    let programs = [
+        (LXD, crate::lxd::PACKAGE),
+        (SNAP, crate::lxd::SNAP),
+        // Last, when the cards have booted: members that get no time look lost to each other.
+        (CLUSTER, crate::lxd::CLUSTER),
+    ];
+    for (part, program) in programs {
         match crate::lxd::ready() {
             Ok(()) => tally.cargo_test(part, &mut crate::lxd::tests(program, &agents))?,
             Err(why) => tally.skip(part, why),
