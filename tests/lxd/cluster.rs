@@ -283,11 +283,11 @@ fn power_cuts_while_it_forms() {
     fleet.card_mut(1).off();
     fleet.card_mut(1).on();
     running.push((1, begin(&fleet, 1)));
-    for (number, millis) in [(2, 500), (3, 900)] {
+    for (number, millis) in [(2, 100), (3, 500)] {
         fleet
             .card(number)
             .wait_for("var/lib/lxd/cluster.crt", "END CERTIFICATE");
-        sleep(Duration::from_millis(millis) - Duration::from_millis(400));
+        sleep(Duration::from_millis(millis));
         running.retain(|(one, _)| *one != number);
         fleet.card_mut(number).off();
     }
