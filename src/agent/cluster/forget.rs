@@ -39,12 +39,15 @@ fn attempt(root: &Root, document: &FirstBoot, name: &str, asked: bool) -> Result
             "this card is {name}: forget it on another card of the cluster"
         )));
     }
-    let declared = site.cluster.member(name);
-    let flashed = match declared {
-        Some(member) => probe::who(&site, member, &member.certificate)? == Listener::Holder,
-        None => false,
-    };
-    if listed["status"] == "Online" && !flashed {
+    let (mut flashed, mut lives) = (false, false);
+    if let Some(member) = site.cluster.member(name) {
+        let holds =
+            |certificate| Ok::<_, StepError>(probe::who(&site, member, certificate)? == Listener::Holder);
+        flashed = holds(&member.certificate)?;
+        // A busy member may seem to be offline to the others.
+        lives = !flashed && holds(&site.cluster.certificate)?;
+    }
+    if lives || listed["status"] == "Online" && !flashed {
         return Err(StepError::new(format!(
             "{name} is online, or was some seconds ago, and has what the cluster knows of it: switch it off first"
         )));
