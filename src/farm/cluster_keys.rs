@@ -81,7 +81,7 @@ pub enum KeysError {
     /// It is not such a file.
     #[error("{}", .line.map_or_else(|| "it is not text".into(), |line| format!("line {line} is not as `palmfarm keys new` writes it")))]
     Malformed {
-        /// Counted from 1, where it is known.
+        /// Counted from 1, if it is known.
         line: Option<usize>,
     },
     /// A pair that cannot be used.

@@ -143,7 +143,7 @@ pub struct Container {
     pub observed: Vec<IpAddr>,
     /// Where the two differ: why, and the cure.
     pub message: String,
-    /// The member of the cluster that it is on, where there is a cluster.
+    /// The member that it is on, if the farm has a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
 }

@@ -102,8 +102,8 @@ impl Entry {
         ))
     }
 
-    /// The daemon says that it is in the cluster, and no member lists it: its join was cut short, or hangs. It is started
-    /// anew first, since a member may only have seemed to be none.
+    /// The daemon says that it is in the cluster, and no member lists it: its join was cut short, or hangs. It is restarted
+    /// first, since a member may be listed again then.
     pub(super) fn recover(&mut self, site: &Site<'_>) -> Result<(), StepError> {
         if self.restarted {
             return self.empty(&site.service);
@@ -119,6 +119,13 @@ impl Entry {
     fn empty(&mut self, service: &Service<'_>) -> Result<(), StepError> {
         if stage(service.root) != Stage::Joining {
             return Ok(());
+        }
+        if let Some(name) = service.instance() {
+            return Err(StepError::new(format!(
+                "this card's daemon does not enter the cluster, and {} has the container {name}, so it is left as it is: \
+                 save what somebody needs, and flash the card again",
+                service.folder
+            )));
         }
         service.stop()?;
         service.empty()?;

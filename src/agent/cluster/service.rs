@@ -89,6 +89,19 @@ impl<'a> Service<'a> {
         run(self.root, "systemctl", &[order, self.unit], PATIENCE)
     }
 
+    /// A container or a virtual machine that has a place in the folder, whether the daemon runs or not.
+    pub(super) fn instance(&self) -> Option<String> {
+        ["containers", "virtual-machines"].iter().find_map(|kind| {
+            let path = self.path(kind);
+            let is_place = |name: &String| {
+                let about = fs::symlink_metadata(self.root.at(&format!("{path}/{name}")));
+                // Plain files there are logs.
+                about.is_ok_and(|about| !about.is_file())
+            };
+            self.root.names(&path).into_iter().find(is_place)
+        })
+    }
+
     /// Remove everything that the stopped daemon has, except its keys.
     pub(super) fn empty(&self) -> Result<(), StepError> {
         let mounts = if self.snap {
@@ -153,5 +166,31 @@ impl<'a> Service<'a> {
         if line.contains("dnsmasq") && line.contains(name) {
             query("kill", &[pid]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::scratch::Scratch;
+
+    #[test]
+    fn an_instance_is_seen_in_the_folder() {
+        let check = |name: &str, file: &str, expect: Option<&str>| {
+            let scratch = Scratch::new(name, &[("/var/lib/lxd/server.crt", ""), (file, "")]);
+            let service = Service {
+                root: &scratch.0,
+                folder: "/var/lib/lxd".into(),
+                unit: "lxd.service",
+                socket: "lxd.socket",
+                snap: false,
+                networks: Vec::new(),
+            };
+            assert_eq!(service.instance().as_deref(), expect, "{file}");
+        };
+        check("instance-none", "/var/lib/lxd/database/local.db", None);
+        check("instance-log", "/var/lib/lxd/containers/lxc-monitord.log", None);
+        check("instance-c", "/var/lib/lxd/containers/c1/backup.yaml", Some("c1"));
+        check("instance-vm", "/var/lib/lxd/virtual-machines/v/x", Some("v"));
     }
 }

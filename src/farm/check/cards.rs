@@ -52,7 +52,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     if farm.cluster.is_some() {
         // There a card without a list has what the rules give it.
         let cards = farm.resolved_cards();
-        // Of an `on` that is no card it is told where that stands.
+        // An `on` that names no card has a message of its own.
         let is_placed = |one: &&Container| one.on.is_some() || cards.iter().any(|card| card.has(one));
         had = declared
             .values()
