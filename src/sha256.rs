@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use crate::numbers::u64_from_usize;
+
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256Sum(pub [u8; 32]);
@@ -18,6 +20,17 @@ impl Sha256Sum {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of `domain`, which keeps it apart from digests for other purposes, and of each of `parts` behind its
+    /// length in eight bytes, so that no two lists of parts give the same bytes.
+    pub(crate) fn of_parts(domain: &[u8], parts: &[&str]) -> Self {
+        let mut hash = Sha256::new_with_prefix(domain);
+        for part in parts {
+            hash.update(u64_from_usize(part.len()).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        Self(hash.finalize().into())
     }
 }
 

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use crate::farm::decode::values;
 use crate::farm::stack;
 use crate::farm::{Container, Farm, Flavour, Ipv4, Ipv6, ResolvedCard};
+use crate::sha256::Sha256Sum;
 use palmfarm_protocol::mac::Mac;
-use sha2::{Digest, Sha256};
 
 /// What keeps these hashes apart from any others. A change of it moves every address of every farm.
 const DOMAIN: &[u8] = b"palmfarm container MAC 1";
@@ -69,14 +69,7 @@ impl fmt::Display for Prefix {
 
 /// The hardware address of the container `name` on `card`: three bytes of the daemon's, three of a SHA-256.
 pub fn container_mac(flavour: Flavour, card: &str, name: &str) -> Mac {
-    let mut hash = Sha256::new();
-    hash.update(DOMAIN);
-    for part in [card, name] {
-        // With its length in front no two pairs of names give the same bytes.
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let [x, y, z, ..] = <[u8; 32]>::from(hash.finalize());
+    let [x, y, z, ..] = Sha256Sum::of_parts(DOMAIN, &[card, name]).0;
     let [a, b, c] = match flavour {
         Flavour::Lxd => LXD,
         Flavour::Incus => INCUS,
@@ -92,12 +85,8 @@ const MEMBER: &[u8] = b"palmfarm cluster member 1";
 /// first 64 bits of the SHA-256 of [`MEMBER`], the length of the card's name in eight bytes, and the name. Its bits that mean
 /// "universal" and "group" in a MAC are cleared, so that it is neither taken for one nor reserved (RFC 5453).
 pub fn member(certificate: &[u8], card: &str) -> Ipv6Addr {
-    let mut hash = Sha256::new();
-    hash.update(MEMBER);
-    hash.update(u64::try_from(card.len()).unwrap_or(u64::MAX).to_be_bytes());
-    hash.update(card.as_bytes());
-    let [a, b, c, d, e, ..] = <[u8; 32]>::from(Sha256::digest(certificate));
-    let [s, t, u, v, w, x, y, z, ..] = <[u8; 32]>::from(hash.finalize());
+    let [a, b, c, d, e, ..] = Sha256Sum::of(certificate).0;
+    let [s, t, u, v, w, x, y, z, ..] = Sha256Sum::of_parts(MEMBER, &[card]).0;
     Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, s & !3, t, u, v, w, x, y, z])
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::farm::credentials;
 use crate::farm::{Password, User};
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256Sum;
 use sha_crypt::{CustomizedPasswordHasher, Params, ShaCrypt};
 
 use crate::host::bounded_read;
@@ -194,15 +194,9 @@ fn first_line(path: &Path, user: &str, file: &str) -> Result<String, SecretError
 
 /// A salt that two users or two cards do not share.
 fn salt(card: &str, user: &str) -> [u8; SALT] {
-    let mut hash = Sha256::new();
-    hash.update(b"palmfarm password salt 1");
-    for part in [card, user] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let digest = <[u8; 32]>::from(hash.finalize());
+    let digest = Sha256Sum::of_parts(b"palmfarm password salt 1", &[card, user]);
     let mut salt = [0; SALT];
-    salt.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    salt.iter_mut().zip(digest.0).for_each(|(to, from)| *to = from);
     salt
 }
 

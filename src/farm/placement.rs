@@ -8,10 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
-
 use crate::farm::check::{MOST_CONTAINERS, MOST_MEMBERS};
 use crate::farm::{Container, Farm};
+use crate::sha256::Sha256Sum;
 
 /// What keeps these hashes apart from any others. A change of it moves containers of every cluster.
 const DOMAIN: &[u8] = b"palmfarm placement 1";
@@ -60,15 +59,8 @@ pub(super) fn of(farm: &Farm) -> BTreeMap<&str, Here> {
 
 /// The card of `cards` whose hash with `container` is the highest.
 fn highest<'c>(cards: &[&'c str], container: &str) -> Option<&'c str> {
-    let weight = |card: &str| {
-        let mut hash = Sha256::new();
-        hash.update(DOMAIN);
-        for part in [card, container] {
-            // With its length in front no two pairs of names give the same bytes.
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        <[u8; 32]>::from(hash.finalize())
-    };
-    cards.iter().copied().max_by_key(|card| weight(card))
+    cards
+        .iter()
+        .copied()
+        .max_by_key(|card| Sha256Sum::of_parts(DOMAIN, &[card, container]))
 }

@@ -57,9 +57,16 @@ impl Treasure {
     }
 }
 
+/// The next number by lot (xorshift64, Marsaglia 2003).
+pub(crate) fn draw(chance: &mut u64, below: u64) -> u64 {
+    *chance ^= *chance << 13;
+    *chance ^= *chance >> 7;
+    *chance ^= *chance << 17;
+    (*chance >> 16) % below
+}
+
 struct Owner<'a> {
     lab: &'a Lab,
-    /// xorshift64 (Marsaglia 2003).
     chance: u64,
     count: u64,
     treasures: Vec<Treasure>,
@@ -70,10 +77,7 @@ struct Owner<'a> {
 
 impl Owner<'_> {
     fn draw(&mut self, below: u64) -> u64 {
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        (self.chance >> 16) % below
+        draw(&mut self.chance, below)
     }
 
     fn lxc(&mut self, line: &str) -> bool {

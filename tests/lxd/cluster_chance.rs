@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::chance::draw;
 use crate::cluster::{all_end_well, begin, care, is_whole, run_all, wait_until};
 use crate::common::skipped;
 use crate::document::{address, container};
@@ -17,14 +18,6 @@ fn sequences() -> Option<u64> {
         skipped("it takes many minutes, and PALMFARM_SEQUENCES does not say how often it is to run");
     }
     asked.map(|text| text.parse().unwrap())
-}
-
-/// The next number by lot (xorshift64).
-fn draw(chance: &mut u64, below: u64) -> u64 {
-    *chance ^= *chance << 13;
-    *chance ^= *chance >> 7;
-    *chance ^= *chance << 17;
-    *chance % below
 }
 
 #[test]
@@ -44,10 +37,12 @@ fn every_order() {
         let mut running: Vec<(u8, Running)> = Vec::new();
         let mut last = Instant::now();
         for number in order {
+            if !running.is_empty() {
+                sleep(Duration::from_secs(pause));
+            }
             last = Instant::now();
             fleet.card_mut(number).on();
             running.push((number, begin(&fleet, number)));
-            sleep(Duration::from_secs(pause));
         }
         all_end_well(&fleet, running);
         is_whole(&fleet);

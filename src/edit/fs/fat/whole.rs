@@ -43,7 +43,7 @@ pub(super) fn check<M: ReadAt>(reader: &FatReader<M>) -> Result<u32, FsError> {
     let clusters = FIRST_CLUSTER..volume.clusters.saturating_add(FIRST_CLUSTER);
     // What is neither free nor a link marks a bad cluster.
     let free = clusters.filter(|cluster| matches!(volume.link(*cluster), Ok(Link::Free)));
-    Ok(u32::try_from(free.count()).unwrap_or(u32::MAX))
+    Ok(free.fold(0, |count: u32, _| count.saturating_add(1)))
 }
 
 /// The clusters that belong to a file or directory, by their index.
