@@ -17,6 +17,9 @@ const WANTED: &str = "/run/palmfarm/lock-wanted";
 /// For how many seconds it does: a holder that waits looks more often.
 const YIELDING: u32 = 90;
 
+/// How many tries, ten in a second, a run has to take it.
+const SOON: u32 = 30;
+
 /// The lock is held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(PathBuf);
@@ -47,6 +50,17 @@ pub(crate) fn take(root: &Root) -> io::Result<Option<Lock>> {
     };
     let _ = fs::remove_file(&half);
     taken
+}
+
+/// The same, but a holder that only writes the report is waited for.
+pub(crate) fn take_soon(root: &Root) -> io::Result<Option<Lock>> {
+    for _ in 1..SOON {
+        if let Some(lock) = take(root)? {
+            return Ok(Some(lock));
+        }
+        sleep(Duration::from_millis(100));
+    }
+    take(root)
 }
 
 /// The same, but a holder that only waits for other cards is asked to end first.

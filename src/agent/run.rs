@@ -115,7 +115,7 @@ pub fn network(root: &Root, document: &FirstBoot) -> ExitStatus {
 
 /// `palmfarm-agent run`: make true what the document declares.
 pub fn run(root: &Root, document: &FirstBoot, digest: &str) -> ExitStatus {
-    run_with(root, document, digest, lock::take(root), || Ok(()))
+    run_with(root, document, digest, lock::take_soon(root), || Ok(()))
 }
 
 /// The same after `first`, with the lock held all the time. A run that only waits for other cards gives way.

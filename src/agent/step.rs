@@ -106,13 +106,16 @@ impl From<DaemonError> for StepError {
             DaemonErrorKind::Unreachable(_) => DaemonState::Away,
             DaemonErrorKind::Refused { code: 412 | 503, .. } => DaemonState::Busy,
             // LXD 5.0 also says this with status 500, and of operations that it cancels. The second is what it says while
-            // it starts or stops a container by itself, after it was restarted; the third, while another card joins. The
-            // last is its dnsmasq's, whose successor may start before it has let its address go.
+            // it starts or stops a container by itself, after it was restarted; the third, while another card joins, the
+            // fourth and fifth, while no card that has an image is heard. The last is its dnsmasq's, whose successor may
+            // start before it has let its address go.
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message)
                 if [
                     "shutting down",
                     "Instance is busy running",
                     "Cluster member not found",
+                    "not available on any online",
+                    "Missing event connection",
                     "failed to create listening socket",
                 ]
                 .iter()

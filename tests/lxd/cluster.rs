@@ -34,7 +34,7 @@ pub(crate) fn ends_well(fleet: &Fleet, number: u8, running: &mut Running) {
         well && bad.is_empty(),
         "{bad:#?}\n{}\n{}",
         running.printed(),
-        card.log()
+        fleet.logs()
     );
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn all_end_well(fleet: &Fleet, running: Vec<(u8, Running)>) {
                     running.age() < STUCK,
                     "palm{number} is stuck:\n{}\n{}",
                     running.printed(),
-                    fleet.card(*number).log()
+                    fleet.logs()
                 );
                 return true;
             }
@@ -131,13 +131,17 @@ fn seen(fleet: &Fleet, number: u8, member: &str) -> (String, Vec<String>) {
 #[track_caller]
 pub(crate) fn wait_until(fleet: &Fleet, number: u8, member: &str, state: &str) {
     let begun = Instant::now();
-    while seen(fleet, number, member).0 != state {
+    loop {
+        // What the last report says may be older than what was done since.
+        care(fleet);
+        if seen(fleet, number, member).0 == state {
+            break;
+        }
         assert!(
             begun.elapsed() < Duration::from_secs(300),
             "{member} is not {state}: {:#?}",
             fleet.card(number).report().cluster
         );
-        care(fleet);
         sleep(Duration::from_millis(500));
     }
 }
@@ -225,7 +229,13 @@ fn three_cards_become_one_cluster() {
     wait_until(&fleet, 2, "palm3", "offline");
     let forget = |words: &[&str]| fleet.card(2).agent(words).ended(STUCK);
     assert!(!forget(&["cluster", "forget", "palm3"]), "nobody was asked");
-    assert!(forget(&["cluster", "forget", "palm3", "--yes"]));
+    let mut forgotten = fleet.card(2).agent(&["cluster", "forget", "palm3", "--yes"]);
+    assert!(
+        forgotten.ended(STUCK),
+        "{}\n{}",
+        forgotten.printed(),
+        fleet.logs()
+    );
     wait_until(&fleet, 2, "palm3", "not a member");
     assert_eq!(members(&fleet, 1), ["palm1", "palm2"]);
     fleet.flash(3);

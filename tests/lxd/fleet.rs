@@ -31,8 +31,9 @@ use crate::sweep;
 
 /// Stands in for systemd(1): it passes on what is to become of the daemon.
 const SYSTEMCTL: &str = r#"#!/bin/sh
-[ "$2" = lxd.service ] || exit 0
-case $1 in start | stop) ;; *) exit 0 ;; esac
+for unit; do :; done
+[ "$unit" = lxd.service ] || exit 0
+case $1 in start | stop | kill) ;; *) exit 0 ;; esac
 answer=$(mktemp -u "$ORDERS.XXXXXX")
 mkfifo "$answer"
 echo "$1 $answer" > "$ORDERS"
@@ -125,6 +126,11 @@ impl Fleet {
 
     pub(crate) fn card_mut(&mut self, number: u8) -> &mut Card {
         &mut self.cards[usize::from(number) - 1]
+    }
+
+    /// The end of what all cards' daemons and agents said.
+    pub(crate) fn logs(&self) -> String {
+        self.cards.iter().map(Card::log).collect()
     }
 
     /// Make the file tree of a card without power anew.
@@ -327,7 +333,8 @@ impl Card {
 
     /// The report of its agent.
     pub(crate) fn report(&self) -> Report {
-        let text = fs::read(self.dir.join("var/lib/palmfarm/report.json")).unwrap();
+        let text = fs::read(self.dir.join("var/lib/palmfarm/report.json"));
+        let text = text.unwrap_or_else(|error| panic!("no report: {error}\n{}", self.log()));
         serde_json::from_slice(&text).unwrap()
     }
 

@@ -7,11 +7,10 @@
 
 use std::fs;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use palmfarm_protocol::cluster::Member;
 use palmfarm_protocol::firstboot::FirstBoot;
-use serde_json::Value;
 
 use super::probe::{self, Listener};
 use super::{members, Site, PATIENCE};
@@ -21,7 +20,7 @@ use crate::journal::{Journal, Stage};
 use crate::program::query;
 use crate::root::Root;
 use crate::run::ExitStatus;
-use crate::step::{Change, StepError, StepResult};
+use crate::step::StepError;
 use crate::{lock, report};
 
 /// The member that seemed to be flashed again in the last round.
@@ -29,6 +28,12 @@ const SEEN: &str = "/run/palmfarm/flashed-again";
 
 /// The pause between two looks at a port that is to be closed.
 const CLOSED: Duration = Duration::from_secs(3);
+
+/// The pause between two looks whether a card has joined.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a member that is listed for the first time may still be at work with its join.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// How long after a run that did not bring the card into the cluster the next one begins.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -57,7 +62,7 @@ pub fn care(root: &Root, document: &FirstBoot) -> ExitStatus {
             done
         });
     match done {
-        Ok(_) => ExitStatus::Done,
+        Ok(()) => ExitStatus::Done,
         Err(error) => {
             say!("palmfarm-agent: {error}");
             ExitStatus::Failed
@@ -77,24 +82,43 @@ fn start_run(root: &Root) {
     }
 }
 
-fn tend(site: &Site<'_>) -> StepResult {
+fn tend(site: &Site<'_>) -> Result<(), StepError> {
     let all = members::list(site.daemon)?;
-    let listed = |member: &Member| all.iter().find(|one| one["server_name"] == *member.name);
-    let leads = |one: &Value| members::roles(one).any(|role| role == "database-leader");
-    if !listed(site.me).is_some_and(leads) {
-        return Ok(Change::Unchanged);
+    if !members::leads(&all, &site.me.name) {
+        return Ok(());
     }
-    let change = site.trust()?;
     for member in site.others() {
-        let done = match listed(member) {
+        let removed = match members::find(&all, &member.name) {
             None => clear(site, member)?,
             Some(one) => one["status"] != "Online" && let_return(site, member)?,
         };
-        if done {
-            return site.trust();
+        if removed {
+            break;
         }
     }
-    Ok(change)
+    admit(site)
+}
+
+/// Let the cards that wait for it join, one after the other: if two join a busy cluster at once, both may hang, and the
+/// leader with them (seen with LXD 5.0.2).
+fn admit(site: &Site<'_>) -> Result<(), StepError> {
+    for member in site.others() {
+        let is_listed =
+            || Ok::<_, StepError>(members::find(&members::list(site.daemon)?, &member.name).is_some());
+        if is_listed()? || !probe::answers(member) {
+            continue;
+        }
+        site.trust(member)?;
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && probe::answers(member) {
+            if is_listed()? {
+                sleep(SETTLED);
+                break;
+            }
+            sleep(LOOK);
+        }
+    }
+    Ok(())
 }
 
 /// Remove what a join of `member` that was cut short left in the database's own list: as long as it is there, the next join

@@ -32,7 +32,7 @@ fn attempt(root: &Root, document: &FirstBoot, name: &str, asked: bool) -> Result
     let farm = Farm::new(&daemon, lxd, root, &document.card);
     let site = Site::new(&farm, &document.card)?;
     let all = members::list(&daemon)?;
-    let listed = all.iter().find(|one| one["server_name"] == name);
+    let listed = members::find(&all, name);
     let listed = listed.ok_or_else(|| StepError::new(format!("{name} is not a member of the cluster")))?;
     if name == site.me.name {
         return Err(StepError::new(format!(
@@ -62,8 +62,6 @@ fn attempt(root: &Root, document: &FirstBoot, name: &str, asked: bool) -> Result
         return Err(StepError::new("nothing was changed"));
     }
     care::remove(&daemon, &format!("forgetting {name}"), name)?;
-    // Its certificate went, too: it may come back.
-    site.trust()?;
     say!("{name} is forgotten");
     Ok(ExitStatus::Done)
 }

@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 use super::probe::{self, Listener};
 use super::service::Service;
 use super::{is, keys, no_quorum, Site, PATIENCE};
-use crate::daemon::DaemonError;
+use crate::daemon::{DaemonError, DaemonErrorKind};
 use crate::journal::{Journal, Stage};
 use crate::root::Root;
 use crate::step::StepError;
@@ -25,6 +25,10 @@ const FOREIGN: Duration = Duration::from_secs(120);
 /// How long nobody may listen on the socket of a daemon that began to join, after it was started, before it counts as one
 /// that does not start any more.
 const GONE: Duration = Duration::from_secs(20);
+
+/// How long a daemon that joins may answer nothing before it is restarted, since its join may hang: at first, and later,
+/// when it is more likely that most cards are off.
+const MUTE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 
 /// How long an emptied daemon does not run, so that the leader sees that its join has ended and forgets that. The second
 /// is longer than the time between two of the leader's looks.
@@ -44,6 +48,9 @@ pub(crate) struct Entry {
     found: bool,
     /// Since when nobody has listened on the daemon's socket although it was started.
     gone: Option<Instant>,
+    /// Since when this card's daemon has said nothing of the cluster.
+    mute: Option<Instant>,
+    shaken: bool,
     restarted: bool,
     emptied: usize,
 }
@@ -57,6 +64,8 @@ impl Entry {
             foreign: None,
             found: false,
             gone: None,
+            mute: None,
+            shaken: false,
             restarted: false,
             emptied: 0,
         }
@@ -85,8 +94,9 @@ impl Entry {
             return Ok(None);
         }
         if !gone {
-            // It is starting, or is a member that waits for the others.
+            // It is starting, or is a member that waits for the others, or its join hangs.
             self.gone = None;
+            self.shake(&service)?;
             return Ok(Some(no_quorum(cluster)));
         }
         match self.gone {
@@ -109,10 +119,25 @@ impl Entry {
             return self.empty(&site.service);
         }
         self.restarted = true;
-        site.service.stop()?;
-        site.service.start()?;
+        restart_by_force(&site.service)?;
         site.daemon.returns(GONE);
         Ok(())
+    }
+
+    /// This card's daemon says nothing of the cluster: most cards are off, or its join hangs. A hanging join ends with a
+    /// restart, which a member survives, too; nothing is removed for it.
+    pub(super) fn shake(&mut self, service: &Service<'_>) -> Result<(), StepError> {
+        let since = *self.mute.get_or_insert_with(Instant::now);
+        if stage(service.root) != Stage::Joining || since.elapsed() < MUTE[usize::from(self.shaken)] {
+            return Ok(());
+        }
+        (self.mute, self.shaken) = (None, true);
+        restart_by_force(service)
+    }
+
+    /// This card's daemon answers.
+    pub(super) fn hears(&mut self) {
+        self.mute = None;
     }
 
     /// Remove everything from a daemon whose join was cut short, and start it again.
@@ -212,6 +237,10 @@ impl Entry {
                 Ok(()) => return site.farm.forget().map(|()| String::new()),
                 Err(error) => error,
             };
+            if matches!(error.kind(), DaemonErrorKind::Late(_)) {
+                // Even if it is a member by now, its join hangs.
+                restart_by_force(&site.service)?;
+            }
             match self.refusal(site, member, &error)? {
                 // What it says now, the next look sees better.
                 None => return Ok(error.to_string()),
@@ -250,7 +279,10 @@ impl Entry {
                  within some minutes; to forget it at once: palmfarm-agent cluster forget {me} on {name}"
             )
         } else if says(&["not authorized", "ertificate not found"]) {
-            format!("waiting for {name}, whose farm does not have {me} yet: apply the farm there, too")
+            format!(
+                "waiting for its turn at {name}; if that takes more than some minutes, the farm of {name} does not have \
+                 {me} yet: apply the farm there, too"
+            )
         } else if says(&["version doesn't match"]) {
             let about = site.about()?;
             let version = about["environment"]["server_version"]
@@ -263,6 +295,13 @@ impl Entry {
             return Ok(None);
         }))
     }
+}
+
+/// Restart a daemon whose join hangs. It would wait for its join before it stops.
+fn restart_by_force(service: &Service<'_>) -> Result<(), StepError> {
+    service.kill();
+    service.stop()?;
+    service.start()
 }
 
 /// Whether the daemon of `member` is in no cluster.

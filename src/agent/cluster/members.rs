@@ -21,6 +21,16 @@ pub(super) fn list(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
     listed(daemon, "members", "/1.0/cluster/members?recursion=1")
 }
 
+/// The member `name` of those that are listed.
+pub(super) fn find<'a>(all: &'a [Value], name: &str) -> Option<&'a Value> {
+    all.iter().find(|one| one["server_name"] == name)
+}
+
+/// Whether the daemon of the member `name` leads the cluster's database.
+pub(super) fn leads(all: &[Value], name: &str) -> bool {
+    find(all, name).is_some_and(|one| roles(one).any(|role| role == "database-leader"))
+}
+
 fn listed(daemon: &Daemon, what: &str, path: &str) -> Result<Vec<Value>, StepError> {
     let all = daemon.look(&format!("listing the cluster's {what}"), path)?;
     Ok(match all {
@@ -75,7 +85,7 @@ pub(crate) fn look(farm: &Farm<'_>, root: &Root) -> Option<report::Cluster> {
     let others = members.iter().filter_map(|one| text(one, &["server_name"]));
     let others = others.filter(|name| cluster.member(name).is_none());
     for name in declared.chain(others) {
-        let now = members.iter().find(|one| one["server_name"] == name);
+        let now = find(&members, name);
         let state = match now {
             None => MISSING,
             Some(now) if now["status"] == "Online" => ONLINE,

@@ -90,13 +90,10 @@ impl<'a> Site<'a> {
         if self.about()?["environment"]["server_clustered"] != true {
             return Ok(Standing::Outside);
         }
-        let listed = members::list(self.daemon)?
-            .iter()
-            .any(|one| one["server_name"] == *self.me.name);
-        Ok(if listed {
-            Standing::Member
-        } else {
-            Standing::Unlisted
+        let all = members::list(self.daemon)?;
+        Ok(match members::find(&all, &self.me.name) {
+            Some(_) => Standing::Member,
+            None => Standing::Unlisted,
         })
     }
 
@@ -116,32 +113,23 @@ impl<'a> Site<'a> {
         self.daemon.change(doing, method, path, body, PATIENCE)
     }
 
-    /// Let every declared card join.
-    fn trust(&self) -> StepResult {
+    /// Let `member` join.
+    fn trust(&self, member: &Member) -> StepResult {
         let doing = "reading the trusted certificates";
         let known = self.daemon.look(doing, "/1.0/certificates?recursion=1")?;
-        let known = known.as_ref().and_then(Value::as_array);
-        let known: Vec<String> = known
-            .into_iter()
-            .flatten()
-            .map(|one| keys::body(one["certificate"].as_str().unwrap_or_default()))
-            .collect();
-        let mut change = Change::Unchanged;
-        for member in &self.cluster.members {
-            let certificate = keys::body(&member.certificate);
-            if known.contains(&certificate) {
-                continue;
-            }
-            let body = json!({"type": "server", "name": member.name, "certificate": certificate});
-            let doing = format!("trusting the certificate of {}", member.name);
-            match self.change(&doing, "POST", "/1.0/certificates", &body) {
-                // Another card was faster.
-                Err(error) if is(&error, "already in trust store") => {}
-                done => drop(done?),
-            }
-            change = Change::Changed;
+        let certificate = keys::body(&member.certificate);
+        let mut known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
+        if known.any(|one| keys::body(one["certificate"].as_str().unwrap_or_default()) == certificate) {
+            return Ok(Change::Unchanged);
         }
-        Ok(change)
+        let body = json!({"type": "server", "name": member.name, "certificate": certificate});
+        let doing = format!("trusting the certificate of {}", member.name);
+        match self.change(&doing, "POST", "/1.0/certificates", &body) {
+            // Another card was faster.
+            Err(error) if is(&error, "already in trust store") => {}
+            done => drop(done?),
+        }
+        Ok(Change::Changed)
     }
 }
 
@@ -198,11 +186,18 @@ pub(crate) fn enter(
 fn become_member(site: &Site<'_>, entry: &mut Entry, listener: &mut dyn StepListener) -> StepResult {
     let mut change = Change::Unchanged;
     loop {
-        let why = match once(site, entry) {
+        let looked = once(site, entry);
+        if looked.is_ok() {
+            entry.hears();
+        }
+        let why = match looked {
             Ok(None) => break,
             Ok(Some(why)) => why,
             Err(error) => match error.daemon {
-                DaemonState::NoQuorum => no_quorum(site.cluster),
+                DaemonState::NoQuorum => {
+                    entry.shake(&site.service)?;
+                    no_quorum(site.cluster)
+                }
                 DaemonState::Away => match entry.outlast(site.root, site.farm.lxd)? {
                     Some(why) => why,
                     None if site.daemon.returns(PATIENCE) => String::new(),
@@ -231,7 +226,6 @@ fn once(site: &Site<'_>, entry: &mut Entry) -> Result<Option<String>, StepError>
             if site.me.name == site.cluster.first {
                 form::complete(site)?;
             }
-            site.trust()?;
             return Ok(None);
         }
         Standing::Unlisted if site.stage() == Stage::Joining => entry.recover(site)?,

@@ -70,6 +70,11 @@ impl<'a> Service<'a> {
             || query("systemctl", &["is-failed", self.unit]).trim() == "failed"
     }
 
+    /// End it as it is, with all that it has started.
+    pub(super) fn kill(&self) {
+        query("systemctl", &["kill", "--signal=KILL", self.unit]);
+    }
+
     pub(super) fn stop(&self) -> Result<(), StepError> {
         self.order("stop")
     }
