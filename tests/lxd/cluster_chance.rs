@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::chance::draw;
-use crate::cluster::{all_end_well, begin, care, is_whole, run_all, wait_until};
+use crate::cluster::{all_end_well, begin, care, is_whole, keep_caring, run_all, wait_until};
 use crate::common::skipped;
 use crate::document::{address, container};
 use crate::fleet::{Fleet, Running};
@@ -66,17 +66,24 @@ fn power_cuts_at_any_moment() {
             running.push((number, begin(&fleet, number)));
         }
         let mut cuts = Vec::new();
+        let mut caring = Vec::new();
         for _ in 0..=draw(&mut chance, 3) {
             let (number, millis) = (1 + draw(&mut chance, 3), draw(&mut chance, 9000));
             let number = u8::try_from(number).unwrap();
-            sleep(Duration::from_millis(millis));
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(millis) {
+                keep_caring(&fleet, &mut caring);
+                sleep(Duration::from_millis(100));
+            }
             running.retain(|(one, _)| *one != number);
+            caring.retain(|(one, _)| *one != number);
             fleet.card_mut(number).off();
             fleet.card_mut(number).on();
             running.push((number, begin(&fleet, number)));
             cuts.push((number, millis));
         }
         println!("seed {seed}: {cuts:?}");
+        drop(caring);
         let begun = Instant::now();
         all_end_well(&fleet, running);
         is_whole(&fleet);

@@ -411,6 +411,11 @@ impl Running {
         }
     }
 
+    /// Wait for its end, which came with its Pi's power cut.
+    pub(crate) fn end(&mut self) {
+        let _ = self.agent.wait();
+    }
+
     pub(crate) fn is_at_work(&mut self) -> bool {
         self.agent.try_wait().unwrap().is_none()
     }
