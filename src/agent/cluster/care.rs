@@ -1,5 +1,6 @@
 //! `palmfarm-agent cluster care`: what a cluster needs while nobody looks, once a minute on every card. Only the card whose
-//! daemon leads changes anything, and at most one member in each round.
+//! daemon leads changes anything: in each round it removes what is left of at most one member, and lets the cards that wait
+//! join one after the other.
 //!
 //! It removes the entry of a member only if that card was flashed again: it counts as offline, and who listens at its
 //! address has the key of the card, but is in no cluster. Only that card has that key, and no daemon of a cluster shows the

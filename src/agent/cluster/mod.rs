@@ -114,22 +114,21 @@ impl<'a> Site<'a> {
     }
 
     /// Let `member` join.
-    fn trust(&self, member: &Member) -> StepResult {
+    fn trust(&self, member: &Member) -> Result<(), StepError> {
         let doing = "reading the trusted certificates";
         let known = self.daemon.look(doing, "/1.0/certificates?recursion=1")?;
         let certificate = keys::body(&member.certificate);
         let mut known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
         if known.any(|one| keys::body(one["certificate"].as_str().unwrap_or_default()) == certificate) {
-            return Ok(Change::Unchanged);
+            return Ok(());
         }
         let body = json!({"type": "server", "name": member.name, "certificate": certificate});
         let doing = format!("trusting the certificate of {}", member.name);
         match self.change(&doing, "POST", "/1.0/certificates", &body) {
             // Another card was faster.
-            Err(error) if is(&error, "already in trust store") => {}
-            done => drop(done?),
+            Err(error) if is(&error, "already in trust store") => Ok(()),
+            done => done.map(drop).map_err(StepError::from),
         }
-        Ok(Change::Changed)
     }
 }
 
