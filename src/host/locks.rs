@@ -19,11 +19,6 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether another process has locked `file` for itself.
-pub(crate) fn is_locked(file: &File) -> bool {
-    flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-}
-
 /// Whether `path` still leads to `file`: who had the lock before may have renamed or removed the file.
 pub(crate) fn is_still(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::catalogue::KNOWN;
 use super::url::CACHED;
 use crate::base::source::CacheDir;
-use crate::host::{files, locks};
+use crate::host::files;
+use crate::host::locks::{self, LockFile};
 
 /// What to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +44,17 @@ pub fn clean(cache: &CacheDir, what: CleanScope) -> io::Result<Vec<Cleaned>> {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
-            let goes = match dir {
-                "hashes" => is_hash(name),
-                _ => is_unpacked(name) || what == CleanScope::All && is_download(name),
+            let removed = match dir {
+                "hashes" if is_hash(name) => remove(&path),
+                "bases" if is_unpacked(name) => remove_unpacked(&path),
+                "bases" if what == CleanScope::All && is_download(name) => remove_download(&path),
+                _ => continue,
             };
-            if goes && !is_being_downloaded(&path) && !is_being_unpacked(&path) {
-                let size = files::disk_usage(&fs::symlink_metadata(&path)?);
-                fs::remove_file(&path)?;
-                cleaned.push(Cleaned { path, size });
+            match removed {
+                Ok(size) => cleaned.extend(size.map(|size| Cleaned { path, size })),
+                // Another process removed it first.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -99,19 +103,41 @@ fn is_download(name: &str) -> bool {
     whole.starts_with(CACHED) || KNOWN.iter().any(|known| known.file == whole)
 }
 
-/// Whether another process is downloading it: that one has `NAME.part` locked, and `NAME.part.from` beside it.
-fn is_being_downloaded(path: &Path) -> bool {
-    let part = if path.extension().is_some_and(|end| end == "from") {
-        path.with_extension("")
-    } else {
-        path.to_owned()
-    };
-    File::open(part).is_ok_and(|file| locks::is_locked(&file))
+/// Remove the file at `path`, and return what it took on the disk, in bytes.
+fn remove(path: &Path) -> io::Result<Option<u64>> {
+    let size = files::disk_usage(&fs::symlink_metadata(path)?);
+    fs::remove_file(path)?;
+    Ok(Some(size))
 }
 
-/// Whether another process is unpacking it: that one has `SHA256.lock` locked.
-fn is_being_unpacked(path: &Path) -> bool {
-    File::open(path.with_extension("lock")).is_ok_and(|file| locks::is_locked(&file))
+/// Remove a file of an unpacked base; `None` if another process is unpacking that base. Nobody unpacks it meanwhile.
+fn remove_unpacked(path: &Path) -> io::Result<Option<u64>> {
+    let size = files::disk_usage(&fs::symlink_metadata(path)?);
+    let lock = path.with_extension("lock");
+    let Some(_removed_when_dropped) = LockFile::try_take(&lock)? else {
+        return Ok(None);
+    };
+    if path == lock {
+        return Ok(Some(size));
+    }
+    remove(path)
+}
+
+/// Remove a file of a download; `None` if another process is downloading it: that one has `NAME.part` locked, and
+/// `NAME.part.from` beside it.
+fn remove_download(path: &Path) -> io::Result<Option<u64>> {
+    let part = match path.extension() {
+        Some(end) if end == "from" => path.with_extension(""),
+        _ => path.to_owned(),
+    };
+    let held = match File::open(part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        opened => Some(opened?),
+    };
+    match &held {
+        Some(file) if !locks::try_lock(file)? => Ok(None),
+        _ => remove(path),
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +149,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = CacheDir::new(dir.path().to_owned());
         let sum = "0123456789abcdef".repeat(4);
-        let unpacked = [format!("bases/{sum}.img"), format!("bases/{sum}.sha256")];
+        let unpacked = [".img", ".sha256"].map(|end| format!("bases/{sum}{end}"));
+        let lock = dir.path().join(format!("bases/{sum}.lock"));
         let known = format!("bases/{}", KNOWN[0].file);
         let (part, from) = (format!("{known}.part"), format!("{known}.part.from"));
         let others = [
@@ -158,6 +185,16 @@ mod tests {
         expect.push("hashes/1-2".into());
         assert_eq!(clean(CleanScope::Unpacked), expect);
         assert_eq!(clean(CleanScope::Unpacked), [""; 0]);
+        // A killed process left its lock behind.
+        fs::write(&lock, [1; 5000]).unwrap();
+        assert_eq!(clean(CleanScope::Unpacked), [format!("bases/{sum}.lock")]);
+        assert!(!lock.exists());
+        // What another process unpacks stays, and so does its lock.
+        put();
+        let unpacking = LockFile::try_take(&lock).unwrap().unwrap();
+        assert_eq!(clean(CleanScope::Unpacked), ["hashes/1-2"]);
+        assert!(lock.exists());
+        drop(unpacking);
         put();
         let taken = File::open(dir.path().join(&part)).unwrap();
         assert!(locks::try_lock(&taken).unwrap());
