@@ -13,12 +13,15 @@ use crate::common::{attempt, has, have, run, skipped_in_part};
 
 const MIB: usize = 1 << 20;
 
+/// Bytes that are compared at once.
+const BLOCK: usize = 4096;
+
 /// The volumes that are covered: an ext4 with checksums, one without, a FAT16 and a FAT32, each on 64 MiB.
 fn volumes() -> Vec<(&'static str, Vec<u8>)> {
     let made = |name, program: &str, options: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("volume");
-        fs::write(&path, vec![0; 64 * MIB]).unwrap();
+        blank(&path, 64 * MIB);
         run(program, &[options, &[path.to_str().unwrap()]].concat());
         (name, fs::read(path).unwrap())
     };
@@ -70,15 +73,24 @@ fn with(volume: &[u8], at: isize, bytes: &[u8]) -> Vec<u8> {
 fn covered(volume: &[u8], kept: &Range<usize>, program: &str, options: &[&str]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk");
-    fs::write(&path, vec![0; volume.len()]).unwrap();
+    blank(&path, volume.len());
     run(program, &[options, &[path.to_str().unwrap()]].concat());
     let mut covered = volume.to_vec();
     let upper = fs::read(path).unwrap();
-    let upper = upper.iter().zip(&mut covered).enumerate();
-    for (_, (new, old)) in upper.filter(|(at, (new, _))| !kept.contains(at) && **new != 0) {
-        *old = *new;
+    let blocks = upper.chunks(BLOCK).zip(covered.chunks_mut(BLOCK)).enumerate();
+    for (number, (new, old)) in blocks.filter(|(_, (new, _))| *new != &[0; BLOCK][..new.len()]) {
+        let bytes = (number * BLOCK..).zip(new.iter().zip(old));
+        for (_, (new, old)) in bytes.filter(|(at, (new, _))| !kept.contains(at) && **new != 0) {
+            *old = *new;
+        }
     }
     covered
+}
+
+/// A file of `size` zeroes at `path`.
+fn blank(path: &Path, size: usize) {
+    let file = fs::File::create(path).unwrap();
+    file.set_len(u64::try_from(size).unwrap()).unwrap();
 }
 
 /// The names of the signatures that wipefs sees.
