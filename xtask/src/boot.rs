@@ -177,21 +177,23 @@ impl Ahead {
     }
 
     /// Wait until it is made or has failed.
-    pub(crate) fn wait(self) {
+    fn wait(self) {
         if let Some(mut child) = self.0 {
             let _ = child.wait();
         }
     }
 }
 
-/// Boots that go on beside other tests: a booted card keeps one processor busy, and the real LXD mostly waits.
+/// Boots that go on beside other tests: a booted card keeps one processor busy, and half of the tests mostly wait.
 pub(crate) struct Beside(JoinHandle<Vec<(Renderer, Result<u64>)>>);
 
 impl Beside {
-    /// Boot a card of each of these renderers on a 22.04 base, one after the other. Call [`ready`] first.
-    pub(crate) fn start(renderers: &'static [Renderer]) -> Result<Self> {
+    /// Boot a card of each of these renderers on a 22.04 base, one after the other, once the base is made. Call [`ready`]
+    /// first.
+    pub(crate) fn start(base: Ahead, renderers: &'static [Renderer]) -> Result<Self> {
         let tool = tool_with_agents()?;
         Ok(Self(std::thread::spawn(move || {
+            base.wait();
             let boots = renderers.iter();
             boots.map(|&one| (one, boot_logged(one, &tool))).collect()
         })))

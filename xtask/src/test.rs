@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 
 use crate::agents::{build_agents, Arch};
 use crate::boot::Renderer;
@@ -54,26 +55,25 @@ impl Tally {
     fn cargo_test(&mut self, name: &str, command: &mut Command) -> Result<()> {
         eprintln!("== {name}");
         let (before, begun) = (self.failed, Instant::now());
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting cargo test")?;
-        if let Some(out) = child.stdout.take() {
-            for line in BufReader::new(out).lines() {
-                let line = line.context("reading what cargo test prints")?;
-                println!("{line}");
-                self.line(&line);
-            }
-        }
-        let status = child.wait().context("waiting for cargo test")?;
-        self.times.push((name.into(), begun.elapsed()));
+        let status = listen(command, |line| self.take(&line))?;
+        self.ended(name, begun.elapsed(), status, before);
+        Ok(())
+    }
+
+    /// Print a line of a test program and count what it says.
+    fn take(&mut self, line: &str) {
+        println!("{line}");
+        self.line(line);
+    }
+
+    /// Note the end of the `cargo test` of the part `name`, before which `before` tests had failed.
+    fn ended(&mut self, name: &str, took: Duration, status: ExitStatus, before: u64) {
+        self.times.push((name.into(), took));
         // A test program that does not compile or that dies prints no result line.
         if !status.success() && self.failed == before {
             self.failed = self.failed.saturating_add(1);
             self.broken.push(format!("cargo test ended with {status}"));
         }
-        Ok(())
     }
 
     fn line(&mut self, line: &str) {
@@ -128,6 +128,52 @@ impl Tally {
     }
 }
 
+/// Run `command` and call `each` with every line that it prints.
+fn listen(command: &mut Command, mut each: impl FnMut(String)) -> Result<ExitStatus> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo test")?;
+    if let Some(out) = child.stdout.take() {
+        for line in BufReader::new(out).lines() {
+            each(line.context("reading what cargo test prints")?);
+        }
+    }
+    child.wait().context("waiting for cargo test")
+}
+
+/// A `cargo test` that runs beside the following parts. What it prints is kept until they have ended.
+struct Beside {
+    name: &'static str,
+    thread: JoinHandle<Result<(ExitStatus, Vec<String>, Duration)>>,
+}
+
+impl Beside {
+    fn start(name: &'static str, mut command: Command) -> Self {
+        let begun = Instant::now();
+        let thread = std::thread::spawn(move || {
+            let mut lines = Vec::new();
+            let status = listen(&mut command, |line| lines.push(line))?;
+            Ok((status, lines, begun.elapsed()))
+        });
+        Self { name, thread }
+    }
+
+    /// Wait for its end, print what it printed, and count its results.
+    fn finish(self, tally: &mut Tally) -> Result<()> {
+        let ended = self.thread.join();
+        let (status, lines, took) = ended.map_err(|_| anyhow!("the thread of {} panicked", self.name))??;
+        eprintln!("== {}", self.name);
+        let before = tally.failed;
+        for line in &lines {
+            tally.take(line);
+        }
+        tally.ended(self.name, took, status, before);
+        Ok(())
+    }
+}
+
 /// Other people's readers of what palmfarm writes, which tests compare with.
 const ORACLES: &[Package] = &[
     ("bind9-utils", "named-checkzone"),
@@ -174,6 +220,20 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
     // Without the cache this takes one core ten minutes, and only the boot waits for it.
     let base = (extent != Extent::Quick).then(crate::boot::Ahead::start);
     let agents = build_agents(&Arch::ALL)?;
+    let mut boots = None;
+    if let Some(base) = base {
+        let renderers: &[Renderer] = if extent == Extent::Full {
+            &[Renderer::Networkd, Renderer::Ifupdown]
+        } else {
+            let ifupdown = "the booted Pi with ifupdown";
+            tally.skip(ifupdown, "left out of CI; `cargo xtask test` boots one");
+            &[Renderer::Networkd]
+        };
+        match crate::boot::ready() {
+            Ok(()) => boots = Some(crate::boot::Beside::start(base, renderers)?),
+            Err(why) => tally.skip(BOOT, why),
+        }
+    }
     // What tests measured is worth reading even if they pass.
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
@@ -182,45 +242,32 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
         .env("PALMFARM_AGENT_DIR", &agents)
         .env("PATH", search_path());
     tally.cargo_test("tests", &mut tests)?;
-    let Some(base) = base else {
+    if extent == Extent::Quick {
         for part in [LXD, CLUSTER, SNAP, BOOT] {
             tally.skip(part, "left out of the quick form");
         }
         return Ok(());
-    };
-    let renderers: &[Renderer] = if extent == Extent::Full {
-        &[Renderer::Networkd, Renderer::Ifupdown]
-    } else {
-        tally.skip(
-            "the booted Pi with ifupdown",
-            "left out of CI; `cargo xtask test` boots one",
-        );
-        &[Renderer::Networkd]
-    };
-    base.wait();
-    let boots = match crate::boot::ready() {
-        Ok(()) => Some(crate::boot::Beside::start(renderers)?),
-        Err(why) => {
-            tally.skip(BOOT, why);
-            None
+    }
+    let labs = crate::lxd::ready();
+    if let Err(why) = &labs {
+        for part in [LXD, CLUSTER, SNAP] {
+            tally.skip(part, format_args!("{why:#}"));
         }
-    };
-    let programs = [
-        (LXD, crate::lxd::PACKAGE),
-        (SNAP, crate::lxd::SNAP),
-        // Last, when the cards have booted: members that get no time look lost to each other.
-        (CLUSTER, crate::lxd::CLUSTER),
-    ];
-    for (part, program) in programs {
-        match crate::lxd::ready() {
-            Ok(()) => tally.cargo_test(part, &mut crate::lxd::tests(program, &agents))?,
-            Err(why) => tally.skip(part, why),
-        }
+    }
+    let lab = |program| crate::lxd::tests(program, &agents);
+    let mut snap = None;
+    if labs.is_ok() {
+        tally.cargo_test(LXD, &mut lab(crate::lxd::PACKAGE))?;
+        snap = Some(Beside::start(SNAP, lab(crate::lxd::SNAP)));
     }
     if let Some(boots) = boots {
         tally.part(BOOT, || boots.finish());
     }
-    Ok(())
+    // Not before the cards have booted: members that get no time look lost to each other.
+    if labs.is_ok() {
+        tally.cargo_test(CLUSTER, &mut lab(crate::lxd::CLUSTER))?;
+    }
+    snap.map_or(Ok(()), |snap| snap.finish(tally))
 }
 
 #[cfg(test)]
