@@ -1,5 +1,7 @@
-//! Whether the names of a directory can be trusted before one is added to them: the library believes a block without a
-//! checksum, and gives it one when it writes it. It must never write.
+//! The names of a directory, and whether they can be trusted before one is added to them: the library believes a block
+//! without a checksum, and gives it one when it writes it. It must never write.
+
+use std::collections::BTreeSet;
 
 use fs_ext4::dir::has_csum_tail;
 use fs_ext4::inode::InodeFlags;
@@ -10,9 +12,23 @@ use crate::edit::fs::FsError;
 use crate::edit::tree::CardPath;
 use crate::numbers::usize_from_u32;
 
+/// The names in the directory `dir`, if they can be trusted; `None` if the library does not list a directory of its kind,
+/// which is mapped block by block. The library looks a name that is not there up in every block; who asks this set instead
+/// adds many names in the time that they take. `path` is for messages.
+pub(super) fn read(fs: &Filesystem, dir: u32, path: &CardPath) -> Result<Option<BTreeSet<Vec<u8>>>, FsError> {
+    let failed = failed("reading the directory of", path);
+    check(fs, dir, path)?;
+    let (inode, _) = fs.read_inode_verified(dir).map_err(&failed)?;
+    if !(inode.has_extents() || inode.has_inline_data()) {
+        return Ok(None);
+    }
+    let entries = fs.read_dir_ino(dir).map_err(&failed)?;
+    Ok(Some(entries.into_iter().map(|entry| entry.name).collect()))
+}
+
 /// Refuse a block of names of the directory `dir` that lacks its checksum or does not match it, in a filesystem that has
 /// checksums. The library follows an index, and compares what it meets there. `path` is for messages.
-pub(super) fn check(fs: &Filesystem, dir: u32, path: &CardPath) -> Result<(), FsError> {
+fn check(fs: &Filesystem, dir: u32, path: &CardPath) -> Result<(), FsError> {
     let failed = failed("reading the directory of", path);
     let (inode, _) = fs.read_inode_verified(dir).map_err(&failed)?;
     if !fs.csum.enabled || inode.flags & InodeFlags::INDEX.bits() != 0 {

@@ -9,6 +9,7 @@
 //!
 //! It must never rename or remove a directory.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -45,8 +46,8 @@ pub struct Ext4Writer {
     placed: BTreeMap<(u32, String), (CardPath, Node)>,
     /// The directories that got or lost a name. Linux changes their times; the library does not.
     changed: BTreeSet<u32>,
-    /// The directories whose names were looked at.
-    read: BTreeSet<u32>,
+    /// The names of the directories that were written to, if the library lists them.
+    names: BTreeMap<u32, Option<BTreeSet<Vec<u8>>>>,
     /// Folders below which nothing is put.
     mounts: Vec<Mount>,
     /// The directories, as they are planned, that get many names and have no index yet.
@@ -76,7 +77,7 @@ impl Ext4Writer {
             open: None,
             placed: BTreeMap::new(),
             changed: BTreeSet::new(),
-            read: BTreeSet::new(),
+            names: BTreeMap::new(),
             mounts: Vec::new(),
             crowded: BTreeSet::new(),
             time,
@@ -163,7 +164,8 @@ impl Ext4Writer {
                 None => Ok(()),
             }
         })?;
-        // The library must not keep what it read before the indexes were written.
+        // The library must not keep what it read before the indexes were written, and a directory may be new.
+        self.names.clear();
         self.close()
     }
 
@@ -173,6 +175,8 @@ impl Ext4Writer {
         }
         match self.with(|own, fs| own.put_once(fs, path, node)) {
             Err(FsError::Full { .. }) => {
+                // What the step did before it failed is there.
+                self.names.clear();
                 self.close()?;
                 self.with(|own, fs| own.put_once(fs, path, node))
             }
@@ -181,13 +185,17 @@ impl Ext4Writer {
     }
 
     fn put_once(&mut self, fs: &Filesystem, path: &CardPath, node: &Node) -> Result<(), FsError> {
+        let mut made_in = BTreeSet::new();
         let missing = match node {
             Node::Absent => Missing::Stop,
-            _ => Missing::Make(&mut self.changed),
+            _ => Missing::Make(&mut made_in),
         };
         let Some(dir) = walk::directory(fs, path.parent().as_ref(), path, missing)? else {
             return Ok(());
         };
+        // These are read again if they are written to again.
+        self.names.retain(|dir, _| !made_in.contains(dir));
+        self.changed.append(&mut made_in);
         let mount = self.mounts.iter().find(|mount| dir.is_below(&mount.folder));
         if let Some(mount) = mount.filter(|_| *node != Node::Absent) {
             return Err(FsError::Covered {
@@ -196,9 +204,15 @@ impl Ext4Writer {
             });
         }
         let dir = dir.inode;
-        if self.read.insert(dir) {
-            names::check(fs, dir, path)?;
-        }
+        let names = match self.names.entry(dir) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(names::read(fs, dir, path)?),
+        };
+        let name = path.name().as_bytes();
+        let is_there = match names {
+            Some(names) => names.contains(name),
+            None => walk::child(fs, dir, name, path)?.is_some(),
+        };
         let place = (dir, path.name().to_owned());
         match self.placed.get(&place) {
             Some((_, planned)) if planned == node => return Ok(()),
@@ -212,21 +226,43 @@ impl Ext4Writer {
             None => {}
         }
         let names_changed = match node {
-            Node::Dir { access, if_there } => make_directory(fs, path, dir, *access, *if_there)?,
+            Node::Dir { access, if_there } if is_there => {
+                keep_directory(fs, path, *access, *if_there)?;
+                false
+            }
+            Node::Dir { access, .. } => {
+                make_directory(fs, path, dir, *access)?;
+                true
+            }
             Node::File { content, access } => {
-                clear(fs, path, dir, "a file")?;
+                if is_there {
+                    clear(fs, path, dir, "a file")?;
+                }
                 make_file(fs, path, dir, content, *access)?;
                 true
             }
             Node::Symlink { target } => {
-                clear(fs, path, dir, "a symlink")?;
-                fs.apply_symlink_at(dir, path.name().as_bytes(), target.as_bytes())
+                if is_there {
+                    clear(fs, path, dir, "a symlink")?;
+                }
+                fs.apply_symlink_at(dir, name, target.as_bytes())
                     .map_err(failed("linking", path))?;
                 true
             }
-            Node::Absent => clear(fs, path, dir, "nothing")?,
+            Node::Absent if is_there => {
+                clear(fs, path, dir, "nothing")?;
+                true
+            }
+            Node::Absent => false,
         };
         if names_changed {
+            if let Some(names) = names {
+                if *node == Node::Absent {
+                    names.remove(name);
+                } else {
+                    names.insert(name.to_vec());
+                }
+            }
             self.changed.insert(dir);
         }
         self.placed.insert(place, (path.clone(), node.clone()));
@@ -292,12 +328,10 @@ fn acceptable(path: &CardPath, node: &Node, block_size: u32) -> Result<(), FsErr
     Ok(())
 }
 
-/// Remove the file or symlink at `path`, whose directory is `dir`. Returns whether there was one.
-fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<bool, FsError> {
+/// Remove the file or symlink at `path`, whose directory is `dir`.
+fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Result<(), FsError> {
     let name = path.name().as_bytes();
-    let Some(inode) = walk::child(fs, dir, name, path)? else {
-        return Ok(false);
-    };
+    let inode = fs.lookup_at(dir, name).map_err(failed("looking up", path))?;
     let there = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
     if there.is_dir() {
         return Err(FsError::DirectoryInTheWay {
@@ -306,8 +340,7 @@ fn clear(fs: &Filesystem, path: &CardPath, dir: u32, wanted: &'static str) -> Re
             wanted,
         });
     }
-    fs.apply_unlink_at(dir, name).map_err(failed("removing", path))?;
-    Ok(true)
+    fs.apply_unlink_at(dir, name).map_err(failed("removing", path))
 }
 
 fn make_file(
@@ -329,23 +362,21 @@ fn make_file(
     own(fs, path, inode, access)
 }
 
-/// Create the directory at `path`, or change the access of the one that is there if `if_there` says so. Returns whether
-/// it is new.
-fn make_directory(
+/// Create the directory at `path`, in the directory `parent`.
+fn make_directory(fs: &Filesystem, path: &CardPath, parent: u32, access: Access) -> Result<(), FsError> {
+    let inode = fs
+        .apply_mkdir_at(parent, path.name().as_bytes(), access.mode)
+        .map_err(failed("making the directory", path))?;
+    own(fs, path, inode, access)
+}
+
+/// Change the access of the directory that is at `path` if `if_there` says so.
+fn keep_directory(
     fs: &Filesystem,
     path: &CardPath,
-    parent: u32,
     access: Access,
     if_there: IfThere,
-) -> Result<bool, FsError> {
-    let name = path.name().as_bytes();
-    if walk::child(fs, parent, name, path)?.is_none() {
-        let inode = fs
-            .apply_mkdir_at(parent, name, access.mode)
-            .map_err(failed("making the directory", path))?;
-        own(fs, path, inode, access)?;
-        return Ok(true);
-    }
+) -> Result<(), FsError> {
     // It may be a symlink to a directory: an overlay that has `lib/` means the directory that the base's `lib` leads
     // to.
     let Some(inode) = walk::directory(fs, Some(path), path, Missing::Stop)? else {
@@ -370,7 +401,7 @@ fn make_directory(
         fs.apply_chown_ino(inode, access.uid, access.gid)
             .map_err(failed("setting the owner of", path))?;
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Set the owner of a new inode, which belongs to root.
