@@ -25,7 +25,7 @@ use crate::farm::passwords::SecretError;
 use crate::farm::secret;
 use crate::farm::{LoadedFarm, ResolvedCard};
 use crate::plan::content_cache::ContentCache;
-use crate::plan::{self, CardPlan, PlanError};
+use crate::plan::{self, packages, CardPlan, PlanError};
 use crate::render::{self, Inputs, RenderError};
 use crate::text::shown_url;
 use crate::write::flash::{Job, PlannedFiles};
@@ -109,6 +109,9 @@ pub enum BuildError {
     /// The farm cannot be planned.
     #[error("planning the card")]
     Plan(#[from] PlanError),
+    /// The packages that the card carries cannot be installed on this base.
+    #[error("comparing the packages that the card carries with those of the base")]
+    Packages(#[from] packages::Unfit),
     /// The plan cannot be rendered for this base.
     #[error("rendering the card")]
     Render(#[from] RenderError),
@@ -134,6 +137,7 @@ impl BuildError {
             Self::Survey(error) => error.hint().map(Into::into),
             Self::Gather(error) => error.hint().map(Into::into),
             Self::Plan(error) => error.hint(),
+            Self::Packages(error) => error.hint(),
             Self::Render(error) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Edit(error) => error.hint().map(Into::into),
@@ -195,6 +199,10 @@ impl<'a> FarmInputs<'a> {
     pub fn render(&self, plan: &CardPlan, base: &BaseImageInfo) -> Result<Tree, BuildError> {
         if base.facts.customized {
             return Err(BuildError::Customized);
+        }
+        if !plan.packages.is_empty() {
+            let installed = survey::installed(&base.image, &base.layout)?;
+            packages::complete(&plan.packages, &installed, &base.facts.release, base.facts.arch)?;
         }
         let agent = agents::agent(base.facts.arch)?;
         let inputs = Inputs {

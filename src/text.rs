@@ -1,5 +1,6 @@
 //! How names that a device or a user chose, and sizes, appear in messages. Nothing here changes what is compared.
 
+use std::error::Error;
 use std::time::Duration;
 
 /// `text` without characters that could rewrite the line it is printed on: control characters, and the
@@ -8,6 +9,17 @@ pub fn printable(text: &str) -> String {
     text.chars()
         .map(|char| if rewrites_a_line(char) { '\u{fffd}' } else { char })
         .collect()
+}
+
+/// An error and what it came from, in a line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
 }
 
 /// `text` as one word of a POSIX shell's command line, so that a command in a hint can be pasted.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::paths::{DOCUMENT, FARM_FILES, IMAGES, PRESEED};
+use palmfarm_protocol::paths::{CARRIED, DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
 use crate::digest;
@@ -23,8 +23,8 @@ use crate::step::StepError;
 /// that each can be moved there in one step.
 const UNPACKED: &str = "/var/lib/palmfarm/apply";
 
-/// Where a tarball may put files: those that are pushed into containers, and images.
-const BROUGHT: [&str; 2] = [FARM_FILES, IMAGES];
+/// Where a tarball may put files: those that are pushed into containers, images, and packages.
+const BROUGHT: [&str; 3] = [FARM_FILES, IMAGES, CARRIED];
 
 /// Bytes that must stay free on the card when a tarball is unpacked.
 const ROOM: u64 = 256 << 20;
@@ -291,6 +291,7 @@ mod tests {
             hostname: "palm".into(),
             network: network(Ipv4::Dhcp, Ipv6::Auto),
             packages: Vec::new(),
+            carried: std::collections::BTreeMap::new(),
             daemon_users: Vec::new(),
             lxd: None,
             containers: Vec::new(),

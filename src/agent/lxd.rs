@@ -1,6 +1,7 @@
 //! The container daemon on the card: installs it if it is missing, upgrades it once if the farm asks for that, and adds
 //! users to its group. It never removes a daemon and never replaces one kind by another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::Flavour;
@@ -72,7 +73,7 @@ pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
             {
                 needed.push("btrfs-progs".to_owned());
             }
-            packages::install(root, &needed)?
+            packages::install(root, &needed, &BTreeMap::new())?
         }
         Method::Snap if missing => snap::install(root, lxd.channel.as_deref())?,
         Method::Snap => Change::Unchanged,

@@ -4,6 +4,7 @@
 //! What a power cut left half-configured is finished first. Nothing is ever removed, and only the packages that are named
 //! for it are upgraded.
 
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,18 +26,38 @@ const LOCKED: Duration = Duration::from_secs(3600);
 /// The pause between two tries of a lock that is held.
 const BETWEEN_LOCKS: Duration = Duration::from_secs(10);
 
-/// Install those of `packages` that are missing.
-pub(crate) fn install(root: &Root, packages: &[String]) -> StepResult {
-    if missing(root, packages).is_empty() {
+/// Install those of `packages` and of the `carried` ones that are missing: all that are carried in one call, so that apt
+/// puts them in order, and before the others, which may then need no archive.
+pub(crate) fn install(root: &Root, packages: &[String], carried: &BTreeMap<String, String>) -> StepResult {
+    let of_card: Vec<String> = carried.keys().cloned().collect();
+    let missing = || [missing(root, &of_card), missing(root, packages)].concat();
+    if missing().is_empty() {
         return Ok(Change::Unchanged);
     }
     let until = Instant::now() + LOCKED;
     let tried = retry(&TRIES, "installing packages", || {
-        let missing = missing(root, packages);
-        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-        apt_install(root, &names, until)
+        let lacking = missing();
+        let files: Vec<&str> = lacking
+            .iter()
+            .filter_map(|name| carried.get(name))
+            .map(String::as_str)
+            .collect();
+        if !files.is_empty() {
+            // The archive is asked only if they need what is not on the card.
+            apt_install(root, &files, false, until).or_else(|error| {
+                say!("{error}");
+                apt_install(root, &files, true, until)
+            })?;
+        }
+        let names = missing();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            Ok(())
+        } else {
+            apt_install(root, &names, true, until)
+        }
     });
-    let still = missing(root, packages);
+    let still = missing();
     let mut error = match tried {
         Ok(()) if still.is_empty() => return Ok(Change::Changed),
         Ok(()) => StepError::new("apt-get succeeded, but did not install them"),
@@ -58,7 +79,7 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> StepResult {
     let mut words = vec!["--only-upgrade"];
     words.extend(packages);
     let doing = format!("upgrading {}", packages.join(", "));
-    retry(&TRIES, &doing, || apt_install(root, &words, until))?;
+    retry(&TRIES, &doing, || apt_install(root, &words, true, until))?;
     Ok(if versions() == before {
         Change::Unchanged
     } else {
@@ -66,17 +87,20 @@ pub(crate) fn upgrade(root: &Root, packages: &[&str]) -> StepResult {
     })
 }
 
-/// Run `apt-get install` with these words, after what may have to be done first. Wait for locks `until` then.
-fn apt_install(root: &Root, words: &[&str], until: Instant) -> Result<(), StepError> {
+/// Run `apt-get install` with these words, after what may have to be done first; `update` says whether the archive is
+/// asked for news. Wait for locks `until` then.
+fn apt_install(root: &Root, words: &[&str], update: bool, until: Instant) -> Result<(), StepError> {
     unlocked(
         root,
         "dpkg",
         &["--configure", "--pending", "--force-confold"],
         until,
     )?;
-    // A source that is out of reach may not be the one that is needed.
-    if let Err(error) = unlocked(root, "apt-get", &apt(&["update"]), until) {
-        say!("{error}");
+    if update {
+        // A source that is out of reach may not be the one that is needed.
+        if let Err(error) = unlocked(root, "apt-get", &apt(&["update"]), until) {
+            say!("{error}");
+        }
     }
     let mut install = apt(&["install", "--yes", "--no-install-recommends", "--no-remove"]);
     install.extend(words);

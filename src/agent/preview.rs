@@ -21,11 +21,8 @@ pub(crate) fn preview(root: &Root, now: &FirstBoot, new: &FirstBoot, format: For
         return ExitStatus::Refused;
     }
     let mut preview = Preview(Vec::new());
-    preview.note(
-        "packages",
-        "would install",
-        &packages::missing(root, &new.packages),
-    );
+    let wanted: Vec<String> = new.carried.keys().chain(&new.packages).cloned().collect();
+    preview.note("packages", "would install", &packages::missing(root, &wanted));
     let users: Vec<String> = new
         .daemon_users
         .iter()

@@ -337,6 +337,7 @@ mod tests {
             hostname: "palm".into(),
             network: network(Ipv4::Dhcp, Ipv6::Auto),
             packages: Vec::new(),
+            carried: std::collections::BTreeMap::new(),
             daemon_users: Vec::new(),
             lxd: None,
             containers: Vec::new(),

@@ -180,8 +180,10 @@ fn steps(root: &Root, document: &FirstBoot, progress: &mut Progress<'_>) {
         progress.take_noting(clock::STEP, &mut |note| clock::step(root, DOCUMENT, note));
     }
     let mut installed = true;
-    if !document.packages.is_empty() {
-        installed = progress.take("packages", &mut || packages::install(root, &document.packages));
+    if !(document.packages.is_empty() && document.carried.is_empty()) {
+        installed = progress.take("packages", &mut || {
+            packages::install(root, &document.packages, &document.carried)
+        });
     }
     if ifupdown && online && installed {
         progress.take("ifupdown", &mut || ifupdown::switch(root, &document.network));

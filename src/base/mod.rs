@@ -1,6 +1,7 @@
 //! The base: Ubuntu's image, found or downloaded, verified, opened, and surveyed. It never writes to the image, and never
 //! passes on a byte that was not verified.
 
+pub mod debian;
 pub mod download;
 mod facts;
 pub mod layout;

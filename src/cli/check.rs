@@ -15,11 +15,22 @@ pub(super) fn run(args: &Check, ui: Ui) -> CliResult {
         .iter()
         .map(|card| addresses::containers(&loaded.farm, card).len())
         .collect();
+    let needs: Vec<String> = loaded
+        .farm
+        .carry
+        .needs_of_base()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     if ui.json {
         let names: Vec<_> = cards.iter().map(|card| &card.name).collect();
         // Of the card that has the most.
         let containers = counts.iter().max();
-        ui.event(&serde_json::json!({"event": "ok", "cards": names, "containers": containers}));
+        let mut event = serde_json::json!({"event": "ok", "cards": names, "containers": containers});
+        if !needs.is_empty() {
+            event["needs"] = needs.into();
+        }
+        ui.event(&event);
     } else {
         ui.result_line(format_args!(
             "ok: {} with {}, on {}",
@@ -27,6 +38,12 @@ pub(super) fn run(args: &Check, ui: Ui) -> CliResult {
             each(&counts),
             shown_url(&loaded.farm.base)
         ));
+        if !needs.is_empty() {
+            ui.info_line(format_args!(
+                "note: the carried packages need of the base: {}\nhint: `palmfarm plan` looks whether it has them",
+                needs.join(", ")
+            ));
+        }
     }
     Ok(())
 }

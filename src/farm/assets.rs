@@ -96,13 +96,14 @@ impl GatherError {
 }
 
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
-/// scripts, images. Overlays are not among them.
+/// scripts, images, packages. Overlays are not among them.
 pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
     let mut named: BTreeSet<&str> = farm.files.values().map(|source| source.file.as_str()).collect();
     for image in farm.images.values() {
         named.insert(&image.file);
         named.extend(image.metadata.as_deref());
     }
+    named.extend(farm.carry.packages().map(|carried| carried.file.as_str()));
     for container in &farm.containers {
         named.extend(container.files.values().map(|source| source.file.as_str()));
         named.extend(container.run.iter().filter_map(|run| match &run.what {
@@ -119,6 +120,13 @@ pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
         .collect()
 }
 
+/// Those of the [`named_files`] that may be as large as an image.
+pub(crate) fn large_files(farm: &Farm) -> BTreeSet<&str> {
+    let images = farm.images.values().map(|image| &image.file);
+    let packages = farm.carry.packages().map(|carried| &carried.file);
+    images.chain(packages).map(String::as_str).collect()
+}
+
 /// Read what `loaded` names.
 ///
 /// # Errors
@@ -131,15 +139,10 @@ pub fn gather(loaded: &LoadedFarm) -> Result<Gathered, GatherError> {
 fn gather_within(loaded: &LoadedFarm, most: u64) -> Result<Gathered, GatherError> {
     let mut reader = Reader::new(&loaded.dir, most);
     let (mut sources, mut private) = (Sources::new(), BTreeSet::new());
-    let images: BTreeSet<&str> = loaded
-        .farm
-        .images
-        .values()
-        .map(|image| image.file.as_str())
-        .collect();
+    let large = large_files(&loaded.farm);
     for name in &named_files(&loaded.farm) {
         let name = name.as_ref();
-        let content = reader.file(name, images.contains(name))?;
+        let content = reader.file(name, large.contains(name))?;
         if std::fs::metadata(loaded.path(name)).is_ok_and(|facts| files::is_private(&facts)) {
             private.insert(name.into());
         }
@@ -175,7 +178,7 @@ pub(crate) struct Reader<'d> {
     /// Bytes that are held, and the most that may be.
     total: u64,
     most: u64,
-    /// `./a` and `a` are one file, and paths are compared part by part. What is read as an image may be larger.
+    /// `./a` and `a` are one file, and paths are compared part by part. What is read as an image or a package may be larger.
     read: BTreeMap<(PathBuf, bool), Arc<[u8]>>,
 }
 
@@ -214,8 +217,8 @@ impl<'d> Reader<'d> {
     }
 
     /// All of the file that the farm calls `name`. It is held once, even if the farm has several names for it.
-    pub(crate) fn file(&mut self, name: &str, is_image: bool) -> Result<Arc<[u8]>, GatherError> {
-        let key = (self.dir.join(name), is_image);
+    pub(crate) fn file(&mut self, name: &str, may_be_large: bool) -> Result<Arc<[u8]>, GatherError> {
+        let key = (self.dir.join(name), may_be_large);
         if let Some(content) = self.read.get(&key) {
             return Ok(Arc::clone(content));
         }
@@ -227,7 +230,7 @@ impl<'d> Reader<'d> {
         // Check the length before reading.
         let announced = bounded_read::open(path).and_then(|file| file.metadata());
         let announced = announced.map_err(failed)?.len();
-        let largest = if is_image { LARGEST_IMAGE } else { LARGEST_FILE };
+        let largest = if may_be_large { LARGEST_IMAGE } else { LARGEST_FILE };
         if announced <= largest {
             self.total_with(path, announced)?;
         }

@@ -31,8 +31,8 @@ use crate::text::shell_path;
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
 
-/// Look at every file that `farm`, read from the document of `read`, names below `dir`, and fill in the SSH keys of those
-/// that have some.
+/// Look at every file that `farm`, read from the document of `read`, names below `dir`, and fill in what is in the files of
+/// SSH keys and of Debian packages.
 pub(super) fn check(
     farm: &mut Farm,
     read: &Understood<'_>,
@@ -71,6 +71,7 @@ pub(super) fn check(
             look.archive(&[&place[..], &["metadata".into()]].concat(), metadata, &METADATA);
         }
     }
+    look.carried_packages(&mut farm.carry);
     for container in &farm.containers {
         let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
         look.contents(&[&place[..], &["files".into()]].concat(), &container.files);

@@ -314,9 +314,12 @@ fn suspects(text: &str) -> Vec<Span> {
 pub mod accounts;
 pub mod addresses;
 pub mod assets;
+mod carried;
+pub mod carry;
 mod check;
 pub mod cluster_keys;
 pub(crate) mod credentials;
+pub mod deb;
 pub mod declared;
 pub(crate) mod decode;
 pub mod farm_file;

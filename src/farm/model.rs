@@ -7,6 +7,7 @@ use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::tagged;
 
 pub use super::accounts::Account;
+pub use super::carry::{CarriedPackage, CarriedPackages, Carry};
 pub use super::declared::Declared;
 pub use palmfarm_protocol::firstboot::{Flavour, Refresh};
 pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};
@@ -43,6 +44,8 @@ pub struct Farm {
     pub containers: Vec<Container>,
     /// Debian packages that the first boot installs.
     pub packages: Vec<String>,
+    /// What the cards bring so that the first boot needs no Internet.
+    pub carry: Carry,
     /// Host files by their path on the card.
     pub files: BTreeMap<String, FileSource>,
     /// Overlay directories and tar files, beside the farm file.

@@ -2,7 +2,6 @@
 //! planned, so that what would stop a build later is told here, at its place in the farm file. It writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +21,8 @@ use crate::farm::{self, CarriedImage, Farm, FileSource, LoadError, LoadedFarm, R
 use crate::host::folder::Folder;
 use crate::plan::content_cache::ContentCache;
 use crate::plan::images::{Found, Mismatch};
-use crate::plan::{self, PlanError};
+use crate::plan::{self, packages, PlanError};
+use crate::text::chain;
 use crate::text_file::Leftover;
 
 /// Read the farm in `path`, and everything that it names as if its cards were made. Passwords may come from
@@ -39,7 +39,7 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
     let mut judge = Judge {
         document,
         reader: Reader::for_farm_in(dir),
-        images: farm.images.values().map(|image| image.file.as_str()).collect(),
+        large: assets::large_files(farm),
         sources: Sources::new(),
         seen: ContentCache::default(),
         p,
@@ -47,6 +47,7 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
     for (alias, image) in &farm.images {
         judge.image(alias, image, known_arch(&farm.base));
     }
+    judge.packages(farm, known_arch(&farm.base));
     for container in &farm.containers {
         let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
         judge.files(&[&place[..], &["files".into()]].concat(), &container.files);
@@ -79,8 +80,8 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
 struct Judge<'a> {
     document: &'a Node,
     reader: Reader<'a>,
-    /// Files that are read as images, which may be larger than others.
-    images: BTreeSet<&'a str>,
+    /// Files that may be larger than others.
+    large: BTreeSet<&'a str>,
     sources: Sources,
     seen: ContentCache,
     p: &'a mut Problems,
@@ -125,7 +126,7 @@ impl Judge<'_> {
     }
 
     fn file(&mut self, place: &[Step<'_>], path: &str) -> Option<Arc<[u8]>> {
-        match self.reader.file(path, self.images.contains(path)) {
+        match self.reader.file(path, self.large.contains(path)) {
             Ok(content) => {
                 self.sources.insert(path.into(), Arc::clone(&content));
                 Some(content)
@@ -200,6 +201,32 @@ impl Judge<'_> {
                 let message = format!("{} is not an image: {}", quoted(path), chain(&error));
                 self.tell(at, message, error.hint());
                 None
+            }
+        }
+    }
+
+    /// Judge the packages that cards carry, one by one and beside each other.
+    fn packages(&mut self, farm: &Farm, arch: Option<Arch>) {
+        let mut names = BTreeMap::new();
+        for (index, named) in farm.carry.packages.iter().enumerate() {
+            let place = ["carry".into(), "packages".into(), index.into()];
+            for carried in &named.found {
+                if self.file(&place, &carried.file).is_none() {
+                    continue;
+                }
+                let at = self.document.locate(&place);
+                if let Err(error) = packages::fits(carried, arch) {
+                    self.tell(at, error.to_string(), error.hint());
+                }
+                if let Some(other) = names.insert(carried.name_on_card(), carried) {
+                    let message = format!(
+                        "{} and {} are one package, {}",
+                        quoted(&other.file),
+                        quoted(&carried.file),
+                        carried.package.name
+                    );
+                    self.tell(at, message, Some("keep the one that cards should have"));
+                }
             }
         }
     }
@@ -360,15 +387,4 @@ fn known_arch(base: &str) -> Option<Arch> {
     [Arch::Armhf, Arch::Arm64]
         .into_iter()
         .find(|arch| known.ends_with(arch.debian()))
-}
-
-/// An error and what it came from, in a line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(&format!(": {source}"));
-        next = source.source();
-    }
-    text
 }

@@ -8,7 +8,6 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::check::chain;
 use super::{BuildError, FarmInputs, HostInputs};
 use crate::agents::{self, AgentError};
 use crate::base::layout::{Layout, Partition};
@@ -20,6 +19,7 @@ use crate::edit::tree::Tree;
 use crate::farm;
 use crate::plan::CardPlan;
 use crate::render::{self, Inputs};
+use crate::text::chain;
 use crate::text::{printable, size_text};
 
 /// What every farm has, nearly: a user who logs in with a key, a time zone, a locale and LXD. The name of the user is one

@@ -8,20 +8,23 @@ mod error;
 pub mod html;
 pub mod images;
 pub mod names;
+pub mod packages;
 mod preseed;
 pub mod show;
 pub mod table;
 
 pub use error::{DocumentTooLong, PlanError};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::farm::assets::Sources;
 use crate::farm::host_keys::{self, ON_THE_CARD};
 use crate::farm::stack::Stacked;
-use crate::farm::{Boot, Dns, Farm, FileSource, Flavour, Ipv4, Ipv6, Renderer, ResolvedCard, Ssh, Sudo};
+use crate::farm::{
+    Boot, CarriedPackage, Dns, Farm, FileSource, Flavour, Ipv4, Ipv6, ResolvedCard, Ssh, Sudo,
+};
 use palmfarm_protocol::cluster::Member;
 use palmfarm_protocol::firstboot::{self, FirstBoot};
 
@@ -35,9 +38,6 @@ use content_cache::ContentCache;
 
 /// Where the FAT partition is mounted on every image of Ubuntu's; rendering puts in what the base says.
 const BOOT_MOUNT: &str = "/boot/firmware";
-
-/// Packages that a card with `renderer: ifupdown` needs.
-const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
 
 /// The mode of a file for which none is declared.
 pub(crate) const MODE: u16 = 0o644;
@@ -70,10 +70,12 @@ pub struct CardPlan {
     pub stacks: Vec<Stacked>,
     /// Host files: path on the card, content.
     pub files: Vec<CardFile>,
-    /// What the agent pushes into containers, and the images.
+    /// What the agent pushes into containers, the images, and the packages.
     pub payload: Vec<CardFile>,
     /// What is known of the carried images.
     pub images: Vec<images::Found>,
+    /// The carried packages.
+    pub packages: Vec<CarriedPackage>,
     /// The private keys of the card as a member of a cluster.
     pub cluster_keys: Option<MemberKeys>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970, where it was given.
@@ -259,7 +261,8 @@ pub fn card(
         card: card.name.clone(),
         hostname: card.hostname.clone(),
         network,
-        packages: packages(farm, &card),
+        packages: packages::wanted(farm, &card),
+        carried: packages::declared(farm, sources, &mut payload)?,
         daemon_users,
         lxd,
         containers,
@@ -289,6 +292,7 @@ pub fn card(
         files,
         payload,
         images,
+        packages: farm.carry.packages().cloned().collect(),
         cluster_keys: membership.map(|(_, keys)| keys),
         epoch: None,
         prefixes: prefixes.to_vec(),
@@ -305,18 +309,6 @@ fn by_name(card: &ResolvedCard, addresses: &[IpAddr]) -> Option<String> {
             card.hostname
         )
     })
-}
-
-/// Packages for the first boot, each once, those of the renderer first: without them the network stays provisional.
-fn packages(farm: &Farm, card: &ResolvedCard) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    if card.network.renderer == Renderer::Ifupdown {
-        all.extend(IFUPDOWN.map(Into::into));
-    }
-    all.extend(farm.packages.iter().cloned());
-    let mut seen = BTreeSet::new();
-    all.retain(|package| seen.insert(package.clone()));
-    all
 }
 
 /// Groups that come with the daemon. cloud-init would make a missing one, as an ordinary group, and the daemon's

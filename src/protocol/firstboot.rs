@@ -36,6 +36,9 @@ pub struct FirstBoot {
     pub network: Network,
     /// Debian packages to install.
     pub packages: Vec<String>,
+    /// Debian packages that lie on the card, to install before the others: the path of each file by what is in it,
+    /// `NAME[:ARCHITECTURE]=VERSION`.
+    pub carried: BTreeMap<String, String>,
     /// Login names that join the group of the container daemon once it exists.
     pub daemon_users: Vec<String>,
     /// The container daemon; `None`: no LXD on this card.
@@ -213,6 +216,9 @@ struct Stored {
     hostname: String,
     network: Network,
     packages: Vec<String>,
+    /// A document without it is one that an older agent reads, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    carried: BTreeMap<String, String>,
     daemon_users: Vec<String>,
     lxd: Option<Lxd>,
     contents: BTreeMap<String, Content>,
@@ -234,6 +240,7 @@ impl From<FirstBoot> for Stored {
             hostname: document.hostname,
             network: document.network,
             packages: document.packages,
+            carried: document.carried,
             daemon_users: document.daemon_users,
             lxd: document.lxd,
             containers: document.containers,
@@ -262,6 +269,7 @@ impl TryFrom<Stored> for FirstBoot {
             hostname: stored.hostname,
             network: stored.network,
             packages: stored.packages,
+            carried: stored.carried,
             daemon_users: stored.daemon_users,
             lxd: stored.lxd,
             containers,

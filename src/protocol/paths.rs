@@ -31,6 +31,9 @@ pub const FARM_FILES: &str = "/usr/lib/palmfarm/farm";
 /// Images that the card carries.
 pub const IMAGES: &str = "/var/lib/palmfarm/images";
 
+/// Debian packages that the card carries.
+pub const CARRIED: &str = "/var/lib/palmfarm/carried";
+
 /// The private half of the card's own certificate, for the cluster; 0600.
 pub const MEMBER_KEY: &str = "/etc/palmfarm/cluster/server.key";
 

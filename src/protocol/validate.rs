@@ -14,7 +14,10 @@ pub fn flaws(document: &FirstBoot) -> Vec<String> {
     if let Err(why) = names::hostname(&document.hostname) {
         flaws.push(format!("{:?} is not a host name: {why}", document.hostname));
     }
-    for package in &document.packages {
+    for (package, file) in &document.carried {
+        path(file, &format!("the package {package}"), &mut flaws);
+    }
+    for package in document.packages.iter().chain(document.carried.keys()) {
         if let Err(why) = names::package(package) {
             flaws.push(format!("{package:?} is not a package name: {why}"));
         }
@@ -68,7 +71,8 @@ pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
         let forms_it = cluster.first == document.card;
         [Some(MEMBER_KEY), forms_it.then_some(CLUSTER_KEY)]
     });
-    let named = images.chain(pushed).map(String::as_str);
+    let carried = document.carried.values();
+    let named = images.chain(pushed).chain(carried).map(String::as_str);
     named.chain(keys.flatten()).collect()
 }
 
@@ -193,6 +197,13 @@ mod tests {
             &["\"--purge\" is not a package name: it does not start with a letter or digit"],
         );
         check(
+            |d| d["carried"] = json!({"-y": "x.deb"}),
+            &[
+                "\"x.deb\", a file of the package -y, is not a plain absolute path",
+                "\"-y\" is not a package name: it does not start with a letter or digit",
+            ],
+        );
+        check(
             |d| d["contents"]["@"]["image"] = json!({"local": "web_image"}),
             &["web is made from web_image, which is neither carried nor published before it"],
         );
@@ -233,8 +244,10 @@ mod tests {
     fn every_file_is_named_once() {
         check(
             |d| {
+                d["carried"] = json!({"jq:armhf=1.6-2": "/c/jq_armhf.deb"});
                 let document: FirstBoot = serde_json::from_value(d.clone()).unwrap();
-                assert_eq!(files(&document), BTreeSet::from(["/b", "/var/lib/a"]));
+                let expect = ["/b", "/c/jq_armhf.deb", "/var/lib/a"];
+                assert_eq!(files(&document), BTreeSet::from(expect));
             },
             &[],
         );

@@ -13,6 +13,7 @@ mod common;
 
 mod browser;
 mod build;
+mod carry;
 mod cluster;
 mod doctor;
 mod examples;

@@ -21,6 +21,7 @@
 pub mod agents;
 pub mod alone;
 pub mod base;
+pub mod deb;
 pub mod disk;
 pub mod make;
 pub mod oracle;

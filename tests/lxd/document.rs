@@ -44,6 +44,7 @@ pub(crate) fn empty() -> FirstBoot {
             rollback_seconds: 120,
         },
         packages: Vec::new(),
+        carried: BTreeMap::new(),
         daemon_users: Vec::new(),
         lxd: Some(Lxd {
             flavour: Flavour::Lxd,

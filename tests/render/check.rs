@@ -240,7 +240,7 @@ fn what_cannot_be_read_has_its_place() {
         &[("o/etc/motd", b"x")],
         &expect![[r#"
             4:12 overlay o: etc: an overlay has `boot/`, `root/` and `overlay.toml`; what belongs at / goes below `root/`
-            5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, cluster, network, cards)
+            5:1 unknown key "unheard_of" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, carry, files, overlays, rc_local, dns, cluster, network, cards)
         "#]],
     );
 }

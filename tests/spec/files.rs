@@ -10,6 +10,8 @@ use expect_test::{expect, Expect};
 use palmfarm::farm::parse;
 use palmfarm::pipeline;
 
+use super::deb::{control, deb};
+
 /// Make files that are what their names say.
 pub(crate) fn fill(dir: &Path, names: &[&str]) {
     for name in names {
@@ -18,6 +20,7 @@ pub(crate) fn fill(dir: &Path, names: &[&str]) {
         let content: &[u8] = match name.rsplit('.').next() {
             Some("xz") => b"\xfd7zXZ\0",
             Some("tar") => &tar(),
+            Some("deb") => &deb(&control("jq", "1.6-2", "armhf", "libc6 (>= 2.34)")),
             Some("img") => &[0; 512],
             _ => b"content\n",
         };

@@ -11,6 +11,9 @@ mod broken_yaml;
 mod cards;
 mod cluster;
 mod containers;
+#[path = "../common/deb.rs"]
+#[allow(unreachable_pub, reason = "test programs have no public interface")]
+mod deb;
 mod files;
 mod hints;
 mod random;
@@ -193,6 +196,7 @@ fn the_whole_of_version_1_is_read() {
             "docker-setup.sh",
             "motd.txt",
             "extra.tar",
+            "debs/jq.deb",
         ],
     );
     std::fs::create_dir_all(dir.path().join("overlays/site")).unwrap();

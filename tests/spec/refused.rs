@@ -142,6 +142,7 @@ fn nothing_follows_from_a_value_that_was_refused() {
             "docker-setup.sh",
             "motd.txt",
             "extra.tar",
+            "debs/jq.deb",
         ],
     );
     std::fs::create_dir_all(dir.join("overlays/site")).unwrap();

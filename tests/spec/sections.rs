@@ -262,7 +262,7 @@ fn fleets() {
     check(
         "cards: {}\nx: 1\n",
         &expect![[r#"
-            2:1 error: unknown key "x" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, files, overlays, rc_local, dns, cluster, network, cards)
+            2:1 error: unknown key "x" in the farm (the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, carry, files, overlays, rc_local, dns, cluster, network, cards)
         "#]],
     );
     check(

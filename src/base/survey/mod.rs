@@ -6,10 +6,13 @@ mod boot;
 mod cloud_init;
 mod identity;
 mod network;
+mod packages;
 mod units;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use packages::installed;
 
 use palmfarm_protocol::paths::MANIFEST;
 

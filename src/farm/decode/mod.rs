@@ -20,7 +20,9 @@ use crate::farm::node::{Entry, Node, Scalar, Span, Value};
 use crate::farm::problem::Problems;
 use crate::farm::secret;
 use crate::farm::suggest::quoted;
-use crate::farm::{Card, Cluster, Dns, Farm, Flavour, Lxd, Network, Refresh, VERSION};
+use crate::farm::{
+    Card, CarriedPackages, Carry, Cluster, Dns, Farm, Flavour, Lxd, Network, Refresh, VERSION,
+};
 use crate::text::shown_url;
 use fields::{line, named, number, parsed, section, section_or, Fields};
 use palmfarm_protocol::mac::Mac;
@@ -139,6 +141,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Farm {
             .read("containers", containers::containers)
             .unwrap_or_default(),
         packages: fields.list_in_place("packages", named("a package name", names::package)),
+        carry: fields.read("carry", carry).unwrap_or_default(),
         files: fields.read("files", host::files).unwrap_or_default(),
         overlays: fields.list_in_place("overlays", line),
         rc_local: fields.list_in_place("rc_local", line),
@@ -234,6 +237,15 @@ fn dns(entry: &Entry, p: &mut Problems) -> Option<Dns> {
             serial,
             ns,
         })
+    })
+}
+
+fn carry(entry: &Entry, p: &mut Problems) -> Carry {
+    section(entry, "`carry`", p, |fields| {
+        let packages = fields.list_in_place("packages", line).into_iter();
+        Carry {
+            packages: packages.map(CarriedPackages::named).collect(),
+        }
     })
 }
 

@@ -1,0 +1,147 @@
+//! The Debian packages of a card: those that the first boot installs, where those that it carries lie, and whether the base
+//! has what these need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palmfarm_protocol::paths::CARRIED;
+
+use super::{carried, CardFile, PlanError, MODE};
+use crate::base::debian::{Fulfilled, Package};
+use crate::base::Arch;
+use crate::edit::tree::{Access, Privacy};
+use crate::farm::assets::Sources;
+use crate::farm::{CarriedPackage, Farm, Renderer, ResolvedCard};
+
+/// Packages that a card with `renderer: ifupdown` needs.
+const IFUPDOWN: [&str; 3] = ["ifupdown", "bridge-utils", "isc-dhcp-client"];
+
+/// Why carried packages do not fit their base.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// One is for another machine.
+    #[error("{file:?} is for {found}, and the base is {arch}")]
+    Architecture {
+        /// The file beside the farm file.
+        file: String,
+        /// What it is for.
+        found: String,
+        /// What the base is.
+        arch: Arch,
+    },
+    /// One is for a machine that no base is for.
+    #[error("{file:?} is for {found}, and no card is")]
+    AnyArchitecture {
+        /// The file beside the farm file.
+        file: String,
+        /// What it is for.
+        found: String,
+    },
+    /// They need others.
+    #[error("the packages that the card carries need others, which neither the card nor {release} has: {}", needs.join(", "))]
+    Needs {
+        /// What the base calls itself.
+        release: String,
+        /// Each need, and who has it: `libjq1 (= 1.6-2.1) for jq`.
+        needs: Vec<String>,
+        /// The names of packages that would do.
+        names: Vec<String>,
+        /// What the base is.
+        arch: Arch,
+    },
+}
+
+impl Unfit {
+    /// What the person can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Architecture { arch, .. } => Some(format!("carry the package for {arch}")),
+            Self::AnyArchitecture { .. } => Some("carry the package for armhf or arm64".into()),
+            Self::Needs { release, names, arch, .. } => Some(format!(
+                "carry them, too: on {release} for {arch}, or in a container of it, `apt-get update && apt-get download {}` gets \
+                 the files",
+                names.join(" ")
+            )),
+        }
+    }
+}
+
+/// Packages for the first boot, each once, those of the renderer first: without them the network stays provisional.
+pub(super) fn wanted(farm: &Farm, card: &ResolvedCard) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    if card.network.renderer == Renderer::Ifupdown {
+        all.extend(IFUPDOWN.map(Into::into));
+    }
+    all.extend(farm.packages.iter().cloned());
+    let mut seen = BTreeSet::new();
+    all.retain(|package| seen.insert(package.clone()));
+    all
+}
+
+/// The carried packages of `farm` for the document; their files are added to `payload`.
+pub(super) fn declared(
+    farm: &Farm,
+    sources: &Sources,
+    payload: &mut Vec<CardFile>,
+) -> Result<BTreeMap<String, String>, PlanError> {
+    let mut packages = BTreeMap::new();
+    for package in farm.carry.packages() {
+        let path = format!("{CARRIED}/{}", package.name_on_card());
+        // apt reads them as a user of its own.
+        let access = Access::root(MODE);
+        payload.push(carried(&path, &package.file, access, Privacy::Public, sources)?);
+        packages.insert(package.spec(), path);
+    }
+    Ok(packages)
+}
+
+/// Whether `carried` is for the machine of a base; of one that is not known yet, whether there can be one.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn fits(carried: &CarriedPackage, arch: Option<Arch>) -> Result<(), Unfit> {
+    let (file, found) = (carried.file.clone(), carried.package.architecture.clone());
+    match arch {
+        Some(arch) if !carried.package.fits(arch.debian()) => Err(Unfit::Architecture { file, found, arch }),
+        None if ![Arch::Armhf, Arch::Arm64, Arch::Amd64]
+            .iter()
+            .any(|arch| carried.package.fits(arch.debian())) =>
+        {
+            Err(Unfit::AnyArchitecture { file, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// See that all of `carried` can be installed on a base called `release` that has the packages `installed`.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn complete(
+    carried: &[CarriedPackage],
+    installed: &[Package],
+    release: &str,
+    arch: Arch,
+) -> Result<(), Unfit> {
+    for package in carried {
+        fits(package, Some(arch))?;
+    }
+    let of_base = installed.iter().filter(|package| package.fits(arch.debian()));
+    let fulfilled = Fulfilled::by(of_base.chain(carried.iter().map(|carried| &carried.package)));
+    let (mut needs, mut names) = (Vec::new(), BTreeSet::new());
+    for package in carried.iter().map(|carried| &carried.package) {
+        for need in package.needs.iter().filter(|need| !fulfilled.has(need)) {
+            needs.push(format!("{need} for {}", package.name));
+            names.insert(need.first().to_owned());
+        }
+    }
+    if needs.is_empty() {
+        return Ok(());
+    }
+    Err(Unfit::Needs {
+        release: release.into(),
+        needs,
+        names: names.into_iter().collect(),
+        arch,
+    })
+}
