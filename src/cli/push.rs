@@ -12,6 +12,7 @@ use super::ask::ask;
 use super::build::bundle;
 use super::env::{drop_privileges, host_inputs};
 use super::outcome::{CliResult, Failure, Outcome, OutcomeExt};
+use super::remote::untrusted;
 use super::session::Session;
 use super::ui::Ui;
 use super::{from_farm, watch};
@@ -200,6 +201,9 @@ impl Pi<'_> {
     }
 
     fn failed(&self, doing: &str, ended: &Ended) -> Failure {
+        if let Some(failure) = untrusted(&self.login, &ended.err) {
+            return failure;
+        }
         let said = if ended.err.is_empty() {
             "it said nothing".into()
         } else {

@@ -2,24 +2,31 @@
 //! nothing there.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, Context};
 
 use super::args::RunningPi;
 use super::find::host_of;
 use super::from_farm;
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, OutcomeExt};
 use super::session::Session;
 use super::ui::Ui;
 use crate::farm::farm_file::DEFAULT;
-use crate::farm::LoadedFarm;
-use crate::host::ssh::Login;
+use crate::farm::{host_keys, LoadedFarm};
+use crate::host::bounded_read;
+use crate::host::ssh::{HostKeys, Login};
 use crate::lan::{LanError, Search, Wanted};
+use crate::text::shell_quote;
 
 /// How long each look for the Pi listens.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What ssh prints last if it does not trust the host, and what it says before if it knew another key.
+const UNTRUSTED: &str = "Host key verification failed";
+const CHANGED: &str = "HOST IDENTIFICATION HAS CHANGED";
 
 /// A Pi to log in at.
 pub(super) struct Remote {
@@ -28,8 +35,8 @@ pub(super) struct Remote {
     /// What people call it.
     pub(super) name: String,
     user: Option<String>,
-    /// The name under which known_hosts has a card whose host key the farm brings.
-    known_as: Option<String>,
+    /// The keys of which it has one, if its farm brings them.
+    host_keys: Option<Rc<HostKeys>>,
     at: At,
     was_found: bool,
 }
@@ -88,23 +95,45 @@ impl RunningPi {
                 return Err(Failure::usage(error).hint("name the Pi: its address, or a name that ssh knows"));
             }
         };
-        let brings_key = farm
-            .as_ref()
-            .is_some_and(|farm| farm.farm.ssh.host_keys.is_some());
-        let known_as = match &at {
-            At::Find(_) if brings_key => Some(name.clone()),
-            _ => None,
+        let host_keys = match &farm {
+            Some(farm) => known_keys(farm, self.card.as_deref())?,
+            None => None,
         };
         let was_found = false;
         Ok(Remote {
             farm,
             name,
             user,
-            known_as,
+            host_keys,
             at,
             was_found,
         })
     }
+}
+
+/// The host key that `farm` brings for its card; of a host that may be any card of a fleet, those of all.
+fn known_keys(farm: &LoadedFarm, card: Option<&str>) -> Result<Option<Rc<HostKeys>>, Failure> {
+    let cards = match farm.farm.card(card) {
+        Ok(card) => vec![card],
+        Err(_) => farm.farm.resolved_cards(),
+    };
+    let mut keys = Vec::new();
+    for host in cards.iter().map(|card| card.hostname.as_str()) {
+        let Some(file) = farm.farm.ssh.host_key(host) else {
+            return Ok(None);
+        };
+        let path = farm.path(&file);
+        let reading = || format!("reading the host key {}", path.display());
+        let bytes = bounded_read::read(&path, host_keys::LARGEST);
+        let bytes = bytes.with_context(reading).or_fail(Outcome::Refused)?;
+        let public = host_keys::public_half(&bytes, host).map_err(|why| anyhow!(why));
+        keys.push(public.with_context(reading).or_fail(Outcome::Refused)?);
+    }
+    let file = HostKeys::new(keys.iter().map(String::as_str));
+    let file = file
+        .context("writing the farm's host keys for ssh")
+        .or_fail(Outcome::Refused)?;
+    Ok(Some(Rc::new(file)))
 }
 
 impl Remote {
@@ -143,9 +172,44 @@ impl Remote {
         Ok(Login {
             user: self.user.clone(),
             host,
-            known_as: self.known_as.clone(),
+            host_keys: self.host_keys.clone(),
         })
     }
+}
+
+/// Why ssh did not trust the host, if that is why it ended: `said` is what it has printed.
+pub(super) fn untrusted(login: &Login, said: &[String]) -> Option<Failure> {
+    let has = |words: &str| said.iter().any(|line| line.contains(words));
+    if !has(UNTRUSTED) {
+        return None;
+    }
+    let host = &login.host;
+    let (error, hint) = if login.host_keys.is_some() {
+        let error = anyhow!("{host} has another SSH host key than the farm brings for this card");
+        let hint =
+            "is it this card? if it was written before the farm had that key, write it again: palmfarm flash";
+        (error, hint.to_owned())
+    } else if has(CHANGED) {
+        let error = anyhow!("{host} has another SSH host key than the one in known_hosts");
+        let hint = format!(
+            "a card that was written again has new host keys; if that is the reason: ssh-keygen -R {}",
+            shell_quote(host)
+        );
+        (error, hint)
+    } else {
+        let error = anyhow!("the SSH host key of {host} is not in known_hosts, and nobody has agreed to it");
+        let user = login
+            .user
+            .iter()
+            .map(|user| format!("{user}@"))
+            .collect::<String>();
+        let hint = format!(
+            "log in once, and compare the key: ssh {}",
+            shell_quote(&format!("{user}{host}"))
+        );
+        (error, hint)
+    };
+    Some(Failure::refused(error, hint))
 }
 
 fn refused(error: LanError) -> Failure {

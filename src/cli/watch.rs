@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 use super::args::Watch;
 use super::env::drop_privileges;
 use super::outcome::{CliResult, Failure, Outcome, OutcomeExt};
-use super::remote::Remote;
+use super::remote::{untrusted, Remote};
 use super::session::Session;
 use super::ui::Ui;
 use crate::host::ssh::{self, Event, Line, Login};
@@ -36,8 +36,8 @@ until [ -e /run/palmfarm/report.json ]; do
 done
 exec palmfarm-agent status --json --follow"#;
 
-/// What is printed by ssh, and what the person can do about it.
-const HOST_KEY: &str = "Host key verification failed";
+/// How many lines of what ssh says last are kept: its longest warning, of another host key, has some 15.
+const KEPT: usize = 20;
 
 pub(super) fn run(args: &Watch, ui: Ui) -> CliResult {
     drop_privileges()?;
@@ -81,7 +81,7 @@ fn watch_once(
 ) -> Result<Option<Report>, Failure> {
     let mut ssh = ssh::start(login, session.ui.can_ask(), FOLLOW, None).map_err(not_started)?;
     let mut last = None;
-    let mut said = String::new();
+    let mut said = Vec::new();
     loop {
         if session.is_cancelled() {
             return Err(session.interrupted("interrupted; the Pi goes on"));
@@ -94,18 +94,22 @@ fn watch_once(
                 }
                 Err(_) => shown.cloud_init(&line),
             },
-            Event::Line(Line::Err(line)) => said = line,
+            Event::Line(Line::Err(line)) => {
+                said.push(line);
+                said.drain(..said.len().saturating_sub(KEPT));
+            }
             Event::Silence if Instant::now() >= end => return Ok(None),
             Event::Silence => {}
             Event::Ended(Some(SSH_FAILED) | None) => {
-                if said.contains(HOST_KEY) {
-                    return Err(host_key(login, &said));
+                if let Some(failure) = untrusted(login, &said) {
+                    return Err(failure);
                 }
-                shown.lost(&said);
+                shown.lost(said.last().map_or("the connection ended", String::as_str));
                 return Ok(None);
             }
             Event::Ended(Some(_)) if last.is_some() => return Ok(last),
             Event::Ended(Some(code)) => {
+                let said = said.last().map_or("it said nothing", String::as_str);
                 let error = anyhow!("{} cannot say how far it is: {said} (code {code})", login.host);
                 let hint = "was it set up by palmfarm, and by one that is as new as this?";
                 return Err(Failure::new(Outcome::Failed, error).hint(hint));
@@ -118,16 +122,6 @@ fn watch_once(
 pub(super) fn not_started(error: std::io::Error) -> Failure {
     let error = anyhow::Error::new(error).context("starting ssh");
     Failure::refused(error, "install it: sudo apt install openssh-client")
-}
-
-/// The Pi has another host key than the one that ssh knows for this name.
-fn host_key(login: &Login, said: &str) -> Failure {
-    let error = anyhow!("{}: {said}", login.host);
-    let hint = format!(
-        "a card that was written again has new host keys; if that is the reason: ssh-keygen -R {}",
-        login.host
-    );
-    Failure::refused(error, hint)
 }
 
 /// What has been shown of a Pi.
@@ -167,11 +161,6 @@ impl Shown {
 
     /// ssh has ended because of `why`.
     fn lost(&mut self, why: &str) {
-        let why = if why.is_empty() {
-            "the connection ended"
-        } else {
-            why
-        };
         let event = json!({"event": "lost", "name": self.name, "message": why});
         self.print(Some(&event), format!("{why}; trying again"));
     }

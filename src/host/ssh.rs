@@ -4,9 +4,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 /// The longest line that is read, in bytes: a report of hundreds of containers has some hundred KiB.
 const LONGEST: u64 = 8 << 20;
@@ -14,15 +17,38 @@ const LONGEST: u64 = 8 << 20;
 /// How many lines wait for their reader.
 const WAITING: usize = 64;
 
+/// The name under which [`HostKeys`] are looked up, wherever the host is.
+const KNOWN_AS: &str = "palmfarm";
+
 /// Where to log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Login {
     /// `None`: as ssh's settings say.
     pub user: Option<String>,
     /// A name, an address (`fe80::1%wlan0`), or what ssh's settings know.
     pub host: String,
-    /// The name under which known_hosts has the host, wherever it was found.
-    pub known_as: Option<String>,
+    /// The keys of which the host must have one. `None`: as ssh's settings and the person's known_hosts say.
+    pub host_keys: Option<Rc<HostKeys>>,
+}
+
+/// Ed25519 keys of hosts, in a file for ssh(1) that is removed with this. The person's own known_hosts is neither read
+/// nor written where such keys are given.
+#[derive(Debug)]
+pub struct HostKeys(NamedTempFile);
+
+impl HostKeys {
+    /// Of public keys such as `ssh-ed25519 AAAA… palm`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn new<'k>(public: impl IntoIterator<Item = &'k str>) -> io::Result<Self> {
+        let mut file = NamedTempFile::new()?;
+        for key in public {
+            writeln!(file, "{KNOWN_AS} {key}")?;
+        }
+        file.flush()?;
+        Ok(Self(file))
+    }
 }
 
 /// A command on another host.
@@ -104,8 +130,14 @@ fn ssh(login: &Login, may_ask: bool) -> Command {
     if !may_ask {
         ssh.args(["-o", "BatchMode=yes"]);
     }
-    if let Some(name) = &login.known_as {
-        ssh.args(["-o", &format!("HostKeyAlias={name}")]);
+    if let Some(HostKeys(file)) = login.host_keys.as_deref() {
+        let options = [
+            "StrictHostKeyChecking=yes".to_owned(),
+            "HostKeyAlgorithms=ssh-ed25519".to_owned(),
+            format!("HostKeyAlias={KNOWN_AS}"),
+            format!("UserKnownHostsFile=\"{}\"", file.path().display()),
+        ];
+        ssh.args(options.iter().flat_map(|option| ["-o", option]));
     }
     if let Some(user) = &login.user {
         ssh.args(["-l", user]);
