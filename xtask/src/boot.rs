@@ -10,6 +10,7 @@ mod disk;
 mod farm;
 mod guest;
 mod lab;
+mod laptop;
 mod look;
 mod lxd;
 mod mdns;
@@ -49,10 +50,11 @@ const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
-    /// A farm; `is_sought` says whether it is also looked for from the router.
-    Farm { renderer: Renderer, is_sought: bool },
-    /// A farm with a container, on the LXD of the base.
-    Lxd,
+    /// A farm.
+    Farm(Renderer),
+    /// A farm with a container, on the LXD of the base; `from_laptop` says whether it is also looked for, watched and
+    /// changed from the router.
+    Lxd { from_laptop: bool },
     /// Farms that would cut the Pi off, and a router that is gone.
     Rollback,
     /// One first boot, with the power cut at every point of it.
@@ -87,12 +89,12 @@ pub(crate) struct Options {
     /// Boot a farm whose network this configures
     #[arg(long, value_enum, group = "trial", default_value = "networkd")]
     renderer: Renderer,
-    /// Also look for the farm from the router: by its name, and with `palmfarm find`
-    #[arg(long)]
-    lan: bool,
     /// Boot a farm with a container, on the LXD of the base
     #[arg(long, group = "trial")]
     lxd: bool,
+    /// The same, and do from the router what one does on a laptop: find, watch, palm.local, push
+    #[arg(long, group = "trial")]
+    lan: bool,
     /// Boot the base itself, to see that base and harness are sound
     #[arg(long, group = "trial")]
     stock: bool,
@@ -122,17 +124,14 @@ pub(crate) struct Options {
 impl Options {
     fn trial(&self) -> Trial {
         match self {
-            Self { lxd: true, .. } => Trial::Lxd,
+            Self { lxd, lan, .. } if *lxd || *lan => Trial::Lxd { from_laptop: *lan },
             Self { stock: true, .. } => Trial::Stock,
             Self { rollback: true, .. } => Trial::Rollback,
             Self { power_cuts: true, .. } => Trial::PowerCuts(Choice {
                 seed: self.seed.map_or_else(seconds_now, u64::from),
                 boots: self.cuts,
             }),
-            _ => Trial::Farm {
-                renderer: self.renderer,
-                is_sought: self.lan,
-            },
+            _ => Trial::Farm(self.renderer),
         }
     }
 }
@@ -245,16 +244,13 @@ fn as_root(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64>
     args.extend(["--tool", &tool_word]);
     match trial {
         Trial::Stock => args.push("--stock"),
-        Trial::Lxd => args.push("--lxd"),
+        Trial::Lxd { from_laptop } => args.push(if from_laptop { "--lan" } else { "--lxd" }),
         Trial::Rollback => args.push("--rollback"),
         Trial::PowerCuts(choice) => {
             (seed, cuts) = (choice.seed.to_string(), choice.boots.to_string());
             args.extend(["--power-cuts", "--seed", &seed, "--cuts", &cuts]);
         }
-        Trial::Farm { renderer, is_sought } => {
-            args.extend(["--renderer", renderer.name()]);
-            args.extend(is_sought.then_some("--lan"));
-        }
+        Trial::Farm(renderer) => args.extend(["--renderer", renderer.name()]),
     }
     if deps::rerun_as_root(&args)? {
         return Ok(1);
@@ -289,18 +285,17 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
             return checks.finish();
         }
         Trial::Stock => ("stock", 3600),
-        Trial::Farm { renderer, .. } => (renderer.name(), 7200),
-        Trial::Lxd => ("lxd", 7200),
+        Trial::Farm(renderer) => (renderer.name(), 7200),
+        Trial::Lxd { from_laptop: false } => ("lxd", 7200),
+        Trial::Lxd { from_laptop: true } => ("lan", 7200),
         Trial::PowerCuts(_) => ("cuts", 12 * 3600),
     };
     Lab::with(name, seconds, |lab| {
         lab.board = board;
         match trial {
             Trial::Stock => stock::trial(lab, &base, &mut checks)?,
-            Trial::Farm { renderer, is_sought } => {
-                farm::trial(lab, &base, tool, renderer, is_sought, &mut checks)?;
-            }
-            Trial::Lxd => lxd::trial(lab, &base, tool, &mut checks)?,
+            Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
+            Trial::Lxd { from_laptop } => lxd::trial(lab, &base, tool, from_laptop, &mut checks)?,
             Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,
             // Above, with labs of its own.
             Trial::Rollback => {}

@@ -25,25 +25,24 @@ pub(crate) const NEEDS: &[Package] = &[("apt-utils", "apt-ftparchive")];
 /// The person in the farm.
 pub(crate) const USER: &str = "craig";
 
+/// Keys of `ssh` in most farms.
+pub(crate) const SSH: &str = "password: false";
+
 /// How long the network may take on an emulated Pi, which needs minutes for what takes a real one seconds.
 pub(crate) const LONG_ROLLBACK: &str = "rollback: 600s";
 
-/// Build the card, boot it twice, and check it; `is_sought` says whether it is also looked for from the router.
+/// Build the card, boot it twice, and check it.
 pub(crate) fn trial(
     lab: &mut Lab,
     base: &Base,
     tool: &Path,
     renderer: Renderer,
-    is_sought: bool,
     checks: &mut Checks,
 ) -> Result<()> {
     let farm = Farm::on_card(lab, base, tool, renderer)?;
     checks.note(&format!("plan predicts {}", farm.predicted));
 
     let first = farm.boot(lab, Disk::Plain, checks, |card, checks| {
-        if is_sought {
-            card.is_found(tool, checks);
-        }
         card.outlasts_three_lifetimes(checks);
         card.identity()
     })?;
@@ -76,6 +75,7 @@ impl<'a> Farm<'a> {
         let declared = Declared {
             network: &["uplink: eth0", &named, LONG_ROLLBACK],
             names_mac: true,
+            ssh: SSH,
             more: "",
         };
         let predicted = host(&build(lab, base, tool, declared)?)?;
@@ -123,6 +123,8 @@ pub(crate) struct Declared<'a> {
     pub(crate) network: &'a [&'a str],
     /// Whether the farm names the Pi's hardware address. If it does not, the agent finds it when the card boots.
     pub(crate) names_mac: bool,
+    /// Keys of `ssh`.
+    pub(crate) ssh: &'a str,
     /// Whole sections, as in a farm file.
     pub(crate) more: &'a str,
 }
@@ -140,6 +142,7 @@ pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>)
         .replace("@KEY@", &lab.key.public)
         .replace("@NETWORK@", &declared.network.join("\n  "))
         .replace("@CARD@", &card)
+        .replace("@SSH@", declared.ssh)
         .replace("@MORE@", declared.more);
     fs::write(&farm, text)?;
     // The card cannot reach Debian's archive, and apt would wait for it.

@@ -16,7 +16,7 @@ pub(crate) const NEEDS: &[Package] = &[("openssh-client", "ssh"), ("openssh-clie
 /// A key pair made for one run.
 #[derive(Debug)]
 pub(crate) struct KeyPair {
-    private: PathBuf,
+    pub(crate) private: PathBuf,
     /// As in `authorized_keys`.
     pub(crate) public: String,
 }

@@ -1,13 +1,11 @@
 //! Checks of a running card, from the router's side of the cable if that is possible. They change nothing on it.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
-use xshell::cmd;
 
 use super::checks::{equal, Checks};
 use super::farm::USER;
@@ -19,7 +17,6 @@ use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
 use super::Renderer;
 use super::HOST;
-use crate::sh;
 
 /// Every file that could configure an interface.
 const NETWORK_FILES: &str =
@@ -83,29 +80,6 @@ impl<'a> Card<'a> {
         let logged_in = checks.equal("ssh from the router takes the key", login, guest.user);
         ensure!(logged_in, "nobody can log in to the card");
         Ok(())
-    }
-
-    /// Check that the router finds it by its name, and the tool from there, with the farm of which it was made.
-    pub(crate) fn is_found(&self, tool: &Path, checks: &mut Checks) {
-        let name = format!("{HOST}.local");
-        let named = self.lab.deadline.at_most(120).retry(|| {
-            let found = self.lab.router.answers_for(&name)?;
-            let has_both = found.iter().any(IpAddr::is_ipv4) && found.contains(&self.predicted.into());
-            ensure!(has_both, "{name} is {found:?}");
-            Ok(format!("{found:?}"))
-        });
-        checks.check(
-            "the router finds the card as palm.local, over IPv4 and IPv6",
-            named,
-        );
-        let farm = self.lab.dir.join("farm.yaml");
-        let found = sh::output(cmd!(self.lab.router, "{tool} find {farm} --once --json"));
-        let expect = self.predicted.to_string();
-        let found = found.and_then(|events| {
-            ensure!(events.contains(&format!("{expect:?}")), "it printed {events}");
-            Ok(expect)
-        });
-        checks.check("`palmfarm find` sees it from the router", found);
     }
 
     /// Wait until cloud-init and the agent are done, by short connections only: the network may change meanwhile.

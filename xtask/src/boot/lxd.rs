@@ -15,9 +15,10 @@ use serde_json::Value;
 use xshell::cmd;
 
 use super::checks::{equal, Checks};
-use super::farm::{self, Declared, LONG_ROLLBACK};
+use super::farm::{self, Declared, LONG_ROLLBACK, SSH};
 use super::guest::Guest;
 use super::lab::Lab;
+use super::laptop::{self, Laptop};
 use super::look::Card;
 use super::off::{self, text};
 use super::qemu::Disk;
@@ -48,13 +49,21 @@ const PAGE: &str = "a container on an armhf Pi\n";
 /// The applets of busybox that the container needs.
 const APPLETS: &str = "sh ip udhcpc httpd test uname cat sleep";
 
-/// Build the card, boot it, and ask its container from the router.
-pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
+/// Build the card, boot it, and ask its container from the router; `from_laptop` says whether the tool then also looks for
+/// it, watches it and changes it from there.
+pub(crate) fn trial(
+    lab: &mut Lab,
+    base: &Base,
+    tool: &Path,
+    from_laptop: bool,
+    checks: &mut Checks,
+) -> Result<()> {
     image(base, &lab.dir)?;
     fs::write(lab.dir.join("index.html"), PAGE)?;
     let declared = Declared {
         network: &["uplink: eth0", LONG_ROLLBACK],
         names_mac: true,
+        ssh: if from_laptop { laptop::host_key(lab)? } else { SSH },
         more: FARM,
     };
     let plan = farm::build(lab, base, tool, declared)?;
@@ -68,6 +77,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
     ));
 
     let machine = lab.power_on(base, Disk::Plain)?;
+    let laptop = from_laptop.then(|| Laptop::switched_on(lab, tool)).transpose()?;
     let mut card = Card::new(lab, machine, host, Renderer::Networkd);
     card.answers(checks)?;
     card.settles(checks);
@@ -85,14 +95,13 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
     let machine = asked(guest, "/1.0/instances/web").map(|web| text(&web, "/architecture").to_owned());
     checks.equal("the container is one for armhf", machine, "armv7l");
     for (path, expect) in [("index.html", PAGE.trim()), ("machine", "armv7l")] {
-        let (url, router) = (format!("http://[{web}]/{path}"), &lab.router);
-        let answer = lab.deadline.at_most(300).retry(|| {
-            sh::output(cmd!(
-                router,
-                "curl --silent --fail --globoff --noproxy * --max-time 20 {url}"
-            ))
-        });
-        checks.equal(&format!("the router gets {url}"), answer, expect);
+        serves(lab, web, path, expect, checks);
+    }
+    if let Some(mut laptop) = laptop {
+        laptop.has_seen([host, web], checks);
+        laptop.finds_the_name(host, checks);
+        let mail = laptop.adds_a_container(checks)?;
+        serves(lab, mail, "index.html", PAGE.trim(), checks);
     }
     let memory = guest.root("cat /sys/fs/cgroup/lxc.payload.web/memory.current || true");
     let memory = memory.unwrap_or_default();
@@ -104,6 +113,18 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks
         off::report(lab).and_then(|report| reported(&report, web)),
     );
     Ok(())
+}
+
+/// Check what the router gets from the web server at `address`.
+fn serves(lab: &Lab, address: Ipv6Addr, path: &str, expect: &str, checks: &mut Checks) {
+    let (url, router) = (format!("http://[{address}]/{path}"), &lab.router);
+    let answer = lab.deadline.at_most(300).retry(|| {
+        sh::output(cmd!(
+            router,
+            "curl --silent --fail --globoff --noproxy * --max-time 20 {url}"
+        ))
+    });
+    checks.equal(&format!("the router gets {url}"), answer, expect);
 }
 
 /// What LXD answers to a query.

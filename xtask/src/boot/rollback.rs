@@ -12,7 +12,7 @@ use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 
 use super::checks::{equal, Checks};
-use super::farm::{build, Declared, USER};
+use super::farm::{build, Declared, SSH, USER};
 use super::guest::Guest;
 use super::lab::Lab;
 use super::look::{addresses, global};
@@ -34,6 +34,7 @@ const LINK_LOCAL: &str = "fe80::ba27:ebff:fe12:3456%lan0";
 const SOUND: Declared<'_> = Declared {
     network: &["uplink: eth0", LIMIT],
     names_mac: false,
+    ssh: SSH,
     more: "",
 };
 
@@ -95,6 +96,7 @@ fn trial(lab: &mut Lab, base: &Base, tool: &Path, mistake: &Mistake, checks: &mu
     let declared = Declared {
         network: mistake.network,
         names_mac: false,
+        ssh: SSH,
         more: "",
     };
     build(lab, base, tool, declared)?;

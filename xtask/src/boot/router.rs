@@ -103,6 +103,12 @@ impl Router {
         sh::succeeds(cmd!(self, "ping -n -q -c 3 -i 0.3 -W 2 {address}"))
     }
 
+    /// Whether anybody is at the other end of the cable.
+    pub(crate) fn has_carrier(&self) -> bool {
+        let link = sh::output(cmd!(self, "ip -oneline link show dev {BRIDGE}"));
+        link.is_ok_and(|link| link.contains("LOWER_UP"))
+    }
+
     /// The IPv4 address that was given to the card with this MAC.
     pub(crate) fn lease(&self, mac: &str) -> Option<Ipv4Addr> {
         lease(&fs::read_to_string(self.dir.join("dnsmasq.leases")).ok()?, mac)
