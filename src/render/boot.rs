@@ -127,13 +127,9 @@ fn is_undone(word: &str, plan: &CardPlan) -> bool {
         "cloud-init" => value == "disabled",
         "ds" | "ci.ds" | "ci.datasource" | "ci.di.policy" | "cloud-config-url" | "network-config"
         | "systemd.mask" => true,
-        "ipv6.disable" | "ipv6.disable_ipv6" => value != "0" && super::undo::wants_ipv6(plan),
-        _ => false,
+        _ => rules::turns_ipv6_off(word) && super::undo::wants_ipv6(plan),
     }
 }
-
-/// What `overlayroot=` does (Ubuntu's package overlayroot), and `boot=overlay` of the Raspberry Pi's own tools.
-const IN_MEMORY: &str = "which keeps everything that the Pi makes in memory, so that each reboot loses it";
 
 /// Why the kernel that the base and the farm together describe would not start this card's system.
 pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
@@ -147,29 +143,9 @@ pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> 
     let first = text.lines().next().unwrap_or_default();
     let is_declared = |word: &&str| plan.boot.cmdline.iter().any(|declared| declared == word);
     let of_the_base = first.split(' ').filter(|word| !is_declared(word));
-    let stops = |word: &str| {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        match key {
-            "init" | "rdinit" => Some("which starts something else than systemd"),
-            "systemd.run" | "systemd.run_success_action" => {
-                Some("which runs a command in place of the system; another tool has customized this image")
-            }
-            "overlayroot" if value != "disabled" && !value.is_empty() => Some(IN_MEMORY),
-            "boot" if value == "overlay" => Some(IN_MEMORY),
-            "systemd.unit"
-                if !matches!(value, "multi-user.target" | "graphical.target" | "default.target") =>
-            {
-                Some("which starts another target")
-            }
-            "single" | "rescue" | "emergency" | "s" | "S" | "1" | "-b" | "rd.break" | "break" => {
-                Some("which stops the boot before there is a network")
-            }
-            _ => None,
-        }
-    };
     let mut found: Vec<_> = of_the_base
         .filter_map(|word| {
-            let (word, why) = (word.to_owned(), stops(word)?);
+            let (word, why) = (word.to_owned(), rules::stops(word)?);
             Some(BaseRefusal::KernelWord { word, why })
         })
         .collect();

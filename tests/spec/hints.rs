@@ -98,6 +98,8 @@ fn replicas_by_number() {
 
 #[test]
 fn words_that_turn_off_what_the_farm_declares() {
+    let other = hint("boot: {cmdline: [ipv6.disable_ipv6=1]}\n");
+    assert_eq!(other, "leave the word out, or write `network: {ipv6: none}`");
     let word = "boot: {cmdline: [ipv6.disable=1]}\n";
     for (more, without) in [
         ("", "network: {ipv6: none}\n"),
@@ -116,8 +118,17 @@ fn words_that_turn_off_what_the_farm_declares() {
         good(&format!("{word}{without}"));
     }
     good("boot: {cmdline: [ipv6.disable=0]}\n");
-    assert_eq!(
-        hint("boot: {cmdline: [cloud-init=disabled]}\n"),
-        "leave the word out"
-    );
+    for word in ["cloud-init=disabled", "systemd.mask=systemd-networkd.service"] {
+        assert_eq!(
+            hint(&format!("boot: {{cmdline: [{word}]}}\n")),
+            "leave the word out"
+        );
+    }
+    good("boot: {cmdline: [systemd.mask=apt-daily.timer]}\n");
+    for word in ["systemd.unit=rescue.target", "init=/bin/sh", "overlayroot=tmpfs"] {
+        assert_eq!(
+            hint(&format!("boot: {{cmdline: [\"{word}\"]}}\n")),
+            "leave the word out, unless that is meant"
+        );
+    }
 }

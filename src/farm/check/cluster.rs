@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{steps, Judged, MOST_MEMBERS};
 use crate::farm::cluster_keys::CLUSTER;
+use crate::farm::decode::boot;
 use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::Step;
 use crate::farm::problem::{Problem, Problems};
@@ -24,7 +25,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
     versions(judged, p);
     lists(judged, p);
     for (index, word) in farm.boot.cmdline.iter().enumerate() {
-        if word.starts_with("ipv6.disable=") && word != "ipv6.disable=0" {
+        if boot::turns_ipv6_off(word) {
             let at = judged.at(steps!["boot", "cmdline", index]);
             p.error(
                 at,

@@ -131,7 +131,10 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
     for (index, word) in judged.farm.boot.cmdline.iter().enumerate() {
         let at = judged.at(steps!["boot", "cmdline", index]);
         let key = word.split('=').next().unwrap_or_default();
-        if ["root", "rootfstype", "init", "rootwait", "ro", "rw"].contains(&key) {
+        if let Some(why) = boot::stops(word) {
+            p.warning(at, format!("the kernel would have `{word}`, {why}"))
+                .hint("leave the word out, unless that is meant");
+        } else if ["root", "rootfstype", "rootwait", "ro", "rw"].contains(&key) {
             p.warning(at, of_the_base(key));
         }
         turned_off(judged, word, at, p);
@@ -201,7 +204,7 @@ fn turned_off(judged: &Judged<'_>, word: &str, at: Span, p: &mut Problems) {
     let farm = judged.farm;
     let cards = farm.resolved_cards();
     match word.split_once('=') {
-        Some(("ipv6.disable", value)) if value != "0" && judged.knows_interfaces() => {
+        Some(_) if boot::turns_ipv6_off(word) && judged.knows_interfaces() => {
             let nat = farm.lxd.as_ref().and_then(|lxd| lxd.nat.as_ref());
             let mut without = Vec::new();
             if cards.iter().any(|card| card.network.ipv6 != Ipv6::None) {
@@ -218,12 +221,33 @@ fn turned_off(judged: &Judged<'_>, word: &str, at: Span, p: &mut Problems) {
                 .hint(format!("leave the word out, or write {}", without.join(" and ")));
             }
         }
+        Some(("systemd.mask", unit)) if is_needed(unit) => {
+            p.error(at, format!("`{word}` turns off {unit}, which the card needs"))
+                .hint("leave the word out");
+        }
         Some(("cloud-init", "disabled")) => {
             let message = "`cloud-init=disabled` turns off what makes users and grows the root filesystem";
             p.error(at, message).hint("leave the word out");
         }
         _ => {}
     }
+}
+
+/// Whether every card needs `unit`, by the beginnings of names.
+fn is_needed(unit: &str) -> bool {
+    let needed = [
+        "cloud-config.",
+        "cloud-final.",
+        "cloud-init.",
+        "cloud-init-local.",
+        "cloud-init-main.",
+        "cloud-init-network.",
+        "palmfarm-",
+        "systemd-networkd.",
+        "systemd-resolved.",
+        "systemd-udevd.",
+    ];
+    needed.iter().any(|beginning| unit.starts_with(beginning))
 }
 
 /// No item of the list at `place` is in it twice. Empty ones are invalid, which has been reported.

@@ -124,6 +124,37 @@ pub(crate) fn word(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether `word` of the kernel command line leaves interfaces without IPv6 (the kernel's `networking/ipv6.rst`).
+pub(crate) fn turns_ipv6_off(word: &str) -> bool {
+    let value = ["ipv6.disable=", "ipv6.disable_ipv6="]
+        .iter()
+        .find_map(|key| word.strip_prefix(key));
+    value.is_some_and(|value| value != "0")
+}
+
+/// What `overlayroot=` does (Ubuntu's package overlayroot), and `boot=overlay` of the Raspberry Pi's own tools.
+const IN_MEMORY: &str = "which keeps everything that the Pi makes in memory, so that each reboot loses it";
+
+/// With what `word` of the kernel command line keeps the card's system from starting, if it does.
+pub(crate) fn stops(word: &str) -> Option<&'static str> {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    match key {
+        "init" | "rdinit" => Some("which starts something else than systemd"),
+        "systemd.run" | "systemd.run_success_action" => {
+            Some("which runs a command in place of the system; another tool has customized this image")
+        }
+        "overlayroot" if value != "disabled" && !value.is_empty() => Some(IN_MEMORY),
+        "boot" if value == "overlay" => Some(IN_MEMORY),
+        "systemd.unit" if !matches!(value, "multi-user.target" | "graphical.target" | "default.target") => {
+            Some("which starts another target")
+        }
+        "single" | "rescue" | "emergency" | "s" | "S" | "1" | "-b" | "rd.break" | "break" => {
+            Some("which stops the boot before there is a network")
+        }
+        _ => None,
+    }
+}
+
 /// A key of config.txt: `gpu_mem`, `dtparam`, `hdmi_mode:1`.
 ///
 /// # Errors
