@@ -79,7 +79,9 @@ pub struct BaseFacts {
     /// What is in the place of some of them, in `/etc/systemd/system` or below `/usr/local`: another file, or a link to
     /// `/dev/null`. The unit is masked, or somebody changed it.
     pub replaced_units: BTreeSet<CardPath>,
-    /// Drop-ins of the base that set a condition or another command, by what the name of their folder has before `.d`:
+    /// Units that an administrator has added, by name, and services that systemd makes of scripts in `/etc/init.d`.
+    pub own_units: BTreeSet<String>,
+    /// Drop-ins of the base that may keep a unit from its work, by what the name of their folder has before `.d`:
     /// a unit, the beginning of units (`cloud-.service`), or a type (`service`).
     pub drop_ins: Vec<(String, CardPath)>,
     /// Whether something starts sshd: `systemctl enable ssh` has made its link.
@@ -156,6 +158,8 @@ pub struct Accounts {
     pub numbers: BTreeMap<u32, String>,
     /// The names in `/etc/group`.
     pub groups: BTreeSet<String>,
+    /// The names in `/home`.
+    pub homes: BTreeSet<String>,
     /// Those who could log in with a password, or with none.
     pub with_password: BTreeSet<String>,
     /// `/etc/shadow`, and who may read it.

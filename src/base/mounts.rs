@@ -45,15 +45,34 @@ impl FstabLine {
     }
 }
 
+/// `path` with one slash between its parts and none at its end.
+fn plain(path: &str) -> String {
+    let is_absolute = path.starts_with('/');
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    format!(
+        "{}{}",
+        if is_absolute && !parts.is_empty() { "/" } else { "" },
+        parts.join("/")
+    )
+}
+
 /// The lines of an fstab(5).
 pub fn lines(fstab: &str) -> Vec<FstabLine> {
-    let lines = fstab.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let lines = fstab
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
     let line = |line: &str| {
         let mut fields = line.split_whitespace();
         let (source, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
         Some(FstabLine {
-            source: unescape(source.trim_matches('"')),
-            target: unescape(target).trim_end_matches('/').to_owned(),
+            // `LABEL="writable"` is the same.
+            source: unescape(source).replace('"', ""),
+            target: plain(&unescape(target)),
             kind: kind.to_owned(),
             options: fields.next().unwrap_or("defaults").to_owned(),
         })
@@ -107,7 +126,7 @@ mod tests {
     #[test]
     fn an_fstab_adds_its_own() {
         let fstab =
-            "# /x /y\nLABEL=writable\t/ ext4 defaults 0 1\nLABEL=data /srv/my\\040data/ ext4 defaults\n\
+            "# /x /y\nLABEL=writable\t/ ext4 defaults 0 1\nLABEL=\"data\" //srv/./my\\040data/ ext4 defaults\n\
                      tmpfs /var/log tmpfs size=10M\n/swap none swap sw\n\nbroken\n";
         let all: Vec<_> = all(fstab);
         let own: Vec<_> = all[ALWAYS.len()..]

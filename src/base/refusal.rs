@@ -61,6 +61,8 @@ pub enum BaseRefusal {
     Account(String),
     #[error("it has a group {} already, so useradd would refuse to make the user", printable(.0))]
     Group(String),
+    #[error("it has a /home/{} already, and useradd would leave that to whom it belongs", printable(.0))]
+    Home(String),
     #[error("its account {} has the number {number} already, so useradd would refuse it to {user}", printable(.name))]
     Number { number: u32, name: String, user: String },
     #[error("its /etc/passwd has a password for {}, where `x` should be", printable(.0))]
@@ -114,6 +116,10 @@ impl BaseRefusal {
             Self::UsedInstance(path) => format!("remove {path} from the base, or give the card another name"),
             Self::Account(name) | Self::Group(name) => format!(
                 "give the user another name, or remove {} from the base",
+                printable(name)
+            ),
+            Self::Home(name) => format!(
+                "give the user another name, or remove /home/{} from the base",
                 printable(name)
             ),
             Self::Number { name, .. } => format!(

@@ -77,7 +77,7 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
 
 /// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition. Swap in memory is none.
 pub(super) fn is_name(source: &str) -> bool {
-    ["LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "/dev/"]
+    ["LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "ID=", "/dev/"]
         .iter()
         .any(|prefix| source.starts_with(prefix))
         && !source.starts_with("/dev/zram")
@@ -114,13 +114,16 @@ fn number(source: &str) -> Option<u32> {
 }
 
 /// Users whose names the base has taken: cloud-init leaves an existing account as it is, without the groups and the shell
-/// that the farm declares, and useradd makes no user beside a group of the same name.
+/// that the farm declares, and useradd makes no user beside a group of the same name. A home that is there it leaves to its
+/// owner, and sshd does not believe keys in another's home.
 fn taken(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
     let name = |name: &String| {
         if accounts.users.contains(name) {
             Some(BaseRefusal::Account(name.clone()))
         } else if accounts.groups.contains(name) {
             Some(BaseRefusal::Group(name.clone()))
+        } else if accounts.homes.contains(name) {
+            Some(BaseRefusal::Home(name.clone()))
         } else {
             None
         }

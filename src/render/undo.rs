@@ -13,7 +13,7 @@ use crate::farm::Ipv6;
 use crate::plan::CardPlan;
 
 /// Units that a card needs as their packages have them.
-const NEEDED: [&str; 23] = [
+const NEEDED: [&str; 34] = [
     "basic.target",
     "cloud-config.service",
     "cloud-config.target",
@@ -30,13 +30,24 @@ const NEEDED: [&str; 23] = [
     "network-online.target",
     "network-pre.target",
     "network.target",
+    "sockets.target",
     "ssh.service",
     "ssh.socket",
     "sysinit.target",
+    "systemd-fsck-root.service",
+    "systemd-hostnamed.service",
     "systemd-networkd-wait-online.service",
     "systemd-networkd.service",
     "systemd-networkd.socket",
+    "systemd-remount-fs.service",
     "systemd-resolved.service",
+    "systemd-sysctl.service",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-tmpfiles-setup.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd.service",
 ];
 
 /// Those that it needs besides if it has a container daemon.
@@ -53,15 +64,22 @@ const NEEDED_BY_DAEMON: [&str; 10] = [
     "snapd.socket",
 ];
 
-/// Services that would configure the interfaces of systemd-networkd a second time.
-const OTHER_MANAGERS: [&str; 8] = [
+/// Services that would configure the interfaces of systemd-networkd a second time. `@.service`: one for each interface.
+const OTHER_MANAGERS: [&str; 15] = [
     "NetworkManager.service",
     "NetworkManager-wait-online.service",
     "connman.service",
     "connman-wait-online.service",
+    "dhclient.service",
+    "dhclient@.service",
     "dhcpcd.service",
+    "dhcpcd5.service",
+    "dhcpcd@.service",
     "ifplugd.service",
+    "netctl-ifplugd@.service",
     "netctl.service",
+    "netctl@.service",
+    "snap.network-manager.networkmanager.service",
     "wicd.service",
 ];
 
@@ -156,7 +174,8 @@ fn applies(of: &str, unit: &str) -> bool {
 }
 
 fn managers(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
-    for unit in OTHER_MANAGERS.iter().filter(|unit| base.has_unit(unit)) {
+    let is_there = |unit: &str| base.has_unit(unit) || base.own_units.contains(unit);
+    for unit in OTHER_MANAGERS.into_iter().filter(|unit| is_there(unit)) {
         let origin = format!("{UNDONE}it would configure the interfaces, too");
         build.link(&format!("{UNITS}/{unit}"), "/dev/null", &origin)?;
     }
@@ -267,7 +286,8 @@ fn list<'a>(text: &'a str, name: &'a str, key: &'a str) -> Vec<&'a str> {
         if value.is_empty() {
             all.clear();
         }
-        all.extend(value.split_whitespace());
+        let words = value.split_whitespace();
+        all.extend(words.map(|word| word.trim_matches(['"', '\''])));
         all
     })
 }
@@ -315,6 +335,7 @@ mod tests {
         check("[Match]\nName=en* eth*\n", true);
         check("[Match]\nName=eth0\nName=wlan0\n", true);
         check("[Match]\nName=eth0\nName=\nName=wlan0\n", false);
+        check("[Match]\nName=\"eth0\"\n", true);
         check("[Match]\nOriginalName=eth1\n[Link]\nName=lan0\n", false);
         check("[Match]\nMACAddress=b8:27:eb:00:00:01\n", true);
         check("# [Match]\n[Network]\nDHCP=yes\n", true);

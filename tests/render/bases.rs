@@ -43,6 +43,7 @@ pub(crate) fn bionic() -> BaseFacts {
         networkd: Vec::new(),
         naming_rules: Vec::new(),
         ipv6_off: BTreeSet::new(),
+        own_units: BTreeSet::new(),
         cloud_init: CloudInit::default(),
         accounts: Accounts::default(),
         remains: Vec::new(),

@@ -12,8 +12,10 @@ use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
 /// Files that are removed from the card, with what each does.
-const IN_THE_WAY: [(&str, &str); 9] = [
+const IN_THE_WAY: [(&str, &str); 10] = [
     ("etc/cloud/cloud-init.disabled", "turns cloud-init off"),
+    // What growpart of cloud-init heeds, and growroot of the initial ramdisk's cloud-initramfs-growroot.
+    ("etc/growroot-disabled", "keeps the root filesystem from growing"),
     (
         "etc/systemd/system-generators/cloud-init-generator",
         "keeps cloud-init from starting",
@@ -44,12 +46,14 @@ const SET_BY_US: [&str; 3] = ["datasource", "datasource_list", "network"];
 
 /// Keys with which cloud-init lets somebody in, runs something or ends the first boot. What a card's own seed has in their
 /// place would not hold: it has none of them.
-const ACTS: [&str; 15] = [
+const ACTS: [&str; 17] = [
     "autoinstall",
     "bootcmd",
     "chpasswd",
     "disk_setup",
+    "fqdn",
     "fs_setup",
+    "mounts",
     "password",
     "power_state",
     "runcmd",
@@ -127,14 +131,33 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
 
 /// The keys in `settings` of which a card must not have the effect.
 fn acts(settings: &Value) -> Vec<&'static str> {
-    let off = |value: &Value| *value == Value::Bool(false) || value == "off";
+    let is_one_of = |value: &Value, those: &[&str]| those.contains(&plain(value).as_str());
+    let is_unlike =
+        |key: &str, those: &[&str]| settings.get(key).is_some_and(|value| !is_one_of(value, those));
+    let folder = settings["system_info"]["paths"].get("cloud_dir");
     let unlike_stock = [
-        ("growpart", settings["growpart"].get("mode").is_some_and(off)),
+        (
+            "growpart",
+            settings
+                .get("growpart")
+                .is_some_and(|growpart| !grows_root(growpart)),
+        ),
+        (
+            "prefer_fqdn_over_hostname",
+            is_one_of(&settings["prefer_fqdn_over_hostname"], &TRUE),
+        ),
         (
             "preserve_hostname",
-            settings["preserve_hostname"] == Value::Bool(true),
+            is_one_of(&settings["preserve_hostname"], &TRUE),
         ),
-        ("resize_rootfs", off(&settings["resize_rootfs"])),
+        (
+            "resize_rootfs",
+            is_unlike("resize_rootfs", &[&TRUE[..], &["noblock"]].concat()),
+        ),
+        (
+            "system_info.paths.cloud_dir",
+            folder.is_some_and(|folder| plain(folder).trim_end_matches('/') != "/var/lib/cloud"),
+        ),
     ];
     let acts = ACTS.into_iter().filter(|key| settings.get(key).is_some());
     acts.chain(
@@ -143,6 +166,31 @@ fn acts(settings: &Value) -> Vec<&'static str> {
             .filter_map(|(key, is_odd)| is_odd.then_some(key)),
     )
     .collect()
+}
+
+/// Whether `growpart` of the settings grows the partition of the root filesystem (`cc_growpart.py`).
+fn grows_root(growpart: &Value) -> bool {
+    let has_mode = |mode: &Value| ["auto", "growpart"].contains(&plain(mode).as_str());
+    let has_root = |devices: &Value| {
+        devices
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == "/"))
+    };
+    growpart.is_object()
+        && growpart.get("mode").is_none_or(has_mode)
+        && growpart.get("devices").is_none_or(has_root)
+}
+
+/// What cloud-init takes for true (`is_true` in its `util.py`): it reads YAML 1.1, in which `yes` is the value true and not
+/// a text, and then takes the texts for the values.
+const TRUE: [&str; 4] = ["1", "on", "true", "yes"];
+
+/// A value of one word as cloud-init compares it: as text, in small letters.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.trim().to_lowercase(),
+        other => other.to_string(),
+    }
 }
 
 /// The files of settings in the order in which cloud-init lays them over each other. What is not YAML has no settings.
@@ -160,11 +208,23 @@ fn settings<M: ReadAt + Clone + 'static>(
         let Some(found) = volumes.text(Volume::Root, &path)? else {
             continue;
         };
-        if let Ok(value) = serde_yaml::from_str(&found.text) {
+        if let Some(value) = parsed(&found.text) {
             all.push((found.path, value));
         }
     }
     Ok(all)
+}
+
+/// A file of settings, as Python's reader has it: merge keys (`<<`) are followed, and of a key that comes twice the last
+/// counts.
+fn parsed(text: &str) -> Option<Value> {
+    let merged = || {
+        let mut value: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
+        value.apply_merge().ok()?;
+        serde_yaml::from_value(value).ok()
+    };
+    // Only the reader of plain values takes a key twice.
+    merged().or_else(|| serde_yaml::from_str(text).ok())
 }
 
 /// The names in a list of modules: of each item, which may itself be a list of name and frequency.
@@ -200,7 +260,7 @@ mod tests {
     #[test]
     fn settings_act_on_every_card() {
         let check = |text: &str, expect: &[&str]| {
-            assert_eq!(acts(&serde_yaml::from_str(text).unwrap()), expect, "{text}");
+            assert_eq!(acts(&parsed(text).unwrap()), expect, "{text}");
         };
         check(
             "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
@@ -215,6 +275,32 @@ mod tests {
             &[],
         );
         check("[]\n", &[]);
+        // YAML 1.1, and texts that cloud-init takes for values.
+        for off in ["no", "off", "False", "'OFF'", "0", "maybe", "", "null"] {
+            check(&format!("resize_rootfs: {off}\n"), &["resize_rootfs"]);
+            check(&format!("growpart: {{mode: {off}}}\n"), &["growpart"]);
+        }
+        for on in ["yes", "on", "True", "1", "'yes'"] {
+            check(&format!("resize_rootfs: {on}\n"), &[]);
+            check(&format!("preserve_hostname: {on}\n"), &["preserve_hostname"]);
+        }
+        check("growpart: {mode: growpart, devices: [/, /srv]}\n", &[]);
+        check("growpart: {devices: [/srv]}\n", &["growpart"]);
+        check("growpart:\n", &["growpart"]);
+        check(
+            "fqdn: a.example\nprefer_fqdn_over_hostname: yes\n",
+            &["fqdn", "prefer_fqdn_over_hostname"],
+        );
+        check(
+            "system_info: {distro: ubuntu, paths: {cloud_dir: /var/lib/cloud/}}\n",
+            &[],
+        );
+        check(
+            "system_info: {paths: {cloud_dir: /srv/cloud}}\n",
+            &["system_info.paths.cloud_dir"],
+        );
+        check("common: &common {runcmd: [halt]}\n<<: *common\n", &["runcmd"]);
+        check("runcmd: [a]\nruncmd: [b]\n", &["runcmd"]);
     }
 
     #[test]

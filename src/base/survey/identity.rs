@@ -22,7 +22,7 @@ const OF_A_PERSON: [(&str, &str); 5] = [
 ];
 
 /// Files of one machine.
-const OF_A_MACHINE: [(&str, &str); 7] = [
+const OF_A_MACHINE: [(&str, &str); 8] = [
     (
         "var/lib/systemd/random-seed",
         "the seed of another machine's random numbers",
@@ -38,6 +38,8 @@ const OF_A_MACHINE: [(&str, &str); 7] = [
     ("etc/hosts.equiv", "lets other hosts log in"),
     ("etc/nologin", "keeps everybody but root from logging in"),
     ("etc/ssh/shosts.equiv", "lets other hosts log in"),
+    // A condition of Debian's ssh.service.
+    ("etc/ssh/sshd_not_to_be_run", "keeps sshd from starting"),
     ("var/lib/cloud/instance", "cloud-init's memory of another machine"),
 ];
 
@@ -91,6 +93,7 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         }
         found.accounts.users.insert(name);
     }
+    found.accounts.homes = volumes.names("home")?.into_iter().collect();
     found.accounts.groups = lines(&group).map(|fields| first(&fields)).collect();
     found.accounts.with_password = with_password(&shadow);
     if !shadow.is_empty() {

@@ -250,6 +250,7 @@ where
     let cloud_init = cloud_init::survey(&volumes)?;
     let identity = identity::survey(&volumes)?;
     let (networkd, drop_ins) = network::networkd(&volumes)?;
+    let resolved = network::resolved(&volumes)?;
     let superblock = superblock(image, layout)?;
     Ok(BaseFacts {
         arch: system.arch,
@@ -263,6 +264,7 @@ where
         netplan: network::netplan(&volumes)?,
         units,
         replaced_units: changed.units,
+        own_units: changed.own,
         drop_ins: changed.drop_ins,
         starts_ssh: units::starts_ssh(&volumes)?,
         networkd,
@@ -270,7 +272,7 @@ where
         ipv6_off: network::ipv6_off(&volumes)?,
         cloud_init: cloud_init.settings,
         accounts: identity.accounts,
-        remains: [cloud_init.remains, identity.remains, drop_ins].concat(),
+        remains: [cloud_init.remains, identity.remains, drop_ins, resolved].concat(),
         names: boot::names(image, layout)?,
         boot_mount: mounts::boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
         fstab,
@@ -335,6 +337,11 @@ fn os_release(text: &str, key: &str) -> Option<String> {
         .take(200)
         .collect();
     Some(clean).filter(|value| !value.is_empty())
+}
+
+/// The text of a unit or another file in systemd's format with lines that a backslash continues in one piece.
+fn unbroken(text: &str) -> String {
+    text.replace("\\\r\n", " ").replace("\\\n", " ")
 }
 
 fn in_volume(volume: Volume) -> impl Fn(FsError) -> SurveyError {

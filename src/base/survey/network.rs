@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{SurveyError, Volumes};
+use super::{unbroken, SurveyError, Volumes};
 use crate::base::{NetworkdFile, Remains};
 use crate::edit::block::ReadAt;
 use crate::edit::tree::{CardPath, Volume};
@@ -79,7 +79,7 @@ pub(super) fn networkd<M: ReadAt + Clone + 'static>(
             files.push(NetworkdFile {
                 path: CardPath::new(&format!("{dir}/{name}"))?,
                 is_packaged,
-                text: found.map(|found| found.text).unwrap_or_default(),
+                text: found.map(|found| unbroken(&found.text)).unwrap_or_default(),
             });
         }
     }
@@ -91,6 +91,46 @@ fn is_drop_in_folder(name: &str) -> bool {
     name.strip_suffix(".d").is_some_and(|of| {
         of.starts_with("05-palmfarm") || of.rsplit_once('.').is_some_and(|(_, kind)| kind == "link")
     })
+}
+
+/// The settings of systemd-resolved with which names would not be found: it would ask other servers, in a way that a
+/// router at home does not know, or not listen where `/etc/resolv.conf` leads (resolved.conf(5)).
+pub(super) fn resolved<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+) -> Result<Vec<Remains>, SurveyError> {
+    let main = volumes.text(Volume::Root, RESOLVED)?;
+    let mut files: Vec<_> = main.into_iter().map(|found| (found.path, found.text)).collect();
+    for dir in [
+        "etc/systemd/resolved.conf.d",
+        "usr/local/lib/systemd/resolved.conf.d",
+    ] {
+        files.extend(texts(volumes, dir, ".conf")?);
+    }
+    let misleading = files
+        .into_iter()
+        .filter(|(_, text)| unbroken(text).lines().any(finds_otherwise));
+    let remains = misleading.map(|(path, _)| Remains {
+        path,
+        what: "makes systemd-resolved find names otherwise",
+    });
+    Ok(remains.collect())
+}
+
+const RESOLVED: &str = "etc/systemd/resolved.conf";
+
+/// Whether a line of resolved.conf(5) does so.
+fn finds_otherwise(line: &str) -> bool {
+    let Some((key, value)) = line.split_once('=') else {
+        return false;
+    };
+    let value = value.trim().to_ascii_lowercase();
+    let usual: &[&str] = match key.trim() {
+        "DNS" | "Domains" => &[""],
+        "DNSSEC" | "DNSOverTLS" => &["", "0", "false", "n", "no", "off"],
+        "DNSStubListener" => &["", "1", "on", "true", "udp", "y", "yes"],
+        _ => return false,
+    };
+    !usual.contains(&value.as_str())
 }
 
 /// Rules of udev's in `/etc` that give names to interfaces (udev(7)).
@@ -174,6 +214,29 @@ mod tests {
         check("SUBSYSTEM==\"net\", ENV{ID_NET_NAME}=\"x\"", None);
         check("KERNEL==\"sda\", NAME=\"disk\"", None);
         check("# SUBSYSTEM==\"net\", NAME=\"lan0\"", None);
+    }
+
+    #[test]
+    fn names_are_found_otherwise() {
+        for odd in [
+            "DNS=10.0.0.1",
+            " DNSStubListener = no",
+            "DNSSEC=yes",
+            "DNSOverTLS=opportunistic",
+            "Domains=~.",
+        ] {
+            assert!(finds_otherwise(odd), "{odd}");
+        }
+        for usual in [
+            "#DNS=10.0.0.1",
+            "DNS=",
+            "DNSSEC=no",
+            "DNSStubListener=yes",
+            "MulticastDNS=no",
+            "[Resolve]",
+        ] {
+            assert!(!finds_otherwise(usual), "{usual}");
+        }
     }
 
     #[test]

@@ -11,7 +11,15 @@ use crate::edit::tree::{CardPath, Volume};
 const UNITS: [&str; 2] = ["usr/lib/systemd/system", "lib/systemd/system"];
 
 /// Where an administrator's units are, which override packages' units of the same name (systemd.unit(5)).
-const OWN: [&str; 2] = ["etc/systemd/system", "usr/local/lib/systemd/system"];
+const OWN: [&str; 4] = [
+    "etc/systemd/system",
+    "etc/systemd/system.control",
+    "etc/systemd/system.attached",
+    "usr/local/lib/systemd/system",
+];
+
+/// Where scripts are of which systemd makes services (systemd-sysv-generator(8)).
+const SCRIPTS: &str = "etc/init.d";
 
 /// The aliases that a unit may be: another unit in its place that does the same.
 const ALIASES: [(&str, &str); 3] = [
@@ -20,19 +28,34 @@ const ALIASES: [(&str, &str); 3] = [
     ("default.target", "multi-user.target"),
 ];
 
-/// Keys of a drop-in with which a unit may not start, or starts something else.
-const DECISIVE: [&str; 5] = [
-    "Condition",
-    "Assert",
-    "ExecStart=",
-    "ExecCondition=",
-    "RefuseManualStart=",
+/// Keys of a drop-in with which a unit starts and works as without it, or the beginnings of such keys. Ubuntu's images
+/// have a drop-in with `RequiresMountsFor=`.
+const HARMLESS: [&str; 17] = [
+    "After",
+    "CPU",
+    "Description",
+    "Documentation",
+    "Environment",
+    "IO",
+    "Limit",
+    "Log",
+    "Memory",
+    "Nice",
+    "OOM",
+    "RequiresMountsFor",
+    "Restart",
+    "StandardError",
+    "Syslog",
+    "Tasks",
+    "Wants",
 ];
 
-/// The units of packages that somebody replaced or masked, and the drop-ins that decide whether a unit starts.
+/// The units of packages that somebody replaced or masked, the drop-ins that may keep a unit from its work, and the units
+/// that no package has.
 pub(super) struct Changed {
     pub(super) units: BTreeSet<CardPath>,
     pub(super) drop_ins: Vec<(String, CardPath)>,
+    pub(super) own: BTreeSet<String>,
 }
 
 /// The units of packages by name, without those that a package masks.
@@ -54,7 +77,12 @@ pub(super) fn changed<M: ReadAt + Clone + 'static>(
     let mut changed = Changed {
         units: BTreeSet::new(),
         drop_ins: Vec::new(),
+        own: BTreeSet::new(),
     };
+    let scripts = volumes.names(SCRIPTS)?;
+    changed
+        .own
+        .extend(scripts.iter().map(|name| format!("{name}.service")));
     for dir in OWN {
         for name in volumes.names(dir)? {
             let path = format!("{dir}/{name}");
@@ -66,8 +94,13 @@ pub(super) fn changed<M: ReadAt + Clone + 'static>(
                         changed.drop_ins.push((of.to_owned(), CardPath::new(&file)?));
                     }
                 }
-            } else if units.contains(&name) && replaces(volumes, &path)? {
-                changed.units.insert(CardPath::new(&path)?);
+                continue;
+            }
+            match in_place(volumes, &path)? {
+                Place::Unit if !units.contains(&name) => changed.own.extend([name]),
+                // The mask of a unit that is installed later would hold, too.
+                Place::Unit | Place::Mask => changed.units.extend([CardPath::new(&path)?]),
+                Place::Nothing => {}
             }
         }
     }
@@ -89,23 +122,67 @@ pub(super) fn starts_ssh<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> R
     Ok(false)
 }
 
+/// Whether a drop-in may keep its unit from its work: a condition, a dependency that is not there, another command, a
+/// place from which it sees nothing. What is not known to be harmless may.
 fn decides(drop_in: &str) -> bool {
-    drop_in
+    let keys = drop_in
         .lines()
-        .any(|line| DECISIVE.iter().any(|key| line.trim_start().starts_with(key)))
+        .filter_map(|line| Some(line.split_once('=')?.0.trim()));
+    keys.filter(|key| !key.starts_with(['#', ';']))
+        .any(|key| !HARMLESS.iter().any(|harmless| key.starts_with(harmless)))
 }
 
-/// Whether the file or link at `path` masks the unit or is another text for it. A link to a package's unit is an alias.
-fn replaces<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<bool, SurveyError> {
+/// What an administrator has in the place of a unit.
+enum Place {
+    /// Another text.
+    Unit,
+    /// A link to `/dev/null`.
+    Mask,
+    /// Nothing, or a link to a package's unit, which is an alias.
+    Nothing,
+}
+
+fn in_place<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<Place, SurveyError> {
     Ok(match volumes.stat(path)?.map(|stat| stat.kind) {
         Some(FileKind::Symlink(target)) => {
             let target = String::from_utf8_lossy(&target).into_owned();
             let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
             let (unit, other) = (name(path), name(&target));
             let is_alias = unit == other || ALIASES.contains(&(unit.as_str(), other.as_str()));
-            !(is_alias && UNITS.iter().any(|dir| target.contains(dir)))
+            if target.ends_with("dev/null") {
+                Place::Mask
+            } else if is_alias && UNITS.iter().any(|dir| target.contains(dir)) {
+                Place::Nothing
+            } else {
+                Place::Unit
+            }
         }
-        Some(FileKind::File) => true,
-        _ => false,
+        Some(FileKind::File) => Place::Unit,
+        _ => Place::Nothing,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_in_decides_unless_it_is_known_to_be_harmless() {
+        let check = |text: &str, expect: bool| assert_eq!(decides(text), expect, "{text}");
+        check("[Unit]\nRequiresMountsFor=/boot/firmware\n", false);
+        check("[Service]\n# ExecStart=\nMemoryMax = 1G\nRestartSec=2\n", false);
+        check("", false);
+        for odd in [
+            "ExecStart=",
+            "ExecStart = /bin/true",
+            " ExecStartPre=/bin/false",
+            "ConditionPathExists=/nowhere",
+            "Requires=nowhere.service",
+            "BindsTo=nowhere.service",
+            "PrivateNetwork=yes",
+            "IPAddressDeny=any",
+        ] {
+            check(&format!("[Service]\nNice=1\n{odd}\n"), true);
+        }
+    }
 }

@@ -16,6 +16,7 @@ fn names_that_the_base_has_taken_are_refused() {
     let image = base(|root| {
         let passwd = "root:x:0:0::/root:/bin/bash\nmallory:x:1000:1000::/home/mallory:/bin/bash\n";
         put(root, "etc/passwd", passwd);
+        put(root, "home/eve/.profile", "");
     });
     let as_user = |name: &str| run(&image, name, "", &["plan", "farm.yaml"]);
     refused(
@@ -27,6 +28,11 @@ fn names_that_the_base_has_taken_are_refused() {
         &as_user("admin"),
         "it has a group admin already, so useradd would refuse to make the user",
         "hint: give the user another name, or remove admin from the base",
+    );
+    refused(
+        &as_user("eve"),
+        "it has a /home/eve already, and useradd would leave that to whom it belongs",
+        "hint: give the user another name, or remove /home/eve from the base",
     );
     accepted(&as_user("alice"));
 }
@@ -278,11 +284,25 @@ fn files_that_keep_people_out_or_lose_the_farm_are_refused() {
             "LABEL=writable / ext4 defaults 0 1\n/dev/sda1 /srv ext4 nofail 0 2\n",
         ),
         (
+            "etc/fstab",
+            "LABEL=\"writable\" / ext4 defaults 0 1\nID=usb-stick //etc//palmfarm ext4 nofail 0 2\n",
+            "its fstab mounts another filesystem at /etc/palmfarm, which would hide",
+            "remove that line of the base's fstab",
+            "LABEL=\"writable\" / ext4 defaults 0 1\n",
+        ),
+        (
             "etc/cloud/cloud.cfg.d/50-custom.cfg",
             "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
             "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets chpasswd, power_state, which would change",
             "remove chpasswd, power_state from /etc/cloud/cloud.cfg.d/50-custom.cfg",
             "ntp: {enabled: true}\n",
+        ),
+        (
+            "etc/cloud/cloud.cfg.d/50-custom.cfg",
+            "resize_rootfs: no\n",
+            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets resize_rootfs, which would change",
+            "remove resize_rootfs from /etc/cloud/cloud.cfg.d/50-custom.cfg",
+            "resize_rootfs: yes\n",
         ),
         (
             "etc/fstab",

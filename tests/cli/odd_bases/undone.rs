@@ -105,6 +105,14 @@ fn another_network_is_undone() {
     let image = base(|root| {
         for (name, text) in [
             ("01-eth0.network", "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n"),
+            (
+                "01-quoted.network",
+                "[Match]\nName=\"eth0\"\n\n[Network]\nDHCP=yes\n",
+            ),
+            (
+                "01-broken.network",
+                "[Match]\nName=wlan0 \\\n eth0\n\n[Network]\nDHCP=yes\n",
+            ),
             ("02-any.network", "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n"),
             (
                 "03-two.network",
@@ -137,6 +145,19 @@ fn another_network_is_undone() {
         }
         put(root, "usr/lib/systemd/system/NetworkManager.service", "[Unit]\n");
         put(root, "usr/lib/systemd/system/dhcpcd.service", "[Unit]\n");
+        put(root, "usr/lib/systemd/system/dhcpcd@.service", "[Unit]\n");
+        put(root, "etc/systemd/system/connman.service", "[Unit]\n");
+        put(root, "etc/init.d/wicd", "#!/bin/sh\n");
+        put(
+            root,
+            "etc/systemd/resolved.conf",
+            "[Resolve]\nDNSStubListener=no\n",
+        );
+        put(
+            root,
+            "etc/systemd/resolved.conf.d/dns.conf",
+            "[Resolve]\nDNS=10.0.0.1\n",
+        );
         put(
             root,
             "etc/udev/rules.d/70-persistent-net.rules",
@@ -176,9 +197,18 @@ fn another_network_is_undone() {
     for path in [
         "etc/systemd/network/03-packaged.network",
         "etc/systemd/system/NetworkManager.service",
+        "etc/systemd/system/connman.service",
         "etc/systemd/system/dhcpcd.service",
+        "etc/systemd/system/dhcpcd@.service",
+        "etc/systemd/system/wicd.service",
     ] {
         assert_eq!(kinds(&card, &[path])[0].1, masked, "{path}");
+    }
+    for path in [
+        "etc/systemd/resolved.conf",
+        "etc/systemd/resolved.conf.d/dns.conf",
+    ] {
+        assert_eq!(kinds(&card, &[path])[0].1, None, "{path}");
     }
     for path in [
         "systemd-networkd.service",
@@ -206,6 +236,8 @@ fn a_base_that_was_booted_lets_no_stranger_in() {
         "var/lib/dhcp/dhclient.eth0.leases",
         "etc/hosts.equiv",
         "etc/nologin",
+        "etc/ssh/sshd_not_to_be_run",
+        "etc/growroot-disabled",
     ];
     let image = base(|root| {
         for path in gone {
@@ -258,6 +290,10 @@ fn units_in_every_place_of_systemd_are_undone() {
         "etc/systemd/system/service.d/off.conf",
         "etc/systemd/system/cloud-.service.d/off.conf",
         "etc/systemd/system/palmfarm-firstboot.service.d/off.conf",
+        "etc/systemd/system/systemd-networkd.service.d/off.conf",
+        "etc/systemd/system/systemd-udevd.service",
+        "etc/systemd/system.control/systemd-networkd.service",
+        "etc/systemd/system/lxd.service",
     ];
     let wants = "etc/systemd/system/multi-user.target.wants/ssh.service";
     let image = base(|root| {
@@ -265,11 +301,16 @@ fn units_in_every_place_of_systemd_are_undone() {
         put(root, "usr/lib/systemd/system/default.target", "[Unit]\n");
         link(root, gone[0], "/lib/systemd/system/rescue.target");
         put(root, gone[1], "[Service]\nExecStart=/bin/true\n");
-        for drop_in in &gone[2..] {
+        for drop_in in &gone[2..5] {
             put(root, drop_in, "[Unit]\nConditionPathExists=/nowhere\n");
         }
+        put(root, gone[5], "[Unit]\nRequires = nowhere.service\n");
+        // Also of a unit that is only there once the daemon is installed.
+        for masked in &gone[6..] {
+            link(root, masked, "/dev/null");
+        }
     });
-    let card = card(&image, "");
+    let card = card(&image, "lxd: {}\n");
     for (path, kind) in kinds(&card, &gone) {
         assert_eq!(kind, None, "{path}");
     }
