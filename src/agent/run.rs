@@ -22,6 +22,10 @@ use crate::{bridge, clock, digest, ifupdown, lock, lxd, network, packages, repor
 /// How long the container daemon may take to appear: a snap is still being seeded at the end of the boot.
 const DAEMON: Duration = Duration::from_secs(600);
 
+/// How long one try to reach it may take. A member of a cluster answers nothing until most cards are on, and whoever waits
+/// for it looks meanwhile whether it is to give way.
+const TRY: Duration = Duration::from_secs(20);
+
 /// How long the report waits for the addresses of containers that were just made or started.
 const ADDRESSES: Duration = Duration::from_secs(60);
 
@@ -259,7 +263,7 @@ fn connect(
     let begun = Instant::now();
     loop {
         let error = match find_socket(root.dir(), declared.flavour) {
-            Some(socket) => match Daemon::connect(&socket) {
+            Some(socket) => match Daemon::connect_within(&socket, TRY) {
                 Ok(daemon) => return Ok(daemon),
                 Err(error) if !(error.is_passing() || error.is_without_quorum()) => return Err(error.into()),
                 Err(error) => error.into(),

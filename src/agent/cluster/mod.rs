@@ -10,7 +10,7 @@ mod forget;
 mod form;
 mod join;
 mod keys;
-mod members;
+pub(crate) mod members;
 mod probe;
 mod service;
 
@@ -133,7 +133,7 @@ impl<'a> Site<'a> {
 }
 
 /// Whether the daemon said `words` when it refused or failed.
-fn is(error: &DaemonError, words: &str) -> bool {
+pub(crate) fn is(error: &DaemonError, words: &str) -> bool {
     match error.kind() {
         DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message) => {
             message.contains(words)
@@ -146,7 +146,8 @@ fn is(error: &DaemonError, words: &str) -> bool {
 pub(crate) fn no_quorum(cluster: &Cluster) -> String {
     let all = cluster.members.len();
     format!(
-        "waiting for the cluster: {} of its {all} cards must be on; what runs keeps running meanwhile",
+        "waiting for the cluster: {} of its {all} cards must be on, so switch on those that are off; what runs keeps \
+         running, and nothing can be started or changed until then",
         all / 2 + 1
     )
 }

@@ -58,7 +58,8 @@ impl DaemonError {
         ];
         match &self.kind {
             DaemonErrorKind::Refused { message, .. } | DaemonErrorKind::Failed(message) => {
-                WORDS.iter().any(|words| message.contains(words))
+                // The last is all that LXD 5.0 says when it lists the members; a download that fails says more.
+                WORDS.iter().any(|words| message.contains(words)) || message == "context deadline exceeded"
             }
             _ => false,
         }

@@ -43,6 +43,8 @@ pub struct Daemon {
     /// The number of its process, as the daemon reports it.
     process: Cell<Option<u64>>,
     changes: Cell<u32>,
+    /// How long it may take for a request that needs no work.
+    patience: Duration,
     /// Whether it may only be asked, and not told to change anything.
     looks_only: bool,
 }
@@ -52,15 +54,22 @@ pub type DaemonResult<T> = Result<T, DaemonError>;
 impl Daemon {
     /// Make sure that an LXD or Incus listens on `socket`.
     pub fn connect(socket: &Path) -> DaemonResult<Self> {
+        Self::connect_within(socket, PATIENCE)
+    }
+
+    /// The same if it answers within `patience`.
+    pub fn connect_within(socket: &Path, patience: Duration) -> DaemonResult<Self> {
         let mut daemon = Self {
             socket: socket.into(),
             instances: "/1.0/instances",
             process: Cell::new(None),
             changes: Cell::new(0),
+            patience,
             looks_only: false,
         };
         let doing = format!("asking what listens on {}", socket.display());
         let about = daemon.call(&doing, "GET", "/1.0", None)?;
+        daemon.patience = PATIENCE;
         let environment = about.get("environment");
         let version = environment
             .and_then(|environment| environment.get("server_version"))
@@ -148,7 +157,12 @@ impl Daemon {
             match error.kind() {
                 DaemonErrorKind::Refused { code: 404, .. } => return Ok(None),
                 // Its database on a slow card was busy, or something went away while it made a list.
-                DaemonErrorKind::Refused { code: 500, .. } if tries < MOST_LOOKS => sleep(BEFORE_LOOK),
+                // Without a majority of the cluster, each try takes as long as the database waits for one.
+                DaemonErrorKind::Refused { code: 500, .. }
+                    if tries < MOST_LOOKS && !error.is_without_quorum() =>
+                {
+                    sleep(BEFORE_LOOK);
+                }
                 _ => return Err(error),
             }
         }
@@ -320,7 +334,7 @@ impl Daemon {
             method,
             target: path,
             headers,
-            patience: PATIENCE,
+            patience: self.patience,
         };
         let answer = exchange(&self.socket, &request, body).map_err(|broken| unreachable(doing, &broken))?;
         Ok((envelope(doing, answer.status, &answer.body)?, answer.tag))
