@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::paths::{CARRIED, DOCUMENT, FARM_FILES, IMAGES, PRESEED};
+use palmfarm_protocol::paths::{CARRIED, CLUSTER_KEY, DOCUMENT, FARM_FILES, IMAGES, PRESEED};
 use palmfarm_protocol::validate;
 
 use crate::digest;
+use crate::journal::{Journal, Stage};
 use crate::preview::preview;
 use crate::program::{self, query};
 use crate::root::{read_text_from, Root};
@@ -62,8 +63,10 @@ pub fn apply(root: &Root, file: &Path, mode: Mode) -> ExitStatus {
         Err(error) => reasons.push(error.message.clone()),
     }
     let brought = |path: &str| tree.as_ref().is_some_and(|tree| brings(tree, path));
+    // A card that has joined was handed the cluster's key, so it may take the place of the one that formed the cluster.
+    let is_member = Journal::open(root).is_ok_and(|journal| journal.stage() == Stage::Member);
     for path in validate::files(&document) {
-        if !brought(path) && !root.has(path) {
+        if !brought(path) && !root.has(path) && !(is_member && path == CLUSTER_KEY) {
             reasons.push(format!(
                 "it names {path}, which is neither in the tarball nor on this card"
             ));
