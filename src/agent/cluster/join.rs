@@ -12,6 +12,7 @@ use super::probe::{self, Listener};
 use super::service::Service;
 use super::{is, keys, no_quorum, Site, PATIENCE};
 use crate::daemon::{DaemonError, DaemonErrorKind};
+use crate::farm::OF_MEMBERS;
 use crate::journal::{Journal, Stage};
 use crate::root::Root;
 use crate::step::StepError;
@@ -33,9 +34,6 @@ const MUTE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 /// How long an emptied daemon does not run, so that the leader sees that its join has ended and forgets that. The second
 /// is longer than the time between two of the leader's looks.
 const SILENT: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(75)];
-
-/// The keys of pools and networks that each member has for itself.
-const OF_MEMBERS: [&str; 4] = ["size", "source", "bridge.external_interfaces", "parent"];
 
 /// What this run knows of the way into the cluster.
 pub(crate) struct Entry {

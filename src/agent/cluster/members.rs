@@ -17,7 +17,7 @@ const OFFLINE: &str = "offline";
 const MISSING: &str = "not a member";
 
 /// The members of the cluster, as the daemon lists them.
-pub(super) fn list(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
+pub(crate) fn list(daemon: &Daemon) -> Result<Vec<Value>, StepError> {
     listed(daemon, "members", "/1.0/cluster/members?recursion=1")
 }
 

@@ -29,6 +29,7 @@ use crate::record::{Keep, Kind, Record};
 use crate::root::Root;
 use crate::step::{Change, DaemonState, StepError, StepListener, StepResult};
 
+pub(crate) use preseed::OF_MEMBERS;
 pub(crate) use survey::{survey, unknown, AddressWait};
 
 /// The key by which a container, profile or network says that palmfarm made it, and from what.

@@ -8,6 +8,7 @@ use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Profile, StoragePo
 use serde_json::{json, Map, Value};
 
 use super::{merge, text, Farm, MARK};
+use crate::cluster::{self, members};
 use crate::daemon::encoded;
 use crate::record::Kind;
 use crate::step::{Change, DaemonState, StepError, StepResult};
@@ -20,6 +21,9 @@ const OURS: &str = "preseed";
 
 /// The key under which the daemon has the settings of an object.
 const CONFIG: &str = "config";
+
+/// The keys of pools and networks that each member of a cluster has for itself.
+pub(crate) const OF_MEMBERS: [&str; 4] = ["size", "source", "bridge.external_interfaces", "parent"];
 
 /// The objects of the preseed that could not be made as declared, so that no container can be made with them.
 #[derive(Default)]
@@ -87,6 +91,45 @@ fn made_here(farm: &Farm<'_>, doing: &str) -> Result<(), StepError> {
     }
 }
 
+/// Make the pool or the network of `body`. A cluster is told of it for each member, with what each has for itself, before
+/// all make it at once (LXD's doc/howto/cluster_config_storage.md).
+fn make(farm: &Farm<'_>, doing: &str, all: &str, body: &Value) -> Result<(), StepError> {
+    made_here(farm, doing)?;
+    let mut common = body.clone();
+    let cluster = farm
+        .daemon
+        .look("asking the daemon for its cluster", "/1.0/cluster")?;
+    if cluster.is_some_and(|cluster| cluster["enabled"] == true) {
+        let mut own = body.clone();
+        let is_own = |key: &str| OF_MEMBERS.contains(&key);
+        if let (Some(common), Some(own)) = (common[CONFIG].as_object_mut(), own[CONFIG].as_object_mut()) {
+            common.retain(|key, _| !is_own(key));
+            own.retain(|key, _| is_own(key));
+        }
+        for member in members::list(farm.daemon)? {
+            let name = text(&member, &["server_name"]).unwrap_or_default();
+            let path = format!("{all}?target={}", encoded(name));
+            match farm.daemon.change(doing, "POST", &path, &own, PATIENCE) {
+                // By a try that was cut short.
+                Err(error) if cluster::is(&error, "already defined") => {}
+                done => drop(done?),
+            }
+        }
+    }
+    let done = farm.daemon.change(doing, "POST", all, &common, PATIENCE);
+    done.map(drop).map_err(|error| {
+        StepError::with_cure(
+            error,
+            "; all members of a cluster make it at once, so if one is off, switch it on, then run palmfarm-agent run",
+        )
+    })
+}
+
+/// Whether the pool or the network `now` is there, and not only announced, for this card or for others.
+fn is_made(now: &Value) -> bool {
+    now["status"] != "Pending" && now["status"] != "Unknown"
+}
+
 fn together(all: Vec<StepResult>) -> StepResult {
     let mut change = Change::Unchanged;
     let mut messages = Vec::new();
@@ -136,11 +179,11 @@ fn server(farm: &Farm<'_>, config: &BTreeMap<String, String>) -> StepResult {
 fn storage(farm: &Farm<'_>, pool: &StoragePool) -> StepResult {
     let daemon = farm.daemon;
     let path = format!("/1.0/storage-pools/{}{}", encoded(&pool.name), farm.here());
-    let Some(now) = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)? else {
-        let body = json!({"name": pool.name, "driver": pool.driver, "config": pool.config});
+    let now = daemon.look(&format!("looking for the storage pool {}", pool.name), &path)?;
+    let Some(now) = now.filter(is_made) else {
+        let body = json!({"name": pool.name, "driver": pool.driver, CONFIG: pool.config});
         let doing = format!("making the storage pool {}", pool.name);
-        made_here(farm, &doing)?;
-        daemon.change(&doing, "POST", "/1.0/storage-pools", &body, PATIENCE)?;
+        make(farm, &doing, "/1.0/storage-pools", &body)?;
         return Ok(Change::Changed);
     };
     // Neither the driver nor the size of a pool can be changed once it exists, and it may hold containers.
@@ -170,7 +213,7 @@ fn network(farm: &Farm<'_>, declared: &ManagedNetwork) -> StepResult {
     let now = farm
         .daemon
         .look_tagged(&format!("looking for the network {name}"), &path)?;
-    let managed = |(now, _): &(Value, String)| now["managed"] == true;
+    let managed = |(now, _): &(Value, String)| now["managed"] == true && is_made(now);
     let object = Object {
         kind: Kind::Network,
         what: format!("the network {name}"),
@@ -225,8 +268,12 @@ struct Object<'a> {
 impl Object<'_> {
     fn create(self, farm: &Farm<'_>, all: &str, body: &Value) -> StepResult {
         let doing = format!("making {}", self.what);
-        made_here(farm, &doing)?;
-        farm.daemon.change(&doing, "POST", all, body, PATIENCE)?;
+        if self.kind == Kind::Network {
+            make(farm, &doing, all, body)?;
+        } else {
+            made_here(farm, &doing)?;
+            farm.daemon.change(&doing, "POST", all, body, PATIENCE)?;
+        }
         farm.record.put(self.kind, self.name, self.declared)?;
         Ok(Change::Changed)
     }
