@@ -35,6 +35,11 @@ const MUTE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 /// is longer than the time between two of the leader's looks.
 const SILENT: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(75)];
 
+/// What is wrong with two cards that do not find each other, and what to do about it.
+const OTHER_KEYS: &str =
+    "were made with different keys files: build all cards with the same one, and flash those that \
+                          were made with another";
+
 /// What this run knows of the way into the cluster.
 pub(crate) struct Entry {
     begun: Instant,
@@ -200,14 +205,14 @@ impl Entry {
 
     /// The card `name` shows a certificate that no card of this farm has.
     fn foreign(&mut self, name: &str) -> Result<String, StepError> {
-        let why = format!("{name} shows a certificate of another farm");
+        let why = format!(
+            "{name} shows a certificate of another farm; unless it is forming its cluster just now, it and this card \
+             {OTHER_KEYS}"
+        );
         if self.foreign.get_or_insert_with(Instant::now).elapsed() < FOREIGN {
             return Ok(why);
         }
-        Err(StepError::new(format!(
-            "{why}: it was made with other cluster keys than this card; build all cards with the same keys file, and \
-             flash those that were made with another"
-        )))
+        Err(StepError::new(why))
     }
 
     /// Ask one card after the other to let this one in. Returns why nobody did; empty if one did, or if only the next look
@@ -249,7 +254,11 @@ impl Entry {
             }
         }
         if said.is_empty() {
-            said.push(format!("waiting for {}", late.join(", ")));
+            said.push(format!(
+                "waiting for {}: nobody answers at the addresses that follow from this card's keys; those that have been \
+                 on for some minutes and this card {OTHER_KEYS}",
+                late.join(", ")
+            ));
         }
         Ok(said.join("; "))
     }
