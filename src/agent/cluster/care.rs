@@ -36,6 +36,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a member that is listed for the first time may still be at work with its join.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// Is touched when a card that listens was waited for in vain; its name follows.
+const IN_VAIN: &str = "/run/palmfarm/waited-for-";
+
+/// How long after that it is not waited for again: it may join at any time, and each further wait would keep the leader
+/// from its other work.
+const LATER: Duration = Duration::from_secs(1200);
+
 /// How long after a run that did not bring the card into the cluster the next one begins.
 const AGAIN: Duration = Duration::from_secs(300);
 
@@ -73,14 +80,18 @@ pub fn care(root: &Root, document: &FirstBoot) -> ExitStatus {
 
 /// Begin a run if the last one ended some time ago.
 fn start_run(root: &Root) {
-    let last = fs::metadata(root.at(&format!("{}.json", report::PATH))).and_then(|about| about.modified());
-    let recent = last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < AGAIN));
-    if !recent && !lock::is_held(root) {
+    if !is_younger(root, &format!("{}.json", report::PATH), AGAIN) && !lock::is_held(root) {
         query(
             "systemctl",
             &["start", "--no-block", "palmfarm-firstboot.service"],
         );
     }
+}
+
+/// Whether the file `path` was written less than `age` ago.
+fn is_younger(root: &Root, path: &str, age: Duration) -> bool {
+    let written = fs::metadata(root.at(path)).and_then(|about| about.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|now| now < age))
 }
 
 fn tend(site: &Site<'_>) -> Result<(), StepError> {
@@ -110,10 +121,19 @@ fn admit(site: &Site<'_>) -> Result<(), StepError> {
             continue;
         }
         site.trust(member)?;
+        let in_vain = format!("{IN_VAIN}{}", member.name);
+        if is_younger(site.root, &in_vain, LATER) {
+            continue;
+        }
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && probe::answers(member) {
+        while probe::answers(member) {
             if is_listed()? {
                 sleep(SETTLED);
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                let noted = site.root.write(&in_vain, b"");
+                noted.map_err(StepError::io("writing", &in_vain))?;
                 break;
             }
             sleep(LOOK);
