@@ -12,11 +12,15 @@ use crate::document::{add, address, container};
 use crate::fleet::{bad, Fleet, Running};
 
 /// How long a card may take until its farm is as declared.
-const STUCK: Duration = Duration::from_secs(600);
+pub(crate) const STUCK: Duration = Duration::from_secs(600);
 
 /// The farm: three containers, one on each card.
 fn farm(fleet: &Fleet, number: u8) -> FirstBoot {
-    let mut document = fleet.document(number);
+    with_container(fleet.document(number, 1), number)
+}
+
+/// `document` with the container of the card with this number.
+pub(crate) fn with_container(mut document: FirstBoot, number: u8) -> FirstBoot {
     add(&mut document, container(&format!("c{number}"), number, "alpine"));
     document
 }
@@ -39,7 +43,7 @@ pub(crate) fn ends_well(fleet: &Fleet, number: u8, running: &mut Running) {
 }
 
 /// The members that the card with this number lists, in the order of their names.
-fn members(fleet: &Fleet, number: u8) -> Vec<String> {
+pub(crate) fn members(fleet: &Fleet, number: u8) -> Vec<String> {
     let all = fleet.card(number).query("/1.0/cluster/members?recursion=1", 30);
     let all = all.unwrap_or_default();
     let name = |one: &Value| one["server_name"].as_str().unwrap().to_owned();
@@ -51,8 +55,15 @@ fn members(fleet: &Fleet, number: u8) -> Vec<String> {
 /// One cluster of three, each container once and where it was declared, at its predicted address.
 #[track_caller]
 pub(crate) fn is_whole(fleet: &Fleet) {
-    for number in 1..=3 {
-        assert_eq!(members(fleet, number), ["palm1", "palm2", "palm3"], "{number}");
+    are_whole(fleet, &[1, 2, 3]);
+}
+
+/// The same of the cards with these numbers.
+#[track_caller]
+pub(crate) fn are_whole(fleet: &Fleet, numbers: &[u8]) {
+    let names: Vec<String> = numbers.iter().map(|number| format!("palm{number}")).collect();
+    for number in numbers {
+        assert_eq!(members(fleet, *number), names, "{number}");
     }
     let all = fleet.card(2).query("/1.0/instances?recursion=1", 30).unwrap();
     let mut found: Vec<(String, String)> = all
@@ -65,16 +76,18 @@ pub(crate) fn is_whole(fleet: &Fleet) {
         })
         .collect();
     found.sort();
-    let expect: Vec<(String, String)> = (1..=3).map(|n| (format!("c{n}"), format!("palm{n}"))).collect();
-    assert_eq!(found, expect);
-    for number in 1..=3 {
-        answers(fleet, number);
+    let places = numbers
+        .iter()
+        .map(|number| (format!("c{number}"), format!("palm{number}")));
+    assert_eq!(found, places.collect::<Vec<_>>());
+    for number in numbers {
+        answers(fleet, *number);
     }
 }
 
 /// The container with this number answers the router at its predicted address, perhaps after some seconds.
 #[track_caller]
-fn answers(fleet: &Fleet, number: u8) {
+pub(crate) fn answers(fleet: &Fleet, number: u8) {
     let address = address(&container("", number, ""));
     let mut tries = 0..60;
     assert!(
@@ -131,7 +144,7 @@ pub(crate) fn run_all(fleet: &Fleet, numbers: &[u8]) {
 }
 
 /// What the report of the card with this number says of `member`: its state, and the containers on it.
-fn seen(fleet: &Fleet, number: u8, member: &str) -> (String, Vec<String>) {
+pub(crate) fn seen(fleet: &Fleet, number: u8, member: &str) -> (String, Vec<String>) {
     let cluster = fleet.card(number).report().cluster.unwrap();
     let found = cluster.members.into_iter().find(|one| one.name == member);
     found.map_or_else(Default::default, |one| (one.state, one.containers))
@@ -292,6 +305,16 @@ fn the_first_comes_last() {
 #[test]
 fn power_cuts_while_it_forms() {
     let Some(mut fleet) = Fleet::new(3) else { return };
+    // The others listen, outside any cluster, or the first would wait a minute for them.
+    let mut others = [2, 3].map(|number| {
+        fleet.card_mut(number).on();
+        begin(&fleet, number)
+    });
+    for number in [2, 3] {
+        fleet
+            .card(number)
+            .wait_for("run/palmfarm/report.txt", "cluster: waiting for palm");
+    }
     fleet.card_mut(1).on();
     let mut cut = begin(&fleet, 1);
     fleet
@@ -299,6 +322,10 @@ fn power_cuts_while_it_forms() {
         .wait_for("var/lib/lxd/cluster.crt", "END CERTIFICATE");
     fleet.card_mut(1).off();
     cut.end();
+    for (number, other) in [2, 3].into_iter().zip(&mut others) {
+        fleet.card_mut(number).off();
+        other.end();
+    }
     fleet.card_mut(1).on();
     run_all(&fleet, &[1]);
     for (number, millis) in [(2, 100), (3, 500)] {

@@ -138,3 +138,54 @@ fn a_member_is_lost_under_load() {
     assert_eq!(missed.1[..2], [0, 0]);
     assert!(missed.1[2] > 0);
 }
+
+#[test]
+fn joins_that_hang_are_ended() {
+    if sequences().is_none() {
+        return;
+    }
+    let Some(mut fleet) = Fleet::new(3) else { return };
+    let mut running: Vec<(u8, Running)> = Vec::new();
+    for number in [2, 3, 1] {
+        fleet.card_mut(number).on();
+        running.push((number, begin(&fleet, number)));
+    }
+    for number in [2, 3] {
+        let card = fleet.card(number);
+        card.wait_for("run/palmfarm/report.txt", "waiting for its turn");
+    }
+    running.retain(|(number, _)| *number != 3);
+    let begun = |number: u8| {
+        let card = fleet.card(number);
+        card.wait_for("var/lib/lxd/cluster.crt", "END CERTIFICATE");
+        card.daemon()
+    };
+
+    println!("the leader's daemon stands still while palm2 joins");
+    let mut caring = Vec::new();
+    keep_caring(&fleet, &mut caring);
+    let before = begun(2);
+    fleet.card(1).order("pause");
+    fleet.card(2).wait_for_another(&before);
+    fleet.card(1).order("resume");
+    drop(caring);
+    all_end_well(&fleet, running);
+
+    println!("palm3 listens, and does not join");
+    let round = || {
+        let mut care = fleet.card(1).agent(&["cluster", "care"]);
+        assert!(care.ended(Duration::from_secs(600)), "{}", care.printed());
+        println!("a round: {:.0} s", care.age().as_secs_f32());
+        care.age()
+    };
+    round();
+    assert!(round() < Duration::from_secs(60));
+
+    println!("its own daemon stands still while palm3 joins");
+    let third = begin(&fleet, 3);
+    let before = begun(3);
+    fleet.card(3).order("pause");
+    fleet.card(3).wait_for_another(&before);
+    all_end_well(&fleet, vec![(3, third)]);
+    is_whole(&fleet);
+}

@@ -167,8 +167,10 @@ impl Fleet {
         );
     }
 
-    /// A document for the card with this number, without containers.
-    pub(crate) fn document(&self, number: u8) -> FirstBoot {
+    /// A document for the card with this number, without containers. `first` is the number of the card that forms the
+    /// cluster.
+    pub(crate) fn document(&self, number: u8, first: u8) -> FirstBoot {
+        let first_name = &self.card(first).name;
         let card = self.card(number);
         let mut document = empty();
         document.card.clone_from(&card.name);
@@ -181,7 +183,7 @@ impl Fleet {
         };
         // The card that forms the cluster carries the image for all.
         let mut published = BTreeMap::new();
-        if number == 1 {
+        if number == first {
             let fingerprint = image::busybox().fingerprint;
             carry(
                 &mut document,
@@ -190,7 +192,7 @@ impl Fleet {
                 &fingerprint,
             );
         } else {
-            published.insert("alpine".into(), "palm1".into());
+            published.insert("alpine".into(), first_name.clone());
         }
         let member = |card: &Card| Member {
             name: card.name.clone(),
@@ -198,7 +200,7 @@ impl Fleet {
             certificate: self.keys.cards[&card.name].certificate(),
         };
         document.lxd.as_mut().unwrap().cluster = Some(Cluster {
-            first: "palm1".into(),
+            first: first_name.clone(),
             members: self.cards.iter().map(member).collect(),
             certificate: self.keys.cluster.certificate(),
             offline_threshold: 11,
@@ -279,7 +281,7 @@ impl Card {
         }
     }
 
-    /// `start`, `stop` or `kill` the daemon.
+    /// `start`, `stop`, `kill`, `pause` or `resume` the daemon.
     pub(crate) fn order(&self, order: &str) {
         let answer = self.dir.with_extension("answer");
         let _ = fs::remove_file(&answer);
@@ -288,6 +290,21 @@ impl Card {
         writeln!(orders, "{order} {}", answer.display()).unwrap();
         let said = fs::read_to_string(&answer).unwrap();
         assert_eq!(said.trim_end(), order, "{}", self.log());
+    }
+
+    /// Wait until its daemon has been ended and started again since it was the process `before`.
+    #[track_caller]
+    pub(crate) fn wait_for_another(&self, before: &str) {
+        let begun = Instant::now();
+        while self.daemon() == before {
+            assert!(begun.elapsed() < Duration::from_secs(600), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The process of its daemon.
+    pub(crate) fn daemon(&self) -> String {
+        fs::read_to_string(self.dir.join("var/lib/lxd.pid")).unwrap_or_default()
     }
 
     fn orders(&self) -> PathBuf {
@@ -302,6 +319,19 @@ impl Card {
         );
         let _ = fs::remove_file(self.dir.join("var/lib/palmfarm/report.json"));
         self.agent(&["run"])
+    }
+
+    /// Begin `apply` with `document`.
+    pub(crate) fn apply(&self, document: &FirstBoot) -> Running {
+        let text = serde_json::to_vec_pretty(document).unwrap();
+        self.put("tmp/new.json", &text);
+        let file = self.dir.join("tmp/new.json");
+        self.agent(&["apply", file.to_str().unwrap()])
+    }
+
+    /// `ip` with `line`, on it.
+    pub(crate) fn ip(&self, line: &str) {
+        self.netns.ip(line);
     }
 
     /// Begin a command of the agent, in the namespaces of its Pi.

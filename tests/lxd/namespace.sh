@@ -58,8 +58,11 @@ while read -r order answer; do
             if ! is_alive; then
                 "${DAEMON:-lxd}" --group root >&3 2>&1 &
                 daemon=$!
+                echo "$daemon" > "$LXD_DIR.pid"
             fi
             ;;
+        pause) kill -s STOP "$daemon" ;;
+        resume) kill -s CONT "$daemon" ;;
         stop | kill)
             # SIGTERM ends the daemon and leaves the containers running, as `systemctl stop lxd` does.
             if [ "$order" = kill ]; then signal=KILL; else signal=TERM; fi

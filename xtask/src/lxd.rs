@@ -49,11 +49,11 @@ pub(crate) const PACKAGE: Program = Program {
     at_once: "6",
 };
 
-/// The same on several cards at once, each with a daemon: enough for this computer.
+/// The same on several cards at once, each with a daemon.
 pub(crate) const CLUSTER: Program = Program {
     name: "lxd",
     which: &["cluster"],
-    at_once: "1",
+    at_once: "2",
 };
 
 /// The same LXD in a snap, on a host with systemd and snapd.
