@@ -66,7 +66,8 @@ pub fn apply(root: &Root, file: &Path, mode: Mode) -> ExitStatus {
     // A card that has joined was handed the cluster's key, so it may take the place of the one that formed the cluster.
     let is_member = Journal::open(root).is_ok_and(|journal| journal.stage() == Stage::Member);
     for path in validate::files(&document) {
-        if !brought(path) && !root.has(path) && !(is_member && path == CLUSTER_KEY) {
+        let will_be_there = brought(path) || root.has(path) || is_member && path == CLUSTER_KEY;
+        if !will_be_there {
             reasons.push(format!(
                 "it names {path}, which is neither in the tarball nor on this card"
             ));

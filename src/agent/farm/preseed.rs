@@ -92,7 +92,7 @@ fn made_here(farm: &Farm<'_>, doing: &str) -> Result<(), StepError> {
 }
 
 /// Make the pool or the network of `body`. A cluster is told of it for each member, with what each has for itself, before
-/// all make it at once (LXD's doc/howto/cluster_config_storage.md).
+/// all make it at once (LXD's `doc/howto/cluster_config_storage.md`).
 fn make(farm: &Farm<'_>, doing: &str, all: &str, body: &Value) -> Result<(), StepError> {
     made_here(farm, doing)?;
     let mut common = body.clone();
