@@ -110,7 +110,7 @@ pub enum BuildError {
     #[error("planning the card")]
     Plan(#[from] PlanError),
     /// The packages that the card carries cannot be installed on this base.
-    #[error("comparing the packages that the card carries with those of the base")]
+    #[error("comparing the carried packages with those of the base")]
     Packages(#[from] packages::Unfit),
     /// The plan cannot be rendered for this base.
     #[error("rendering the card")]

@@ -75,7 +75,7 @@ pub(crate) fn step(root: &Root, lxd: &Lxd) -> StepResult {
             }
             packages::install(root, &needed, &BTreeMap::new())?
         }
-        Method::Snap if missing => snap::install(root, lxd.channel.as_deref())?,
+        Method::Snap if missing => snap::install(root, lxd)?,
         Method::Snap => Change::Unchanged,
     };
     if let Some(channel) = &lxd.channel {

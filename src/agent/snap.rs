@@ -5,6 +5,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use palmfarm_protocol::firstboot::Lxd;
+
 use crate::clock;
 use crate::program::{output, retry};
 use crate::root::Root;
@@ -41,14 +43,29 @@ const OF_LXD: &str = "lxd";
 /// overlord/snapstate/autorefresh.go).
 const MOST_HELD: Duration = Duration::from_secs(60 * 86_400);
 
-/// Install LXD's snap, unless it is there once snapd has unpacked the snaps of the image.
-pub(crate) fn install(root: &Root, channel: Option<&str>) -> StepResult {
+/// Install LXD's snap, unless it is there once snapd has unpacked the snaps of the image: from the card if that carries it,
+/// else from the store.
+pub(crate) fn install(root: &Root, lxd: &Lxd) -> StepResult {
     ask(root, &["wait", "system", "seed.loaded"])?;
     retry(&STORE, "installing the snap lxd", || {
         settle(root);
         if installed(root)?.is_some() {
             return Ok(Change::Unchanged);
         }
+        for snap in &lxd.snaps {
+            if listed(root, &snap.name)?.is_none() {
+                let option = match &snap.assertions {
+                    Some(assertions) => said(root, &["ack", assertions]).map(|_| None)?,
+                    None => Some("--dangerous"),
+                };
+                let words = ["install", &snap.path].into_iter().chain(option);
+                said(root, &words.collect::<Vec<_>>())?;
+            }
+        }
+        if !lxd.snaps.is_empty() {
+            return Ok(Change::Changed);
+        }
+        let channel = lxd.channel.as_deref();
         let channel = channel.map(|channel| format!("--channel={channel}"));
         let words = ["install", "lxd"].into_iter().chain(channel.as_deref());
         said(root, &words.collect::<Vec<_>>()).map(|_| Change::Changed)
@@ -277,13 +294,21 @@ fn numbers(version: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The installed snap; `None` if it is not installed, which a snapd that does not answer does not show.
+/// The installed snap of LXD.
 fn installed(root: &Root) -> Result<Option<Snap>, StepError> {
-    retry(&HICCUPS, "asking snapd for the snap lxd", || {
-        match said(root, &["list", "lxd"]) {
-            Ok(lines) => Snap::read(&lines)
-                .map(Some)
-                .ok_or_else(|| StepError::new("snap list lxd says nothing about lxd")),
+    let Some(lines) = listed(root, "lxd")? else {
+        return Ok(None);
+    };
+    let snap = Snap::read(&lines).ok_or_else(|| StepError::new("snap list lxd says nothing about lxd"));
+    snap.map(Some)
+}
+
+/// What `snap list` says of the snap `name`; `None` if it is not installed, which a snapd that does not answer does not
+/// show.
+fn listed(root: &Root, name: &str) -> Result<Option<Vec<String>>, StepError> {
+    retry(&HICCUPS, "asking snapd for a snap", || {
+        match said(root, &["list", name]) {
+            Ok(lines) => Ok(Some(lines)),
             Err(error) if says(&error, "no matching snaps") => Ok(None),
             Err(error) => Err(error),
         }

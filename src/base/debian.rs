@@ -208,6 +208,14 @@ impl Relation {
                 (name, Some((kind, version.to_owned())))
             }
         };
+        // It is shown to people, and comes from a stranger's file.
+        let of_version = |c: char| c.is_ascii_alphanumeric() || ".+-~:".contains(c);
+        if bound
+            .as_ref()
+            .is_some_and(|(_, version)| !version.chars().all(of_version))
+        {
+            return Err(wrong());
+        }
         let name = name.trim().split(':').next().unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
@@ -384,7 +392,14 @@ mod tests {
             &JQ.replace("Version: 1.6-2.1", "Version:"),
             BadControl::Missing("Version"),
         );
-        for wrong in ["libjq1 (1.6)", "libjq1 (= 1.6", "lib jq", "(= 1)", "-|"] {
+        for wrong in [
+            "libjq1 (1.6)",
+            "libjq1 (= 1.6\u{1b}[2J)",
+            "libjq1 (= 1.6",
+            "lib jq",
+            "(= 1)",
+            "-|",
+        ] {
             let text = JQ.replace("libjq1 (= 1.6-2.1)", wrong);
             assert!(
                 matches!(Package::parse(&text), Err(BadControl::Relation(_))),

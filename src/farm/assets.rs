@@ -13,7 +13,7 @@ use crate::edit::tree::Overlay;
 use crate::farm::cluster_keys::{ClusterKeys, KeysError};
 use crate::farm::overlay::{self, OverlayError};
 use crate::farm::passwords::{self, CryptHash, Environment, SecretError};
-use crate::farm::{Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
+use crate::farm::{CarriedSnap, Farm, LoadedFarm, RunWhat, LARGEST_FILE, LARGEST_IMAGE};
 use crate::host::folder::Folder;
 use crate::host::{bounded_read, files};
 
@@ -96,7 +96,7 @@ impl GatherError {
 }
 
 /// The files beside the farm file that go onto its cards whole: host files, what is pushed into containers,
-/// scripts, images, packages. Overlays are not among them.
+/// scripts, images, packages, snaps. Overlays are not among them.
 pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
     let mut named: BTreeSet<&str> = farm.files.values().map(|source| source.file.as_str()).collect();
     for image in farm.images.values() {
@@ -104,6 +104,7 @@ pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
         named.extend(image.metadata.as_deref());
     }
     named.extend(farm.carry.packages().map(|carried| carried.file.as_str()));
+    named.extend(farm.carry.lxd.iter().map(|snap| snap.file.as_str()));
     for container in &farm.containers {
         named.extend(container.files.values().map(|source| source.file.as_str()));
         named.extend(container.run.iter().filter_map(|run| match &run.what {
@@ -113,10 +114,11 @@ pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
     }
     let cards = farm.resolved_cards();
     let keys = cards.iter().filter_map(|card| farm.ssh.host_key(&card.hostname));
+    let assertions = farm.carry.lxd.iter().filter_map(CarriedSnap::assertions);
     named
         .into_iter()
         .map(Cow::Borrowed)
-        .chain(keys.map(Cow::Owned))
+        .chain(keys.chain(assertions).map(Cow::Owned))
         .collect()
 }
 
@@ -124,7 +126,8 @@ pub fn named_files(farm: &Farm) -> BTreeSet<Cow<'_, str>> {
 pub(crate) fn large_files(farm: &Farm) -> BTreeSet<&str> {
     let images = farm.images.values().map(|image| &image.file);
     let packages = farm.carry.packages().map(|carried| &carried.file);
-    images.chain(packages).map(String::as_str).collect()
+    let snaps = farm.carry.lxd.iter().map(|snap| &snap.file);
+    images.chain(packages).chain(snaps).map(String::as_str).collect()
 }
 
 /// Read what `loaded` names.

@@ -9,6 +9,19 @@ use crate::base::debian::{Fulfilled, Need, Package};
 pub struct Carry {
     /// Debian packages, by the places in which the farm names them.
     pub packages: Vec<CarriedPackages>,
+    /// The snap of LXD and those that it needs, in the order of their installation.
+    pub lxd: Vec<CarriedSnap>,
+}
+
+/// A snap in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CarriedSnap {
+    /// Beside the farm file.
+    pub file: String,
+    /// Whether it has no assertions, so that nobody vouches for it.
+    pub dangerous: bool,
+    /// Its name, by its assertions; without them what its file is called. Empty until the file was looked at.
+    pub name: String,
 }
 
 /// Debian packages that the farm names in one place.
@@ -41,6 +54,15 @@ impl Carry {
         let among = Fulfilled::by(self.packages().map(|carried| &carried.package));
         let needs = self.packages().flat_map(|carried| &carried.package.needs);
         needs.filter(|need| !among.has(need)).collect()
+    }
+}
+
+impl CarriedSnap {
+    /// The file with its assertions, as `snap download` calls it; `None`: it has none.
+    #[must_use]
+    pub fn assertions(&self) -> Option<String> {
+        let stem = self.file.strip_suffix(".snap").unwrap_or(&self.file);
+        (!self.dangerous).then(|| format!("{stem}.assert"))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::text::shell_path;
 const NEIGHBOURS: usize = 1000;
 
 /// Look at every file that `farm`, read from the document of `read`, names below `dir`, and fill in what is in the files of
-/// SSH keys and of Debian packages.
+/// SSH keys, of Debian packages and of snaps.
 pub(super) fn check(
     farm: &mut Farm,
     read: &Understood<'_>,
@@ -72,6 +72,9 @@ pub(super) fn check(
         }
     }
     look.carried_packages(&mut farm.carry);
+    look.carried_snaps(&mut farm.carry.lxd, &|index| {
+        read.is_known(&["carry".into(), "lxd".into(), index.into(), "dangerous".into()])
+    });
     for container in &farm.containers {
         let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
         look.contents(&[&place[..], &["files".into()]].concat(), &container.files);

@@ -344,6 +344,7 @@ mod resolve;
 mod schema;
 mod scripts;
 pub(crate) mod secret;
+mod snap;
 pub mod source;
 pub mod stack;
 pub(crate) mod suggest;

@@ -7,7 +7,7 @@ use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::network::tagged;
 
 pub use super::accounts::Account;
-pub use super::carry::{CarriedPackage, CarriedPackages, Carry};
+pub use super::carry::{CarriedPackage, CarriedPackages, CarriedSnap, Carry};
 pub use super::declared::Declared;
 pub use palmfarm_protocol::firstboot::{Flavour, Refresh};
 pub use palmfarm_protocol::network::{Ipv4, Ipv6, Renderer};

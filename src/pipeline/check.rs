@@ -48,6 +48,13 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
         judge.image(alias, image, known_arch(&farm.base));
     }
     judge.packages(farm, known_arch(&farm.base));
+    for (index, snap) in farm.carry.lxd.iter().enumerate() {
+        let place: [Step<'_>; 3] = ["carry".into(), "lxd".into(), index.into()];
+        judge.file(&place, &snap.file);
+        if let Some(assertions) = snap.assertions() {
+            judge.file(&place, &assertions);
+        }
+    }
     for container in &farm.containers {
         let place: [Step<'_>; 2] = ["containers".into(), (&container.name).into()];
         judge.files(&[&place[..], &["files".into()]].concat(), &container.files);

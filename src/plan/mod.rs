@@ -70,7 +70,7 @@ pub struct CardPlan {
     pub stacks: Vec<Stacked>,
     /// Host files: path on the card, content.
     pub files: Vec<CardFile>,
-    /// What the agent pushes into containers, the images, and the packages.
+    /// What the agent pushes into containers, the images, packages and snaps.
     pub payload: Vec<CardFile>,
     /// What is known of the carried images.
     pub images: Vec<images::Found>,

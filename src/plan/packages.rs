@@ -1,12 +1,13 @@
 //! The Debian packages of a card: those that the first boot installs, where those that it carries lie, and whether the base
-//! has what these need.
+//! has what these need. And where the snaps lie that it carries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use palmfarm_protocol::firstboot::Snap;
 use palmfarm_protocol::paths::CARRIED;
 
 use super::{carried, CardFile, PlanError, MODE};
-use crate::base::debian::{Fulfilled, Package};
+use crate::base::debian::{Fulfilled, Need, Package};
 use crate::base::Arch;
 use crate::edit::tree::{Access, Privacy};
 use crate::farm::assets::Sources;
@@ -37,7 +38,7 @@ pub enum Unfit {
         found: String,
     },
     /// They need others.
-    #[error("the packages that the card carries need others, which neither the card nor {release} has: {}", needs.join(", "))]
+    #[error("neither the card nor {release} has {}", needs.join(", "))]
     Needs {
         /// What the base calls itself.
         release: String,
@@ -95,6 +96,32 @@ pub(super) fn declared(
     Ok(packages)
 }
 
+/// The snaps of `farm` for the document; their files are added to `payload`.
+pub(super) fn snaps(
+    farm: &Farm,
+    sources: &Sources,
+    payload: &mut Vec<CardFile>,
+) -> Result<Vec<Snap>, PlanError> {
+    let mut snaps = Vec::new();
+    for snap in &farm.carry.lxd {
+        let mut add = |ending: &str, source: &str| {
+            let path = format!("{CARRIED}/{}.{ending}", snap.name);
+            let access = Access::root(MODE);
+            payload.push(carried(&path, source, access, Privacy::Public, sources)?);
+            Ok::<_, PlanError>(path)
+        };
+        snaps.push(Snap {
+            path: add("snap", &snap.file)?,
+            assertions: match snap.assertions() {
+                Some(file) => Some(add("assert", &file)?),
+                None => None,
+            },
+            name: snap.name.clone(),
+        });
+    }
+    Ok(snaps)
+}
+
 /// Whether `carried` is for the machine of a base; of one that is not known yet, whether there can be one.
 ///
 /// # Errors
@@ -128,19 +155,23 @@ pub fn complete(
     }
     let of_base = installed.iter().filter(|package| package.fits(arch.debian()));
     let fulfilled = Fulfilled::by(of_base.chain(carried.iter().map(|carried| &carried.package)));
-    let (mut needs, mut names) = (Vec::new(), BTreeSet::new());
+    let mut lacking: BTreeMap<&Need, Vec<&str>> = BTreeMap::new();
     for package in carried.iter().map(|carried| &carried.package) {
         for need in package.needs.iter().filter(|need| !fulfilled.has(need)) {
-            needs.push(format!("{need} for {}", package.name));
-            names.insert(need.first().to_owned());
+            lacking.entry(need).or_default().push(&package.name);
         }
     }
-    if needs.is_empty() {
+    if lacking.is_empty() {
         return Ok(());
     }
+    let names: BTreeSet<_> = lacking.keys().map(|need| need.first().to_owned()).collect();
+    let needs = lacking.iter().map(|(need, of)| match of.as_slice() {
+        [first, _, ..] => format!("{need} for {first} and {} more", of.len().saturating_sub(1)),
+        _ => format!("{need} for {}", of.concat()),
+    });
     Err(Unfit::Needs {
         release: release.into(),
-        needs,
+        needs: needs.collect(),
         names: names.into_iter().collect(),
         arch,
     })

@@ -64,6 +64,7 @@ pub(super) fn lxd(
         upgrade: lxd.upgrade,
         channel: lxd.channel.clone(),
         refresh: lxd.refresh,
+        snaps: super::packages::snaps(farm, sources, payload)?,
         remotes,
         preseed: Preseed {
             config: strings(&[("images.auto_update_interval", "0")]),

@@ -98,6 +98,10 @@ pub struct Lxd {
     /// Who refreshes the snap later on.
     #[serde(default, skip_serializing_if = "is_auto")]
     pub refresh: Refresh,
+    /// Snaps that lie on the card, in the order of their installation, for a Pi without LXD. A document without them is
+    /// one that an older agent reads, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snaps: Vec<Snap>,
     /// Image servers by name.
     pub remotes: BTreeMap<String, String>,
     /// The preseed, in parts that can be compared one by one.
@@ -108,6 +112,18 @@ pub struct Lxd {
     /// older agent reads, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+}
+
+/// A snap that lies on the card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snap {
+    /// Its name.
+    pub name: String,
+    /// Path of its file.
+    pub path: String,
+    /// Path of the file with its assertions; `None`: it is installed without any (`--dangerous`).
+    pub assertions: Option<String>,
 }
 
 /// Who refreshes LXD's snap once the farm is made.

@@ -146,6 +146,22 @@ pub fn package(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A snap's name: 1 to 40 lower-case letters, digits and inner hyphens, a letter among them (snapd's `snap/naming`).
+///
+/// # Errors
+/// Why not.
+pub fn snap(text: &str) -> Result<(), String> {
+    length(text, 40)?;
+    characters(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err("it starts or ends with a hyphen".into());
+    }
+    if !text.contains(|c: char| c.is_ascii_lowercase()) {
+        return Err("it has no letter".into());
+    }
+    Ok(())
+}
+
 /// A channel of a snap, with its track: `5.21/stable` (snapd's documentation, "Channels and tracks").
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub const FARM_FILES: &str = "/usr/lib/palmfarm/farm";
 /// Images that the card carries.
 pub const IMAGES: &str = "/var/lib/palmfarm/images";
 
-/// Debian packages that the card carries.
+/// Debian packages and snaps that the card carries.
 pub const CARRIED: &str = "/var/lib/palmfarm/carried";
 
 /// The private half of the card's own certificate, for the cluster; 0600.

@@ -36,6 +36,14 @@ pub fn flaws(document: &FirstBoot) -> Vec<String> {
     if let Some(Err(why)) = lxd.channel.as_deref().map(names::channel) {
         flaws.push(format!("{:?} is not a channel: {why}", lxd.channel));
     }
+    for snap in &lxd.snaps {
+        if let Err(why) = names::snap(&snap.name) {
+            flaws.push(format!("{:?} is not the name of a snap: {why}", snap.name));
+        }
+        for file in std::iter::once(&snap.path).chain(&snap.assertions) {
+            path(file, &format!("the snap {}", snap.name), &mut flaws);
+        }
+    }
     let mut seen = Seen::default();
     if let Some(cluster) = &lxd.cluster {
         if cluster.member(&document.card).is_none() {
@@ -71,7 +79,9 @@ pub fn files(document: &FirstBoot) -> BTreeSet<&str> {
         let forms_it = cluster.first == document.card;
         [Some(MEMBER_KEY), forms_it.then_some(CLUSTER_KEY)]
     });
-    let carried = document.carried.values();
+    let snaps = document.lxd.iter().flat_map(|lxd| &lxd.snaps);
+    let snaps = snaps.flat_map(|snap| std::iter::once(&snap.path).chain(&snap.assertions));
+    let carried = document.carried.values().chain(snaps);
     let named = images.chain(pushed).chain(carried).map(String::as_str);
     named.chain(keys.flatten()).collect()
 }
@@ -197,6 +207,13 @@ mod tests {
             &["\"--purge\" is not a package name: it does not start with a letter or digit"],
         );
         check(
+            |d| d["lxd"]["snaps"] = json!([{"name": "-x", "path": "/a/", "assertions": null}]),
+            &[
+                "\"-x\" is not the name of a snap: it starts or ends with a hyphen",
+                "\"/a/\", a file of the snap -x, is not a plain absolute path",
+            ],
+        );
+        check(
             |d| d["carried"] = json!({"-y": "x.deb"}),
             &[
                 "\"x.deb\", a file of the package -y, is not a plain absolute path",
@@ -244,9 +261,17 @@ mod tests {
     fn every_file_is_named_once() {
         check(
             |d| {
+                d["lxd"]["snaps"] =
+                    json!([{"name": "lxd", "path": "/c/lxd.snap", "assertions": "/c/lxd.assert"}]);
                 d["carried"] = json!({"jq:armhf=1.6-2": "/c/jq_armhf.deb"});
                 let document: FirstBoot = serde_json::from_value(d.clone()).unwrap();
-                let expect = ["/b", "/c/jq_armhf.deb", "/var/lib/a"];
+                let expect = [
+                    "/b",
+                    "/c/jq_armhf.deb",
+                    "/c/lxd.assert",
+                    "/c/lxd.snap",
+                    "/var/lib/a",
+                ];
                 assert_eq!(files(&document), BTreeSet::from(expect));
             },
             &[],

@@ -61,7 +61,7 @@ fn packages_lie_on_the_card_if_it_has_all_that_they_need() {
     // How fast the base was read is said before.
     let said = String::from_utf8(out.stderr).unwrap();
     expect![[r#"
-        palmfarm: comparing the packages that the card carries with those of the base: the packages that the card carries need others, which neither the card nor Ubuntu 22.04.5 LTS has: libjq1 (= 1:1.6-2) for jq, libc6 (>= 2.99) | musl for libjq1
+        palmfarm: comparing the carried packages with those of the base: neither the card nor Ubuntu 22.04.5 LTS has libc6 (>= 2.99) | musl for libjq1, libjq1 (= 1:1.6-2) for jq
         hint: carry them, too: on Ubuntu 22.04.5 LTS for armhf, or in a container of it, `apt-get update && apt-get download libc6 libjq1` gets the files
     "#]]
     .assert_eq(said.split_at(said.find("palmfarm: ").unwrap()).1);
@@ -156,4 +156,55 @@ fn a_folder_without_packages_is_told() {
             |       ^^^^
         hint: `palmfarm base suggest 3` says which image suits a Pi 3
     "#]].assert_eq(&String::from_utf8(out.stderr).unwrap());
+}
+
+#[test]
+fn snaps_come_with_their_assertions() {
+    let dir = tempfile::tempdir().unwrap();
+    let snap = |name: &str, used: u8| {
+        let mut head = [0; 96];
+        head[..4].copy_from_slice(b"hsqs");
+        head[40] = used;
+        fs::write(dir.path().join(name), head).unwrap();
+    };
+    let check = |carry: &str, more: &str, expect: &Expect| {
+        let farm = format!(
+            "farm: 1\nbase: ubuntu-24.04-arm64\nhostname: palm\nusers: []\ncarry: {{lxd: [{carry}]}}\n{more}"
+        );
+        fs::write(dir.path().join("farm.yaml"), farm).unwrap();
+        let out = palmfarm(dir.path(), &["check", "farm.yaml"]);
+        expect.assert_eq(&String::from_utf8(out.stderr).unwrap());
+    };
+    snap("lxd_1.snap", 96);
+    snap("core24_1.snap", 97);
+    fs::write(dir.path().join("own.snap"), "own").unwrap();
+    check(
+        "own.snap, core24_1.snap, lxd_1.snap, Lxd.snap",
+        "",
+        &expect![[""]],
+    );
+    snap("core24_1.snap", 96);
+    let assertions = |id: &str, size| {
+        format!("type: snap-declaration\nsnap-id: x\nsnap-name: {id}\n\ns\n\ntype: snap-revision\nsnap-id: x\nsnap-size: {size}\n\ns\n")
+    };
+    fs::write(dir.path().join("core24_1.assert"), assertions("core24", 96)).unwrap();
+    fs::write(dir.path().join("lxd_1.assert"), assertions("lxd", 95)).unwrap();
+    check("core24_1.snap, lxd_1.snap", "", &expect![[""]]);
+    check(
+        "core24_1.snap, {file: core24_1.snap, dangerous: true}",
+        "",
+        &expect![[""]],
+    );
+    fs::write(dir.path().join("lxd_1.assert"), assertions("lxd", 96)).unwrap();
+    check(
+        "core24_1.snap, lxd_1.snap",
+        "lxd: {channel: 5.21/stable, upgrade: true}\n",
+        &expect![[""]],
+    );
+    check(
+        "core24_1.snap, lxd_1.snap",
+        "lxd: {flavour: incus}\n",
+        &expect![[""]],
+    );
+    check("core24_1.snap, lxd_1.snap", "", &expect![[""]]);
 }

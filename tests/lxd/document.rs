@@ -51,6 +51,7 @@ pub(crate) fn empty() -> FirstBoot {
             upgrade: false,
             channel: None,
             refresh: Refresh::Auto,
+            snaps: Vec::new(),
             remotes: BTreeMap::new(),
             preseed: preseed(),
             images: Vec::new(),

@@ -1,8 +1,9 @@
 //! What happens to snapd and to LXD's snap while the agent is at work.
 
-use palmfarm_protocol::firstboot::{FirstBoot, Refresh};
+use palmfarm_protocol::firstboot::{FirstBoot, Refresh, Snap};
 use palmfarm_protocol::report::StepState;
 
+use crate::common::deb::{control, deb};
 use crate::document::{add, address, container, empty, run, with_alpine};
 use crate::lab::{Lab, LXD_DIR};
 
@@ -112,6 +113,43 @@ fn without_a_store_the_snap_may_come_from_elsewhere() {
     lab.done("snap remove lxd");
     let printed = lab.agent_until(&document, |_| {}, |printed| printed.contains(failed));
     assert!(printed.contains(failed), "{printed}");
+}
+
+/// A card that carries the snaps, a package and what that needs comes up where there is neither store nor archive.
+#[test]
+fn what_the_card_carries_is_installed_without_a_store() {
+    let Some(lab) = Lab::boot(0) else { return };
+    let mut document = with_alpine(&lab);
+    let snap = |name: &str| Snap {
+        name: name.into(),
+        path: format!("/srv/{name}.snap"),
+        assertions: None,
+    };
+    document.lxd.as_mut().unwrap().snaps = vec![snap("core"), snap("lxd")];
+    for (name, version, needs) in [("palm-tree", "1:1", "palm-seed (= 2)"), ("palm-seed", "2", "")] {
+        let path = format!("/var/lib/palmfarm/carried/{name}_all.deb");
+        lab.put(&path, &deb(&control(name, version, "all", needs)));
+        document.carried.insert(format!("{name}={version}"), path);
+    }
+    document.packages = vec!["palm-tree".into()];
+    // snapd takes no assertion that nobody signed.
+    let mut forged = document.clone();
+    lab.put("/srv/lxd.assert", b"type: account-key\n\nnobody\n");
+    forged.lxd.as_mut().unwrap().snaps[0].assertions = Some("/srv/lxd.assert".into());
+    let refused = "snap ack /srv/lxd.assert ended with 1";
+    let printed = lab.agent_until(&forged, |_| {}, |printed| printed.contains(refused));
+    assert!(printed.contains(refused), "{printed}");
+
+    let ran = lab.agent(&document, |_| {});
+    ran.all_well();
+    assert_eq!(ran.step("lxd").state, StepState::Changed);
+    // The first run has installed the packages, without asking an archive: that would have failed, and been said.
+    assert!(!printed.contains("apt-get"), "{printed}");
+    let shown = lab.done("dpkg-query --show palm-tree palm-seed");
+    assert_eq!(shown, "palm-seed\t2\npalm-tree\t1:1\n");
+    let again = lab.agent(&document, |_| {});
+    let changed = again.all_well().report.steps.iter();
+    assert_eq!(changed.filter(|step| step.state == StepState::Changed).count(), 0);
 }
 
 /// A channel is taken from the store, and never an older one; refreshes are held for good in the way of a snapd that

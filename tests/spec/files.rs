@@ -20,12 +20,25 @@ pub(crate) fn fill(dir: &Path, names: &[&str]) {
         let content: &[u8] = match name.rsplit('.').next() {
             Some("xz") => b"\xfd7zXZ\0",
             Some("tar") => &tar(),
+            Some("snap") => &snap(),
+            Some("assert") => {
+                b"type: snap-declaration\nsnap-id: x\nsnap-name: lxd\n\nsigned\n\ntype: snap-revision\nsnap-id: x\n\
+                  snap-size: 96\n\nsigned\n"
+            }
             Some("deb") => &deb(&control("jq", "1.6-2", "armhf", "libc6 (>= 2.34)")),
             Some("img") => &[0; 512],
             _ => b"content\n",
         };
         fs::write(path, content).unwrap();
     }
+}
+
+/// The superblock of an empty squashfs.
+fn snap() -> Vec<u8> {
+    let mut head = vec![0; 96];
+    head[..4].copy_from_slice(b"hsqs");
+    head[40] = 96;
+    head
 }
 
 /// The head of an empty archive.

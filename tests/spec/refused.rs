@@ -56,6 +56,7 @@ base: mini
 hostname: palm
 users: []
 network: {bridge: br7, uplink: eth1}
+carry: {lxd: [{file: core_16.snap, dangerous: true}, lxd.snap]}
 lxd: {nat: none, profiles: {default: {devices: {root: {type: disk, path: /, pool: default}}}}}
 containers:
   a: {image: "images:alpine/3.23"}
@@ -143,6 +144,9 @@ fn nothing_follows_from_a_value_that_was_refused() {
             "motd.txt",
             "extra.tar",
             "debs/jq.deb",
+            "core_16.snap",
+            "lxd.snap",
+            "lxd.assert",
         ],
     );
     std::fs::create_dir_all(dir.join("overlays/site")).unwrap();

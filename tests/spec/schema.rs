@@ -127,6 +127,11 @@ fn both_know_the_same_keys() {
             &format!("/definitions/network/properties/{family}/anyOf/1/properties"),
         );
     }
+    same_keys(&format!("carry: {{{key}}}"), "/properties/carry/properties");
+    same_keys(
+        &format!("carry: {{lxd: [{{{key}}}]}}"),
+        "/properties/carry/properties/lxd/items/anyOf/1/properties",
+    );
     same_keys(&format!("boot: {{{key}}}"), "/properties/boot/properties");
     same_keys(&format!("lxd: {{{key}}}"), "/definitions/lxd/properties");
     same_keys(

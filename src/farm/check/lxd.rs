@@ -84,7 +84,24 @@ fn snap(judged: &Judged<'_>, lxd: &Lxd, p: &mut Problems) {
             p.error(judged.key(steps!["lxd", key]), message)
                 .hint(format!("leave `{key}` out"));
         }
+        if !judged.farm.carry.lxd.is_empty() {
+            let message = format!("{package} is a Debian package, and `lxd` is about a snap");
+            p.error(judged.key(steps!["carry", "lxd"]), message)
+                .hint("carry the package: `carry: {packages: [FOLDER]}`");
+        }
         return;
+    }
+    if !judged.farm.carry.lxd.is_empty() {
+        for (key, is_set) in [("channel", lxd.channel.is_some()), ("upgrade", lxd.upgrade)] {
+            if is_set {
+                let message = format!(
+                    "`{key}` asks the snap store, and the snap of LXD is carried so that nobody needs it"
+                );
+                p.error(judged.key(steps!["lxd", key]), message).hint(format!(
+                    "leave `{key}` out; on the Pi, `snap refresh lxd --channel=…` changes the version later on"
+                ));
+            }
+        }
     }
     let Some((channel, (track, _))) = lxd
         .channel

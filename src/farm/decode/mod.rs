@@ -21,10 +21,10 @@ use crate::farm::problem::Problems;
 use crate::farm::secret;
 use crate::farm::suggest::quoted;
 use crate::farm::{
-    Card, CarriedPackages, Carry, Cluster, Dns, Farm, Flavour, Lxd, Network, Refresh, VERSION,
+    Card, CarriedPackages, CarriedSnap, Carry, Cluster, Dns, Farm, Flavour, Lxd, Network, Refresh, VERSION,
 };
 use crate::text::shown_url;
-use fields::{line, named, number, parsed, section, section_or, Fields};
+use fields::{line, mapping, named, number, parsed, section, section_or, truth, Fields};
 use palmfarm_protocol::mac::Mac;
 use palmfarm_protocol::names;
 
@@ -155,7 +155,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Farm {
     // What a card does not say of its network is the farm's.
     let cards = fields.read("cards", |entry, p| cards(entry, &farm.network, p));
     farm.cards = cards.unwrap_or_default();
-    let has_farm = !(farm.containers.is_empty() && farm.images.is_empty());
+    let has_farm = !(farm.containers.is_empty() && farm.images.is_empty() && farm.carry.lxd.is_empty());
     if farm.lxd.is_none() && (has_farm || farm.cluster.is_some()) {
         farm.lxd = Some(Lxd::default());
     }
@@ -244,9 +244,28 @@ fn carry(entry: &Entry, p: &mut Problems) -> Carry {
     section(entry, "`carry`", p, |fields| {
         let packages = fields.list_in_place("packages", line).into_iter();
         Carry {
+            lxd: fields.list_in_place("lxd", carried_snap),
             packages: packages.map(CarriedPackages::named).collect(),
         }
     })
+}
+
+fn carried_snap(node: &Node, key: &str, p: &mut Problems) -> Option<CarriedSnap> {
+    if !matches!(node.value, Value::Map(_)) {
+        let file = line(node, key, p)?;
+        return Some(CarriedSnap {
+            file,
+            ..CarriedSnap::default()
+        });
+    }
+    Some(mapping(node, node.span, "a snap", p, |fields| {
+        fields.require("file", "write `file: PATH`, a file beside the farm");
+        CarriedSnap {
+            file: fields.value("file", line).unwrap_or_default(),
+            dangerous: fields.value("dangerous", truth).unwrap_or_default(),
+            name: String::new(),
+        }
+    }))
 }
 
 /// Seconds that a silent member has by default. LXD's own 20 mean a heartbeat every 10, and each is written to every card.
