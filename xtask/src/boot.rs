@@ -50,6 +50,8 @@ const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
+    /// A farm that carries what its first boot installs; no archive is within reach.
+    Offline,
     /// A farm.
     Farm(Renderer),
     /// A farm with a container, on the LXD of the base; `from_laptop` says whether it is also looked for, watched and
@@ -89,6 +91,9 @@ pub(crate) struct Options {
     /// Boot a farm whose network this configures
     #[arg(long, value_enum, group = "trial", default_value = "networkd")]
     renderer: Renderer,
+    /// Boot a farm that carries the packages of ifupdown; no archive is within reach
+    #[arg(long, group = "trial")]
+    offline: bool,
     /// Boot a farm with a container, on the LXD of the base
     #[arg(long, group = "trial")]
     lxd: bool,
@@ -124,6 +129,7 @@ pub(crate) struct Options {
 impl Options {
     fn trial(&self) -> Trial {
         match self {
+            Self { offline: true, .. } => Trial::Offline,
             Self { lxd, lan, .. } if *lxd || *lan => Trial::Lxd { from_laptop: *lan },
             Self { stock: true, .. } => Trial::Stock,
             Self { rollback: true, .. } => Trial::Rollback,
@@ -244,6 +250,7 @@ fn as_root(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64>
     args.extend(["--tool", &tool_word]);
     match trial {
         Trial::Stock => args.push("--stock"),
+        Trial::Offline => args.push("--offline"),
         Trial::Lxd { from_laptop } => args.push(if from_laptop { "--lan" } else { "--lxd" }),
         Trial::Rollback => args.push("--rollback"),
         Trial::PowerCuts(choice) => {
@@ -285,6 +292,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
             return checks.finish();
         }
         Trial::Stock => ("stock", 3600),
+        Trial::Offline => ("offline", 7200),
         Trial::Farm(renderer) => (renderer.name(), 7200),
         Trial::Lxd { from_laptop: false } => ("lxd", 7200),
         Trial::Lxd { from_laptop: true } => ("lan", 7200),
@@ -294,6 +302,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
         lab.board = board;
         match trial {
             Trial::Stock => stock::trial(lab, &base, &mut checks)?,
+            Trial::Offline => farm::offline(lab, &base, tool, &mut checks)?,
             Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
             Trial::Lxd { from_laptop } => lxd::trial(lab, &base, tool, from_laptop, &mut checks)?,
             Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,
