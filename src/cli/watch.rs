@@ -1,6 +1,7 @@
 //! `palmfarm watch`: shows how a Pi comes up, from cloud-init to the last container, over the person's own ssh. It changes
 //! nothing there.
 
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -128,10 +129,10 @@ pub(super) fn not_started(error: std::io::Error) -> Failure {
 struct Shown {
     ui: Ui,
     name: String,
-    /// Where ssh was started last.
-    host: String,
     /// The line that was printed last.
     last: String,
+    /// What was said of connections since the Pi was heard last: a Pi that boots has several addresses, and none has ssh.
+    tried: BTreeSet<String>,
     run: u32,
     steps: usize,
     containers: usize,
@@ -142,8 +143,8 @@ impl Shown {
         Self {
             ui,
             name,
-            host: String::new(),
             last: "ssh has not answered".into(),
+            tried: BTreeSet::new(),
             run: 0,
             steps: 0,
             containers: 0,
@@ -151,18 +152,20 @@ impl Shown {
     }
 
     fn begin(&mut self, login: &Login) {
-        if self.host != login.host {
-            self.host.clone_from(&login.host);
-            let event =
-                json!({"event": "host", "name": self.name, "address": login.host, "user": login.user});
-            self.print(Some(&event), format!("is at {}", login.host));
-        }
+        let event = json!({"event": "host", "name": self.name, "address": login.host, "user": login.user});
+        self.print_once(&event, format!("is at {}", login.host));
     }
 
     /// ssh has ended because of `why`.
     fn lost(&mut self, why: &str) {
         let event = json!({"event": "lost", "name": self.name, "message": why});
-        self.print(Some(&event), format!("{why}; trying again"));
+        self.print_once(&event, format!("{why}; trying again"));
+    }
+
+    fn print_once(&mut self, event: &Value, line: String) {
+        if self.tried.insert(line.clone()) {
+            self.print(Some(event), line);
+        }
     }
 
     /// cloud-init's status, or what else a login prints.
@@ -173,12 +176,14 @@ impl Shown {
         let Some(stage) = status.pointer("/v1/stage") else {
             return;
         };
+        self.tried.clear();
         let stage = stage.as_str().unwrap_or("between two stages");
         let event = json!({"event": "cloud-init", "name": self.name, "stage": status.pointer("/v1/stage")});
         self.print(Some(&event), format!("cloud-init: {stage}"));
     }
 
     fn report(&mut self, report: &Report) {
+        self.tried.clear();
         if self.ui.json {
             self.ui
                 .event(&json!({"event": "report", "name": self.name, "report": report}));
@@ -240,5 +245,39 @@ impl Shown {
             _ => self.ui.result_line(format_args!("{}: {line}", self.name)),
         }
         self.last = line;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_turn_are_each_said_once_until_the_pi_is_heard() {
+        let ui = Ui {
+            json: true,
+            quiet: true,
+        };
+        let mut shown = Shown::new(ui, "palm".into());
+        let at = |host: &str| Login {
+            user: None,
+            host: host.into(),
+            host_keys: None,
+        };
+        let mut said = Vec::new();
+        for host in ["192.0.2.1", "2001:db8::1", "192.0.2.1", "2001:db8::1"] {
+            shown.begin(&at(host));
+            said.push(shown.last.clone());
+            shown.lost("refused");
+            said.push(shown.last.clone());
+        }
+        said.dedup();
+        assert_eq!(
+            said,
+            ["is at 192.0.2.1", "refused; trying again", "is at 2001:db8::1"]
+        );
+        shown.cloud_init(r#"{"v1": {"stage": "init"}}"#);
+        shown.lost("refused");
+        assert_eq!(shown.last, "refused; trying again");
     }
 }
