@@ -9,7 +9,8 @@ use palmfarm_protocol::report::StepState;
 use serde_json::{json, Value};
 
 use crate::document::{add, address, container};
-use crate::fleet::{bad, Fleet, Running};
+use crate::fleet::Fleet;
+use crate::running::{bad, Running};
 
 /// How long a card may take until its farm is as declared.
 pub(crate) const STUCK: Duration = Duration::from_secs(600);

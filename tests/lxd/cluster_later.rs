@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::cluster::{
     all_end_well, answers, are_whole, ends_well, members, seen, wait_until, with_container, STUCK,
 };
-use crate::fleet::{Fleet, Running};
+use crate::fleet::Fleet;
+use crate::running::Running;
 
 /// What each card is told while the farm has these cards, of which `first` forms the cluster.
 fn farm(fleet: &Fleet, cards: &[u8], first: u8, number: u8) -> FirstBoot {
@@ -67,92 +68,114 @@ fn identity(fleet: &Fleet, number: u8) -> (String, i64) {
     )
 }
 
+/// The cards of the farm at first, with the fourth, and without the first.
+const THREE: &[u8] = &[1, 2, 3];
+const FOUR: &[u8] = &[1, 2, 3, 4];
+const REST: &[u8] = &[2, 3, 4];
+
+/// What the report of a card says while most are off.
+const MEANS: &str = "2 of its 3 cards must be on, so switch on those that are off; what runs keeps running";
+
+/// Where it says so.
+const REPORT: &str = "run/palmfarm/report.txt";
+
+fn begin(fleet: &Fleet, number: u8) -> (u8, Running) {
+    let document = farm(fleet, THREE, 1, number);
+    (number, fleet.card(number).run(&document))
+}
+
+fn identities(fleet: &Fleet, numbers: &[u8]) -> Vec<(String, i64)> {
+    numbers.iter().map(|number| identity(fleet, *number)).collect()
+}
+
 #[test]
 fn most_are_off_one_more_comes_and_the_first_is_lost() {
-    const THREE: &[u8] = &[1, 2, 3];
-    const FOUR: &[u8] = &[1, 2, 3, 4];
     let Some(mut fleet) = Fleet::new(4) else { return };
-    let begin = |fleet: &Fleet, number: u8| {
-        let document = farm(fleet, THREE, 1, number);
-        (number, fleet.card(number).run(&document))
-    };
     for number in THREE {
         fleet.card_mut(*number).on();
     }
     let running = THREE.iter().map(|number| begin(&fleet, *number)).collect();
     all_end_well(&fleet, running);
     are_whole(&fleet, THREE);
+    two_of_three_are_off(&mut fleet);
+    all_are_off(&mut fleet);
+    let before = identities(&fleet, THREE);
+    a_fourth_comes(&mut fleet);
+    assert_eq!(identities(&fleet, THREE), before);
+    the_first_is_lost(&mut fleet);
+    assert_eq!(identities(&fleet, &[2, 3]), before[1..]);
+    a_stranger_comes(&mut fleet);
+}
 
+fn two_of_three_are_off(fleet: &mut Fleet) {
     println!("two of three are off");
-    let before = identity(&fleet, 3);
+    let before = identity(fleet, 3);
     fleet.card_mut(1).off();
     fleet.card_mut(2).off();
-    let means = "2 of its 3 cards must be on, so switch on those that are off; what runs keeps running";
     loop {
         let mut care = fleet.card(3).agent(&["cluster", "care"]);
         let _ = care.ended(STUCK);
         println!("a round: {:.1} s", care.age().as_secs_f32());
         // Until its daemon misses the others, it tells what was.
-        if fleet.card(3).report().cluster.unwrap().message.contains(means) {
+        if fleet.card(3).report().cluster.unwrap().message.contains(MEANS) {
             break;
         }
     }
-    answers(&fleet, 3);
-    let third = begin(&fleet, 3);
-    fleet.card(3).wait_for("run/palmfarm/report.txt", means);
+    answers(fleet, 3);
+    let third = begin(fleet, 3);
+    fleet.card(3).wait_for(REPORT, MEANS);
     fleet.card_mut(2).on();
-    let second = begin(&fleet, 2);
-    all_end_well(&fleet, vec![second, third]);
-    assert_eq!(identity(&fleet, 3), before);
+    let second = begin(fleet, 2);
+    all_end_well(fleet, vec![second, third]);
+    assert_eq!(identity(fleet, 3), before);
     fleet.card_mut(1).on();
-    all_end_well(&fleet, vec![begin(&fleet, 1)]);
-    wait_until(&fleet, 3, "palm1", "online");
-    are_whole(&fleet, THREE);
+    all_end_well(fleet, vec![begin(fleet, 1)]);
+    wait_until(fleet, 3, "palm1", "online");
+    are_whole(fleet, THREE);
+}
 
+fn all_are_off(fleet: &mut Fleet) {
     println!("all are off, and one is on");
     for number in THREE {
         fleet.card_mut(*number).off();
     }
     fleet.card_mut(3).on();
-    let (_, mut waits) = begin(&fleet, 3);
-    fleet.card(3).wait_for("run/palmfarm/report.txt", means);
+    let (_, mut waits) = begin(fleet, 3);
+    fleet.card(3).wait_for(REPORT, MEANS);
     // A later command need not wait for the others.
-    let document = farm(&fleet, THREE, 1, 3);
+    let document = farm(fleet, THREE, 1, 3);
     let third = fleet.card(3).apply(&document);
     assert!(!waits.ended(STUCK));
     assert!(waits.printed().contains("gave way"), "{}", waits.printed());
     let mut running = vec![(3, third)];
     for number in [2, 1] {
         fleet.card_mut(number).on();
-        running.push(begin(&fleet, number));
+        running.push(begin(fleet, number));
     }
-    all_end_well(&fleet, running);
-    wait_until(&fleet, 3, "palm1", "online");
-    are_whole(&fleet, THREE);
+    all_end_well(fleet, running);
+    wait_until(fleet, 3, "palm1", "online");
+    are_whole(fleet, THREE);
+}
 
+fn a_fourth_comes(fleet: &mut Fleet) {
     println!("a fourth is added, and a pool, a network and a profile");
-    let before: Vec<_> = THREE.iter().map(|number| identity(&fleet, *number)).collect();
     let four = |fleet: &Fleet, number: u8| with_more(farm(fleet, FOUR, 1, number));
     fleet.card_mut(4).on();
-    let fourth = fleet.card(4).run(&four(&fleet, 4));
-    fleet
-        .card(4)
-        .wait_for("run/palmfarm/report.txt", "apply the farm there, too");
+    let fourth = fleet.card(4).run(&four(fleet, 4));
+    fleet.card(4).wait_for(REPORT, "apply the farm there, too");
     // Another card was cut short when it was about to make the pool.
     let pending = json!({"name": "fast", "driver": "btrfs", "config": {"size": "200MB"}});
     fleet
         .card(2)
         .ask("POST", "/1.0/storage-pools?target=palm2", &pending)
         .unwrap();
-    let apply = |number: &u8| (*number, fleet.card(*number).apply(&four(&fleet, *number)));
+    let apply = |number: &u8| (*number, fleet.card(*number).apply(&four(fleet, *number)));
     let running: Vec<(u8, Running)> = THREE.iter().map(apply).collect();
     for (number, mut running) in running {
-        ends_well(&fleet, number, &mut running);
+        ends_well(fleet, number, &mut running);
     }
-    all_end_well(&fleet, vec![(4, fourth)]);
-    are_whole(&fleet, FOUR);
-    let after: Vec<_> = THREE.iter().map(|number| identity(&fleet, *number)).collect();
-    assert_eq!(after, before);
+    all_end_well(fleet, vec![(4, fourth)]);
+    are_whole(fleet, FOUR);
     for number in FOUR {
         for what in ["storage-pools/fast", "networks/lab0"] {
             let path = format!("/1.0/{what}?target=palm{number}");
@@ -165,33 +188,34 @@ fn most_are_off_one_more_comes_and_the_first_is_lost() {
     }
     let profile = fleet.card(4).query("/1.0/profiles/lab", 30).unwrap();
     assert_eq!(profile["config"]["limits.processes"], "50");
+}
 
+fn the_first_is_lost(fleet: &mut Fleet) {
     println!("the first is lost, and the farm names another");
-    const REST: &[u8] = &[2, 3, 4];
     fleet.card_mut(1).off();
-    wait_until(&fleet, 2, "palm1", "offline");
+    wait_until(fleet, 2, "palm1", "offline");
     let mut forgotten = fleet.card(2).agent(&["cluster", "forget", "palm1", "--yes"]);
     assert!(forgotten.ended(STUCK), "{}", forgotten.printed());
     let rest = |fleet: &Fleet, number: u8| with_more(farm(fleet, REST, 2, number));
     for number in REST {
-        let mut applied = fleet.card(*number).apply(&rest(&fleet, *number));
-        ends_well(&fleet, *number, &mut applied);
+        let mut applied = fleet.card(*number).apply(&rest(fleet, *number));
+        ends_well(fleet, *number, &mut applied);
         let report = fleet.card(*number).report();
         let mut steps = report.steps.iter();
         let changed = steps.find(|step| step.state == StepState::Changed);
         assert!(changed.is_none(), "palm{number}: {changed:?}");
-        assert_eq!(members(&fleet, *number), ["palm2", "palm3", "palm4"]);
-        assert_eq!(seen(&fleet, *number, "palm1").0, "");
+        assert_eq!(members(fleet, *number), ["palm2", "palm3", "palm4"]);
+        assert_eq!(seen(fleet, *number, "palm1").0, "");
     }
-    let after: Vec<_> = [2, 3].map(|number| identity(&fleet, number)).into();
-    assert_eq!(after, before[1..]);
+}
 
+fn a_stranger_comes(fleet: &mut Fleet) {
     println!("a card of another farm comes, with the names of this one");
     let mut keys = ClusterKeys::new().unwrap();
     keys.add(fleet.cards.iter().map(|card| &card.name)).unwrap();
     fleet.flash(1);
     fleet.card_mut(1).on();
-    let mut document = farm(&fleet, FOUR, 2, 1);
+    let mut document = farm(fleet, FOUR, 2, 1);
     let cluster = document.lxd.as_mut().unwrap().cluster.as_mut().unwrap();
     cluster.certificate = keys.cluster.certificate();
     for member in &mut cluster.members {
@@ -204,11 +228,10 @@ fn most_are_off_one_more_comes_and_the_first_is_lost() {
     println!("at the same addresses");
     let why = "were made with different keys files: build all cards with the same one";
     let mut foreign = fleet.card(1).run(&document);
-    let report = "run/palmfarm/report.txt";
     fleet
         .card(1)
-        .wait_for(report, "palm2 shows a certificate of another farm");
-    fleet.card(1).wait_for(report, why);
+        .wait_for(REPORT, "palm2 shows a certificate of another farm");
+    fleet.card(1).wait_for(REPORT, why);
     println!("at addresses that come from its own keys");
     let cluster = document.lxd.as_mut().unwrap().cluster.as_mut().unwrap();
     for member in &mut cluster.members {
@@ -220,7 +243,21 @@ fn most_are_off_one_more_comes_and_the_first_is_lost() {
         .ip(&format!("address add {address}/64 dev br0 nodad"));
     let _taken = fleet.card(1).apply(&document);
     assert!(!foreign.ended(STUCK));
-    fleet.card(1).wait_for(report, "waiting for palm2, palm3, palm4");
-    fleet.card(1).wait_for(report, why);
-    assert_eq!(members(&fleet, 2), ["palm2", "palm3", "palm4"]);
+    fleet.card(1).wait_for(REPORT, "waiting for palm2, palm3, palm4");
+    fleet.card(1).wait_for(REPORT, why);
+    assert_eq!(members(fleet, 2), ["palm2", "palm3", "palm4"]);
+}
+
+#[test]
+fn incus_forms_one_too() {
+    let Some(mut fleet) = Fleet::incus(3) else { return };
+    let all = [1, 2, 3];
+    let mut running = Vec::new();
+    for number in all {
+        fleet.card_mut(number).on();
+        let document = farm(&fleet, &all, 1, number);
+        running.push((number, fleet.card(number).run(&document)));
+    }
+    all_end_well(&fleet, running);
+    are_whole(&fleet, &all);
 }

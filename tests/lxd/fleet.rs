@@ -6,17 +6,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use palmfarm::farm::addresses;
 use palmfarm::farm::cluster_keys::ClusterKeys;
-use palmfarm::farm::Ipv4;
+use palmfarm::farm::{Flavour, Ipv4};
 use palmfarm_protocol::cluster::{Cluster, Member};
 use palmfarm_protocol::firstboot::FirstBoot;
-use palmfarm_protocol::report::{Report, StepState};
+use palmfarm_protocol::report::Report;
 use serde_json::Value;
 
 use crate::cgroup::Cgroup;
@@ -26,13 +26,14 @@ use crate::image;
 use crate::machine::{agent_program, lacking, Scratch};
 use crate::netns::{namespaces, Netns};
 use crate::router::{Router, Service};
+use crate::running::Running;
 use crate::sh;
 use crate::sweep;
 
 /// Stands in for systemd(1): it passes on what is to become of the daemon.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 for unit; do :; done
-[ "$unit" = lxd.service ] || exit 0
+case $unit in lxd.service | incus.service) ;; *) exit 0 ;; esac
 case $1 in start | stop | kill) ;; *) exit 0 ;; esac
 answer=$(mktemp -u "$ORDERS.XXXXXX")
 mkfifo "$answer"
@@ -46,6 +47,7 @@ pub(crate) struct Fleet {
     pub(crate) cards: Vec<Card>,
     pub(crate) router: Router,
     keys: ClusterKeys,
+    flavour: Flavour,
     /// Goes last.
     _dir: Scratch,
 }
@@ -56,27 +58,44 @@ pub(crate) struct Card {
     pub(crate) address: Ipv6Addr,
     dir: PathBuf,
     bin: PathBuf,
+    agent: PathBuf,
+    /// The system that has Incus, if that takes LXD's place.
+    tree: Option<PathBuf>,
+    /// The daemon's folder.
+    folder: PathBuf,
     /// Process 1, or rather who waits for it, while the Pi has power.
     init: Option<Child>,
     netns: Netns,
     cgroup: Cgroup,
 }
 
-/// An agent that is at work.
-pub(crate) struct Running {
-    agent: Child,
-    log: PathBuf,
-    begun: Instant,
-}
-
 impl Fleet {
     /// `count` cards without power, with their keys; `None` if something is missing, which the test has said then.
     pub(crate) fn new(count: u8) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
         if let Some(why) = lacking(&["lxd", "lxc", "mkfs.btrfs", "nsenter"]) {
             skipped(why);
             return None;
         }
+        Some(Self::with(count, None))
+    }
+
+    /// The same with Debian's Incus in the place of LXD.
+    pub(crate) fn incus(count: u8) -> Option<Self> {
+        let tree = match lacking(&["mmdebstrap", "nsenter"]) {
+            None => image::incus(),
+            Some(why) => Err(why),
+        };
+        match tree {
+            Ok(tree) => Some(Self::with(count, Some(&tree))),
+            Err(why) => {
+                skipped(why);
+                None
+            }
+        }
+    }
+
+    fn with(count: u8, tree: Option<&Path>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
         sweep::sweep();
         let id = format!("{}-f{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = Scratch::new(&id);
@@ -89,6 +108,13 @@ impl Fleet {
         let systemctl = bin.join("systemctl");
         fs::write(&systemctl, SYSTEMCTL).unwrap();
         fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let agent = dir.0.join("agent");
+        fs::copy(agent_program(), &agent).unwrap();
+        let flavour = if tree.is_some() {
+            Flavour::Incus
+        } else {
+            Flavour::Lxd
+        };
         let names: Vec<String> = (1..=count).map(|number| format!("palm{number}")).collect();
         let mut keys = ClusterKeys::new().unwrap();
         keys.add(names.iter()).unwrap();
@@ -97,8 +123,15 @@ impl Fleet {
             let address = addresses::member(keys.cluster.der(), &name);
             netns.bridge_of(number);
             netns.ip(&format!("address add {address}/64 dev br0 nodad"));
+            let card = dir.0.join(&name);
             cards.push(Card {
-                dir: dir.0.join(&name),
+                folder: card.join(match flavour {
+                    Flavour::Lxd => "var/lib/lxd",
+                    Flavour::Incus => "var/lib/incus",
+                }),
+                dir: card,
+                agent: agent.clone(),
+                tree: tree.map(Path::to_owned),
                 name,
                 address,
                 bin: bin.clone(),
@@ -111,12 +144,13 @@ impl Fleet {
             cards,
             router,
             keys,
+            flavour,
             _dir: dir,
         };
         for number in 1..=count {
             fleet.flash(number);
         }
-        Some(fleet)
+        fleet
     }
 
     /// The card with this number, from 1.
@@ -142,12 +176,12 @@ impl Fleet {
             "proc",
             "sys",
             "var/lib/palmfarm",
-            "var/lib/lxd",
             "boot/firmware",
             "etc/palmfarm/cluster",
         ] {
             fs::create_dir_all(card.dir.join(sub)).unwrap();
         }
+        fs::create_dir_all(&card.folder).unwrap();
         // Nothing sets the clock here, so the agent must not wait for it.
         card.put("run/systemd/timesync/synchronized", b"");
         card.put(
@@ -199,7 +233,9 @@ impl Fleet {
             address: card.address,
             certificate: self.keys.cards[&card.name].certificate(),
         };
-        document.lxd.as_mut().unwrap().cluster = Some(Cluster {
+        let lxd = document.lxd.as_mut().unwrap();
+        lxd.flavour = self.flavour;
+        lxd.cluster = Some(Cluster {
             first: first_name.clone(),
             members: self.cards.iter().map(member).collect(),
             certificate: self.keys.cluster.certificate(),
@@ -226,13 +262,13 @@ impl Card {
 
     /// The same while nothing has started the daemon yet.
     pub(crate) fn on_without_daemon(&mut self) {
-        let lxd = self.dir.join("var/lib/lxd");
         let orders = self.orders();
         let _ = fs::remove_file(&orders);
         sh::run(sh::words("mkfifo").arg(&orders));
         let mut init = namespaces(&self.netns, &self.cgroup);
         init.args(["--mount-proc", "sh", "-c", include_str!("namespace.sh")])
-            .env("LXD_DIR", &lxd)
+            .env("LXD_DIR", &self.folder)
+            .envs(self.tree.iter().map(|tree| ("TREE", tree)))
             .env("ORDERS", &orders)
             .env("CARD", &self.dir);
         let log = fs::File::create(self.dir.with_extension("init.log")).unwrap();
@@ -304,7 +340,7 @@ impl Card {
 
     /// The process of its daemon.
     pub(crate) fn daemon(&self) -> String {
-        fs::read_to_string(self.dir.join("var/lib/lxd.pid")).unwrap_or_default()
+        fs::read_to_string(self.folder.with_extension("pid")).unwrap_or_default()
     }
 
     fn orders(&self) -> PathBuf {
@@ -342,11 +378,7 @@ impl Card {
             sh::words("setpriv --pdeathsig KILL nsenter --mount --pid --net --cgroup --ipc --uts");
         agent.args(["--target", children.trim()]);
         agent.args(["setpriv", "--pdeathsig", "KILL"]);
-        agent
-            .arg(agent_program())
-            .arg("--root")
-            .arg(&self.dir)
-            .args(words);
+        agent.arg(&self.agent).arg("--root").arg(&self.dir).args(words);
         let path = std::env::var("PATH").unwrap_or_default();
         agent
             .env("PATH", format!("{}:{path}", self.bin.display()))
@@ -354,11 +386,7 @@ impl Card {
         let log = self.dir.with_extension(format!("{}.log", words[0]));
         let out = fs::File::create(&log).unwrap();
         agent.stdout(out.try_clone().unwrap()).stderr(out);
-        Running {
-            agent: agent.spawn().unwrap(),
-            log,
-            begun: Instant::now(),
-        }
+        Running::new(agent.spawn().unwrap(), log)
     }
 
     /// The report of its agent.
@@ -396,7 +424,7 @@ impl Card {
 
     fn curl(&self, method: &str, path: &str, seconds: u32) -> Command {
         let mut curl = sh::words("curl --silent --noproxy * --globoff --unix-socket");
-        curl.arg(self.dir.join("var/lib/lxd/unix.socket"))
+        curl.arg(self.folder.join("unix.socket"))
             .args(["--max-time", &seconds.to_string(), "--request", method])
             .arg(format!("http://daemon{path}"));
         curl
@@ -411,7 +439,7 @@ impl Card {
             format!("== {}\n{}\n", path.display(), lines[from..].join("\n"))
         };
         [
-            self.dir.join("var/lib/lxd.log"),
+            self.folder.with_extension("log"),
             self.dir.with_extension("init.log"),
             self.dir.with_extension("run.log"),
         ]
@@ -424,56 +452,4 @@ impl Drop for Card {
     fn drop(&mut self) {
         self.off();
     }
-}
-
-impl Running {
-    /// Wait for its end. Returns whether it was a good one.
-    pub(crate) fn ended(&mut self, patience: Duration) -> bool {
-        loop {
-            if let Some(status) = self.agent.try_wait().unwrap() {
-                return status.success();
-            }
-            if self.begun.elapsed() > patience {
-                let _ = self.agent.kill();
-                panic!("the agent was stuck:\n{}", self.printed());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Wait for its end, which came with its Pi's power cut.
-    pub(crate) fn end(&mut self) {
-        let _ = self.agent.wait();
-    }
-
-    pub(crate) fn is_at_work(&mut self) -> bool {
-        self.agent.try_wait().unwrap().is_none()
-    }
-
-    /// What it has printed.
-    pub(crate) fn printed(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// How long ago it began.
-    pub(crate) fn age(&self) -> Duration {
-        self.begun.elapsed()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
-    }
-}
-
-/// Steps of a report that did not end well.
-pub(crate) fn bad(report: &Report) -> Vec<String> {
-    let bad = report
-        .steps
-        .iter()
-        .filter(|step| matches!(step.state, StepState::Failed | StepState::Skipped));
-    bad.map(|step| format!("{}: {}", step.name, step.message))
-        .collect()
 }

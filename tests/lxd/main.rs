@@ -38,6 +38,7 @@ mod proxy;
 mod remote;
 mod replicas;
 mod router;
+mod running;
 mod sh;
 mod state;
 mod story;

@@ -33,16 +33,26 @@ if [ -n "${TREE:-}" ]; then
     # Another system's tree becomes the root, for nobody but us, and is not written to. A chroot would not do: in one,
     # the kernel makes no user namespaces (clone(2)).
     mount --bind "$TREE" "$TREE"
+    exec 4< "$TREE/var/lib/dpkg/status"
     for dir in dev proc sys; do mount --rbind "/$dir" "$TREE/$dir"; done
     for dir in run tmp var; do mount -t tmpfs tmpfs "$TREE/$dir"; done
     mkdir -p "$TREE/var/log/incus" "$TREE/var/lib/misc" "$TREE/var/cache" "$TREE/var/tmp"
     mount --bind "$LXD_DIR" "$TREE/mnt"
+    at=/mnt
+    if [ -n "${CARD:-}" ]; then
+        # The agent works in there, too, so all cards are where they were.
+        mkdir -p "$TREE${CARD%/*}" "$TREE/var/lib/dpkg/info" "$TREE/var/lib/dpkg/updates"
+        cat <&4 > "$TREE/var/lib/dpkg/status"
+        mount --bind "${CARD%/*}" "$TREE${CARD%/*}"
+        at=$LXD_DIR
+    fi
+    exec 4<&-
     cd "$TREE"
     pivot_root . .
     umount -l .
     cd /
     # /etc/default/incus of Debian's package has the first of these.
-    export DAEMON=incusd INCUS_DIR=/mnt PATH=/usr/libexec/incus:/usr/sbin:/usr/bin:/sbin:/bin
+    export DAEMON=incusd INCUS_DIR=$at PATH=/usr/libexec/incus:/usr/sbin:/usr/bin:/sbin:/bin
 fi
 if [ -n "${ORDERS:-}" ]; then
     mount --bind /proc "$CARD/proc"
@@ -58,7 +68,7 @@ while read -r order answer; do
             if ! is_alive; then
                 "${DAEMON:-lxd}" --group root >&3 2>&1 &
                 daemon=$!
-                echo "$daemon" > "$LXD_DIR.pid"
+                [ -z "${ORDERS:-}" ] || echo "$daemon" > "$LXD_DIR.pid"
             fi
             ;;
         pause) kill -s STOP "$daemon" ;;
