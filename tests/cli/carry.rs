@@ -181,7 +181,24 @@ fn snaps_come_with_their_assertions() {
     check(
         "own.snap, core24_1.snap, lxd_1.snap, Lxd.snap",
         "",
-        &expect![[""]],
+        &expect![[r#"
+            farm.yaml:5:15: error: "own.snap" is not a snap: it is not a squashfs
+              5 | carry: {lxd: [own.snap, core24_1.snap, lxd_1.snap, Lxd.snap]}
+                |               ^^^^^^^^
+            hint: get it again: `snap download`
+            farm.yaml:5:25: error: "core24_1.snap" is not a snap: its last 1 bytes are missing
+              5 | carry: {lxd: [own.snap, core24_1.snap, lxd_1.snap, Lxd.snap]}
+                |                         ^^^^^^^^^^^^^
+            hint: get it again: `snap download`
+            farm.yaml:5:40: error: "lxd_1.snap" has no assertions: there is no file "lxd_1.assert"
+              5 | carry: {lxd: [own.snap, core24_1.snap, lxd_1.snap, Lxd.snap]}
+                |                                        ^^^^^^^^^^
+            hint: `snap download` makes both files; for a snap of your own, write {file: "lxd_1.snap", dangerous: true}
+            farm.yaml:5:52: error: there is no file "Lxd.snap"
+              5 | carry: {lxd: [own.snap, core24_1.snap, lxd_1.snap, Lxd.snap]}
+                |                                                    ^^^^^^^^
+            hint: did you mean "lxd_1.snap"?
+        "#]],
     );
     snap("core24_1.snap", 96);
     let assertions = |id: &str, size| {
@@ -189,22 +206,53 @@ fn snaps_come_with_their_assertions() {
     };
     fs::write(dir.path().join("core24_1.assert"), assertions("core24", 96)).unwrap();
     fs::write(dir.path().join("lxd_1.assert"), assertions("lxd", 95)).unwrap();
-    check("core24_1.snap, lxd_1.snap", "", &expect![[""]]);
+    check(
+        "core24_1.snap, lxd_1.snap",
+        "",
+        &expect![[r#"
+        farm.yaml:5:30: error: "lxd_1.assert" does not vouch for "lxd_1.snap": it is about 95 bytes, and the file has 96
+          5 | carry: {lxd: [core24_1.snap, lxd_1.snap]}
+            |                              ^^^^^^^^^^
+        hint: `snap download` makes both files; keep them as they are
+    "#]],
+    );
     check(
         "core24_1.snap, {file: core24_1.snap, dangerous: true}",
         "",
-        &expect![[""]],
+        &expect![[r#"
+            farm.yaml:5:9: error: none of these is the snap of LXD
+              5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
+                |         ^^^
+            hint: `snap download lxd` gets it, and `snap download core24`, say, the base that it needs
+            farm.yaml:5:30: error: the snap core24 is here twice
+              5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
+                |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+        "#]],
     );
     fs::write(dir.path().join("lxd_1.assert"), assertions("lxd", 96)).unwrap();
     check(
         "core24_1.snap, lxd_1.snap",
         "lxd: {channel: 5.21/stable, upgrade: true}\n",
-        &expect![[""]],
+        &expect![[r#"
+            farm.yaml:6:7: error: `channel` asks the snap store, and the snap of LXD is carried so that nobody needs it
+              6 | lxd: {channel: 5.21/stable, upgrade: true}
+                |       ^^^^^^^
+            hint: leave `channel` out; on the Pi, `snap refresh lxd --channel=…` changes the version later on
+            farm.yaml:6:29: error: `upgrade` asks the snap store, and the snap of LXD is carried so that nobody needs it
+              6 | lxd: {channel: 5.21/stable, upgrade: true}
+                |                             ^^^^^^^
+            hint: leave `upgrade` out; on the Pi, `snap refresh lxd --channel=…` changes the version later on
+        "#]],
     );
     check(
         "core24_1.snap, lxd_1.snap",
         "lxd: {flavour: incus}\n",
-        &expect![[""]],
+        &expect![[r#"
+            farm.yaml:5:9: error: Incus is a Debian package, and `lxd` is about a snap
+              5 | carry: {lxd: [core24_1.snap, lxd_1.snap]}
+                |         ^^^
+            hint: carry the package: `carry: {packages: [FOLDER]}`
+        "#]],
     );
     check("core24_1.snap, lxd_1.snap", "", &expect![[""]]);
 }
