@@ -8,7 +8,7 @@ use palmfarm_protocol::names;
 
 use super::packing::Packing;
 
-/// How much of the snap is looked at: the superblock (kernel, fs/squashfs/squashfs_fs.h).
+/// How much of the snap is looked at: the superblock (kernel, `fs/squashfs/squashfs_fs.h`).
 pub(super) const HEAD: u64 = 96;
 
 /// The largest file of assertions: those of a snap have some 10 KB.
