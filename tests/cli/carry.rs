@@ -52,18 +52,18 @@ fn packages_lie_on_the_card_if_it_has_all_that_they_need() {
         "libonig5 (>= 6.8), libc6 (>= 2.99) | musl",
     );
     package("libonig.deb", "libonig5", "6.9", "armhf", "");
-    check(&expect![[r#"
+    check(&expect![[r"
         note: the carried packages need of the base: libc6 (>= 2.34), libc6 (>= 2.99) | musl, libjq1 (= 1:1.6-2)
         hint: `palmfarm plan` looks whether it has them
-    "#]]);
+    "]]);
     let out = plan();
     assert_eq!(out.status.code(), Some(1), "{}", told(&out));
     // How fast the base was read is said before.
     let said = String::from_utf8(out.stderr).unwrap();
-    expect![[r#"
+    expect![[r"
         palmfarm: comparing the carried packages with those of the base: neither the card nor Ubuntu 22.04.5 LTS has libc6 (>= 2.99) | musl for libjq1, libjq1 (= 1:1.6-2) for jq
         hint: carry them, too: on Ubuntu 22.04.5 LTS for armhf, or in a container of it, `apt-get update && apt-get download libc6 libjq1` gets the files
-    "#]]
+    "]]
     .assert_eq(said.split_at(said.find("palmfarm: ").unwrap()).1);
 
     package(
