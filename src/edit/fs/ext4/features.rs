@@ -187,20 +187,23 @@ impl Superblock {
         self.check_size(partition)?;
         self.check_state()?;
         self.check_features()?;
-        let lacking = names(
-            !self.incompat & (INCOMPAT_EXTENTS | INCOMPAT_FILETYPE),
-            &[],
-            INCOMPAT,
-            'I',
-        );
-        if !lacking.is_empty() {
-            return Err(Ext4Refusal::NoExt4(FeatureNames(lacking)));
-        }
+        self.check_ext4()?;
         // The kernel then goes by its own `char`, which is signed on x86 and unsigned on ARM.
         if self.has_compat(COMPAT_DIR_INDEX) && self.flags & FLAGS_HASH_SIGN == 0 {
             return Err(Ext4Refusal::HashSign);
         }
         self.check_sizes()
+    }
+
+    /// Refuse a filesystem without the features that make it an ext4.
+    fn check_ext4(&self) -> Result<(), Ext4Refusal> {
+        let needed = INCOMPAT_EXTENTS | INCOMPAT_FILETYPE;
+        let lacking = names(!self.incompat & needed, &[], INCOMPAT, 'I');
+        if lacking.is_empty() {
+            Ok(())
+        } else {
+            Err(Ext4Refusal::NoExt4(FeatureNames(lacking)))
+        }
     }
 
     /// Refuse a filesystem with a feature that is not known to be edited rightly.
@@ -217,15 +220,21 @@ impl Superblock {
 
     /// Refuse a filesystem that the second reader cannot read, by all the names for which it would not be edited.
     pub(super) fn check_readable(&self) -> Result<(), Ext4Refusal> {
-        let needs_recovery = self.incompat & INCOMPAT_RECOVER;
-        if self.incompat & !INCOMPAT_READ == 0 {
-            return Ok(());
+        if self.incompat & !INCOMPAT_READ != 0 {
+            let needs_recovery = self.incompat & INCOMPAT_RECOVER;
+            Self {
+                incompat: self.incompat & !needs_recovery,
+                ..self.clone()
+            }
+            .check_features()?;
         }
-        Self {
-            incompat: self.incompat & !needs_recovery,
-            ..self.clone()
+        if !self.has_incompat(INCOMPAT_FILETYPE) {
+            self.check_ext4()?;
         }
-        .check_features()
+        if self.inode_size == 128 && self.has_ro_compat(RO_COMPAT_METADATA_CSUM) {
+            self.check_sizes()?;
+        }
+        Ok(())
     }
 
     /// Refuse a filesystem that is larger than its partition of `partition` bytes.
