@@ -219,7 +219,7 @@ fn snaps_come_with_their_assertions() {
     check(
         "core24_1.snap, {file: core24_1.snap, dangerous: true}",
         "",
-        &expect![[r#"
+        &expect![[r"
             farm.yaml:5:9: error: none of these is the snap of LXD
               5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
                 |         ^^^
@@ -227,13 +227,13 @@ fn snaps_come_with_their_assertions() {
             farm.yaml:5:30: error: the snap core24 is here twice
               5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
                 |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-        "#]],
+        "]],
     );
     fs::write(dir.path().join("lxd_1.assert"), assertions("lxd", 96)).unwrap();
     check(
         "core24_1.snap, lxd_1.snap",
         "lxd: {channel: 5.21/stable, upgrade: true}\n",
-        &expect![[r#"
+        &expect![[r"
             farm.yaml:6:7: error: `channel` asks the snap store, and the snap of LXD is carried so that nobody needs it
               6 | lxd: {channel: 5.21/stable, upgrade: true}
                 |       ^^^^^^^
@@ -242,17 +242,17 @@ fn snaps_come_with_their_assertions() {
               6 | lxd: {channel: 5.21/stable, upgrade: true}
                 |                             ^^^^^^^
             hint: leave `upgrade` out; on the Pi, `snap refresh lxd --channel=…` changes the version later on
-        "#]],
+        "]],
     );
     check(
         "core24_1.snap, lxd_1.snap",
         "lxd: {flavour: incus}\n",
-        &expect![[r#"
+        &expect![[r"
             farm.yaml:5:9: error: Incus is a Debian package, and `lxd` is about a snap
               5 | carry: {lxd: [core24_1.snap, lxd_1.snap]}
                 |         ^^^
             hint: carry the package: `carry: {packages: [FOLDER]}`
-        "#]],
+        "]],
     );
     check("core24_1.snap, lxd_1.snap", "", &expect![[""]]);
 }
