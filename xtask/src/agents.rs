@@ -164,7 +164,9 @@ fn renamed_dirs() -> Vec<(PathBuf, &'static str)> {
 
 fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     let toolchain = toolchain(arch, &dir.join("tools"))?;
-    let out = dir.join("build");
+    // Each has its own, since what runs on this computer meanwhile (serde's derive) is made by one compiler for arm64 and
+    // by another for the others: in one folder each would replace the other's, and cargo would make all of it again.
+    let out = dir.join("build").join(arch.debian());
     let features = match arch {
         // Thumb instructions are half as long; every ARMv7 has them.
         Arch::Armhf => "-Ctarget-feature=+crt-static,+thumb-mode",
