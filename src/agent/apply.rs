@@ -24,7 +24,7 @@ use crate::step::StepError;
 /// that each can be moved there in one step.
 const UNPACKED: &str = "/var/lib/palmfarm/apply";
 
-/// Where a tarball may put files: those that are pushed into containers, images, and packages.
+/// Where a tarball may put files: those that are pushed into containers, images, packages and snaps.
 const BROUGHT: [&str; 3] = [FARM_FILES, IMAGES, CARRIED];
 
 /// Bytes that must stay free on the card when a tarball is unpacked.

@@ -240,7 +240,7 @@ impl Bound {
     }
 }
 
-/// The fields of a paragraph, by name in lower case; lines that go on a field are joined to it.
+/// The fields of a paragraph, by name in lower case; a line that continues a field is joined to it.
 fn fields(paragraph: &str) -> BTreeMap<String, String> {
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
     let mut last = String::new();
@@ -277,7 +277,7 @@ fn compare(a: &str, b: &str) -> Ordering {
     orders.fold(Ordering::Equal, Ordering::then)
 }
 
-/// The order of two parts: what is no digit, and then what is, are compared in turn.
+/// The order of two parts: what is not a digit and what is are compared in turn.
 fn compare_part(mut a: &str, mut b: &str) -> Ordering {
     while !(a.is_empty() && b.is_empty()) {
         let (text_a, rest_a) = split(a, |c| !c.is_ascii_digit());

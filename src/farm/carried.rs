@@ -86,9 +86,9 @@ impl Look<'_> {
         let all_known = snaps.iter().all(|snap| !snap.name.is_empty());
         if all_known && !snaps.is_empty() && !snaps.iter().any(|snap| snap.name == "lxd") {
             let at = self.document.locate(&["carry".into(), "lxd".into()]);
-            self.p
-                .error(at, "none of these is the snap of LXD")
-                .hint("`snap download lxd` gets it, and `snap download core24`, say, the base that it needs");
+            self.p.error(at, "none of these is the snap of LXD").hint(
+                "`snap download lxd` gets it; the base that it needs, such as core24, comes the same way",
+            );
         }
     }
 

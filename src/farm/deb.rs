@@ -1,6 +1,6 @@
 //! Reads what a Debian package says of itself (deb(5)): an ar archive of `debian-binary`, a tarball with the control
-//! file, and one with the files, which is not unpacked. A stranger may have made it, so that no more is read and unpacked
-//! than a package has.
+//! file, and one with the files, which is not unpacked. A stranger may have made it, so no more is read and unpacked than a
+//! package has.
 
 use std::io::{self, Read};
 

@@ -223,7 +223,7 @@ fn snaps_come_with_their_assertions() {
             farm.yaml:5:9: error: none of these is the snap of LXD
               5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
                 |         ^^^
-            hint: `snap download lxd` gets it, and `snap download core24`, say, the base that it needs
+            hint: `snap download lxd` gets it; the base that it needs, such as core24, comes the same way
             farm.yaml:5:30: error: the snap core24 is here twice
               5 | carry: {lxd: [core24_1.snap, {file: core24_1.snap, dangerous: true}]}
                 |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^

@@ -164,8 +164,8 @@ fn renamed_dirs() -> Vec<(PathBuf, &'static str)> {
 
 fn build(arch: Arch, dir: &Path) -> Result<PathBuf> {
     let toolchain = toolchain(arch, &dir.join("tools"))?;
-    // Each has its own, since what runs on this computer meanwhile (serde's derive) is made by one compiler for arm64 and
-    // by another for the others: in one folder each would replace the other's, and cargo would make all of it again.
+    // A folder for each: serde's derive, which runs on this computer, is made by one compiler for arm64 and by another for
+    // the others. In one folder each would replace the other's, and cargo would build everything again.
     let out = dir.join("build").join(arch.debian());
     let features = match arch {
         // Thumb instructions are half as long; every ARMv7 has them.

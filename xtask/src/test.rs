@@ -144,12 +144,12 @@ fn listen(command: &mut Command, mut each: impl FnMut(String)) -> Result<ExitSta
 }
 
 /// A `cargo test` that runs beside the following parts. What it prints is kept until they have ended.
-struct Beside {
+struct Background {
     name: &'static str,
     thread: JoinHandle<Result<(ExitStatus, Vec<String>, Duration)>>,
 }
 
-impl Beside {
+impl Background {
     fn start(name: &'static str, mut command: Command) -> Self {
         let begun = Instant::now();
         let thread = std::thread::spawn(move || {
@@ -258,7 +258,7 @@ pub(crate) fn run(extent: Extent, tally: &mut Tally) -> Result<()> {
     let mut snap = None;
     if labs.is_ok() {
         tally.cargo_test(LXD, &mut lab(crate::lxd::PACKAGE))?;
-        snap = Some(Beside::start(SNAP, lab(crate::lxd::SNAP)));
+        snap = Some(Background::start(SNAP, lab(crate::lxd::SNAP)));
     }
     if let Some(boots) = boots {
         tally.part(BOOT, || boots.finish());

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a member that is listed for the first time may still be at work with its join.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Is touched when a card that listens was waited for in vain; its name follows.
+/// The leader writes a file that begins so and ends in a card's name when it has waited for that card in vain.
 const IN_VAIN: &str = "/run/palmfarm/waited-for-";
 
 /// How long after that it is not waited for again: it may join at any time, and each further wait would keep the leader

@@ -37,8 +37,8 @@ const SILENT: [Duration; 2] = [Duration::from_secs(15), Duration::from_secs(75)]
 
 /// What is wrong with two cards that do not find each other, and what to do about it.
 const OTHER_KEYS: &str =
-    "were made with different keys files: build all cards with the same one, and flash those that \
-                          were made with another";
+    "were made with different keys files: build all cards with the same one, and flash those \
+                          that were made with another";
 
 /// What this run knows of the way into the cluster.
 pub(crate) struct Entry {

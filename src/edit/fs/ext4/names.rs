@@ -13,8 +13,8 @@ use crate::edit::tree::CardPath;
 use crate::numbers::usize_from_u32;
 
 /// The names in the directory `dir`, if they can be trusted; `None` if the library does not list a directory of its kind,
-/// which is mapped block by block. The library looks a name that is not there up in every block; who asks this set instead
-/// adds many names in the time that they take. `path` is for messages.
+/// which is mapped block by block. To find that a name is not there, the library reads every block; this
+/// set says so at once. `path` is for messages.
 pub(super) fn read(fs: &Filesystem, dir: u32, path: &CardPath) -> Result<Option<BTreeSet<Vec<u8>>>, FsError> {
     let failed = failed("reading the directory of", path);
     check(fs, dir, path)?;
