@@ -2,6 +2,7 @@
 //! if somebody else is faster.
 
 use std::cell::Cell;
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -47,6 +48,43 @@ fn a_half_made_container_that_somebody_has_used_stays() {
     left(&ran, "container w2", "exit code 1");
     lxc(&lab, &["exec web -- test -e /root/mine", "restart --force w2"]);
     left(&lab.agent(&farm), "container w2", "exit code 1");
+}
+
+#[test]
+fn a_container_that_does_not_start_is_tried_again() {
+    let Some(lab) = Lab::new() else { return };
+    let mut farm = with_alpine(&lab);
+    // As when the daemon's own hook of a start is given too little time: it fails so often.
+    let (hook, left_to_fail) = (lab.card().join("hook"), lab.card().join("fail"));
+    let script = format!(
+        "#!/bin/sh\nread n < {0}; echo $((n - 1)) > {0}; test $n -le 0\n",
+        left_to_fail.display()
+    );
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let fail = |times: &str| std::fs::write(&left_to_fail, times).unwrap();
+    let mut web = container("web", 1, "alpine");
+    web.devices = unplugged();
+    web.run = vec![run("write", "echo made > /root/made")];
+    web.config.insert(
+        "raw.lxc".into(),
+        format!("lxc.hook.pre-start = {}", hook.display()),
+    );
+    add(&mut farm, web);
+    fail("99");
+    left(&lab.agent(&farm), "container web", "starting web");
+    left(&lab.agent(&farm), "container web", "starting web");
+    // Nobody has used it, so the next run makes it, although its first start fails.
+    fail("1");
+    lab.agent(&farm).all_well();
+    lxc(&lab, &["exec web -- test -e /root/made", "delete --force web"]);
+    // Somebody has put a file into it meanwhile.
+    fail("99");
+    left(&lab.agent(&farm), "container web", "starting web");
+    lxc(&lab, &["file push /etc/hostname web/root/mine"]);
+    fail("0");
+    left(&lab.agent(&farm), "container web", "somebody has used it since");
+    lxc(&lab, &["exec web -- test -e /root/mine"]);
 }
 
 #[test]
@@ -234,13 +272,15 @@ fn a_rebuild_that_is_killed_loses_nothing() {
             lab.agent(&farm);
             lab.command(&["rebuild", "web", "--yes"]).all_well();
             let all = lab.pi.query("/1.0/instances");
-            let has = |one: &serde_json::Value| {
+            let pull = |one: &serde_json::Value| {
                 let name = one.as_str().unwrap().rsplit('/').next().unwrap();
-                sh::succeeds(&mut lab.pi.lxc(&format!("file pull {name}/root/mine-{number} -")))
+                let mut pull = lab.pi.lxc(&format!("file pull {name}/root/mine-{number} -"));
+                pull.output().unwrap()
             };
+            let pulled: Vec<_> = all.as_array().unwrap().iter().map(pull).collect();
             assert!(
-                all.as_array().unwrap().iter().any(has),
-                "{number}: {:?}",
+                pulled.iter().any(|one| one.status.success()),
+                "{number}: {:?}\n{pulled:#?}",
                 killed.changes
             );
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use palmfarm_protocol::firstboot::{Container, Content, ImageRef, Lxd, Run};
 use serde_json::{json, Map, Value};
 
-use super::owned::{self, Stage, REMOVING};
+use super::owned::{self, Stage};
 use super::{address, alias, merge, script, survey, text, Farm, MAC, MARK, NEW, READY, STATE};
 use crate::daemon::{encoded, exec, push_file, Daemon, DaemonErrorKind};
 use crate::digest::{self, Hashed};
@@ -28,6 +28,10 @@ const MAKING: Duration = Duration::from_secs(1800);
 
 /// How long starting or stopping may take.
 const STARTING: Duration = Duration::from_secs(180);
+
+/// How often a start is tried. The daemon gives its hook 30 s (LXD's `lxd/main_callhook.go`), which is too short on a machine that
+/// has much else to do, as a Pi in its first boot.
+const STARTS: u32 = 3;
 
 /// How long to wait for an address before running something in a container: most commands fetch packages.
 const ADDRESS: Duration = Duration::from_secs(60);
@@ -69,10 +73,10 @@ pub(super) fn make(farm: &Farm<'_>, container: &Container) -> StepResult {
         return Ok(Change::Unchanged);
     }
     let mut until = None;
-    if owned::was_being_removed(&known, &now) {
+    if owned::was_left_stopped(&known, &now) {
         // Only a running container can be looked into.
         until = Some(owned::end_of_second());
-        start(farm.daemon, name, &path)?;
+        start_as_made(farm, name, &path)?;
         let started = farm.daemon.look_tagged(&format!("looking for {name}"), &path)?;
         (now, tag) = started.ok_or_else(|| StepError::new(format!("{name} is gone")))?;
     }
@@ -116,9 +120,7 @@ fn again(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
     let looking = format!("looking for {name}");
     let look = || Ok::<Value, StepError>(farm.daemon.look(&looking, path)?.unwrap_or_default());
     let now = look()?;
-    let mut removing = farm.record.get(Kind::Container, name);
-    removing[REMOVING] = now["last_used_at"].clone();
-    farm.record.put(Kind::Container, name, removing)?;
+    note_stopped(farm, name, &now, None)?;
     if text(&now, &["status"]) != Some("Stopped") {
         let body = json!({"action": "stop", "timeout": 60, "force": true});
         let doing = format!("stopping {name}");
@@ -167,7 +169,7 @@ fn build(farm: &Farm<'_>, container: &Container, path: &str) -> StepResult {
         .unwrap_or_default();
     entry["id"] = owned::id(&made);
     farm.record.put(Kind::Container, name, entry.clone())?;
-    start(farm.daemon, name, path)?;
+    start_as_made(farm, name, path)?;
     provision(farm.daemon, farm.lxd, container, farm.root.dir())?;
     if container.publish.is_some() {
         owned::hand_over(&farm.record, farm.root, name)?;
@@ -338,16 +340,41 @@ fn cure(lxd: &Lxd, container: &Container) -> String {
     }
 }
 
+/// Start the container `name`, in which there is nothing but the agent's work. If it does not start, the next run can tell
+/// whether anybody has started it since.
+fn start_as_made(farm: &Farm<'_>, name: &str, path: &str) -> Result<(), StepError> {
+    let begun = owned::second();
+    let started = start(farm.daemon, name, path);
+    if started.is_err() {
+        let now = farm.daemon.look(&format!("looking for {name}"), path)?;
+        note_stopped(farm, name, &now.unwrap_or_default(), Some(begun))?;
+    }
+    started
+}
+
+/// The same as [`owned::note_stopped`], in the record.
+fn note_stopped(farm: &Farm<'_>, name: &str, now: &Value, begun: Option<u64>) -> Result<(), StepError> {
+    let mut entry = farm.record.get(Kind::Container, name);
+    owned::note_stopped(&mut entry, now, begun);
+    farm.record.put(Kind::Container, name, entry)
+}
+
 fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), StepError> {
+    let (doing, path) = (format!("starting {name}"), format!("{path}/state"));
     let body = json!({"action": "start", "timeout": 60});
-    daemon.change(
-        &format!("starting {name}"),
-        "PUT",
-        &format!("{path}/state"),
-        &body,
-        STARTING,
-    )?;
-    Ok(())
+    let mut tries = STARTS;
+    loop {
+        tries -= 1;
+        match daemon.change(&doing, "PUT", &path, &body, STARTING) {
+            Err(error) if tries > 0 && is_of_liblxc(error.kind()) => std::thread::sleep(BEFORE_RETRY),
+            started => return Ok(started.map(drop)?),
+        }
+    }
+}
+
+/// Whether the daemon did its part of a start, and liblxc could not finish in time.
+fn is_of_liblxc(kind: &DaemonErrorKind) -> bool {
+    matches!(kind, DaemonErrorKind::Failed(why) if why.contains(" forkstart "))
 }
 
 fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), StepError> {

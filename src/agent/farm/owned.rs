@@ -13,8 +13,16 @@ use crate::record::{Kind, Record};
 use crate::root::{uptime, Root};
 use crate::step::{DaemonState, StepError};
 
-/// When the container was last started, in the entry of one that a run has begun to delete.
-pub(super) const REMOVING: &str = "removing";
+/// When the container was last started, in the entry of one that the agent has left stopped: it has begun to delete it, or
+/// could not start it.
+const STOPPED_SINCE: &str = "removing";
+
+/// In an entry with [`READY`]: the attempts to start the container since, of which each has failed, as `from-to` in seconds. A
+/// start writes into the container, too.
+const ATTEMPTS: &str = "attempts";
+
+/// The most of them that are kept.
+const MOST_ATTEMPTS: usize = 50;
 
 /// In an entry with [`READY`]: the boot of the Pi in which that was, and how far its clock was ahead of the time since the
 /// boot, in seconds.
@@ -138,10 +146,10 @@ fn has_snapshots(farm: &Farm<'_>, name: &str, path: &str) -> Result<bool, StepEr
     Ok(false)
 }
 
-/// Whether the agent stopped this container to delete it, and was cut off. Somebody may have put something into it since.
-pub(super) fn was_being_removed(known: &Value, now: &Value) -> bool {
-    known[REMOVING].is_string()
-        && known[REMOVING] == now["last_used_at"]
+/// Whether the agent left this container stopped, and nobody has started it since. Somebody may have put something into it.
+pub(super) fn was_left_stopped(known: &Value, now: &Value) -> bool {
+    known[STOPPED_SINCE].is_string()
+        && known[STOPPED_SINCE] == now["last_used_at"]
         && !known[READY].is_null()
         && !is_running(now)
 }
@@ -256,17 +264,27 @@ fn look_for_newer(
         .split_whitespace()
         .map(|one| format!("-path '{one}'"))
         .collect();
+    let attempts = known[ATTEMPTS].as_array().into_iter().flatten();
+    let attempts: Vec<&str> = attempts.filter_map(Value::as_str).collect();
     Some(format!(
-        "ready={ready}; start=$(date -u -d '{start}' +%s || echo 0); {later} && test $(date +%s) -gt $ready || exit 1
+        "ready={ready}; attempts=; start=$(date -u -d '{start}' +%s || echo 0); {later} && test $(date +%s) -gt $ready || exit 1
         trap 'rm -f /dev/.palmfarm' EXIT
         is_old() {{
             while read -r time; do
-                test $time -le $ready || {{ test $time -ge $1 && test $time -le $2; }} || return 1
+                test $time -le $ready || is_within $1-$2 $attempts || return 1
             done < /dev/.palmfarm
+        }}
+        is_within() {{
+            for one; do
+                test $time -ge ${{one%-*}} && test $time -le ${{one#*-}} && return
+            done
+            return 1
         }}
         set --; for one in {PEOPLE}; do test -e $one && set -- \"$@\" $one; done
         find \"$@\" -exec stat -c %Z {{}} + > /dev/.palmfarm && is_old {people_from} 9999999999 || exit 1
+        attempts='{}'
         find / \\( {} \\) -prune -o ! -path / ! -path /etc -exec stat -c %Z {{}} + > /dev/.palmfarm && is_old {from} {to}",
+        attempts.join(" "),
         prune.join(" -o ")
     ))
 }
@@ -277,6 +295,18 @@ fn succeeds(farm: &Farm<'_>, name: &str, script: &str) -> Result<bool, StepError
         Ok(exit) => Ok(exit.code == 0),
         Err(error) if matches!(error.kind(), DaemonErrorKind::Unreachable(_)) => Err(error.into()),
         Err(_) => Ok(false),
+    }
+}
+
+/// Note in `entry` that the agent left the container `now` stopped. `begun`: the second in which it began to start it, in vain.
+pub(super) fn note_stopped(entry: &mut Value, now: &Value, begun: Option<u64>) {
+    entry[STOPPED_SINCE] = now["last_used_at"].clone();
+    if let Some(begun) = begun.filter(|_| !entry[READY].is_null()) {
+        let mut attempts = entry[ATTEMPTS].as_array().cloned().unwrap_or_default();
+        attempts.push(json!(format!("{begun}-{}", end_of_second())));
+        if attempts.len() <= MOST_ATTEMPTS {
+            entry[ATTEMPTS] = json!(attempts);
+        }
     }
 }
 
@@ -304,7 +334,7 @@ fn ahead(root: &Root) -> u64 {
 }
 
 /// The second in which it is now, since 1970.
-fn second() -> u64 {
+pub(super) fn second() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
