@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use super::locate::stock_name;
 use super::refusal::BaseRefusal;
 use crate::edit::tree::{Access, CardPath};
 
@@ -117,6 +118,12 @@ impl BaseFacts {
     /// Whether the base has the unit `name`.
     pub fn has_unit(&self, name: &str) -> bool {
         self.units.contains(name)
+    }
+
+    /// The name in the catalogue of Ubuntu's image with the same release and architecture.
+    pub fn looks_like(&self) -> Option<String> {
+        let release = self.release.strip_prefix("Ubuntu ")?;
+        stock_name(release.split(' ').next()?, self.arch.debian())
     }
 }
 

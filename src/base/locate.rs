@@ -41,6 +41,33 @@ impl<'a> BaseRef<'a> {
     pub fn is_known(self) -> bool {
         matches!(self, Self::Name(name) if name == "mini" || catalogue::find(name).is_some())
     }
+
+    /// What it is by the look of its name, written as in the catalogue (`ubuntu-22.04-armhf`): a name is taken as it is,
+    /// and a file or URL is one of Ubuntu's images if it is called as Ubuntu calls them.
+    pub fn looks_like(self) -> Option<String> {
+        let file = match self {
+            Self::Name(name) => return Some(name.into()),
+            Self::Path(file) | Self::Url(file) => file.rsplit('/').next()?,
+        };
+        let (release, board) = file
+            .strip_prefix("ubuntu-")?
+            .split_once("-preinstalled-server-")?;
+        let (arch, _) = board.split_once("+raspi")?;
+        stock_name(release, arch)
+    }
+}
+
+/// The name in the catalogue of Ubuntu's image with that release (`22.04.5`) and that of Debian's architectures.
+pub fn stock_name(release: &str, arch: &str) -> Option<String> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    match release.as_bytes() {
+        [a, b, b'.', c, d, rest @ ..]
+            if [a, b, c, d].into_iter().all(is_digit) && matches!(rest, [] | [b'.', ..]) =>
+        {
+            Some(format!("ubuntu-{}-{arch}", release.get(..5)?))
+        }
+        _ => None,
+    }
 }
 
 /// The base that a farm asks for.
@@ -84,6 +111,13 @@ pub enum BaseError {
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
+    /// One of Ubuntu's images cannot be downloaded.
+    #[error("downloading the base {name}")]
+    Ubuntu {
+        name: &'static str,
+        file: &'static str,
+        source: DownloadError,
+    },
     /// The key in this program is not Ubuntu's.
     #[error("reading Ubuntu's key")]
     Key(#[from] SignatureError),
@@ -96,6 +130,14 @@ pub enum BaseError {
 }
 
 impl BaseError {
+    /// Whether trying again would end in the same way.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Download(error) | Self::Ubuntu { source: error, .. } => error.is_refusal(),
+            _ => true,
+        }
+    }
+
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -110,6 +152,14 @@ impl BaseError {
             }
             Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
             Self::Download(error) => error.hint(),
+            Self::Ubuntu { file, source, .. } => {
+                let elsewhere = format!("put {file}, downloaded elsewhere, beside the farm file");
+                Some(match source.hint() {
+                    Some(hint) if source.is_refusal() => hint,
+                    Some(hint) => format!("{hint}; or {elsewhere}"),
+                    None => elsewhere,
+                })
+            }
             Self::Digest(_) | Self::Key(_) => None,
             Self::Source(error) => error.hint(),
         }
@@ -181,7 +231,12 @@ fn known_here(
             cache: bases,
         });
     };
-    let digest = download::fetch(client, known, RELEASES, &keys, &bases, observer)?;
+    let digest = download::fetch(client, known, RELEASES, &keys, &bases, observer);
+    let digest = digest.map_err(|source| BaseError::Ubuntu {
+        name: known.name,
+        file: known.file,
+        source,
+    })?;
     Ok((bases.join(known.file), given.unwrap_or(digest)))
 }
 
@@ -219,4 +274,29 @@ fn names() -> String {
         .map(|known| known.name)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ubuntus_own_files_are_known_by_their_names() {
+        fn looks(text: &str) -> Option<String> {
+            BaseRef::new(text).looks_like()
+        }
+        for known in KNOWN {
+            assert_eq!(looks(known.file).as_deref(), Some(known.name));
+            let url = format!("{RELEASES}/{}/{}", known.folder, known.file);
+            assert_eq!(looks(&url).as_deref(), Some(known.name));
+        }
+        assert_eq!(looks("mini").as_deref(), Some("mini"));
+        for other in [
+            "ubuntu-22.04-mine.img",
+            "ubuntu-x-preinstalled-server-armhf+raspi.img",
+            "./image.wic",
+        ] {
+            assert_eq!(looks(other), None, "{other}");
+        }
+    }
 }

@@ -61,11 +61,15 @@ pub(super) fn client() -> Result<Client, Failure> {
     }
     let certificates = match env::var_os("SSL_CERT_FILE") {
         None => None,
-        Some(path) => Some(
-            certificates(Path::new(&path))
-                .with_context(|| format!("reading the certificates in {}", Path::new(&path).display()))
-                .or_fail(Outcome::Refused)?,
-        ),
+        Some(path) => {
+            let path = Path::new(&path);
+            let doing = || format!("reading the certificates in {}", path.display());
+            let read = certificates(path).with_context(doing);
+            Some(read.map_err(|error| {
+                let hint = "let SSL_CERT_FILE name a file of certificates in PEM, or unset it to trust the built-in ones";
+                Failure::refused(error, hint)
+            })?)
+        }
     };
     host_names::use_what_is_linked_in()
         .context("choosing how host names are found")

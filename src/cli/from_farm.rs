@@ -164,6 +164,13 @@ fn lies_below(path: &Path, folder: &Path) -> bool {
     folder.is_dir() && parent.starts_with(folder)
 }
 
+/// Print warnings that came later than the others.
+pub(super) fn show_warnings(farm: &LoadedFarm, warnings: &Problems, ui: Ui) {
+    if !warnings.is_empty() {
+        show(&farm.text, warnings, ui);
+    }
+}
+
 fn show(text: &FarmText, problems: &Problems, ui: Ui) {
     if ui.json {
         for line in text.lines(problems) {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::progress::ProgressLine;
 use super::ui::Ui;
-use super::{env, Failure, Outcome};
+use super::{env, from_farm, Failure, Outcome};
 use crate::base::locate::{self, BaseError};
 use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
 use crate::card::{OpenError, ReadableCard};
@@ -102,13 +102,18 @@ impl Session {
         let client = if offline { None } else { Some(env::client()?) };
         let image =
             locate::open_base(&farm.base(), cache, client.as_ref(), self.observer()).map_err(|error| {
-                let outcome = match &error {
-                    BaseError::Download(error) if !error.is_refusal() => Outcome::Failed,
-                    _ => Outcome::Refused,
+                let outcome = if error.is_refusal() {
+                    Outcome::Refused
+                } else {
+                    Outcome::Failed
                 };
                 self.unless_cancelled(Failure::with_hint(outcome, error, BaseError::hint))
             })?;
-        Ok(pipeline::survey(image)?)
+        let base = pipeline::survey(image)?;
+        if let Some(name) = base.facts.looks_like() {
+            from_farm::show_warnings(farm, &farm.warnings_on(&name), self.ui);
+        }
+        Ok(base)
     }
 
     /// An image was not read to its end.

@@ -35,6 +35,7 @@ const NEIGHBOURS: usize = 1000;
 /// SSH keys, of Debian packages and of snaps.
 pub(super) fn check(
     farm: &mut Farm,
+    base: &str,
     read: &Understood<'_>,
     dir: &Folder,
     environment: Environment<'_>,
@@ -65,7 +66,7 @@ pub(super) fn check(
         look.daemon = lxd
             .filter(|_| read.is_known(&["lxd".into(), "flavour".into()]))
             .filter(|_| read.is_known(&["lxd".into(), "channel".into()]))
-            .and_then(|lxd| Daemon::of(&farm.base, lxd));
+            .and_then(|lxd| Daemon::of(base, lxd));
         look.archive(&[&place[..], &["file".into()]].concat(), &image.file, &IMAGE);
         if let Some(metadata) = &image.metadata {
             look.archive(&[&place[..], &["metadata".into()]].concat(), metadata, &METADATA);

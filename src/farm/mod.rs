@@ -10,7 +10,7 @@ use crate::host::folder::Folder;
 use crate::text_file::{self, NotText};
 use node::{Node, Span};
 use passwords::Environment;
-use problem::{Problem, ProblemLine, Problems};
+use problem::{Problem, ProblemLine, Problems, Severity};
 use source::{Source, Told};
 use understood::Understood;
 
@@ -132,8 +132,9 @@ fn parse_as(
     let mut farm = decode::farm(&document, &mut problems);
     if let Some(farm) = &mut farm {
         let read = Understood::new(&document, &problems);
-        check::farm(farm, &read, &mut problems);
-        files::check(farm, &read, &dir, environment, &mut problems);
+        let base = BaseRef::new(&farm.base).looks_like().unwrap_or_default();
+        check::farm(farm, &base, &read, &mut problems);
+        files::check(farm, &base, &read, &dir, environment, &mut problems);
         if keys == ClusterKeys::Needed {
             files::cluster_keys(farm, &read, &dir, &mut problems);
         }
@@ -212,6 +213,30 @@ impl LoadedFarm {
             sha256: self.farm.sha256.as_deref(),
             dir: &self.dir,
         }
+    }
+
+    /// What only the opened base tells of the farm: it is like the image of Ubuntu's that is called `base`. They are warnings,
+    /// since who changed Ubuntu's image may have changed just that.
+    pub fn warnings_on(&self, base: &str) -> Problems {
+        let none = Problems::default();
+        let mut found = Problems::default();
+        check::farm(
+            &self.farm,
+            base,
+            &Understood::new(&self.text.document, &none),
+            &mut found,
+        );
+        let known = self.warnings.list();
+        let mut new = Problems::default();
+        for problem in found.list().iter().filter(|problem| !known.contains(problem)) {
+            let severity = Severity::Warning;
+            new.push(Problem {
+                severity,
+                ..problem.clone()
+            });
+        }
+        new.sort();
+        new
     }
 
     /// Where the file is that the farm names as `named`.

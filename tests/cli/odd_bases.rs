@@ -17,6 +17,7 @@ use super::common::{self, oracle};
 use super::{has_agents, palmfarm, told};
 
 mod private;
+mod recognized;
 mod refused;
 mod undone;
 

@@ -7,6 +7,7 @@
 mod common;
 
 mod command;
+mod hints;
 mod images;
 mod keys;
 mod server;

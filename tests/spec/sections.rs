@@ -382,7 +382,7 @@ fn profiles() {
     check(
         "lxd: {profiles: {default: {config: {}}}}\ncontainers: {a: {image: \"images:a\"}}\n",
         &expect![[r#"
-            2:14 error: "a" has no disk at /, so it cannot start (the profile default brings one: write it first)
+            2:14 error: "a" has no disk at /, so it cannot start (the farm's own profile default has none: give it `devices: {root: {type: disk, path: /, pool: default}}`)
         "#]],
     );
     check(

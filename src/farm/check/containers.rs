@@ -277,8 +277,12 @@ fn stacked(
     let at = judged.key(steps!["containers", &container.name, "profiles"]);
     if !result.has_root() {
         let message = format!("{} has no disk at /, so it cannot start", quoted(&container.name));
-        p.error(at, message)
-            .hint("the profile default brings one: write it first");
+        let hint = if names.iter().any(|name| name == "default") {
+            "the farm's own profile default has none: give it `devices: {root: {type: disk, path: /, pool: default}}`"
+        } else {
+            "the profile default brings one: write it first"
+        };
+        p.error(at, message).hint(hint);
         return;
     }
     if !result.devices.values().any(|device| nic::is_nic(&device.value)) {

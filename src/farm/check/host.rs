@@ -140,7 +140,7 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
         turned_off(judged, word, at, p);
     }
     // What kernel a path or URL leads to is known once the base is opened.
-    let is_32_bit = judged.farm.base == "mini" || judged.farm.base.contains("armhf");
+    let is_32_bit = judged.base == "mini" || judged.base.ends_with("-armhf");
     let most = longest_cmdline(is_32_bit).saturating_sub(OF_THE_BASE);
     let words = &judged.farm.boot.cmdline;
     let bytes: usize = words.iter().map(|word| word.len() + 1).sum();

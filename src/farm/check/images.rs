@@ -98,12 +98,11 @@ fn known_remote(judged: &Judged<'_>, container: &Container, remote: &str, p: &mu
     p.push(problem.hint(hint.unwrap_or_else(|| "image servers are declared under `lxd: remotes:`".into())));
 }
 
-/// LXD's own server has no images for armhf (canonical/lxd, issue 12088), where the first boot would learn of it. The
-/// base's name tells the architecture long before anybody looks into it.
+/// LXD's own server has no images for armhf (canonical/lxd, issue 12088), where the first boot would learn of it.
 fn has_no_armhf(judged: &Judged<'_>, container: &Container, lxd: &Lxd, p: &mut Problems) {
     let own = lxd.flavour == Flavour::Lxd && !lxd.remotes.contains_key("images");
     let from_there = container.image.starts_with("images:");
-    if own && from_there && judged.farm.base.contains("armhf") {
+    if own && from_there && judged.base.ends_with("-armhf") {
         let at = judged.at(steps!["containers", &container.name, "image"]);
         p.warning(
             at,

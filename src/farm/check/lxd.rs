@@ -27,8 +27,8 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
             .hint("leave the size out, or write `driver: btrfs`");
     }
     let base = &judged.farm.base;
-    let old = ["ubuntu-18.04", "ubuntu-20.04", "ubuntu-22.04"];
-    if lxd.flavour == Flavour::Incus && old.iter().any(|release| base.starts_with(release)) {
+    let is_old = judged.release().is_some_and(|release| release < (24, 4));
+    if lxd.flavour == Flavour::Incus && is_old {
         let at = judged.at(steps!["lxd", "flavour"]);
         p.warning(
             at,
@@ -65,7 +65,7 @@ pub(super) fn check(judged: &Judged<'_>, p: &mut Problems) {
 /// The channel of LXD's snap, and who refreshes it.
 fn snap(judged: &Judged<'_>, lxd: &Lxd, p: &mut Problems) {
     let base = &judged.farm.base;
-    let package = match (lxd.flavour, Daemon::of_base(base)) {
+    let package = match (lxd.flavour, Daemon::of_base(judged.base)) {
         (Flavour::Incus, _) => Some("Incus"),
         (Flavour::Lxd, Some(Daemon::Lxd30)) => Some("LXD on Ubuntu 18.04"),
         _ => None,
@@ -122,7 +122,7 @@ fn snap(judged: &Judged<'_>, lxd: &Lxd, p: &mut Problems) {
         return;
     }
     // What each image has in it, or installs: the snap of Ubuntu's own choice (`lxd_keys`).
-    let (comes_with, number) = match Daemon::of_base(base) {
+    let (comes_with, number) = match Daemon::of_base(judged.base) {
         Some(Daemon::Lxd40) => ("4.0", [4, 0]),
         Some(Daemon::Lxd50) => ("5.0", [5, 0]),
         // It is installed in the first boot, from whichever channel.

@@ -12,7 +12,6 @@ mod network;
 mod subnet;
 mod users;
 
-use crate::base::locate::BaseRef;
 use crate::farm::lxd_keys::Daemon;
 use crate::farm::node::{Node, Span, Step};
 use crate::farm::problem::Problems;
@@ -31,10 +30,12 @@ pub(crate) const MOST_MEMBERS: usize = 50;
 /// More images than any card has room for: each is looked through and hashed while a card is made.
 pub(crate) const MOST_IMAGES: usize = 100;
 
-/// Judge `farm`, which was read from the document of `read`.
-pub(super) fn farm(farm: &Farm, read: &Understood<'_>, p: &mut Problems) {
+/// Judge `farm`, which was read from the document of `read`. `base` is the name of Ubuntu's image that its base is, or is
+/// like; it is empty if nobody knows that.
+pub(super) fn farm(farm: &Farm, base: &str, read: &Understood<'_>, p: &mut Problems) {
     let judged = &Judged {
         farm,
+        base,
         document: read.document(),
         read,
     };
@@ -81,6 +82,8 @@ pub(super) fn farm(farm: &Farm, read: &Understood<'_>, p: &mut Problems) {
 /// A farm and where its parts stand.
 struct Judged<'a> {
     farm: &'a Farm,
+    /// The name of Ubuntu's image that the base is like; empty if that is not known.
+    base: &'a str,
     document: &'a Node,
     read: &'a Understood<'a>,
 }
@@ -115,12 +118,9 @@ impl Judged<'_> {
         self.read.has_known_keys(path)
     }
 
-    /// Year and month of the Ubuntu that the base is, if its name tells.
+    /// Year and month of the Ubuntu that the base is, if that is known.
     fn release(&self) -> Option<(u8, u8)> {
-        let BaseRef::Name(name) = BaseRef::new(&self.farm.base) else {
-            return None;
-        };
-        let version = name.strip_prefix("ubuntu-")?.get(..5)?;
+        let version = self.base.strip_prefix("ubuntu-")?.get(..5)?;
         let (year, month) = version.split_once('.')?;
         Some((year.parse().ok()?, month.parse().ok()?))
     }
@@ -130,8 +130,8 @@ impl Judged<'_> {
         let is_known = self.knows(steps!["lxd", "flavour"]) && self.knows(steps!["lxd", "channel"]);
         match &self.farm.lxd {
             _ if !is_known => None,
-            Some(lxd) => Daemon::of(&self.farm.base, lxd),
-            None => Daemon::of_base(&self.farm.base),
+            Some(lxd) => Daemon::of(self.base, lxd),
+            None => Daemon::of_base(self.base),
         }
     }
 

@@ -185,7 +185,7 @@ fn old_crypt(judged: &Judged<'_>, index: usize, user: &User, p: &mut Problems) {
         return;
     };
     let modern = !hash.starts_with("$6$") && !hash.starts_with("$5$");
-    if modern && judged.farm.base.starts_with("ubuntu-18.04") {
+    if modern && judged.release() == Some((18, 4)) {
         let at = judged.at(steps!["users", index, "password", "hash"]);
         p.error(at, "18.04 cannot verify a hash of this kind")
             .hint("make one that starts with $6$: openssl passwd -6");

@@ -8,7 +8,6 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use crate::base::locate::BaseRef;
 use crate::farm::suggest::{did_you_mean, quoted};
 use crate::farm::{Flavour, Lxd};
 use tables::{DEVICES, KEYS};
@@ -59,12 +58,9 @@ impl Daemon {
         }
     }
 
-    /// LXD as it comes with a base; `None` where its name does not tell.
+    /// LXD as it comes with the base of that name; `None` if that is not one of Ubuntu's.
     pub(crate) fn of_base(base: &str) -> Option<Self> {
-        let BaseRef::Name(name) = BaseRef::new(base) else {
-            return None;
-        };
-        let release = name.strip_prefix("ubuntu-")?;
+        let release = base.strip_prefix("ubuntu-")?;
         let known = [
             ("18.04", Self::Lxd30),
             ("20.04", Self::Lxd40),
