@@ -254,6 +254,12 @@ impl Card {
         fs::write(path, bytes).unwrap();
     }
 
+    /// What the file `path` of the card has in it.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        fs::read(self.dir.join(path)).unwrap()
+    }
+
     /// Give it power: its daemon starts.
     pub(crate) fn on(&mut self) {
         self.on_without_daemon();

@@ -17,6 +17,7 @@ mod cgroup;
 mod chance;
 mod cluster;
 mod cluster_chance;
+mod cluster_cut;
 mod cluster_later;
 #[path = "../common/mod.rs"]
 mod common;

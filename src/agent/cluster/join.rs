@@ -148,10 +148,10 @@ impl Entry {
         if stage(service.root) != Stage::Joining {
             return Ok(());
         }
-        if let Some(name) = service.instance() {
+        if let Some(found) = service.belongings() {
             return Err(StepError::new(format!(
-                "this card's daemon does not enter the cluster, and {} has the container {name}, so it is left as it is: \
-                 save what somebody needs, and flash the card again",
+                "this card's daemon does not enter the cluster, and there is {}/{found}, so it is left as it is: save what \
+                 somebody needs, and flash the card again",
                 service.folder
             )));
         }
@@ -218,14 +218,19 @@ impl Entry {
     /// Ask one card after the other to let this one in. Returns why nobody did; empty if one did, or if only the next look
     /// can say so.
     pub(super) fn join(&mut self, site: &Site<'_>) -> Result<String, StepError> {
-        if site.stage() == Stage::Joining && keys::refuse_used(site, &[], &[keys::CONTAINER]).is_ok() {
-            // An earlier try has left what only the try has made.
-            if keys::refuse_used(site, &[], &[keys::POOL]).is_err() {
+        let unused = keys::refuse_used(site, &[], &[keys::CONTAINER, keys::POOL]);
+        if site.stage() == Stage::Joining {
+            if unused.is_err() {
+                // An earlier try has left what only the try has made.
+                keys::refuse_volumes(site)?;
                 self.empty(&site.service)?;
                 site.daemon.returns(PATIENCE);
+                return Ok(String::new());
             }
+            // What is made from now on, until the next try, is somebody's.
+            site.set_stage(Stage::Outside)?;
         }
-        keys::refuse_used(site, &[], &[keys::CONTAINER, keys::POOL])?;
+        unused?;
         let mut late = Vec::new();
         let mut said = Vec::new();
         let is_first = |member: &&Member| member.name == site.cluster.first;

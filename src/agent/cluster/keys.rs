@@ -79,17 +79,31 @@ pub(super) fn replace(site: &Site<'_>) -> StepResult {
 
 /// Make sure that the daemon has nothing but pools of these names. `kinds` says what is looked for.
 pub(super) fn refuse_used(site: &Site<'_>, pools: &[String], kinds: &[&str]) -> Result<(), StepError> {
-    for kind in kinds {
+    kinds.iter().try_for_each(|kind| {
         let path = match *kind {
-            CONTAINER => site.daemon.instances().to_owned(),
+            // An older daemon shows those of the project default.
+            CONTAINER => format!("{}?all-projects=true", site.daemon.instances()),
             other => format!("/1.0/{other}s"),
         };
-        let found = site.daemon.look(&format!("listing each {kind}"), &path)?;
-        let found = found.as_ref().and_then(Value::as_array).into_iter().flatten();
-        let mut names = found.filter_map(|one| one.as_str()?.rsplit('/').next());
-        if let Some(name) = names.find(|name| !pools.iter().any(|pool| pool == name)) {
-            return Err(StepError::new(format!("there is the {kind} {name}: {WAY_OUT}")));
-        }
+        refuse(site, kind, &path, pools)
+    })
+}
+
+/// Make sure that no declared pool has a volume that somebody made.
+pub(super) fn refuse_volumes(site: &Site<'_>) -> Result<(), StepError> {
+    let pools = &site.farm.lxd.preseed.storage_pools;
+    pools.iter().try_for_each(|pool| {
+        let path = format!("/1.0/storage-pools/{}/volumes/custom", pool.name);
+        refuse(site, "volume", &path, &[])
+    })
+}
+
+fn refuse(site: &Site<'_>, kind: &str, path: &str, except: &[String]) -> Result<(), StepError> {
+    let found = site.daemon.look(&format!("listing each {kind}"), path)?;
+    let found = found.as_ref().and_then(Value::as_array).into_iter().flatten();
+    let mut names = found.filter_map(|one| one.as_str()?.rsplit('/').next());
+    match names.find(|name| !except.iter().any(|one| one == name)) {
+        Some(name) => Err(StepError::new(format!("there is the {kind} {name}: {WAY_OUT}"))),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -45,13 +45,10 @@ pub(super) fn roles(member: &Value) -> impl Iterator<Item = &str> {
     roles.filter_map(Value::as_str)
 }
 
-/// The names of the containers on the member `name`.
+/// The names of the containers on the member `name`, of every project. An older daemon lists the project default.
 pub(super) fn containers_on(daemon: &Daemon, name: &str) -> Result<Vec<String>, StepError> {
-    let all = listed(
-        daemon,
-        "containers",
-        &format!("{}?recursion=1", daemon.instances()),
-    )?;
+    let all = format!("{}?recursion=1&all-projects=true", daemon.instances());
+    let all = listed(daemon, "containers", &all)?;
     Ok(names_on(&all, name))
 }
 

@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// What stays in the folder: the card's keys, and the socket that systemd made.
 const KEPT: [&str; 3] = ["server.crt", "server.key", "unix.socket"];
 
+/// The folder of its pools in the folder.
+const POOLS: &str = "storage-pools";
+
 /// The mount namespace of LXD's snap (snap-confine(8)).
 const OF_SNAP: &str = "--mount=/run/snapd/ns/lxd.mnt";
 
@@ -31,6 +34,8 @@ pub(super) struct Service<'a> {
     snap: bool,
     /// The interfaces of its networks.
     networks: Vec<String>,
+    /// The names of its pools.
+    pools: Vec<String>,
 }
 
 impl<'a> Service<'a> {
@@ -56,6 +61,12 @@ impl<'a> Service<'a> {
             socket,
             snap,
             networks: lxd.preseed.networks.iter().map(|one| one.name.clone()).collect(),
+            pools: lxd
+                .preseed
+                .storage_pools
+                .iter()
+                .map(|one| one.name.clone())
+                .collect(),
         }
     }
 
@@ -94,43 +105,61 @@ impl<'a> Service<'a> {
         run(self.root, "systemctl", &[order, self.unit], PATIENCE)
     }
 
-    /// A container or a virtual machine that has a place in the folder, whether the daemon runs or not.
-    pub(super) fn instance(&self) -> Option<String> {
-        ["containers", "virtual-machines"].iter().find_map(|kind| {
-            let path = self.path(kind);
+    /// What has a place in the folder, whether the daemon runs or not, and no join makes: a container or a virtual machine,
+    /// a volume, or a pool that is not declared.
+    pub(super) fn belongings(&self) -> Option<String> {
+        let pools = self.root.names(&self.path(POOLS));
+        if let Some(pool) = pools.iter().find(|pool| !self.pools.contains(pool)) {
+            return Some(format!("{POOLS}/{pool}"));
+        }
+        let volumes = pools.iter().map(|pool| format!("{POOLS}/{pool}/custom"));
+        let kinds = ["containers", "virtual-machines"].map(str::to_owned);
+        kinds.into_iter().chain(volumes).find_map(|kind| {
+            let path = self.path(&kind);
             let is_place = |name: &String| {
                 let about = fs::symlink_metadata(self.root.at(&format!("{path}/{name}")));
                 // Plain files there are logs.
                 about.is_ok_and(|about| !about.is_file())
             };
-            self.root.names(&path).into_iter().find(is_place)
+            let found = self.root.names(&path).into_iter().find(is_place)?;
+            Some(format!("{kind}/{found}"))
         })
+    }
+
+    /// Where something is mounted below the folder, what was mounted last first.
+    fn mounts(&self) -> Vec<String> {
+        let (mounts, folder) = if self.snap {
+            let mounts = query("nsenter", &[OF_SNAP, "cat", "/proc/self/mountinfo"]);
+            (mounts, self.folder.clone())
+        } else {
+            let mounts = self.root.read("/proc/self/mountinfo").unwrap_or_default();
+            (mounts, self.root.at(&self.folder).display().to_string())
+        };
+        // The fifth field is the place.
+        let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
+        let is_below = |place: &&str| {
+            let rest = place.strip_prefix(folder.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        places.filter(is_below).map(str::to_owned).collect()
     }
 
     /// Remove everything that the stopped daemon has, except its keys.
     pub(super) fn empty(&self) -> Result<(), StepError> {
-        let mounts = if self.snap {
-            query("nsenter", &[OF_SNAP, "cat", "/proc/self/mountinfo"])
-        } else {
-            self.root.read("/proc/self/mountinfo").unwrap_or_default()
-        };
-        let folder = if self.snap {
-            self.folder.clone()
-        } else {
-            self.root.at(&self.folder).display().to_string()
-        };
-        // The fifth field is the place; later mounts lie on earlier ones.
-        let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(4));
-        for place in places.filter(|place| {
-            place
-                .strip_prefix(folder.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        }) {
+        // Later mounts lie on earlier ones.
+        for place in &self.mounts() {
             if self.snap {
                 query("nsenter", &[OF_SNAP, "umount", place]);
             } else {
                 query("umount", &[place]);
             }
+        }
+        // What is mounted there may be on another disk.
+        if let Some(place) = self.mounts().first() {
+            return Err(StepError::new(format!(
+                "{place} cannot be unmounted, so nothing in {} was removed: end what uses it, then run palmfarm-agent run",
+                self.folder
+            )));
         }
         // Without a reboot, its networks outlive it, and the daemon takes their interfaces for somebody else's.
         for name in &self.networks {
@@ -180,7 +209,7 @@ mod tests {
     use crate::root::scratch::Scratch;
 
     #[test]
-    fn an_instance_is_seen_in_the_folder() {
+    fn what_somebody_has_is_seen_in_the_folder() {
         let check = |name: &str, file: &str, expect: Option<&str>| {
             let scratch = Scratch::new(name, &[("/var/lib/lxd/server.crt", ""), (file, "")]);
             let service = Service {
@@ -190,12 +219,30 @@ mod tests {
                 socket: "lxd.socket",
                 snap: false,
                 networks: Vec::new(),
+                pools: vec!["default".into()],
             };
-            assert_eq!(service.instance().as_deref(), expect, "{file}");
+            assert_eq!(service.belongings().as_deref(), expect, "{file}");
         };
         check("instance-none", "/var/lib/lxd/database/local.db", None);
         check("instance-log", "/var/lib/lxd/containers/lxc-monitord.log", None);
-        check("instance-c", "/var/lib/lxd/containers/c1/backup.yaml", Some("c1"));
-        check("instance-vm", "/var/lib/lxd/virtual-machines/v/x", Some("v"));
+        check(
+            "instance-c",
+            "/var/lib/lxd/containers/c1/backup.yaml",
+            Some("containers/c1"),
+        );
+        check(
+            "instance-vm",
+            "/var/lib/lxd/virtual-machines/v/x",
+            Some("virtual-machines/v"),
+        );
+        let pool = "/var/lib/lxd/storage-pools";
+        check("pool", &format!("{pool}/default/images/x/y"), None);
+        check(
+            "pool-mine",
+            &format!("{pool}/mine/images/x/y"),
+            Some("storage-pools/mine"),
+        );
+        let volume = Some("storage-pools/default/custom/default_data");
+        check("volume", &format!("{pool}/default/custom/default_data/x"), volume);
     }
 }

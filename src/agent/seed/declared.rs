@@ -57,7 +57,7 @@ impl Declared {
     /// The declared locale, if programs cannot use it.
     pub(super) fn lacking_locale(&self) -> Option<&str> {
         let locale = self.text("locale")?;
-        let plain = |name: &str| name.to_lowercase().replace('-', "");
+        let plain = |name: &str| name.to_ascii_lowercase().replace('-', "");
         // POSIX has these; `locale -a` lists every other one that programs can use.
         let built_in = ["c", "posix"].contains(&plain(locale).as_str());
         let has = || {
