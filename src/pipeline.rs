@@ -269,6 +269,7 @@ pub fn card_job(base: &BaseImageInfo, prepared: PreparedCard) -> Result<Job, Bui
             root,
             used,
             inode_tables: base.inode_tables,
+            limit: base.layout.behind_root().map(|partition| partition.span.start()),
         },
     };
     Ok(Job {

@@ -13,6 +13,10 @@ pub enum BaseRefusal {
     NoSuchCmdline(String),
     #[error("its config.txt names another kernel command line for some boards: {}", printable(&.0.join(", ")))]
     SeveralCmdlines(Vec<String>),
+    #[error("its first FAT partition is {first}, from which a Pi starts, and not {edited}, which has the label of Ubuntu's")]
+    NotFirstFat { first: u32, edited: u32 },
+    #[error("its autoboot.txt lets a Pi start from partition {}, and not from {edited}, which has the label of Ubuntu's", printable(number))]
+    BootsFromAnother { number: String, edited: u32 },
     #[error(
         "{path} has {lines} lines of words below its first line, and the firmware reads the first line alone"
     )]
@@ -81,6 +85,12 @@ impl BaseRefusal {
         match self {
             Self::NoSuchCmdline(_) | Self::SeveralCmdlines(_) => {
                 "name one file by `cmdline=` in the section [all] of config.txt, on the FAT partition of the base".into()
+            }
+            Self::NotFirstFat { first, .. } => {
+                format!("delete partition {first} from the base: `sfdisk --delete IMAGE {first}`")
+            }
+            Self::BootsFromAnother { .. } => {
+                "remove autoboot.txt from the FAT partition of the base, or the line in it".into()
             }
             Self::BelowFirstLine { path, .. } => format!(
                 "put all words of {path}, on the FAT partition of the base, into its first line, or remove the others"

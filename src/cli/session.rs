@@ -110,6 +110,13 @@ impl Session {
                 self.unless_cancelled(Failure::with_hint(outcome, error, BaseError::hint))
             })?;
         let base = pipeline::survey(image)?;
+        if let Some(behind) = base.layout.behind_root() {
+            let number = behind.number;
+            self.ui.info_line(format_args!(
+                "note: partition {number} of the base lies behind its root filesystem, which therefore stays as small as it is \
+                 on every card"
+            ));
+        }
         if let Some(name) = base.facts.looks_like() {
             from_farm::show_warnings(farm, &farm.warnings_on(&name), self.ui);
         }

@@ -49,6 +49,8 @@ pub struct Room {
     pub used: u64,
     /// Bytes of its inode tables.
     pub inode_tables: u64,
+    /// Where another partition starts behind it, so that it cannot grow any further.
+    pub limit: Option<u64>,
 }
 
 impl Room {
@@ -56,7 +58,8 @@ impl Room {
     /// LXD keeps the pool in a file there.
     #[must_use]
     pub fn free_on(&self, card: u64) -> u64 {
-        let grown = card.saturating_sub(self.root.start());
+        let end = self.limit.map_or(card, |limit| limit.min(card));
+        let grown = end.saturating_sub(self.root.start());
         let new = grown.saturating_sub(self.root.size());
         // Each new group gets an inode table as long as those of the old ones, and two bitmaps.
         let tables = u128::from(new).saturating_mul(u128::from(self.inode_tables));
@@ -93,6 +96,7 @@ mod tests {
             root: Span::new(256 << 20, 2 << 30).unwrap(),
             used: 1 << 30,
             inode_tables: 32 << 20,
+            limit: None,
         };
         // As large as the image: the other half is free.
         assert_eq!(room.free_on(room.root.end()), 1 << 30);
@@ -103,6 +107,9 @@ mod tests {
             (1 << 30) + more - more / 64 - more / 8192
         );
         assert_eq!(room.free_on(0), 0);
+        // A partition behind it stays where it is.
+        let limit = Some(room.root.end());
+        assert_eq!(Room { limit, ..room }.free_on(room.root.end() + more), 1 << 30);
     }
 
     #[test]

@@ -16,12 +16,13 @@ use super::common::make::{FileBase, Image, JAMMY};
 use super::common::{self, oracle};
 use super::{has_agents, palmfarm, told};
 
+mod partitions;
 mod private;
 mod recognized;
 mod refused;
 mod undone;
 
-const TOOLS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "mkfs.vfat", "mcopy"];
+const TOOLS: [&str; 6] = ["mke2fs", "e2fsck", "debugfs", "mkfs.vfat", "mcopy", "sfdisk"];
 
 pub(crate) fn can_run() -> bool {
     common::have(&TOOLS) && has_agents()

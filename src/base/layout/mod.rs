@@ -250,6 +250,19 @@ impl Layout {
         }
     }
 
+    /// The partition that starts next behind the root partition, so that this one cannot grow beyond it.
+    pub fn behind_root(&self) -> Option<&Partition> {
+        let starts = |partition: &&Partition| partition.span.start();
+        let behind = |partition: &&Partition| partition.span.start() > self.root.span.start();
+        self.partitions.iter().filter(behind).min_by_key(starts)
+    }
+
+    /// The first partition with a FAT in it, which the firmware reads if nobody tells it another.
+    pub fn first_fat(&self) -> Option<&Partition> {
+        let is_fat = |partition: &&Partition| matches!(partition.contents, Contents::Fat { .. });
+        self.partitions.iter().find(is_fat)
+    }
+
     pub fn read(image: &impl ReadAt) -> Result<Self, LayoutError> {
         let table = Table::read(image)?;
         let disk_size = image.size();

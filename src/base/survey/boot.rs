@@ -81,10 +81,13 @@ impl Section {
 }
 
 /// The command line that the firmware reads, and the file for the user's own keys of its configuration.
-pub(super) fn texts<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<BootTexts, SurveyError> {
+pub(super) fn texts<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+    layout: &Layout,
+) -> Result<BootTexts, SurveyError> {
     let mut firmware = Firmware::default();
     firmware.include(volumes, "config.txt", Section::All, DEEPEST)?;
-    let mut refusals = Vec::new();
+    let mut refusals: Vec<BaseRefusal> = other_boot(volumes, layout)?.into_iter().collect();
     let mut other: Vec<String> = firmware.cmdline.others("cmdline.txt").cloned().collect();
     other.extend(firmware.prefix.others("").cloned());
     if !other.is_empty() {
@@ -125,6 +128,33 @@ pub(super) fn texts<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result
         config,
         refusals,
     })
+}
+
+/// Why the firmware would read another partition than the one that is edited (Raspberry Pi documentation, "autoboot.txt").
+fn other_boot<M: ReadAt + Clone + 'static>(
+    volumes: &Volumes<M>,
+    layout: &Layout,
+) -> Result<Option<BaseRefusal>, SurveyError> {
+    let edited = layout.boot.number;
+    if let Some(first) = layout.first_fat().filter(|first| first.number != edited) {
+        let first = first.number;
+        return Ok(Some(BaseRefusal::NotFirstFat { first, edited }));
+    }
+    let mut section = Section::All;
+    let autoboot = volumes.text(Volume::Boot, "autoboot.txt")?;
+    for line in autoboot.iter().flat_map(|file| file.text.lines()) {
+        match directive(line) {
+            Directive::Section(name) => section = Section::named(name),
+            Directive::Set("boot_partition", number)
+                if section != Section::Never && number.parse() != Ok(edited) =>
+            {
+                let number = number.to_owned();
+                return Ok(Some(BaseRefusal::BootsFromAnother { number, edited }));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 impl Firmware {

@@ -242,7 +242,7 @@ where
     for name in ["user-data", "meta-data", "network-config"] {
         fat_seed.extend(volumes.text(Volume::Boot, name)?);
     }
-    let boot = boot::texts(&volumes)?;
+    let boot = boot::texts(&volumes, layout)?;
     let fstab = volumes.text(Volume::Root, "etc/fstab")?;
     let fstab = fstab.map(|text| text.text).unwrap_or_default();
     let units = units::packaged(&volumes)?;
