@@ -47,6 +47,7 @@ pub(super) fn run(args: &Push, ui: Ui) -> CliResult {
     let base = session.open_base(&inputs.loaded, &cache, args.offline)?;
     let tarball = bundle::in_memory(card, &inputs, &base)?;
     session.progress.clear();
+    ui.info_line(bundle::NOT_OF_THE_HOST);
     let login = remote.login(Instant::now() + args.pi.timeout, &session)?;
     let pi = Pi {
         login,

@@ -24,10 +24,14 @@ pub(crate) fn ssh_key(line: &str) -> Result<(), String> {
     if line.chars().any(char::is_control) {
         return Err("it has more than one line".into());
     }
-    let mut rest = line.trim_start();
+    let line = line.trim_start();
+    if line.starts_with('#') {
+        return Err("sshd takes a line that starts with # for a comment".into());
+    }
+    let (mut rest, mut options) = (line, "");
     let mut kind = word(&mut rest);
     if !KINDS.contains(&kind) && kind != DSS && !rest.is_empty() {
-        rest = after_options(line.trim_start())?;
+        (options, rest) = split_options(line)?;
         kind = word(&mut rest);
     }
     if kind == DSS {
@@ -35,6 +39,11 @@ pub(crate) fn ssh_key(line: &str) -> Result<(), String> {
     }
     if !KINDS.contains(&kind) {
         return Err("it does not start with a key type such as ssh-ed25519".into());
+    }
+    if !options.is_empty() && !are_options(options) {
+        return Err(format!(
+            "what stands before {kind} is not an option of sshd, which would ignore the whole line; a comment belongs behind the key"
+        ));
     }
     let encoded = word(&mut rest);
     if encoded.is_empty() {
@@ -218,19 +227,75 @@ fn word<'a>(rest: &mut &'a str) -> &'a str {
     word
 }
 
-/// What follows the options of a line: they end at the first space that is not in double quotes.
-fn after_options(line: &str) -> Result<&str, String> {
+/// The options of a line, and what follows: they end at the first space that is not in double quotes.
+fn split_options(line: &str) -> Result<(&str, &str), String> {
+    let (options, rest) = unquoted(line, b' ').ok_or("a quote in its options does not end")?;
+    Ok((options, rest.trim_start()))
+}
+
+/// `text` up to the first `end` that is not in double quotes, and from there on.
+fn unquoted(text: &str, end: u8) -> Option<(&str, &str)> {
     let (mut inside, mut escaped) = (false, false);
-    for (at, byte) in line.bytes().enumerate() {
+    for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'"' if !escaped => inside = !inside,
-            b' ' if !inside => return Ok(line.get(at..).unwrap_or_default().trim_start()),
+            _ if byte == end && !inside => return text.split_at_checked(at),
             _ => {}
         }
         escaped = byte == b'\\' && !escaped;
     }
-    Err("a quote in its options does not end".into())
+    None
 }
+
+/// Whether sshd knows all of `options`, which are separated by commas. It ignores a line with one that it does not know.
+fn are_options(mut options: &str) -> bool {
+    loop {
+        let (option, rest) = unquoted(options, b',').unwrap_or((options, ""));
+        let is_one_of = |known: &[&str], name: &str| known.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let is_known = match option.split_once('=') {
+            None => {
+                let switch = option.get(..3).filter(|no| no.eq_ignore_ascii_case("no-"));
+                let switch = switch.map_or(option, |no| option.get(no.len()..).unwrap_or_default());
+                is_one_of(&FLAGS, option) || is_one_of(&SWITCHES, switch)
+            }
+            Some((name, value)) => {
+                let is_quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+                is_quoted && is_one_of(&WITH_VALUE, name)
+            }
+        };
+        match rest.strip_prefix(',') {
+            _ if !is_known => return false,
+            None => return true,
+            Some(rest) => options = rest,
+        }
+    }
+}
+
+/// The options of OpenSSH that have no value (its `auth-options.c`).
+const FLAGS: [&str; 2] = ["cert-authority", "restrict"];
+
+/// Those of them that may begin with `no-`.
+const SWITCHES: [&str; 7] = [
+    "agent-forwarding",
+    "port-forwarding",
+    "pty",
+    "touch-required",
+    "user-rc",
+    "verify-required",
+    "X11-forwarding",
+];
+
+/// Those that have one, in double quotes.
+const WITH_VALUE: [&str; 8] = [
+    "command",
+    "environment",
+    "expiry-time",
+    "from",
+    "permitlisten",
+    "permitopen",
+    "principals",
+    "tunnel",
+];
 
 #[cfg(test)]
 mod tests {
@@ -240,12 +305,17 @@ mod tests {
     /// were thrown away.
     const KEYS: &str = include_str!("testdata/ssh_keys.txt");
 
+    const UNKNOWN_OPTION: &str =
+        "what stands before ssh-ed25519 is not an option of sshd, which would ignore the whole line; \
+                                  a comment belongs behind the key";
+
     #[test]
     fn keys_of_openssh_are_keys() {
         let mut count = 0;
         for line in KEYS.lines() {
             assert_eq!(ssh_key(line), Ok(()), "{line}");
-            let with_options = format!("from=\"10.0.0.0/8, ::1\",command=\"echo \\\" hi\" {line}");
+            let with_options =
+                format!("No-PTY,restrict,from=\"10.0.0.0/8, ::1\",command=\"echo \\\" hi\" {line}");
             assert_eq!(ssh_key(&with_options), Ok(()), "{with_options}");
             // Any key that lost its end is noticed.
             let (head, _comment) = line.rsplit_once(' ').unwrap();
@@ -267,6 +337,12 @@ mod tests {
             ("ssh-ed25519 AAAA me", "it is damaged; was it cut when it was copied?"),
             ("ssh-dss AAAA", "OpenSSH refuses DSA keys since 7.0; `ssh-keygen -t ed25519` makes a better one"),
             ("from=\"x ssh-ed25519 AAAA", "a quote in its options does not end"),
+            ("# ssh-ed25519 AAAA", "sshd takes a line that starts with # for a comment"),
+            ("nina ssh-ed25519 AAAA", UNKNOWN_OPTION),
+            ("no-ptyy ssh-ed25519 AAAA", UNKNOWN_OPTION),
+            ("no-pty,,restrict ssh-ed25519 AAAA", UNKNOWN_OPTION),
+            ("from=10.0.0.1 ssh-ed25519 AAAA", UNKNOWN_OPTION),
+            ("no-pty=\"yes\" ssh-ed25519 AAAA", UNKNOWN_OPTION),
             ("ssh-ed25519 a\nssh-rsa b", "it has more than one line"),
             (
                 "-----BEGIN OPENSSH PRIVATE KEY-----",

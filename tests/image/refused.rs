@@ -14,6 +14,7 @@ use crate::{edited, edits_of, file, link, root, TOOLS};
 
 /// Bytes from the start of the root partition to a field of its superblock.
 const STATE: u64 = 1024 + 0x3A;
+const REVISION: u64 = 1024 + 0x4C;
 const INCOMPAT: u64 = 1024 + 0x60;
 const RO_COMPAT: u64 = 1024 + 0x64;
 const FREE_BLOCKS: u64 = 1024 + 0xC;
@@ -99,6 +100,22 @@ fn filesystems_that_are_not_clean() {
         &image,
         &nodes,
         "the root filesystem was not cleanly unmounted, its journal must be replayed (needs_recovery)",
+    );
+}
+
+#[test]
+fn a_filesystem_older_than_features() {
+    if !common::have(TOOLS) {
+        return;
+    }
+    let image = small();
+    image.patch(image.root.0 + REVISION, &0_u32.to_le_bytes());
+    let error = edits_of(&image, &root([("etc/file", file(b"new\n", 0o644))])).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("mke2fs")));
+    check(
+        &image,
+        &[("etc/file", file(b"new\n", 0o644))],
+        "the root partition holds no ext4 filesystem: its revision is 0, older than any ext4",
     );
 }
 

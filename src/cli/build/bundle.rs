@@ -17,6 +17,11 @@ use crate::farm::ResolvedCard;
 use crate::host::atomic_file::{AtomicFile, Durability, Readers};
 use crate::pipeline::{BaseImageInfo, FarmInputs};
 
+/// What a person may expect and does not get.
+pub(in crate::cli) const NOT_OF_THE_HOST: &str =
+    "note: only containers and what they need change on a running Pi; users and their keys, packages, host files, time zone, \
+     locale and boot settings stay as its card was written";
+
 pub(super) fn write(
     path: &Path,
     card: ResolvedCard,
@@ -35,6 +40,7 @@ pub(super) fn write(
         })
         .with_context(|| format!("writing {}", path.display()))
         .or_fail(Outcome::Failed)?;
+    session.ui.info_line(NOT_OF_THE_HOST);
     let name = &plan.card.name;
     session.ui.report(
         &serde_json::json!({"event": "built", "card": name, "bundle": path}),

@@ -21,7 +21,7 @@ const ENLARGE: &str = "the base was shrunk to what it holds: unpack it, run `tru
 /// Why a filesystem could not be read or edited.
 #[derive(Debug, thiserror::Error)]
 pub enum FsError {
-    #[error("the root partition holds no ext4 filesystem: {0}")]
+    #[error("the root partition holds no ext4 filesystem")]
     Superblock(#[source] BadSuperblock),
     #[error(transparent)]
     Ext4Refused(#[from] Ext4Refusal),
@@ -133,6 +133,9 @@ impl FsError {
             Self::Damaged {
                 volume: Volume::Boot, ..
             } => FatRefusal::Dirty.hint(),
+            Self::Superblock(BadSuperblock::Revision(_)) => {
+                "make the root filesystem of the base again with mke2fs as it is by default, or use Ubuntu's image"
+            }
             Self::Superblock(_) | Self::Io { .. } | Self::Library { .. } | Self::Damaged { .. } => {
                 "the image is damaged: get it again and compare its SHA-256"
             }
