@@ -77,22 +77,10 @@ pub struct BaseFacts {
     pub netplan: Vec<CardPath>,
     /// Unit files below `/usr/lib/systemd/system` (or `/lib/…`) by name.
     pub units: BTreeSet<String>,
-    /// What is in the place of some of them, in `/etc/systemd/system` or below `/usr/local`: another file, or a link to
-    /// `/dev/null`. The unit is masked, or somebody changed it.
-    pub replaced_units: BTreeSet<CardPath>,
-    /// Units that an administrator has added, by name, and services that systemd makes of scripts in `/etc/init.d`.
-    pub own_units: BTreeSet<String>,
-    /// Drop-ins of the base that may keep a unit from its work, by what the name of their folder has before `.d`:
-    /// a unit, the beginning of units (`cloud-.service`), or a type (`service`).
-    pub drop_ins: Vec<(String, CardPath)>,
+    /// What may keep a card from its work.
+    pub hindrances: Hindrances,
     /// Whether something starts sshd: `systemctl enable ssh` has made its link.
     pub starts_ssh: bool,
-    /// Files of systemd-networkd and udev that configure interfaces.
-    pub networkd: Vec<NetworkdFile>,
-    /// Rules of udev's that give names to interfaces, and these names.
-    pub naming_rules: Vec<(CardPath, BTreeSet<String>)>,
-    /// Keys of sysctl.d(5) that turn IPv6 off.
-    pub ipv6_off: BTreeSet<String>,
     /// cloud-init's own settings.
     pub cloud_init: CloudInit,
     /// Who could log in, and which names are taken.
@@ -125,6 +113,53 @@ impl BaseFacts {
         let release = self.release.strip_prefix("Ubuntu ")?;
         stock_name(release.split(' ').next()?, self.arch.debian())
     }
+}
+
+/// What of a root filesystem may keep a card from its work: of a base, or of what a farm lays over one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hindrances {
+    /// What is in the place of packages' units, in `/etc/systemd/system` or below `/usr/local`: another file, or a link
+    /// to `/dev/null`. The unit is masked, or somebody changed it.
+    pub replaced_units: BTreeSet<CardPath>,
+    /// Units that an administrator has added, by name, and services that systemd makes of scripts in `/etc/init.d`.
+    pub own_units: BTreeSet<String>,
+    /// Drop-ins that may keep a unit from its work, by what the name of their folder has before `.d`: a unit, the
+    /// beginning of units (`cloud-.service`), or a type (`service`).
+    pub drop_ins: Vec<(String, CardPath)>,
+    /// Files of systemd-networkd and udev that configure interfaces.
+    pub networkd: Vec<NetworkdFile>,
+    /// Rules of udev's that give names to interfaces, and these names.
+    pub naming_rules: Vec<(CardPath, BTreeSet<String>)>,
+    /// Keys of sysctl.d(5) that turn IPv6 off, and where.
+    pub ipv6_off: Vec<(String, CardPath)>,
+    /// Modules that modprobe.d(5) keeps from being loaded.
+    pub blocked_modules: Vec<BlockedModule>,
+    /// Files of cloud-init's settings with keys that a card depends on.
+    pub cloud_settings: Vec<CloudSettings>,
+    /// What turns off what a card needs by being there.
+    pub remains: Vec<Remains>,
+}
+
+/// A line of modprobe.d(5) with which a module is not loaded, or does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockedModule {
+    /// With underscores.
+    pub module: String,
+    pub path: CardPath,
+    /// From 1.
+    pub line: usize,
+}
+
+/// A file of cloud-init's settings that has one of these keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudSettings {
+    pub path: CardPath,
+    /// Keys with which cloud-init lets somebody in, runs something or ends the first boot.
+    pub acts: Vec<&'static str>,
+    /// Keys that keep the host name or the size of the root filesystem from what every card has.
+    pub withholds: Vec<&'static str>,
+    /// Keys that palmfarm sets in a file that is read before this one.
+    pub overrules: Vec<&'static str>,
 }
 
 /// A file that is removed from the card.

@@ -53,6 +53,20 @@ pub enum BaseRefusal {
     CloudSettings { path: CardPath, keys: Vec<&'static str> },
     #[error("its fstab mounts another filesystem at {}, which would hide what palmfarm puts there", printable(.0))]
     MountsOver(String),
+    #[error(
+        "its unit {} mounts another filesystem at {}, which would hide what palmfarm puts there",
+        printable(unit),
+        printable(target)
+    )]
+    MountUnit { unit: String, target: String },
+    #[error("line {line} of its {path} keeps the module {module} from being loaded, without which {what}")]
+    BlockedModule {
+        path: CardPath,
+        line: usize,
+        module: String,
+        /// What does not work then.
+        what: &'static str,
+    },
     #[error("its fstab mounts the root filesystem with the options {}: read-only, so the Pi could make nothing", printable(.0))]
     ReadOnly(String),
     #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
@@ -115,6 +129,8 @@ impl BaseRefusal {
                 keys.join(", ")
             ),
             Self::MountsOver(_) => "remove that line of the base's fstab".into(),
+            Self::MountUnit { unit, .. } => format!("remove the unit {} from the base, or mask it", printable(unit)),
+            Self::BlockedModule { path, line, .. } => format!("remove line {line} of {path} of the base"),
             Self::ReadOnly(_) => "remove `ro` from the line for `/` of the base's fstab".into(),
             Self::OverruledSettings { path, .. } => {
                 format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")

@@ -261,7 +261,7 @@ fn about_system(facts: &BaseFacts, free: u64, findings: &mut Vec<Finding>) {
             format!(
                 "{} files of netplan, which palmfarm empties; {} of systemd-networkd",
                 facts.netplan.len(),
-                facts.networkd.len()
+                facts.hindrances.networkd.len()
             ),
         ),
         Finding::found("sshd", sshd.into()),

@@ -238,7 +238,12 @@ const AVAHI: &str = "avahi-daemon.service";
 /// Whether systemd-resolved is to answer for `HOSTNAME.local`. Beside avahi it would give each answer twice, and the two
 /// could take each other for another host of the same name.
 fn resolved_answers(plan: &CardPlan, base: &BaseFacts) -> bool {
-    let has_avahi = base.has_unit(AVAHI) && !base.replaced_units.iter().any(|path| path.name() == AVAHI);
+    let has_avahi = base.has_unit(AVAHI)
+        && !base
+            .hindrances
+            .replaced_units
+            .iter()
+            .any(|path| path.name() == AVAHI);
     let gets_avahi = plan
         .firstboot
         .packages

@@ -2,7 +2,7 @@
 //! nothing.
 
 use crate::base::mounts::{self, FstabLine};
-use crate::base::{Accounts, BaseFacts, BaseRefusal};
+use crate::base::{Accounts, BaseFacts, BaseRefusal, BlockedModule, CloudSettings};
 use crate::plan::{CardPlan, PlannedUser};
 
 /// Places where every card has files of palmfarm's.
@@ -17,11 +17,110 @@ const OURS: [&str; 5] = [
 /// Every reason why no card of `plan` is made from `base`.
 pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
     let mut reasons = base.refusals.clone();
+    reasons.extend(cloud_settings(&base.hindrances.cloud_settings));
     reasons.extend(fstab(plan, base));
+    let odd = &base.hindrances;
+    let units = base.units.iter().chain(&odd.own_units);
+    reasons.extend(units.filter_map(|unit| {
+        let target = mounts_over(unit)?;
+        let unit = unit.clone();
+        Some(BaseRefusal::MountUnit { unit, target })
+    }));
+    reasons.extend(needed_modules(plan, &odd.blocked_modules).map(|(blocked, what)| {
+        let BlockedModule { module, path, line } = blocked.clone();
+        BaseRefusal::BlockedModule {
+            path,
+            line,
+            module,
+            what,
+        }
+    }));
     reasons.extend(taken(plan, &base.accounts));
     reasons.extend(super::cloud::hindrances(plan, base));
     reasons.extend(super::boot::hindrances(plan, base));
     reasons
+}
+
+/// Settings of cloud-init's that a card must not have.
+fn cloud_settings(all: &[CloudSettings]) -> Vec<BaseRefusal> {
+    let mut reasons = Vec::new();
+    for settings in all {
+        let (path, keys) = (
+            settings.path.clone(),
+            [&settings.acts[..], &settings.withholds].concat(),
+        );
+        if !keys.is_empty() {
+            reasons.push(BaseRefusal::CloudSettings { path, keys });
+        }
+        let (path, keys) = (settings.path.clone(), settings.overrules.clone());
+        if !keys.is_empty() {
+            reasons.push(BaseRefusal::OverruledSettings { path, keys });
+        }
+    }
+    reasons
+}
+
+/// The blocked modules that a card of `plan` needs, each with what does not work without it.
+pub(super) fn needed_modules<'m>(
+    plan: &CardPlan,
+    blocked: &'m [BlockedModule],
+) -> impl Iterator<Item = (&'m BlockedModule, &'static str)> {
+    let network = &plan.firstboot.network;
+    let (has_bridge, has_daemon) = (network.bridge.is_some(), plan.firstboot.lxd.is_some());
+    let has_vlan = network.vlan.is_some();
+    let wants_ipv6 = super::undo::wants_ipv6(plan);
+    let why = move |module: &str| match module {
+        // What the bridge is made of.
+        "bridge" | "stp" | "llc" if has_bridge || has_daemon => Some("there is no bridge"),
+        "8021q" | "garp" | "mrp" if has_vlan => Some("there is no VLAN"),
+        "veth" if has_daemon => Some("no container has a network"),
+        // What snaps are mounted from, and images of LXD's are unpacked from.
+        "squashfs" | "loop" if has_daemon => Some("no snap is mounted, LXD's neither"),
+        "ipv6" if wants_ipv6 => Some("nothing has an IPv6 address"),
+        "ext4" => Some("the root filesystem is not mounted"),
+        "vfat" | "fat" => Some("the FAT partition is not mounted, and has no report"),
+        _ => None,
+    };
+    blocked
+        .iter()
+        .filter_map(move |blocked| Some((blocked, why(&blocked.module)?)))
+}
+
+/// Where a unit mounts another filesystem over palmfarm's files: a mount unit is named after its place (systemd.mount(5)).
+pub(super) fn mounts_over(unit: &str) -> Option<String> {
+    let name = unit.strip_suffix(".mount")?;
+    let target = format!("/{}", unescaped(name));
+    hides_ours(&target).then_some(target)
+}
+
+/// Whether what is mounted at `target` hides files of palmfarm's.
+pub(super) fn hides_ours(target: &str) -> bool {
+    let is_over = |path: &&str| {
+        let rest = path.strip_prefix(target);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    !target.is_empty() && OURS.iter().any(is_over)
+}
+
+/// The path in the name of a unit, without the slash at its beginning (systemd-escape(1)).
+fn unescaped(name: &str) -> String {
+    let mut path = Vec::new();
+    let mut rest = name.as_bytes();
+    while let [first, more @ ..] = rest {
+        let code = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        rest = more;
+        match (first, more) {
+            (b'-', _) => path.push(b'/'),
+            (b'\\', [b'x', high, low, after @ ..]) => {
+                if let Some(byte) = code(&[*high, *low]) {
+                    path.push(byte);
+                    rest = after;
+                }
+            }
+            _ => path.push(*first),
+        }
+    }
+    String::from_utf8_lossy(&path).into_owned()
 }
 
 /// Lines of fstab whose filesystem is not on the card, and without which the boot would stop. A fstab of the farm's own
@@ -53,11 +152,7 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
         if mount.target.is_empty() && mount.has_option(&["ro"]) {
             return Some(BaseRefusal::ReadOnly(mount.options));
         }
-        let is_over = |path: &&str| {
-            let rest = path.strip_prefix(mount.target.as_str());
-            rest.is_some_and(|rest| rest.starts_with('/'))
-        };
-        if !mount.target.is_empty() && OURS.iter().any(is_over) {
+        if hides_ours(&mount.target) {
             return Some(BaseRefusal::MountsOver(mount.target));
         }
         is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
@@ -141,6 +236,27 @@ fn taken(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_unit_is_named_after_its_place() {
+        let check = |unit: &str, expect: Option<&str>| {
+            assert_eq!(mounts_over(unit).as_deref(), expect, "{unit}");
+        };
+        check("var.mount", Some("/var"));
+        check("etc-systemd-system.mount", Some("/etc/systemd/system"));
+        check("var-lib-cloud-seed-nocloud\\x2dnet.mount", None);
+        check("etc-palm\\x66arm.mount", Some("/etc/palmfarm"));
+        for other in [
+            "-.mount",
+            "var.automount",
+            "boot-firmware.mount",
+            "tmp.mount",
+            "etc-palmfarm2.mount",
+            "a\\x.mount",
+        ] {
+            check(other, None);
+        }
+    }
 
     #[test]
     fn names_of_filesystems_are_compared_as_linux_does() {

@@ -1,13 +1,13 @@
 //! What the base has in the way of a card and can be undone on it, each with its reason in the plan. It never decides what
 //! is refused: that is `refuse`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palmfarm_protocol::firstboot::Network;
 
 use super::builder::{TreeBuilder, UNITS};
 use super::{RenderError, UNDONE};
-use crate::base::{Accounts, BaseFacts, NetworkdFile};
+use crate::base::{Accounts, BaseFacts, Hindrances, NetworkdFile, Remains};
 use crate::edit::tree::{CardPath, Node, Privacy, Volume};
 use crate::farm::Ipv6;
 use crate::plan::CardPlan;
@@ -85,20 +85,19 @@ const OTHER_MANAGERS: [&str; 15] = [
 
 /// Plan what undoes it.
 pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
-    for remains in &base.remains {
-        remove(build, &remains.path, remains.what)?;
+    let odd = &base.hindrances;
+    for Remains { path, what } in &base.remains {
+        remove(build, path, what)?;
     }
-    units(build, plan, base)?;
+    for found in hindering(plan, odd) {
+        remove(build, found.path, &found.what)?;
+    }
+    starts_ssh(build, base)?;
     managers(build, base)?;
     lock_accounts(build, &base.accounts)?;
-    for (path, names) in &base.naming_rules {
-        // A rule that gives the uplink its name is what the farm counts on.
-        if !names.contains(&plan.firstboot.network.uplink) {
-            remove(build, path, "it gives interfaces other names")?;
-        }
-    }
-    if !base.ipv6_off.is_empty() && wants_ipv6(plan) {
-        let lines: String = base.ipv6_off.iter().map(|key| format!("{key} = 0\n")).collect();
+    if !odd.ipv6_off.is_empty() && wants_ipv6(plan) {
+        let keys: BTreeSet<&String> = odd.ipv6_off.iter().map(|(key, _)| key).collect();
+        let lines: String = keys.into_iter().map(|key| format!("{key} = 0\n")).collect();
         // Of several values the last holds, and files are read in the order of their names: `~` comes after the letters.
         build.public(
             Volume::Root,
@@ -107,10 +106,48 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
             &format!("{UNDONE}the base turns IPv6 off"),
         )?;
     }
-    for file in &base.networkd {
-        networkd_file(build, &plan.firstboot.network, file, &base.networkd)?;
+    // What a package has below `/usr` is overridden in `/etc`.
+    let network = &plan.firstboot.network;
+    for file in odd.networkd.iter().filter(|file| file.is_packaged) {
+        if takes_over(network, file, &odd.networkd) {
+            let path = format!("/etc/systemd/network/{}", file.path.name());
+            build.link(&path, "/dev/null", &format!("{UNDONE}{OTHERWISE}"))?;
+        }
     }
     Ok(())
+}
+
+const OTHERWISE: &str = "it would configure an interface of the card otherwise";
+
+/// A file that would keep the card from its work, and how.
+pub(super) struct Hindering<'h> {
+    pub(super) path: &'h CardPath,
+    pub(super) what: String,
+}
+
+/// The files among `odd` that would, but for those of packages.
+pub(super) fn hindering<'h>(plan: &CardPlan, odd: &'h Hindrances) -> Vec<Hindering<'h>> {
+    let network = &plan.firstboot.network;
+    let mut found = units(plan, odd);
+    let mut tell = |path, what: &str| {
+        let what = what.to_owned();
+        found.push(Hindering { path, what });
+    };
+    for Remains { path, what } in &odd.remains {
+        tell(path, what);
+    }
+    for (path, names) in &odd.naming_rules {
+        // A rule that gives the uplink its name is what the farm counts on.
+        if !names.contains(&network.uplink) {
+            tell(path, "it gives interfaces other names");
+        }
+    }
+    for file in odd.networkd.iter().filter(|file| !file.is_packaged) {
+        if takes_over(network, file, &odd.networkd) {
+            tell(&file.path, OTHERWISE);
+        }
+    }
+    found
 }
 
 fn remove(build: &mut TreeBuilder, path: &CardPath, what: &str) -> Result<(), RenderError> {
@@ -124,28 +161,31 @@ fn remove(build: &mut TreeBuilder, path: &CardPath, what: &str) -> Result<(), Re
     )
 }
 
-fn units(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result<(), RenderError> {
+fn units<'h>(plan: &CardPlan, odd: &'h Hindrances) -> Vec<Hindering<'h>> {
+    let mut found = Vec::new();
     let daemon: &[&str] = if plan.firstboot.lxd.is_some() {
         &NEEDED_BY_DAEMON
     } else {
         &[]
     };
     let needed = |unit: &str| NEEDED.contains(&unit) || daemon.contains(&unit);
-    for path in base.replaced_units.iter().filter(|path| needed(path.name())) {
-        remove(build, path, &format!("{} is masked or changed", path.name()))?;
+    for path in odd.replaced_units.iter().filter(|path| needed(path.name())) {
+        let what = format!("{} is masked or changed", path.name());
+        found.push(Hindering { path, what });
     }
-    for (of, path) in &base.drop_ins {
-        let of_ours = of.starts_with("palmfarm-");
-        if let Some(unit) = NEEDED.iter().chain(daemon).find(|unit| applies(of, unit)) {
-            remove(
-                build,
-                path,
-                &format!("{unit} would start otherwise, or not at all"),
-            )?;
-        } else if of_ours {
-            remove(build, path, "it changes a unit of palmfarm's")?;
-        }
+    for (of, path) in &odd.drop_ins {
+        let unit = NEEDED.iter().chain(daemon).find(|unit| applies(of, unit));
+        let what = match unit {
+            Some(unit) => format!("{unit} would start otherwise, or not at all"),
+            None if of.starts_with("palmfarm-") => "it changes a unit of palmfarm's".into(),
+            None => continue,
+        };
+        found.push(Hindering { path, what });
     }
+    found
+}
+
+fn starts_ssh(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
     if base.has_unit("ssh.service") && !base.starts_ssh {
         build.link(
             &format!("{UNITS}/multi-user.target.wants/ssh.service"),
@@ -174,7 +214,7 @@ fn applies(of: &str, unit: &str) -> bool {
 }
 
 fn managers(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {
-    let is_there = |unit: &str| base.has_unit(unit) || base.own_units.contains(unit);
+    let is_there = |unit: &str| base.has_unit(unit) || base.hindrances.own_units.contains(unit);
     for unit in OTHER_MANAGERS.into_iter().filter(|unit| is_there(unit)) {
         let origin = format!("{UNDONE}it would configure the interfaces, too");
         build.link(&format!("{UNITS}/{unit}"), "/dev/null", &origin)?;
@@ -216,18 +256,19 @@ fn locked(line: &str, accounts: &Accounts) -> String {
     fields.join(":")
 }
 
-/// Undo `file` if it would take an interface of the card's away from palmfarm's own files.
-fn networkd_file(
-    build: &mut TreeBuilder,
-    network: &Network,
-    file: &NetworkdFile,
-    all: &[NetworkdFile],
-) -> Result<(), RenderError> {
+/// The interfaces that palmfarm's own files configure, the uplink first.
+pub(super) fn interfaces(network: &Network) -> Vec<String> {
     let mut ours = vec![network.uplink.clone(), network.port()];
     ours.extend(network.bridge.clone());
+    ours
+}
+
+/// Whether `file`, one of `all`, would take an interface of the card's away from palmfarm's own files.
+fn takes_over(network: &Network, file: &NetworkdFile, all: &[NetworkdFile]) -> bool {
+    let ours = interfaces(network);
     let name = file.path.name();
     let own_of_link = |file: &NetworkdFile| value(&file.text, "Link", "Name").map(str::to_owned);
-    let undo = match name.rsplit('.').next() {
+    match name.rsplit('.').next() {
         // The first file that matches an interface is the only one. Once ifupdown has taken over, those of palmfarm are gone.
         Some("network") => {
             let first = !file.is_packaged || name < "05-palmfarm";
@@ -250,16 +291,7 @@ fn networkd_file(
             (takes_name && own_of_link(file) != uplink) || (gives_other && matches(&file.text, &ours[..1]))
         }
         _ => false,
-    };
-    if !undo {
-        return Ok(());
     }
-    let what = "it would configure an interface of the card otherwise";
-    if file.is_packaged {
-        let path = format!("/etc/systemd/network/{name}");
-        return build.link(&path, "/dev/null", &format!("{UNDONE}{what}"));
-    }
-    remove(build, &file.path, what)
 }
 
 /// Whether a file for systemd-networkd or udev may match one of `interfaces`. What does not go by the name may match.
@@ -273,6 +305,14 @@ fn matches(text: &str, interfaces: &[String]) -> bool {
     patterns
         .iter()
         .any(|pattern| has_wildcard(pattern) || interfaces.iter().any(|own| own == pattern))
+}
+
+/// Whether a file for systemd-networkd names one of `interfaces`.
+pub(super) fn names_one(text: &str, interfaces: &[String]) -> bool {
+    let patterns = list(text, "Match", "Name");
+    patterns
+        .iter()
+        .any(|pattern| interfaces.iter().any(|own| own == pattern))
 }
 
 /// The last value of `key` in the section `name` of a file in systemd's format.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use palmfarm::base::{Accounts, Arch, BaseFacts, BaseText, CloudInit, VolumeNames};
+use palmfarm::base::{Accounts, Arch, BaseFacts, BaseText, CloudInit, Hindrances, VolumeNames};
 use palmfarm::edit::tree::CardPath;
 
 /// Units that matter to rendering and that every base has.
@@ -37,13 +37,8 @@ pub(crate) fn bionic() -> BaseFacts {
         runs_rc_local: true,
         netplan: Vec::new(),
         units: units(&["rc-local.service"]),
-        replaced_units: BTreeSet::new(),
-        drop_ins: Vec::new(),
+        hindrances: Hindrances::default(),
         starts_ssh: true,
-        networkd: Vec::new(),
-        naming_rules: Vec::new(),
-        ipv6_off: BTreeSet::new(),
-        own_units: BTreeSet::new(),
         cloud_init: CloudInit::default(),
         accounts: Accounts::default(),
         remains: Vec::new(),

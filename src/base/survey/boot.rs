@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{in_volume, window, SurveyError, Volumes};
+use super::{in_volume, window, SurveyError, View};
 use crate::base::layout::{Contents, Layout, Partition};
 use crate::base::{BaseRefusal, BaseText, VolumeNames};
 use crate::edit::block::ReadAt;
@@ -81,10 +81,7 @@ impl Section {
 }
 
 /// The command line that the firmware reads, and the file for the user's own keys of its configuration.
-pub(super) fn texts<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-    layout: &Layout,
-) -> Result<BootTexts, SurveyError> {
+pub(super) fn texts(volumes: &View<'_>, layout: &Layout) -> Result<BootTexts, SurveyError> {
     let mut firmware = Firmware::default();
     firmware.include(volumes, "config.txt", Section::All, DEEPEST)?;
     let mut refusals: Vec<BaseRefusal> = other_boot(volumes, layout)?.into_iter().collect();
@@ -131,10 +128,7 @@ pub(super) fn texts<M: ReadAt + Clone + 'static>(
 }
 
 /// Why the firmware would read another partition than the one that is edited (Raspberry Pi documentation, "autoboot.txt").
-fn other_boot<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-    layout: &Layout,
-) -> Result<Option<BaseRefusal>, SurveyError> {
+fn other_boot(volumes: &View<'_>, layout: &Layout) -> Result<Option<BaseRefusal>, SurveyError> {
     let edited = layout.boot.number;
     if let Some(first) = layout.first_fat().filter(|first| first.number != edited) {
         let first = first.number;
@@ -160,9 +154,9 @@ fn other_boot<M: ReadAt + Clone + 'static>(
 impl Firmware {
     /// Read the file `name` of the FAT partition in the place where it is included, and return the section in which it
     /// ends.
-    fn include<M: ReadAt + Clone + 'static>(
+    fn include(
         &mut self,
-        volumes: &Volumes<M>,
+        volumes: &View<'_>,
         name: &str,
         mut section: Section,
         depth: usize,

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{SurveyError, Volumes};
-use crate::base::{BaseRefusal, CloudInit, Remains};
-use crate::edit::block::ReadAt;
+use super::{SurveyError, View};
+use crate::base::{BaseRefusal, CloudInit, CloudSettings, Remains};
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
 /// Files that are removed from the card, with what each does.
-const IN_THE_WAY: [(&str, &str); 10] = [
+pub(super) const IN_THE_WAY: [(&str, &str); 10] = [
     ("etc/cloud/cloud-init.disabled", "turns cloud-init off"),
     // What growpart of cloud-init heeds, and growroot of the initial ramdisk's cloud-initramfs-growroot.
     ("etc/growroot-disabled", "keeps the root filesystem from growing"),
@@ -46,12 +45,11 @@ const SET_BY_US: [&str; 3] = ["datasource", "datasource_list", "network"];
 
 /// Keys with which cloud-init lets somebody in, runs something or ends the first boot. What a card's own seed has in their
 /// place would not hold: it has none of them.
-const ACTS: [&str; 17] = [
+const ACTS: [&str; 16] = [
     "autoinstall",
     "bootcmd",
     "chpasswd",
     "disk_setup",
-    "fqdn",
     "fs_setup",
     "mounts",
     "password",
@@ -73,69 +71,77 @@ const STAGES: [&str; 3] = [
     "cloud_final_modules",
 ];
 
-/// What was found.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) settings: CloudInit,
-    pub(super) remains: Vec<Remains>,
-    pub(super) refusals: Vec<BaseRefusal>,
-}
-
-pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Found, SurveyError> {
-    let mut found = Found::default();
-    for (path, what) in IN_THE_WAY {
-        let Some(stat) = volumes.stat(path)? else {
-            continue;
-        };
-        let path = CardPath::new(path)?;
-        if stat.kind == FileKind::Dir {
-            let hint = "remove the folder";
-            found.refusals.push(BaseRefusal::InTheWay { path, what, hint });
-        } else {
-            found.remains.push(Remains { path, what });
-        }
-    }
-    if let Some(config) = volumes.text(Volume::Root, DS_IDENTIFY)? {
-        if misleads(&config.text) {
-            let what = "keeps cloud-init from finding its seed";
-            let path = CardPath::new(DS_IDENTIFY)?;
-            found.remains.push(Remains { path, what });
-        }
-    }
-    let instances = volumes.names("var/lib/cloud/instances")?;
-    found.settings.instances = instances.into_iter().collect();
+/// What only a base has: the modules that cloud-init would run, and what it remembers.
+pub(super) fn own(volumes: &View<'_>) -> Result<CloudInit, SurveyError> {
     // For each stage, what the last file that lists its modules lists.
     let mut stages: [Option<BTreeSet<String>>; 3] = [const { None }; 3];
-    for (path, value) in settings(volumes)? {
+    for (_, value) in files(volumes)? {
         for (stage, key) in stages.iter_mut().zip(STAGES) {
             *stage = value.get(key).map(modules).or(stage.take());
         }
-        let keys = acts(&value);
-        if !keys.is_empty() {
-            let path = path.clone();
-            found.refusals.push(BaseRefusal::CloudSettings { path, keys });
-        }
-        let keys: Vec<_> = SET_BY_US
-            .into_iter()
-            .filter(|key| value.get(key).is_some())
-            .collect();
-        if path.name() > OURS && !keys.is_empty() && path.as_str() != format!("/{SETTINGS}") {
-            found.refusals.push(BaseRefusal::OverruledSettings { path, keys });
-        }
     }
-    if stages.iter().any(Option::is_some) {
-        found.settings.modules = Some(stages.into_iter().flatten().flatten().collect());
+    let is_listed = stages.iter().any(Option::is_some);
+    let instances = volumes.names("var/lib/cloud/instances")?;
+    Ok(CloudInit {
+        modules: is_listed.then(|| stages.into_iter().flatten().flatten().collect()),
+        instances: instances.into_iter().collect(),
+    })
+}
+
+/// Folders in the place of files that are removed.
+pub(super) fn folders(volumes: &View<'_>) -> Result<Vec<BaseRefusal>, SurveyError> {
+    let mut found = Vec::new();
+    for (path, what) in IN_THE_WAY {
+        if volumes.stat(path)?.is_some_and(|stat| stat.kind == FileKind::Dir) {
+            let (path, hint) = (CardPath::new(path)?, "remove the folder");
+            found.push(BaseRefusal::InTheWay { path, what, hint });
+        }
     }
     Ok(found)
 }
 
-/// The keys in `settings` of which a card must not have the effect.
-fn acts(settings: &Value) -> Vec<&'static str> {
+/// The file by which ds-identify(8) looks for the seed elsewhere, or not at all.
+pub(super) fn misled(volumes: &View<'_>) -> Result<Option<Remains>, SurveyError> {
+    let config = volumes.text(Volume::Root, DS_IDENTIFY)?;
+    Ok(config
+        .filter(|config| misleads(&config.text))
+        .map(|config| Remains {
+            path: config.path,
+            what: "keeps cloud-init from finding its seed",
+        }))
+}
+
+/// The files of settings with keys that a card depends on.
+pub(super) fn settings(volumes: &View<'_>) -> Result<Vec<CloudSettings>, SurveyError> {
+    let mut found = Vec::new();
+    for (path, value) in files(volumes)? {
+        let has = |key: &&str| value.get(key).is_some();
+        let comes_later = path.name() > OURS && path.as_str() != format!("/{SETTINGS}");
+        let overrules = SET_BY_US.into_iter().filter(|key| comes_later && has(key));
+        let settings = CloudSettings {
+            acts: ACTS.into_iter().filter(has).collect(),
+            withholds: withholds(&value),
+            overrules: overrules.collect(),
+            path,
+        };
+        let is_odd = [&settings.acts, &settings.withholds, &settings.overrules]
+            .iter()
+            .any(|keys| !keys.is_empty());
+        if is_odd {
+            found.push(settings);
+        }
+    }
+    Ok(found)
+}
+
+/// The keys in `settings` that are unlike those of the images.
+fn withholds(settings: &Value) -> Vec<&'static str> {
     let is_one_of = |value: &Value, those: &[&str]| those.contains(&plain(value).as_str());
     let is_unlike =
         |key: &str, those: &[&str]| settings.get(key).is_some_and(|value| !is_one_of(value, those));
     let folder = settings["system_info"]["paths"].get("cloud_dir");
     let unlike_stock = [
+        ("fqdn", settings.get("fqdn").is_some()),
         (
             "growpart",
             settings
@@ -159,13 +165,8 @@ fn acts(settings: &Value) -> Vec<&'static str> {
             folder.is_some_and(|folder| plain(folder).trim_end_matches('/') != "/var/lib/cloud"),
         ),
     ];
-    let acts = ACTS.into_iter().filter(|key| settings.get(key).is_some());
-    acts.chain(
-        unlike_stock
-            .into_iter()
-            .filter_map(|(key, is_odd)| is_odd.then_some(key)),
-    )
-    .collect()
+    let odd = unlike_stock.into_iter().filter(|(_, is_odd)| *is_odd);
+    odd.map(|(key, _)| key).collect()
 }
 
 /// Whether `growpart` of the settings grows the partition of the root filesystem (`cc_growpart.py`).
@@ -194,9 +195,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// The files of settings in the order in which cloud-init lays them over each other. What is not YAML has no settings.
-fn settings<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<Vec<(CardPath, Value)>, SurveyError> {
+fn files(volumes: &View<'_>) -> Result<Vec<(CardPath, Value)>, SurveyError> {
     let mut paths = vec![SETTINGS.to_owned()];
     for name in volumes.names(MORE_SETTINGS)? {
         if name.strip_suffix(".cfg").is_some() {
@@ -260,7 +259,10 @@ mod tests {
     #[test]
     fn settings_act_on_every_card() {
         let check = |text: &str, expect: &[&str]| {
-            assert_eq!(acts(&parsed(text).unwrap()), expect, "{text}");
+            let value = parsed(text).unwrap();
+            let acts = ACTS.into_iter().filter(|key| value.get(key).is_some());
+            let found: Vec<_> = acts.chain(withholds(&value)).collect();
+            assert_eq!(found, expect, "{text}");
         };
         check(
             "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{SurveyError, Volumes};
+use super::{present, SurveyError, View};
 use crate::base::{Accounts, BaseRefusal, Remains};
-use crate::edit::block::ReadAt;
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
@@ -22,7 +21,7 @@ const OF_A_PERSON: [(&str, &str); 5] = [
 ];
 
 /// Files of one machine.
-const OF_A_MACHINE: [(&str, &str); 8] = [
+const OF_A_MACHINE: [(&str, &str); 6] = [
     (
         "var/lib/systemd/random-seed",
         "the seed of another machine's random numbers",
@@ -36,11 +35,15 @@ const OF_A_MACHINE: [(&str, &str); 8] = [
         "sudo for the users that cloud-init made on the base",
     ),
     ("etc/hosts.equiv", "lets other hosts log in"),
-    ("etc/nologin", "keeps everybody but root from logging in"),
     ("etc/ssh/shosts.equiv", "lets other hosts log in"),
+    ("var/lib/cloud/instance", "cloud-init's memory of another machine"),
+];
+
+/// Files that keep people out.
+pub(super) const IN_THE_WAY: [(&str, &str); 2] = [
+    ("etc/nologin", "keeps everybody but root from logging in"),
     // A condition of Debian's ssh.service.
     ("etc/ssh/sshd_not_to_be_run", "keeps sshd from starting"),
-    ("var/lib/cloud/instance", "cloud-init's memory of another machine"),
 ];
 
 /// Folders with files of one machine, by prefix and ending of the names.
@@ -70,7 +73,7 @@ pub(super) struct Identity {
     pub(super) refusals: Vec<BaseRefusal>,
 }
 
-pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Identity, SurveyError> {
+pub(super) fn survey(volumes: &View<'_>) -> Result<Identity, SurveyError> {
     let mut found = Identity::default();
     let passwd = text(volumes, "etc/passwd")?;
     let group = text(volumes, "etc/group")?;
@@ -85,7 +88,8 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         }
         if let Some(home) = home(&fields) {
             for (file, what) in OF_A_PERSON {
-                found.remains(volumes, &format!("{home}/{file}"), what)?;
+                let path = format!("{home}/{file}");
+                found.remains.extend(present(volumes, &[(&path, what)])?);
             }
         }
         if let Some(number) = fields.get(2).and_then(|number| number.parse().ok()) {
@@ -111,13 +115,12 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
         let access = stat.filter(|_| is_file).and_then(|stat| stat.access);
         found.accounts.shadow = access.map(|access| (shadow.into(), access));
     }
-    for (path, what) in OF_A_MACHINE {
-        found.remains(volumes, path, what)?;
-    }
+    found.remains.extend(present(volumes, &OF_A_MACHINE)?);
     for (dir, prefix, ending, what) in FOLDERS {
         for name in volumes.names(dir)? {
             if name.starts_with(prefix) && name.ends_with(ending) {
-                found.remains(volumes, &format!("{dir}/{name}"), what)?;
+                let path = format!("{dir}/{name}");
+                found.remains.extend(present(volumes, &[(&path, what)])?);
             }
         }
     }
@@ -148,36 +151,12 @@ pub(super) fn survey<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Resul
             hint: "write `overlayroot=\"\"` into",
         });
     }
-    if text(volumes, "etc/ufw/ufw.conf")?.lines().any(turns_on) {
-        found.refusals.push(BaseRefusal::InTheWay {
-            path: CardPath::new("etc/ufw/ufw.conf")?,
-            what: "turns the firewall on, and palmfarm does not know whom it lets in",
-            hint: "write `ENABLED=no` into",
-        });
-    }
     for path in DAEMONS {
         if volumes.has(path)? {
             found.refusals.push(BaseRefusal::UsedDaemon(CardPath::new(path)?));
         }
     }
     Ok(found)
-}
-
-impl Identity {
-    /// Note the file or link at `path`, if there is one.
-    fn remains<M: ReadAt + Clone + 'static>(
-        &mut self,
-        volumes: &Volumes<M>,
-        path: &str,
-        what: &'static str,
-    ) -> Result<(), SurveyError> {
-        let there = volumes.stat(path)?;
-        if there.is_some_and(|stat| stat.kind != FileKind::Dir) {
-            let path = CardPath::new(path)?;
-            self.remains.push(Remains { path, what });
-        }
-        Ok(())
-    }
 }
 
 /// What a line of `sshd_config(5)` does, by its key.
@@ -252,12 +231,6 @@ fn is_in_memory(line: &str) -> bool {
         .is_some_and(|value| !value.is_empty() && value != "disabled")
 }
 
-/// Whether a line of ufw.conf turns ufw on.
-fn turns_on(line: &str) -> bool {
-    line.split_once('=')
-        .is_some_and(|(key, value)| key.trim() == "ENABLED" && value.trim().eq_ignore_ascii_case("yes"))
-}
-
 /// Whether `pattern` of `Include` leads to nothing but files of [`SSHD_DROP_INS`].
 fn is_drop_in(pattern: &str) -> bool {
     let name = pattern
@@ -269,7 +242,7 @@ fn is_drop_in(pattern: &str) -> bool {
     name.is_some_and(|name| !name.contains('/'))
 }
 
-fn text<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<String, SurveyError> {
+fn text(volumes: &View<'_>, path: &str) -> Result<String, SurveyError> {
     let found = volumes.text(Volume::Root, path)?;
     Ok(found.map(|found| found.text).unwrap_or_default())
 }

@@ -4,7 +4,10 @@
 
 mod boot;
 mod cloud_init;
+mod firewall;
 mod identity;
+mod laid;
+mod modules;
 mod network;
 mod packages;
 mod units;
@@ -12,13 +15,14 @@ mod units;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use laid::laid;
 pub use packages::installed;
 
 use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
 use crate::base::mounts;
-use crate::base::{Arch, BaseFacts, BaseText};
+use crate::base::{Arch, BaseFacts, BaseText, Hindrances, Remains};
 use crate::edit::block::{ReadAt, Window};
 use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
@@ -127,6 +131,21 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
         }
     }
 
+    fn view(&self) -> View<'_> {
+        View {
+            boot: &self.boot,
+            root: &self.root,
+        }
+    }
+}
+
+/// What is looked at: the filesystems of a base, or what a farm lays over them.
+struct View<'v> {
+    boot: &'v dyn VolumeReader,
+    root: &'v dyn VolumeReader,
+}
+
+impl View<'_> {
     /// A text file, links followed; `None` if there is none. U+FFFD stands for what is not UTF-8: a comment in another
     /// encoding must not hide the rest.
     ///
@@ -134,10 +153,11 @@ impl<M: ReadAt + Clone + 'static> Volumes<M> {
     /// It is too long: what is not read would be passed over.
     fn text(&self, volume: Volume, path: &str) -> Result<Option<BaseText>, SurveyError> {
         let path = CardPath::new(path)?;
-        let bytes = self
-            .reader(volume)
-            .read(&path, LONGEST)
-            .map_err(in_volume(volume))?;
+        let reader = match volume {
+            Volume::Boot => self.boot,
+            Volume::Root => self.root,
+        };
+        let bytes = reader.read(&path, LONGEST).map_err(in_volume(volume))?;
         let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(text.map(|text| BaseText { path, text }))
     }
@@ -198,6 +218,10 @@ pub struct System {
 impl System {
     /// Of the base, or card, with these filesystems.
     pub fn of<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Self, SurveyError> {
+        Self::seen(&volumes.view())
+    }
+
+    fn seen(volumes: &View<'_>) -> Result<Self, SurveyError> {
         let mut arch = None;
         for (candidate, loader) in LOADERS {
             if volumes.has(loader)? {
@@ -219,7 +243,7 @@ impl System {
 }
 
 /// Whether there is anything of palmfarm's: its files, or only what the agent remembers of the card's first boots.
-fn is_customized<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
+fn is_customized(volumes: &View<'_>) -> Result<bool, SurveyError> {
     if volumes.has(MANIFEST.trim_start_matches('/'))? {
         return Ok(true);
     }
@@ -237,7 +261,8 @@ where
     B: ReadAt + ?Sized + 'static,
 {
     let volumes = Volumes::open(image, layout)?;
-    let system = System::of(&volumes)?;
+    let volumes = volumes.view();
+    let system = System::seen(&volumes)?;
     let mut fat_seed = Vec::new();
     for name in ["user-data", "meta-data", "network-config"] {
         fat_seed.extend(volumes.text(Volume::Boot, name)?);
@@ -246,11 +271,20 @@ where
     let fstab = volumes.text(Volume::Root, "etc/fstab")?;
     let fstab = fstab.map(|text| text.text).unwrap_or_default();
     let units = units::packaged(&volumes)?;
-    let changed = units::changed(&volumes, &units)?;
-    let cloud_init = cloud_init::survey(&volumes)?;
     let identity = identity::survey(&volumes)?;
-    let (networkd, drop_ins) = network::networkd(&volumes)?;
-    let resolved = network::resolved(&volumes)?;
+    let hindrances = hindrances(&volumes, &|name| units.contains(name))?;
+    let remains = [
+        identity.remains,
+        network::drop_ins(&volumes)?,
+        network::resolved(&volumes)?,
+        units::logins(&volumes)?,
+    ];
+    let refusals = [
+        boot.refusals,
+        cloud_init::folders(&volumes)?,
+        identity.refusals,
+        firewall::refusals(&volumes)?,
+    ];
     let superblock = superblock(image, layout)?;
     Ok(BaseFacts {
         arch: system.arch,
@@ -263,22 +297,52 @@ where
         runs_rc_local: runs_rc_local(&volumes)?,
         netplan: network::netplan(&volumes)?,
         units,
-        replaced_units: changed.units,
-        own_units: changed.own,
-        drop_ins: changed.drop_ins,
+        hindrances,
         starts_ssh: units::starts_ssh(&volumes)?,
-        networkd,
-        naming_rules: network::naming_rules(&volumes)?,
-        ipv6_off: network::ipv6_off(&volumes)?,
-        cloud_init: cloud_init.settings,
+        cloud_init: cloud_init::own(&volumes)?,
         accounts: identity.accounts,
-        remains: [cloud_init.remains, identity.remains, drop_ins, resolved].concat(),
+        remains: remains.concat(),
         names: boot::names(image, layout)?,
         boot_mount: mounts::boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
         fstab,
-        refusals: [boot.refusals, cloud_init.refusals, identity.refusals].concat(),
+        refusals: refusals.concat(),
         newest: u32::try_from(superblock.written.max(superblock.made)).unwrap_or(u32::MAX),
     })
+}
+
+/// What of the root filesystem may keep a card from its work; `is_packaged` knows the units of packages.
+fn hindrances(volumes: &View<'_>, is_packaged: &dyn Fn(&str) -> bool) -> Result<Hindrances, SurveyError> {
+    let units = units::changed(volumes, is_packaged)?;
+    Ok(Hindrances {
+        replaced_units: units.replaced,
+        own_units: units.own,
+        drop_ins: units.drop_ins,
+        networkd: network::networkd(volumes)?,
+        naming_rules: network::naming_rules(volumes)?,
+        ipv6_off: network::ipv6_off(volumes)?,
+        blocked_modules: modules::blocked(volumes)?,
+        cloud_settings: cloud_init::settings(volumes)?,
+        remains: present(
+            volumes,
+            &[&cloud_init::IN_THE_WAY[..], &identity::IN_THE_WAY].concat(),
+        )?
+        .into_iter()
+        .chain(cloud_init::misled(volumes)?)
+        .collect(),
+    })
+}
+
+/// The files or links among `known`, and what each does.
+fn present(volumes: &View<'_>, known: &[(&str, &'static str)]) -> Result<Vec<Remains>, SurveyError> {
+    let mut found = Vec::new();
+    for (path, what) in known {
+        let there = volumes.stat(path)?;
+        if there.is_some_and(|stat| stat.kind != FileKind::Dir) {
+            let path = CardPath::new(path)?;
+            found.push(Remains { path, what });
+        }
+    }
+    Ok(found)
 }
 
 /// Bytes of the root filesystem's inode tables.
@@ -299,7 +363,7 @@ fn superblock<M: ReadAt>(image: &M, layout: &Layout) -> Result<Superblock, Surve
     Superblock::read(&window(image, layout, Volume::Root)?).map_err(in_volume(Volume::Root))
 }
 
-fn systemd<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Option<u32>, SurveyError> {
+fn systemd(volumes: &View<'_>) -> Result<Option<u32>, SurveyError> {
     for dir in SYSTEMD {
         let found = volumes.names(dir)?.iter().find_map(|name| {
             let version = name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so")?;
@@ -313,7 +377,7 @@ fn systemd<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<Option<u
     Ok(None)
 }
 
-fn runs_rc_local<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
+fn runs_rc_local(volumes: &View<'_>) -> Result<bool, SurveyError> {
     let path = CardPath::new("etc/rc.local")?;
     let stat = volumes
         .root

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{unbroken, SurveyError, Volumes};
+use super::{unbroken, SurveyError, View};
 use crate::base::{NetworkdFile, Remains};
-use crate::edit::block::ReadAt;
 use crate::edit::tree::{CardPath, Volume};
 
 /// Where netplan reads.
@@ -27,9 +26,7 @@ const SYSCTL: [&str; 4] = [
 ];
 
 /// Every netplan YAML.
-pub(super) fn netplan<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<Vec<CardPath>, SurveyError> {
+pub(super) fn netplan(volumes: &View<'_>) -> Result<Vec<CardPath>, SurveyError> {
     let mut files = Vec::new();
     for dir in NETPLAN {
         // `/lib` is `/usr/lib` if `/usr` is merged, and a file must not be listed twice.
@@ -48,29 +45,34 @@ pub(super) fn netplan<M: ReadAt + Clone + 'static>(
     Ok(files)
 }
 
-/// Every file of systemd-networkd, and of udev those that name interfaces; and the drop-ins that must go.
-pub(super) fn networkd<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<(Vec<NetworkdFile>, Vec<Remains>), SurveyError> {
+/// The drop-ins for palmfarm's files, and for those that name interfaces.
+pub(super) fn drop_ins(volumes: &View<'_>) -> Result<Vec<Remains>, SurveyError> {
+    let mut found = Vec::new();
+    for dir in NETWORKD.iter().filter(|dir| !is_packaged(dir)) {
+        let names = volumes.names(dir)?;
+        for name in names.iter().filter(|name| is_drop_in_folder(name)) {
+            let texts = texts(volumes, &format!("{dir}/{name}"), ".conf")?;
+            found.extend(texts.into_iter().map(|(path, _)| Remains {
+                path,
+                what: "changes a file that names or configures an interface of the card",
+            }));
+        }
+    }
+    Ok(found)
+}
+
+fn is_packaged(dir: &str) -> bool {
+    dir.ends_with("lib/systemd/network") && !dir.contains("local")
+}
+
+/// Every file of systemd-networkd, and of udev those that name interfaces.
+pub(super) fn networkd(volumes: &View<'_>) -> Result<Vec<NetworkdFile>, SurveyError> {
     let mut files = Vec::new();
-    let mut remains = Vec::new();
     for dir in NETWORKD {
         if dir.starts_with("lib/") && volumes.has("usr/lib/systemd/network")? {
             continue;
         }
-        let is_packaged = dir.ends_with("lib/systemd/network") && !dir.contains("local");
         for name in volumes.names(dir)? {
-            let drop_ins = format!("{dir}/{name}");
-            if is_drop_in_folder(&name) && !is_packaged {
-                remains.extend(
-                    texts(volumes, &drop_ins, ".conf")?
-                        .into_iter()
-                        .map(|(path, _)| Remains {
-                            path,
-                            what: "changes a file that names or configures an interface of the card",
-                        }),
-                );
-            }
             let ending = name.rsplit('.').next().unwrap_or_default();
             if !matches!(ending, "network" | "netdev" | "link") {
                 continue;
@@ -78,12 +80,12 @@ pub(super) fn networkd<M: ReadAt + Clone + 'static>(
             let found = volumes.text(Volume::Root, &format!("{dir}/{name}"))?;
             files.push(NetworkdFile {
                 path: CardPath::new(&format!("{dir}/{name}"))?,
-                is_packaged,
+                is_packaged: is_packaged(dir),
                 text: found.map(|found| unbroken(&found.text)).unwrap_or_default(),
             });
         }
     }
-    Ok((files, remains))
+    Ok(files)
 }
 
 /// Whether `name` is a folder of drop-ins for a file of palmfarm's, or for one that names an interface.
@@ -95,9 +97,7 @@ fn is_drop_in_folder(name: &str) -> bool {
 
 /// The settings of systemd-resolved with which names would not be found: it would ask other servers, in a way that a
 /// router at home does not know, or not listen where `/etc/resolv.conf` leads (resolved.conf(5)).
-pub(super) fn resolved<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<Vec<Remains>, SurveyError> {
+pub(super) fn resolved(volumes: &View<'_>) -> Result<Vec<Remains>, SurveyError> {
     let main = volumes.text(Volume::Root, RESOLVED)?;
     let mut files: Vec<_> = main.into_iter().map(|found| (found.path, found.text)).collect();
     for dir in [
@@ -134,9 +134,7 @@ fn finds_otherwise(line: &str) -> bool {
 }
 
 /// Rules of udev's in `/etc` that give names to interfaces (udev(7)).
-pub(super) fn naming_rules<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<Vec<(CardPath, BTreeSet<String>)>, SurveyError> {
+pub(super) fn naming_rules(volumes: &View<'_>) -> Result<Vec<(CardPath, BTreeSet<String>)>, SurveyError> {
     let mut found = Vec::new();
     for (path, text) in texts(volumes, "etc/udev/rules.d", ".rules")? {
         let names: BTreeSet<String> = text.lines().filter_map(given_name).map(str::to_owned).collect();
@@ -160,10 +158,8 @@ fn given_name(rule: &str) -> Option<&str> {
     })
 }
 
-/// The keys of sysctl.d(5) that turn IPv6 off on some interface.
-pub(super) fn ipv6_off<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<BTreeSet<String>, SurveyError> {
+/// The keys of sysctl.d(5) that turn IPv6 off on some interface, and where.
+pub(super) fn ipv6_off(volumes: &View<'_>) -> Result<Vec<(String, CardPath)>, SurveyError> {
     let mut all = Vec::new();
     for dir in SYSCTL {
         all.extend(texts(volumes, dir, ".conf")?);
@@ -171,8 +167,11 @@ pub(super) fn ipv6_off<M: ReadAt + Clone + 'static>(
     if let Some(found) = volumes.text(Volume::Root, "etc/sysctl.conf")? {
         all.push((found.path, found.text));
     }
-    let lines = all.iter().flat_map(|(_, text)| text.lines());
-    Ok(lines.filter_map(turned_off).collect())
+    let keys = |(path, text): (CardPath, String)| {
+        let keys: BTreeSet<_> = text.lines().filter_map(turned_off).collect();
+        keys.into_iter().map(move |key| (key, path.clone()))
+    };
+    Ok(all.into_iter().flat_map(keys).collect())
 }
 
 /// The key of a line that turns IPv6 off, with dots.
@@ -185,11 +184,7 @@ fn turned_off(line: &str) -> Option<String> {
 }
 
 /// The files in `dir` whose names end in `ending`.
-fn texts<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-    dir: &str,
-    ending: &str,
-) -> Result<Vec<(CardPath, String)>, SurveyError> {
+fn texts(volumes: &View<'_>, dir: &str, ending: &str) -> Result<Vec<(CardPath, String)>, SurveyError> {
     let mut found = Vec::new();
     for name in volumes.names(dir)?.iter().filter(|name| name.ends_with(ending)) {
         let text = volumes.text(Volume::Root, &format!("{dir}/{name}"))?;

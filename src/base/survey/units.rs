@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{SurveyError, Volumes};
-use crate::edit::block::ReadAt;
+use super::{unbroken, SurveyError, View};
+use crate::base::Remains;
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
@@ -53,15 +53,13 @@ const HARMLESS: [&str; 17] = [
 /// The units of packages that somebody replaced or masked, the drop-ins that may keep a unit from its work, and the units
 /// that no package has.
 pub(super) struct Changed {
-    pub(super) units: BTreeSet<CardPath>,
+    pub(super) replaced: BTreeSet<CardPath>,
     pub(super) drop_ins: Vec<(String, CardPath)>,
     pub(super) own: BTreeSet<String>,
 }
 
 /// The units of packages by name, without those that a package masks.
-pub(super) fn packaged<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-) -> Result<BTreeSet<String>, SurveyError> {
+pub(super) fn packaged(volumes: &View<'_>) -> Result<BTreeSet<String>, SurveyError> {
     let mut units = BTreeSet::new();
     for dir in UNITS {
         units.extend(volumes.names(dir)?);
@@ -69,13 +67,13 @@ pub(super) fn packaged<M: ReadAt + Clone + 'static>(
     Ok(units)
 }
 
-/// What an administrator has in the place of `units`, and drop-ins for whatever unit.
-pub(super) fn changed<M: ReadAt + Clone + 'static>(
-    volumes: &Volumes<M>,
-    units: &BTreeSet<String>,
+/// What an administrator has in the place of packages' units, and drop-ins for whatever unit.
+pub(super) fn changed(
+    volumes: &View<'_>,
+    is_packaged: &dyn Fn(&str) -> bool,
 ) -> Result<Changed, SurveyError> {
     let mut changed = Changed {
-        units: BTreeSet::new(),
+        replaced: BTreeSet::new(),
         drop_ins: Vec::new(),
         own: BTreeSet::new(),
     };
@@ -97,9 +95,9 @@ pub(super) fn changed<M: ReadAt + Clone + 'static>(
                 continue;
             }
             match in_place(volumes, &path)? {
-                Place::Unit if !units.contains(&name) => changed.own.extend([name]),
+                Place::Unit if !is_packaged(&name) => changed.own.extend([name]),
                 // The mask of a unit that is installed later would hold, too.
-                Place::Unit | Place::Mask => changed.units.extend([CardPath::new(&path)?]),
+                Place::Unit | Place::Mask => changed.replaced.extend([CardPath::new(&path)?]),
                 Place::Nothing => {}
             }
         }
@@ -107,8 +105,42 @@ pub(super) fn changed<M: ReadAt + Clone + 'static>(
     Ok(changed)
 }
 
+/// Units and drop-ins that let whoever sits at a console in without a password (agetty(8)).
+pub(super) fn logins(volumes: &View<'_>) -> Result<Vec<Remains>, SurveyError> {
+    let mut found = Vec::new();
+    for dir in OWN {
+        for name in volumes.names(dir)?.iter().filter(|name| name.contains("getty@")) {
+            let path = format!("{dir}/{name}");
+            let drop_ins = volumes
+                .names(&path)?
+                .into_iter()
+                .map(|file| format!("{path}/{file}"));
+            for path in drop_ins.chain([path.clone()]) {
+                let text = volumes.text(Volume::Root, &path)?;
+                found.extend(text.filter(|file| logs_in(&file.text)).map(|file| Remains {
+                    path: file.path,
+                    what: "lets whoever sits at the console in without a password",
+                }));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a unit starts getty for somebody who is not asked for a password.
+fn logs_in(unit: &str) -> bool {
+    let commands = unbroken(unit);
+    let mut commands = commands
+        .lines()
+        .filter(|line| line.trim_start().starts_with("ExecStart"));
+    commands.any(|line| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == "-a" || word.starts_with("--autologin"))
+    })
+}
+
 /// Whether a link of `systemctl enable` starts sshd or its socket.
-pub(super) fn starts_ssh<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>) -> Result<bool, SurveyError> {
+pub(super) fn starts_ssh(volumes: &View<'_>) -> Result<bool, SurveyError> {
     for dir in OWN.into_iter().chain(UNITS) {
         for link in [
             "multi-user.target.wants/ssh.service",
@@ -142,7 +174,7 @@ enum Place {
     Nothing,
 }
 
-fn in_place<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Result<Place, SurveyError> {
+fn in_place(volumes: &View<'_>, path: &str) -> Result<Place, SurveyError> {
     Ok(match volumes.stat(path)?.map(|stat| stat.kind) {
         Some(FileKind::Symlink(target)) => {
             let target = String::from_utf8_lossy(&target).into_owned();
@@ -165,6 +197,16 @@ fn in_place<M: ReadAt + Clone + 'static>(volumes: &Volumes<M>, path: &str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_console_logs_somebody_in() {
+        let exec = "[Service]\nExecStart=\nExecStart=-/sbin/agetty";
+        assert!(logs_in(&format!("{exec} --autologin pi --noclear %I $TERM\n")));
+        assert!(logs_in(&format!("{exec} \\\n  -a root %I\n")));
+        assert!(!logs_in(&format!(
+            "{exec} --noclear %I $TERM\n# --autologin pi\n"
+        )));
+    }
 
     #[test]
     fn a_drop_in_decides_unless_it_is_known_to_be_harmless() {

@@ -5,7 +5,7 @@ use std::fs;
 use palmfarm::edit::tree::Volume;
 
 use super::{accepted, base, can_run, card, plan, put_boot, refused, run, text};
-use crate::common::base::{put, CLOUD_CFG};
+use crate::common::base::{link, put, CLOUD_CFG};
 use crate::{common, palmfarm};
 
 #[test]
@@ -368,6 +368,77 @@ fn a_base_that_is_packed_with_a_large_dictionary_is_to_be_unpacked() {
     }
     common::run("xz", &["-dk", packed.to_str().unwrap()]);
     accepted(&plan(&image, ""));
+}
+
+#[test]
+fn modules_mounts_and_firewalls_in_the_way_are_refused() {
+    if !can_run() {
+        return;
+    }
+    let firewall = "etc/systemd/system/sysinit.target.wants/nftables.service";
+    let service = "/lib/systemd/system/nftables.service";
+    let image = base(|root| {
+        put(
+            root,
+            "etc/modprobe.d/site.conf",
+            "# ours\ninstall bridge /bin/true\noptions ipv6 disable=1\n",
+        );
+        put(
+            root,
+            "etc/systemd/system/var-lib.mount",
+            "[Mount]\nWhat=/dev/sda1\nWhere=/var/lib\n",
+        );
+        put(
+            root,
+            "etc/nftables.conf",
+            "chain input {\n  type filter hook input priority 0; policy drop;\n}\n",
+        );
+        link(root, firewall, service);
+    });
+    let out = plan(&image, "");
+    for (message, hint) in [
+        (
+            "line 2 of its /etc/modprobe.d/site.conf keeps the module bridge from being loaded, without which there is no \
+             bridge",
+            "remove line 2 of /etc/modprobe.d/site.conf of the base",
+        ),
+        (
+            "line 3 of its /etc/modprobe.d/site.conf keeps the module ipv6 from being loaded",
+            "remove line 3 of /etc/modprobe.d/site.conf of the base",
+        ),
+        (
+            "its unit var-lib.mount mounts another filesystem at /var/lib, which would hide what palmfarm puts there",
+            "remove the unit var-lib.mount from the base, or mask it",
+        ),
+        (
+            "its /etc/systemd/system/sysinit.target.wants/nftables.service turns a firewall on",
+            "remove the link /etc/systemd/system/sysinit.target.wants/nftables.service of the base",
+        ),
+    ] {
+        refused(&out, message, hint);
+    }
+    // As the hints say; and what the packages bring.
+    let mended = base(|root| {
+        put(root, "etc/modprobe.d/site.conf", "# ours\nblacklist iwlwifi\n");
+        link(root, "etc/systemd/system/var-lib.mount", "/dev/null");
+        put(
+            root,
+            "etc/systemd/system/srv.mount",
+            "[Mount]\nWhat=/dev/sda1\nWhere=/srv\n",
+        );
+        put(
+            root,
+            "etc/nftables.conf",
+            "chain input {\n  type filter hook input priority 0; policy drop;\n}\n",
+        );
+        put(root, "etc/iptables/rules.v4", ":INPUT ACCEPT [0:0]\n");
+        link(
+            root,
+            "etc/systemd/system/multi-user.target.wants/netfilter-persistent.service",
+            "/lib/systemd/system/netfilter-persistent.service",
+        );
+    });
+    accepted(&plan(&mended, ""));
 }
 
 #[test]

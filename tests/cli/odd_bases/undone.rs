@@ -298,6 +298,7 @@ fn units_in_every_place_of_systemd_are_undone() {
         "etc/systemd/system/systemd-udevd.service",
         "etc/systemd/system.control/systemd-networkd.service",
         "etc/systemd/system/lxd.service",
+        "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf",
     ];
     let wants = "etc/systemd/system/multi-user.target.wants/ssh.service";
     let image = base(|root| {
@@ -310,9 +311,11 @@ fn units_in_every_place_of_systemd_are_undone() {
         }
         put(root, gone[5], "[Unit]\nRequires = nowhere.service\n");
         // Also of a unit that is only there once the daemon is installed.
-        for masked in &gone[6..] {
+        for masked in &gone[6..9] {
             link(root, masked, "/dev/null");
         }
+        let logs_in = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear %I $TERM\n";
+        put(root, gone[9], logs_in);
     });
     let card = card(&image, "lxd: {}\n");
     for (path, kind) in kinds(&card, &gone) {
