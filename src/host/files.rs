@@ -70,6 +70,14 @@ pub fn is_special(metadata: &Metadata) -> bool {
     metadata.mode() & 0o7000 != 0
 }
 
+/// The attribute by which the file at `path`, not followed, may do more than its mode says (capabilities(7)) or others may
+/// do more with it (acl(5)), if it has one.
+pub fn attribute_of_access(path: &Path) -> Option<&'static str> {
+    ["security.capability", "system.posix_acl_access"]
+        .into_iter()
+        .find(|name| rustix::fs::lgetxattr_query(path, *name).is_ok_and(|bytes| bytes > 0))
+}
+
 /// Whether the group or others may read it.
 pub fn others_may_read(metadata: &Metadata) -> bool {
     metadata.mode() & 0o044 != 0

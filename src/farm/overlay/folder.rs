@@ -54,6 +54,9 @@ fn walk(path: &Path, prefix: &str, depth: usize, contents: &mut Contents) -> Res
             } else if files::is_private(&facts) {
                 contents.closed.insert(entry.clone(), Closed::Private);
             }
+            if let Some(attribute) = files::attribute_of_access(&here) {
+                contents.attributes.insert(entry.clone(), attribute);
+            }
             // The one permission that git(1) keeps, too.
             let runs = files::is_executable(&facts);
             contents.add(&entry, Found::File(content), runs.then_some(0o755))?;

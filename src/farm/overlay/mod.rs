@@ -102,6 +102,8 @@ struct Contents {
     rules: Rules,
     /// Files whose mode on this computer is more than who may execute them.
     closed: BTreeMap<String, Closed>,
+    /// Files with an attribute that does not go onto the card and says who may do what.
+    attributes: BTreeMap<String, &'static str>,
 }
 
 /// What the mode of a file has that does not go onto the card.
@@ -121,6 +123,7 @@ impl Contents {
             bytes: 0,
             rules: Rules::default(),
             closed: BTreeMap::new(),
+            attributes: BTreeMap::new(),
         }
     }
 
@@ -241,7 +244,8 @@ impl Contents {
             return Err(self.refuse(RULES, why));
         }
         nodes.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        let warnings = warnings(&self.closed, &names);
+        let mut warnings = warnings(&self.closed, &names);
+        warnings.extend(lost(&self.attributes));
         Ok(Overlay {
             nodes,
             if_there,
@@ -395,6 +399,21 @@ fn warnings(closed: &BTreeMap<String, Closed>, declared: &[&str]) -> Vec<Warning
         })
     };
     kinds.into_iter().filter_map(warning).collect()
+}
+
+/// What is to be said of the files with attributes, in one sentence.
+fn lost(attributes: &BTreeMap<String, &'static str>) -> Option<Warning> {
+    let (entry, attribute) = attributes.first_key_value()?;
+    let (number, entry) = (attributes.len(), printable(entry));
+    Some(Warning {
+        message: format!(
+            "of the files of this overlay {number} lose an attribute that says who may do what; the first is {entry} \
+             ({attribute})"
+        ),
+        hint: "give capabilities on the Pi, `rc_local: [\"setcap cap_net_raw+ep FILE\"]`, and access by mode and owner in \
+               overlay.toml; then `setcap -r` and `setfacl -b` here"
+            .into(),
+    })
 }
 
 #[cfg(test)]
