@@ -2,6 +2,7 @@
 //! are cheapest to find. It reads the base and what the farm names; it writes nothing.
 
 mod check;
+mod declared;
 pub mod doctor;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,9 @@ use crate::edit::tree::{Access, CardPath, Planned, Privacy, Tree};
 use crate::edit::{self, fs, EditError};
 use crate::farm::addresses::Prefix;
 use crate::farm::assets::{self, GatherError, Gathered};
+use crate::farm::node::Step;
 use crate::farm::passwords::SecretError;
+use crate::farm::problem::Problems;
 use crate::farm::secret;
 use crate::farm::{LoadedFarm, ResolvedCard};
 use crate::plan::content_cache::ContentCache;
@@ -193,6 +196,23 @@ impl<'a> FarmInputs<'a> {
         }
         plan.epoch = self.host.epoch;
         Ok(plan)
+    }
+
+    /// What the farm's files and overlays would keep the cards `plans` from, as `check` says it.
+    pub fn objections<'p>(&self, plans: impl IntoIterator<Item = &'p CardPlan>) -> Problems {
+        let mut found = Problems::default();
+        let text = &self.loaded.text;
+        for (index, overlay) in self.assets.overlays.iter().enumerate() {
+            let at = text.locate(&["overlays".into(), index.into()]);
+            declared::warnings(overlay, at, &mut found);
+        }
+        for plan in plans {
+            let overlays = self.assets.overlays.iter().enumerate();
+            let locate = |place: &[Step<'_>]| text.locate(place);
+            declared::tell(&self.loaded.farm, overlays, plan, &locate, &mut found);
+        }
+        found.sort();
+        found
     }
 
     /// Render a planned card for `base`.

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
         None => farm.farm.resolved_cards(),
     };
     let outputs = outputs(&args.output, &cards)?;
-    let inputs = FarmInputs::read(farm, host_inputs()?)?;
+    let mut inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, &cache, args.offline)?;
     from_farm::protect_inputs(&args.farm, &inputs.loaded, Some(&base.image), &outputs)?;
     if is_bundle(&args.output) {
@@ -43,6 +43,7 @@ pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
         .into_iter()
         .map(|card| inputs.prepare(card, &base))
         .collect::<Result<Vec<_>, _>>()?;
+    from_farm::judge(&mut inputs, prepared.iter().map(|card| &card.plan), ui)?;
     make_folder(&args.output)?;
     let threads = args.threads.unwrap_or_else(threads);
     let written = write(&prepared, &outputs, &base, threads, &session)?;

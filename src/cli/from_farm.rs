@@ -18,7 +18,8 @@ use crate::farm::{
     ResolvedCard,
 };
 use crate::host::files::FileId;
-use crate::pipeline;
+use crate::pipeline::{self, FarmInputs};
+use crate::plan::CardPlan;
 use crate::text::shell_quote;
 use crate::write::companions;
 
@@ -72,6 +73,22 @@ pub(super) fn load_to_write(path: &Path, offline: bool, session: &Session) -> Re
 /// The same as [`load`], and read everything that the farm names, as for its cards.
 pub(super) fn check(path: &Path, ui: Ui) -> Result<LoadedFarm, Failure> {
     shown(pipeline::check(path, &variable), ui)
+}
+
+/// Print what the farm's files and overlays would keep the cards `plans` from. It ends the command only if no card would
+/// come up.
+pub(super) fn judge<'p>(
+    inputs: &mut FarmInputs<'_>,
+    plans: impl IntoIterator<Item = &'p CardPlan>,
+    ui: Ui,
+) -> CliResult {
+    let found = inputs.objections(plans);
+    show(&inputs.loaded.text, &found, ui);
+    if found.errors() > 0 {
+        return Err(Failure::printed(Outcome::Refused));
+    }
+    inputs.loaded.warnings.append(found);
+    Ok(())
 }
 
 fn shown(loaded: Result<LoadedFarm, LoadError>, ui: Ui) -> Result<LoadedFarm, Failure> {

@@ -38,11 +38,12 @@ pub(super) fn run(args: &Plan, ui: Ui) -> CliResult {
     if let Some(path) = &args.output {
         from_farm::protect_inputs(&args.farm, &farm, None, std::slice::from_ref(path))?;
     }
-    let inputs = FarmInputs::read(farm, host_inputs()?)?;
+    let mut inputs = FarmInputs::read(farm, host_inputs()?)?;
     let plans = cards
         .into_iter()
         .map(|card| inputs.plan(card, &prefixes))
         .collect::<Result<Vec<_>, _>>()?;
+    from_farm::judge(&mut inputs, &plans, ui)?;
     let making = Making {
         inputs: &inputs,
         cache: &cache,

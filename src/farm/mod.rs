@@ -265,6 +265,11 @@ impl LoadedFarm {
 }
 
 impl FarmText {
+    /// Where a person should look for what `place` leads to.
+    pub fn locate(&self, place: &[node::Step<'_>]) -> Span {
+        self.document.locate(place)
+    }
+
     /// `problems` for people: each with its line and a caret, the last line with the number of those not shown.
     pub fn render(&self, problems: &Problems) -> String {
         let told = self.tell(problems, source::WIDTH);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::declared;
 use crate::base::download::catalogue;
 use crate::base::locate::BaseRef;
 use crate::base::mounts;
@@ -80,7 +81,7 @@ pub fn judge(farm: &Farm, document: &Node, dir: &Folder, p: &mut Problems) {
     judge.homes(farm, &overlays);
     // Of a farm with errors there is no plan.
     if judge.p.errors() == 0 {
-        judge.cards(farm);
+        judge.cards(farm, &overlays);
     }
 }
 
@@ -149,11 +150,7 @@ impl Judge<'_> {
     fn overlay(&mut self, index: usize, name: &str, overlay: &Overlay) {
         let place = ["overlays".into(), index.into()];
         let at = self.document.locate(&place);
-        for warning in &overlay.warnings {
-            self.p
-                .warning(at, warning.message.clone())
-                .hint(warning.hint.clone());
-        }
+        declared::warnings(overlay, at, self.p);
         for (volume, path, planned) in &overlay.nodes {
             let covered = mounts::always_covered(path.as_str()).filter(|_| *volume == Volume::Root);
             if let Some((folder, what)) = covered {
@@ -334,7 +331,7 @@ impl Judge<'_> {
     }
 
     /// Plan every card; passwords are hashed where cards are made.
-    fn cards(&mut self, farm: &Farm) {
+    fn cards(&mut self, farm: &Farm, overlays: &[(usize, Overlay)]) {
         let mut farm = farm.clone();
         for user in &mut farm.users {
             user.password = None;
@@ -349,7 +346,13 @@ impl Judge<'_> {
             let planned = plan::card(&farm, card, &self.sources, &hashes, &[], keys, &mut self.seen);
             let (at, message, hint) = match planned {
                 Ok(plan) => match plan::document(&plan.firstboot) {
-                    Ok(_) => continue,
+                    Ok(_) => {
+                        let overlays = overlays.iter().map(|(index, overlay)| (*index, overlay));
+                        let document = self.document;
+                        let locate = |place: &[Step<'_>]| document.locate(place);
+                        declared::tell(&farm, overlays, &plan, &locate, self.p);
+                        continue;
+                    }
                     Err(error) => (
                         self.document.locate(&["containers".into()]),
                         error.to_string(),

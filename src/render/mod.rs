@@ -7,6 +7,7 @@ mod boot;
 mod builder;
 pub mod builtin;
 mod cloud;
+mod declared;
 mod engine;
 mod error;
 mod host;
@@ -19,6 +20,7 @@ mod undo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use declared::{objections, Objection};
 pub use error::RenderError;
 pub use network::answers_for_its_name;
 

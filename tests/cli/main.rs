@@ -15,6 +15,7 @@ mod browser;
 mod build;
 mod carry;
 mod cluster;
+mod declared;
 mod doctor;
 mod examples;
 mod first_farm;

@@ -1,6 +1,6 @@
 //! Single facts about what a card holds, and values that try to become more than values.
 
-use palmfarm::base::{Arch, BaseFacts};
+use palmfarm::base::{Arch, BaseFacts, Hindrances};
 use palmfarm::edit::tree::{CardPath, Node, Privacy, Tree, Volume};
 use palmfarm::plan::CardPlan;
 use palmfarm::render::{self, Inputs};
@@ -28,6 +28,47 @@ fn a_known_address_is_pinned_where_networkd_looks_first() {
     // Nothing may come over it from /run, and no second file may name the bridge.
     for dir in ["/usr/lib/palmfarm/network", "/usr/lib/palmfarm/network-fallback"] {
         assert_eq!(node(&tree, &format!("{dir}/{NETDEV}")), None);
+    }
+}
+
+/// Whoever lays a file over one of palmfarm's own is told: the table of those places has all of them.
+#[test]
+fn every_place_of_palmfarms_is_known() {
+    let plan =
+        plan("hostname: palm\nnetwork: {renderer: ifupdown, vlan: 42}\nlxd: {}\nrc_local: [\"true\"]\n");
+    for base in [bases::bionic(), bases::jammy(), bases::resolute()] {
+        let tree = of(&plan, &base);
+        let nodes = tree
+            .iter()
+            .filter(|(_, _, planned)| !matches!(planned.node, Node::Dir { .. }));
+        let nodes: Vec<_> = nodes.collect();
+        let laid = nodes
+            .iter()
+            .map(|(volume, path, planned)| ((*volume, *path), &planned.node))
+            .collect();
+        let told = render::objections(&plan, &laid, &Hindrances::default());
+        for (volume, path, planned) in &nodes {
+            let is_link = planned.origin == "systemctl enable" || path.as_str().contains(".wants/");
+            let is_of_the_base = [
+                "/etc/netplan/",
+                "/etc/systemd/system/rc-local.service",
+                "/usercfg.txt",
+            ]
+            .iter()
+            .any(|start| path.as_str().starts_with(start));
+            // The host's own name is the same, and people have names of their own there.
+            let may_be_laid = [
+                "/etc/hostname",
+                "/etc/hosts",
+                "/etc/machine-id",
+                "/var/lib/dbus/machine-id",
+            ];
+            let is_known = told
+                .iter()
+                .any(|told| told.volume == *volume && told.path == **path);
+            let is_left_out = is_link || is_of_the_base || may_be_laid.contains(&path.as_str());
+            assert!(is_known != is_left_out, "{volume}:{path} ({})", planned.origin);
+        }
     }
 }
 
@@ -126,7 +167,7 @@ fn one_program_answers_for_the_name_of_the_host() {
     avahi.units.insert("avahi-daemon.service".into());
     check("", &avahi, (off, false, false));
     let masked = CardPath::new("/etc/systemd/system/avahi-daemon.service").unwrap();
-    avahi.replaced_units.insert(masked);
+    avahi.hindrances.replaced_units.insert(masked);
     check("", &avahi, (on, true, false));
     let mut silent = bases::jammy();
     silent.units.remove("systemd-resolved.service");

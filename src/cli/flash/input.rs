@@ -41,9 +41,10 @@ fn from_farm_file(args: &Flash, cache: &CacheDir, session: &Session) -> Result<F
     let farm = from_farm::load_to_write(&args.source, args.offline, session)?;
     let card = from_farm::card(&farm, args.card.as_deref())?;
     let title = format!("{} of {}", card.name, args.source.display());
-    let inputs = FarmInputs::read(farm, host_inputs()?)?;
+    let mut inputs = FarmInputs::read(farm, host_inputs()?)?;
     let base = session.open_base(&inputs.loaded, cache, args.offline)?;
     let prepared = inputs.prepare(card, &base)?;
+    from_farm::judge(&mut inputs, [&prepared.plan], session.ui)?;
     let is_bootable = inputs.loaded.farm.base != MINI;
     let next = is_bootable.then(|| NextSteps::of(args, &prepared.plan, &base.facts));
     let storage = inputs.loaded.farm.lxd.map(|lxd| lxd.storage);
