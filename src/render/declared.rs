@@ -1,7 +1,7 @@
 //! What of a farm's files and overlays would keep its card from what the plan promises: the rules by which bases are
 //! judged, and the places where palmfarm itself writes. Nothing here is undone, since somebody declared it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::refuse;
 use super::undo::{self, Hindering};
@@ -65,9 +65,10 @@ const DECLARE: &str = "declare users and settings in farm.yaml";
 
 const RASPBIAN: &str = "is for Raspberry Pi OS; on this card nobody reads it";
 
-static PLACES: [Own; 23] = [
+static PLACES: [Own; 24] = [
     own("/etc/palmfarm/*", AGENT, OWN, true),
     own("/usr/lib/palmfarm/*", AGENT, OWN, true),
+    own("/usr/sbin/palmfarm-agent", AGENT, OWN, true),
     own("/var/lib/palmfarm/*", AGENT, OWN, true),
     own("/var/lib/cloud/seed/nocloud-net/user-data", SEED, DECLARE, true),
     own("/var/lib/cloud/seed/nocloud-net/meta-data", SEED, DECLARE, true),
@@ -142,12 +143,11 @@ pub fn objections(
             });
         }
     }
+    // What is at such a place is not judged a second time.
+    let owned: BTreeSet<CardPath> = found.iter().map(|told| told.path.clone()).collect();
     let mut tell = |path: &CardPath, what: String, hint: &'static str| {
         let node = nodes.get(&(Volume::Root, path));
-        if found
-            .iter()
-            .any(|told| told.volume == Volume::Root && told.path == *path)
-        {
+        if owned.contains(path) {
             return;
         }
         found.push(Objection {

@@ -60,7 +60,7 @@ fn what_is_declared_and_in_the_way_is_told() {
         "overlays: [site]\nfiles:\n  /etc/modprobe.d/site.conf: site.conf\n  /etc/hostname: name\n",
     );
     for (path, text) in [
-        ("boot/User-Data", "#cloud-config\n"),
+        ("boot/user-data", "#cloud-config\n"),
         ("boot/config.txt", "gpu_mem=16\n"),
         (
             "root/etc/cloud/cloud.cfg.d/zz.cfg",
@@ -97,9 +97,10 @@ fn what_is_declared_and_in_the_way_is_told() {
     let way = "of this overlay is in the way of what palmfarm plans:";
     for said in said(dir, 0) {
         for expect in [
-            "farm.yaml:8:12: warning: boot/User-Data of this overlay is read by nobody",
+            "farm.yaml:8:12: warning: boot/user-data of this overlay is read by nobody",
             "farm.yaml:8:12: warning: boot/config.txt of this overlay takes the place of the base's whole config.txt",
             &format!("zz.cfg {way} it sets resize_rootfs, on which every card depends"),
+            &format!("zz.cfg {way} it sets datasource_list, which cloud-init reads after palmfarm's own settings"),
             &format!("60-lan.yaml {way} it configures eth0, as palmfarm's own files do"),
             &format!("x.conf {way} its net.ipv6.conf.all.disable_ipv6 turns IPv6 off"),
             &format!("01-lan.network {way} it would configure an interface of the card otherwise"),

@@ -34,10 +34,16 @@ fn a_known_address_is_pinned_where_networkd_looks_first() {
 /// Whoever lays a file over one of palmfarm's own is told: the table of those places has all of them.
 #[test]
 fn every_place_of_palmfarms_is_known() {
-    let plan =
-        plan("hostname: palm\nnetwork: {renderer: ifupdown, vlan: 42}\nlxd: {}\nrc_local: [\"true\"]\n");
-    for base in [bases::bionic(), bases::jammy(), bases::resolute()] {
-        let tree = of(&plan, &base);
+    let networks = ["{renderer: ifupdown}", "{vlan: 42}"];
+    let bases = [bases::bionic(), bases::jammy(), bases::resolute()];
+    let both = networks
+        .iter()
+        .flat_map(|network| bases.iter().map(move |base| (network, base)));
+    for (network, base) in both {
+        let plan = plan(&format!(
+            "hostname: palm\nnetwork: {network}\nlxd: {{}}\nrc_local: [\"true\"]\n"
+        ));
+        let tree = of(&plan, base);
         let nodes = tree
             .iter()
             .filter(|(_, _, planned)| !matches!(planned.node, Node::Dir { .. }));
