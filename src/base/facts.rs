@@ -154,10 +154,11 @@ pub struct BlockedModule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudSettings {
     pub path: CardPath,
-    /// Keys with which cloud-init lets somebody in, runs something or ends the first boot.
-    pub acts: Vec<&'static str>,
-    /// Keys that keep the host name or the size of the root filesystem from what every card has.
-    pub withholds: Vec<&'static str>,
+    /// Keys that Ubuntu's files do not have, and with which cloud-init may let somebody in, run something or end the first
+    /// boot.
+    pub acts: Vec<String>,
+    /// Keys that keep seed, host name or the size of the root filesystem from what every card has.
+    pub withholds: Vec<String>,
     /// Keys that palmfarm sets in a file that is read before this one.
     pub overrules: Vec<&'static str>,
 }
@@ -204,8 +205,23 @@ pub struct Accounts {
     pub homes: BTreeSet<String>,
     /// Those who could log in with a password, or with none.
     pub with_password: BTreeSet<String>,
+    /// What sshd is told of passwords that cloud-init does not overrule.
+    pub ssh_passwords: Vec<SshPasswords>,
     /// `/etc/shadow`, and who may read it.
     pub shadow: Option<(Arc<str>, Access)>,
+}
+
+/// A line of sshd_config(5) on logging in with a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshPasswords {
+    /// Where.
+    pub path: CardPath,
+    /// From 1.
+    pub line: usize,
+    /// As sshd_config(5) has it.
+    pub key: &'static str,
+    /// Whether it lets passwords be used.
+    pub allows: bool,
 }
 
 /// By which names Linux finds the two filesystems of a base, as fstab and `root=` have them: `LABEL=writable`.

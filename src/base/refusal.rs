@@ -49,8 +49,8 @@ pub enum BaseRefusal {
         /// What the person can do.
         hint: &'static str,
     },
-    #[error("its {path} sets {}, which would change what cloud-init does on the card", keys.join(", "))]
-    CloudSettings { path: CardPath, keys: Vec<&'static str> },
+    #[error("its {path} sets {}, which may change what cloud-init does on the card", printable(&keys.join(", ")))]
+    CloudSettings { path: CardPath, keys: Vec<String> },
     #[error("its fstab mounts another filesystem at {}, which would hide what palmfarm puts there", printable(.0))]
     MountsOver(String),
     #[error(
@@ -89,6 +89,24 @@ pub enum BaseRefusal {
     SshLogin { path: CardPath, key: &'static str },
     #[error("its {path} sets {key}, with which the farm's users may not be able to log in")]
     SshLockout { path: CardPath, key: &'static str },
+    #[error("its {path} sets {key}, with which sshd would not have the host key that the card makes or the farm brings")]
+    SshHostKey { path: CardPath, key: &'static str },
+    #[error(
+        "its {path} sets {}, and palmfarm does not know who could log in with it",
+        printable(key)
+    )]
+    SshUnknown { path: CardPath, key: String },
+    #[error(
+        "line {line} of its {path} sets {key} {}, which would count in place of `ssh: {{password: {password}}}` of the farm",
+        if *password { "no" } else { "yes" }
+    )]
+    SshPasswords {
+        path: CardPath,
+        line: usize,
+        key: &'static str,
+        /// What the farm says.
+        password: bool,
+    },
     #[error("a container daemon was in use on it ({0}): its containers and the clients that it trusts would be on every card")]
     UsedDaemon(CardPath),
 }
@@ -126,7 +144,7 @@ impl BaseRefusal {
             Self::InTheWay { path, hint, .. } => format!("{hint} {path} of the base"),
             Self::CloudSettings { path, keys } => format!(
                 "remove {} from {path} of the base, and declare in farm.yaml what the card needs",
-                keys.join(", ")
+                printable(&keys.join(", "))
             ),
             Self::MountsOver(_) => "remove that line of the base's fstab".into(),
             Self::MountUnit { unit, .. } => format!("remove the unit {} from the base, or mask it", printable(unit)),
@@ -153,7 +171,13 @@ impl BaseRefusal {
                 printable(name)
             ),
             Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),
-            Self::SshLogin { path, key } | Self::SshLockout { path, key } => format!("remove the line with {key} from {path} of the base"),
+            Self::SshLogin { path, key } | Self::SshLockout { path, key } | Self::SshHostKey { path, key } => {
+                format!("remove the line with {key} from {path} of the base")
+            }
+            Self::SshUnknown { path, key } => {
+                format!("remove the line with {} from {path} of the base", printable(key))
+            }
+            Self::SshPasswords { path, line, .. } => format!("remove line {line} of {path} of the base"),
             Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
         }
     }

@@ -48,11 +48,8 @@ fn cmdline(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts) -> Result
     }
     let path = cmdline.path.as_str();
     let first = cmdline.text.lines().next().unwrap_or_default();
-    let undone: Vec<&str> = first
-        .split_ascii_whitespace()
-        .filter(|word| is_undone(word, plan))
-        .map(key_of)
-        .collect();
+    let (_, undone) = divided(first, &|word| is_undone(word, plan));
+    let undone: Vec<&str> = undone.into_iter().map(name_of).collect();
     let origin = if undone.is_empty() {
         "farm.yaml boot".to_owned()
     } else {
@@ -89,8 +86,7 @@ fn merge(text: &str, words: &[String], undone: &dyn Fn(&str) -> bool) -> Result<
     // A byte order mark of an editor would be a part of the first word.
     let text = text.trim_start_matches('\u{feff}');
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    let mut line: Vec<&str> = first.split_ascii_whitespace().collect();
-    line.retain(|word| !undone(word));
+    let (mut line, _) = divided(first, undone);
     for word in words {
         rules::word(word).map_err(|why| RenderError::CmdlineWord {
             word: word.clone(),
@@ -120,15 +116,45 @@ fn merge(text: &str, words: &[String], undone: &dyn Fn(&str) -> bool) -> Result<
     Ok(format!("{}\n{rest}", line.join(" ")))
 }
 
-/// Whether a word of the base's would turn off what the card needs: cloud-init or its seed, IPv6, or a unit.
-fn is_undone(word: &str, plan: &CardPlan) -> bool {
-    let (key, value) = word.split_once('=').unwrap_or((word, ""));
-    match key {
-        "cloud-init" => value == "disabled",
-        "ds" | "ci.ds" | "ci.datasource" | "ci.di.policy" | "cloud-config-url" | "network-config"
-        | "systemd.mask" => true,
-        _ => rules::turns_ipv6_off(word) && super::undo::wants_ipv6(plan),
+/// The words of `line` that stay, and those that go: words for which `undone` holds, and what cloud-init would take for
+/// settings.
+fn divided<'a>(line: &'a str, undone: &dyn Fn(&str) -> bool) -> (Vec<&'a str>, Vec<&'a str>) {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (mut stay, mut go) = (Vec::new(), Vec::new());
+    let mut words = words.as_slice();
+    while let [word, rest @ ..] = words {
+        words = rest;
+        if rules::begins_settings(word) {
+            go.push(*word);
+            // Without an end they go on to the end of the line. What the kernel needs there stays.
+            let is_end = |word: &&str| word.contains(rules::END_OF_SETTINGS);
+            let end = rest.iter().position(is_end).filter(|_| !is_end(word));
+            words = end.and_then(|end| rest.get(end + 1..)).unwrap_or(rest);
+        } else if undone(word) {
+            go.push(*word);
+        } else {
+            stay.push(*word);
+        }
     }
+    (stay, go)
+}
+
+/// A word that goes, as the plan shows it.
+fn name_of(word: &str) -> &str {
+    if rules::begins_settings(word) {
+        "cc:"
+    } else {
+        key_of(word)
+    }
+}
+
+/// Whether a word of the base's would turn off what the card needs, or take the place of what it has: cloud-init or its
+/// seed, IPv6, a unit, its network or its names.
+fn is_undone(word: &str, plan: &CardPlan) -> bool {
+    word == "cloud-init=disabled"
+        || rules::supplants(word).is_some()
+        || rules::steers_systemd(word)
+        || (rules::turns_ipv6_off(word) && super::undo::wants_ipv6(plan))
 }
 
 /// Why the kernel that the base and the farm together describe would not start this card's system.
@@ -252,6 +278,16 @@ mod tests {
             "\u{feff}a gone\r\n",
             &[],
             "a cgroup_enable=memory cgroup_memory=1\n",
+        );
+        check(
+            "a cc:{b:c}end_cc d cc: b: [e, f] end_cc gone g\n",
+            &[],
+            "a d g cgroup_enable=memory cgroup_memory=1\n",
+        );
+        check(
+            "a cc:{b:c} root=d\n",
+            &[],
+            "a root=d cgroup_enable=memory cgroup_memory=1\n",
         );
         // What the firmware does not read is left alone.
         check("a\n# b\n", &[], "a cgroup_enable=memory cgroup_memory=1\n# b\n");

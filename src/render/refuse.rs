@@ -2,7 +2,7 @@
 //! nothing.
 
 use crate::base::mounts::{self, FstabLine};
-use crate::base::{Accounts, BaseFacts, BaseRefusal, BlockedModule, CloudSettings};
+use crate::base::{Accounts, BaseFacts, BaseRefusal, BlockedModule, CloudSettings, SshPasswords};
 use crate::plan::{CardPlan, PlannedUser};
 
 /// Places where every card has files of palmfarm's.
@@ -36,6 +36,7 @@ pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
         }
     }));
     reasons.extend(taken(plan, &base.accounts));
+    reasons.extend(passwords(plan, &base.accounts));
     reasons.extend(super::cloud::hindrances(plan, base));
     reasons.extend(super::boot::hindrances(plan, base));
     reasons
@@ -231,6 +232,27 @@ fn taken(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
     };
     let names = plan.users.iter().filter_map(|user| name(&user.name));
     names.chain(plan.users.iter().filter_map(number)).collect()
+}
+
+/// Lines of sshd's settings that say of passwords what the farm does not.
+fn passwords(plan: &CardPlan, accounts: &Accounts) -> Vec<BaseRefusal> {
+    let password = plan.ssh.password;
+    let refusal = |said: &SshPasswords| {
+        // cloud-init turns passwords on and off, and never keyboard-interactive.
+        let is_wrong = if password {
+            said.key == "PasswordAuthentication" && !said.allows
+        } else {
+            said.allows
+        };
+        let SshPasswords { path, line, key, .. } = said.clone();
+        is_wrong.then_some(BaseRefusal::SshPasswords {
+            path,
+            line,
+            key,
+            password,
+        })
+    };
+    accounts.ssh_passwords.iter().filter_map(refusal).collect()
 }
 
 #[cfg(test)]

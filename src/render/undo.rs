@@ -13,7 +13,7 @@ use crate::farm::Ipv6;
 use crate::plan::CardPlan;
 
 /// Units that a card needs as their packages have them.
-const NEEDED: [&str; 34] = [
+const NEEDED: [&str; 50] = [
     "basic.target",
     "cloud-config.service",
     "cloud-config.target",
@@ -23,19 +23,33 @@ const NEEDED: [&str; 34] = [
     "cloud-init-network.service",
     "cloud-init.service",
     "cloud-init.target",
+    "dbus-broker.service",
     "dbus.service",
+    "dbus.socket",
     "default.target",
+    "kmod-static-nodes.service",
+    "local-fs-pre.target",
     "local-fs.target",
     "multi-user.target",
     "network-online.target",
     "network-pre.target",
     "network.target",
+    "nss-lookup.target",
+    "nss-user-lookup.target",
+    "paths.target",
+    "remote-fs.target",
+    "slices.target",
     "sockets.target",
     "ssh.service",
     "ssh.socket",
     "sysinit.target",
+    "system.slice",
     "systemd-fsck-root.service",
     "systemd-hostnamed.service",
+    "systemd-journald-dev-log.socket",
+    "systemd-journald.service",
+    "systemd-journald.socket",
+    "systemd-modules-load.service",
     "systemd-networkd-wait-online.service",
     "systemd-networkd.service",
     "systemd-networkd.socket",
@@ -48,6 +62,9 @@ const NEEDED: [&str; 34] = [
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
     "systemd-udevd.service",
+    // Until it has run, pam_nologin lets in nobody but root (systemd-user-sessions.service(8)).
+    "systemd-user-sessions.service",
+    "timers.target",
 ];
 
 /// Those that it needs besides if it has a container daemon.

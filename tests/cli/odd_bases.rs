@@ -16,10 +16,12 @@ use super::common::make::{FileBase, Image, JAMMY};
 use super::common::{self, oracle};
 use super::{has_agents, palmfarm, told};
 
+mod logins;
 mod partitions;
 mod private;
 mod recognized;
 mod refused;
+mod settings;
 mod undone;
 
 const TOOLS: [&str; 6] = ["mke2fs", "e2fsck", "debugfs", "mkfs.vfat", "mcopy", "sfdisk"];

@@ -3,22 +3,25 @@
 
 use std::collections::BTreeSet;
 
+use super::sshd::{self, KEYS};
 use super::{present, SurveyError, View};
 use crate::base::{Accounts, BaseRefusal, Remains};
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
 
-/// Where sshd finds a person's keys, below the home directory.
-const KEYS: &str = ".ssh/authorized_keys";
-
 /// Files that let somebody into an account, below its home directory, and what they wrote there.
-const OF_A_PERSON: [(&str, &str); 5] = [
+const OF_A_PERSON: [(&str, &str); 7] = [
     (KEYS, "the base's own key for logging in"),
     (".ssh/authorized_keys2", "the base's own key for logging in"),
+    (".ssh/environment", "changes what runs when somebody logs in"),
+    (".ssh/rc", "runs whenever somebody logs in"),
     (".rhosts", "lets other hosts log in"),
     (".shosts", "lets other hosts log in"),
     (".bash_history", "what somebody typed on the base"),
 ];
+
+/// What useradd(8) copies into each new home.
+const SKELETON: &str = "etc/skel";
 
 /// Files of one machine.
 const OF_A_MACHINE: [(&str, &str); 6] = [
@@ -61,9 +64,6 @@ const DAEMONS: [&str; 5] = [
     "var/lib/incus/database/local.db",
     "var/lib/lxd/server.crt",
 ];
-
-/// The folder that the `sshd_config` of Debian and Ubuntu includes.
-const SSHD_DROP_INS: &str = "etc/ssh/sshd_config.d";
 
 /// What an earlier use of the base left behind.
 #[derive(Default)]
@@ -115,6 +115,10 @@ pub(super) fn survey(volumes: &View<'_>) -> Result<Identity, SurveyError> {
         let access = stat.filter(|_| is_file).and_then(|stat| stat.access);
         found.accounts.shadow = access.map(|access| (shadow.into(), access));
     }
+    // Every user of the farm would get a copy.
+    let copied = OF_A_PERSON.map(|(file, what)| (format!("{SKELETON}/{file}"), what));
+    let copied = copied.each_ref().map(|(path, what)| (path.as_str(), *what));
+    found.remains.extend(present(volumes, &copied)?);
     found.remains.extend(present(volumes, &OF_A_MACHINE)?);
     for (dir, prefix, ending, what) in FOLDERS {
         for name in volumes.names(dir)? {
@@ -124,24 +128,19 @@ pub(super) fn survey(volumes: &View<'_>) -> Result<Identity, SurveyError> {
             }
         }
     }
-    let mut sshd = vec!["etc/ssh/sshd_config".to_owned()];
-    let drop_ins = volumes.names(SSHD_DROP_INS)?;
-    sshd.extend(drop_ins.iter().map(|name| format!("{SSHD_DROP_INS}/{name}")));
-    for path in sshd {
-        for line in text(volumes, &path)?.lines() {
-            let path = CardPath::new(&path)?;
-            found.refusals.extend(match logins(line) {
-                Some(Logins::Others(key)) => Some(BaseRefusal::SshLogin { path, key }),
-                Some(Logins::Fewer(key)) => Some(BaseRefusal::SshLockout { path, key }),
-                None => None,
-            });
-        }
-    }
+    ssh(volumes, &mut found)?;
     if text(volumes, "etc/hosts.deny")?.lines().any(says_something) {
         found.refusals.push(BaseRefusal::InTheWay {
             path: CardPath::new("etc/hosts.deny")?,
             what: "refuses connections",
             hint: "remove the lines of",
+        });
+    }
+    if text(volumes, "etc/default/useradd")?.lines().any(makes_others) {
+        found.refusals.push(BaseRefusal::InTheWay {
+            path: CardPath::new("etc/default/useradd")?,
+            what: "has EXPIRE, HOME, INACTIVE or SKEL, so that new users would not be as the farm declares them",
+            hint: "remove these lines from",
         });
     }
     if text(volumes, "etc/overlayroot.conf")?.lines().any(is_in_memory) {
@@ -159,63 +158,52 @@ pub(super) fn survey(volumes: &View<'_>) -> Result<Identity, SurveyError> {
     Ok(found)
 }
 
-/// What a line of `sshd_config(5)` does, by its key.
-#[derive(Debug, PartialEq, Eq)]
-enum Logins {
-    /// It may let in others than those who have a key in their home directories.
-    Others(&'static str),
-    /// It may keep out somebody who has a key there.
-    Fewer(&'static str),
-}
-
-fn logins(line: &str) -> Option<Logins> {
-    let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
-    let key = words.next()?;
-    let values: Vec<&str> = words.collect();
-    let only = |harmless: &[&str]| values.iter().all(|value| harmless.contains(value));
-    let others = [
-        ("AuthorizedKeysCommand", only(&["none"])),
-        ("AuthorizedKeysFile", values.iter().all(|value| is_removed(value))),
-        ("AuthorizedPrincipalsCommand", only(&["none"])),
-        // Its files are looked at. Those of other folders are not.
-        ("Include", values.iter().all(|value| is_drop_in(value))),
-        ("PermitEmptyPasswords", only(&["no"])),
-        ("TrustedUserCAKeys", only(&["none"])),
-    ];
-    let fewer = [
-        ("AddressFamily", only(&["any"])),
-        ("AllowGroups", false),
-        ("AllowUsers", false),
-        ("AuthenticationMethods", only(&["any"]) || only(&["publickey"])),
-        (
-            "AuthorizedKeysFile",
-            values.iter().any(|value| in_home(value) == KEYS),
-        ),
-        ("DenyGroups", only(&["root"])),
-        ("DenyUsers", only(&["root"])),
-        ("ListenAddress", only(&["0.0.0.0", "::"])),
-        ("Port", only(&["22"])),
-        ("PubkeyAuthentication", only(&["yes"])),
-    ];
-    let odd = |keys: &[(&'static str, bool)]| {
-        let found = keys
-            .iter()
-            .find(|(known, is_harmless)| known.eq_ignore_ascii_case(key) && !is_harmless);
-        found.map(|(known, _)| *known)
+/// What sshd is told.
+fn ssh(volumes: &View<'_>, found: &mut Identity) -> Result<(), SurveyError> {
+    let file = |path: &str| volumes.text(Volume::Root, path);
+    let main = file(sshd::MAIN)?;
+    let mut drop_ins = Vec::new();
+    for name in volumes.names(sshd::DROP_INS)? {
+        drop_ins.extend(file(&format!("{}/{name}", sshd::DROP_INS))?);
+    }
+    found.refusals.extend(sshd::refusals(main.as_ref(), &drop_ins));
+    found.accounts.ssh_passwords = sshd::passwords(main.as_ref(), &drop_ins);
+    // What is here goes before all files.
+    let has_options = |line: &str| {
+        line.trim()
+            .strip_prefix("SSHD_OPTS=")
+            .is_some_and(|value| !is_empty(value))
     };
-    odd(&others)
-        .map(Logins::Others)
-        .or_else(|| odd(&fewer).map(Logins::Fewer))
+    if text(volumes, "etc/default/ssh")?.lines().any(has_options) {
+        found.refusals.push(BaseRefusal::InTheWay {
+            path: CardPath::new("etc/default/ssh")?,
+            what: "gives sshd options, and palmfarm does not know who could log in with them",
+            hint: "write `SSHD_OPTS=` into",
+        });
+    }
+    Ok(())
 }
 
-/// A pattern of `AuthorizedKeysFile` below a home directory.
-fn in_home(pattern: &str) -> &str {
-    pattern.strip_prefix("%h/").unwrap_or(pattern)
+/// Whether a value of a file for shells is empty.
+fn is_empty(value: &str) -> bool {
+    value.trim().trim_matches(['"', '\'']).is_empty()
 }
 
-/// Whether `pattern` of `AuthorizedKeysFile` leads to nothing but files of [`OF_A_PERSON`], or to nothing at all.
-fn is_removed(pattern: &str) -> bool {
-    pattern == "none" || OF_A_PERSON.iter().any(|(known, _)| *known == in_home(pattern))
+/// Whether a line of `/etc/default/useradd` (useradd(8)) makes users that cannot log in, or gives them other files than
+/// those of `/etc/skel`.
+fn makes_others(line: &str) -> bool {
+    let Some((key, value)) = line.trim().split_once('=') else {
+        return false;
+    };
+    let is_one_of =
+        |those: &[&str]| is_empty(value) || those.contains(&value.trim().trim_matches(['"', '\'']));
+    match key.trim() {
+        "EXPIRE" => !is_empty(value),
+        "HOME" => !is_one_of(&["/home"]),
+        "INACTIVE" => !is_one_of(&["-1"]),
+        "SKEL" => !is_one_of(&["/etc/skel"]),
+        _ => false,
+    }
 }
 
 /// Whether a line of a file with comments is not one.
@@ -229,17 +217,6 @@ fn is_in_memory(line: &str) -> bool {
         .strip_prefix("overlayroot=")
         .map(|value| value.trim_matches(['"', '\'']))
         .is_some_and(|value| !value.is_empty() && value != "disabled")
-}
-
-/// Whether `pattern` of `Include` leads to nothing but files of [`SSHD_DROP_INS`].
-fn is_drop_in(pattern: &str) -> bool {
-    let name = pattern
-        .strip_prefix('/')
-        .unwrap_or(pattern)
-        .strip_prefix(SSHD_DROP_INS)
-        .or_else(|| pattern.strip_prefix("sshd_config.d"))
-        .and_then(|rest| rest.strip_prefix('/'));
-    name.is_some_and(|name| !name.contains('/'))
 }
 
 fn text(volumes: &View<'_>, path: &str) -> Result<String, SurveyError> {
@@ -291,60 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn sshd_lets_in_whom_its_file_says() {
-        let check = |line: &str, expect: Option<Logins>| assert_eq!(logins(line), expect, "{line}");
-        for harmless in [
-            "",
-            "#TrustedUserCAKeys /etc/ssh/ca.pub",
-            "trustedusercakeys=none",
-            "PasswordAuthentication yes",
-            "AuthorizedKeysFile %h/.ssh/authorized_keys .ssh/authorized_keys2",
-            "Include /etc/ssh/sshd_config.d/*.conf",
-            "Include sshd_config.d/*.conf",
-            "Port 22",
-            "ListenAddress ::",
-            "PubkeyAuthentication yes",
-            "DenyUsers root",
+    fn a_setting_of_useradd_makes_other_users() {
+        for odd in [
+            "EXPIRE=2020-01-01",
+            "INACTIVE=0",
+            " SKEL=/srv/skel",
+            "HOME=\"/srv\"",
         ] {
-            check(harmless, None);
+            assert!(makes_others(odd), "{odd}");
         }
-        for (line, key) in [
-            ("TrustedUserCAKeys /etc/ssh/ca.pub", "TrustedUserCAKeys"),
-            ("PermitEmptyPasswords yes", "PermitEmptyPasswords"),
-            ("Include /etc/ssh/x/*.conf", "Include"),
-            ("Include /etc/ssh/sshd_config.d/x/*.conf", "Include"),
-            ("Include /etc/ssh/sshd_config.d2/*.conf", "Include"),
+        for stock in [
+            "SHELL=/bin/sh",
+            "# EXPIRE=",
+            "EXPIRE=",
+            "INACTIVE=-1",
+            "SKEL=/etc/skel",
+            "HOME=/home",
         ] {
-            check(line, Some(Logins::Others(key)));
-        }
-        for other in [
-            "/etc/keys",
-            "%h/keys",
-            "keys",
-            "/etc/ssh/keys/%u",
-            "\"/etc/keys\"",
-            "%h/%h/.rhosts",
-        ] {
-            check(
-                &format!("AuthorizedKeysFile .ssh/authorized_keys {other}"),
-                Some(Logins::Others("AuthorizedKeysFile")),
-            );
-        }
-        for (line, key) in [
-            ("AuthorizedKeysFile none", "AuthorizedKeysFile"),
-            ("AuthorizedKeysFile .ssh/authorized_keys2", "AuthorizedKeysFile"),
-            ("allowusers ubuntu", "AllowUsers"),
-            ("DenyUsers root craig", "DenyUsers"),
-            ("ListenAddress 192.168.77.1", "ListenAddress"),
-            ("Port 2222", "Port"),
-            ("PubkeyAuthentication no", "PubkeyAuthentication"),
-            ("AddressFamily inet", "AddressFamily"),
-            (
-                "AuthenticationMethods publickey,password",
-                "AuthenticationMethods",
-            ),
-        ] {
-            check(line, Some(Logins::Fewer(key)));
+            assert!(!makes_others(stock), "{stock}");
         }
     }
 

@@ -4,12 +4,14 @@
 
 mod boot;
 mod cloud_init;
+mod cloud_keys;
 mod firewall;
 mod identity;
 mod laid;
 mod modules;
 mod network;
 mod packages;
+mod sshd;
 mod units;
 
 use std::collections::BTreeMap;
@@ -282,6 +284,7 @@ where
     let refusals = [
         boot.refusals,
         cloud_init::folders(&volumes)?,
+        cloud_init::unreadable(&volumes)?,
         identity.refusals,
         firewall::refusals(&volumes)?,
     ];
@@ -328,6 +331,7 @@ fn hindrances(volumes: &View<'_>, is_packaged: &dyn Fn(&str) -> bool) -> Result<
         )?
         .into_iter()
         .chain(cloud_init::misled(volumes)?)
+        .chain(units::generators(volumes)?)
         .collect(),
     })
 }

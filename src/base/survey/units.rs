@@ -154,6 +154,39 @@ pub(super) fn starts_ssh(volumes: &View<'_>) -> Result<bool, SurveyError> {
     Ok(false)
 }
 
+/// What somebody put in the place of generators of packages (systemd.generator(7)), so that units are not made: without
+/// systemd's own, nothing of fstab is mounted.
+pub(super) fn generators(volumes: &View<'_>) -> Result<Vec<Remains>, SurveyError> {
+    let mut found = Vec::new();
+    for dir in [
+        "etc/systemd/system-generators",
+        "usr/local/lib/systemd/system-generators",
+    ] {
+        for name in volumes.names(dir)? {
+            let path = format!("{dir}/{name}");
+            let Some(stat) = volumes.stat(&path)? else {
+                continue;
+            };
+            let is_mask = matches!(&stat.kind, FileKind::Symlink(target) if target.ends_with(b"dev/null"));
+            let mut is_packaged = name.starts_with("systemd-") || name == "cloud-init-generator";
+            for packaged in [
+                "usr/lib/systemd/system-generators",
+                "lib/systemd/system-generators",
+            ] {
+                is_packaged |= volumes.has(&format!("{packaged}/{name}"))?;
+            }
+            if stat.kind != FileKind::Dir && (is_mask || is_packaged) {
+                let (path, what) = (
+                    CardPath::new(&path)?,
+                    "keeps a generator of a package from making its units",
+                );
+                found.push(Remains { path, what });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Whether a drop-in may keep its unit from its work: a condition, a dependency that is not there, another command, a
 /// place from which it sees nothing. What is not known to be harmless may.
 fn decides(drop_in: &str) -> bool {

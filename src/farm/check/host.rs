@@ -131,7 +131,7 @@ fn boot(judged: &Judged<'_>, p: &mut Problems) {
     for (index, word) in judged.farm.boot.cmdline.iter().enumerate() {
         let at = judged.at(steps!["boot", "cmdline", index]);
         let key = word.split('=').next().unwrap_or_default();
-        if let Some(why) = boot::stops(word) {
+        if let Some(why) = boot::stops(word).or_else(|| boot::supplants(word)) {
             p.warning(at, format!("the kernel would have `{word}`, {why}"))
                 .hint("leave the word out, unless that is meant");
         } else if ["root", "rootfstype", "rootwait", "ro", "rw"].contains(&key) {

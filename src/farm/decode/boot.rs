@@ -124,21 +124,138 @@ pub(crate) fn word(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `word` of the kernel command line leaves interfaces without IPv6 (the kernel's `networking/ipv6.rst`).
-pub(crate) fn turns_ipv6_off(word: &str) -> bool {
-    let value = ["ipv6.disable=", "ipv6.disable_ipv6="]
-        .iter()
-        .find_map(|key| word.strip_prefix(key));
-    value.is_some_and(|value| value != "0")
+/// Key and value of a word. Kernel and systemd take a dash in a key for an underscore.
+fn halves(word: &str) -> (String, &str) {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    (key.replace('-', "_"), value)
 }
+
+/// Whether `word` of the kernel command line leaves interfaces without IPv6 (the kernel's `networking/ipv6.rst`, and
+/// `module_blacklist=` and `sysctl.*=` of its `kernel-parameters.txt`).
+pub(crate) fn turns_ipv6_off(word: &str) -> bool {
+    let (key, value) = halves(word);
+    if let Some(modules) = kept_out(&key, value) {
+        return modules.contains(&"ipv6".to_owned());
+    }
+    let of_module = ["ipv6.disable", "ipv6.disable_ipv6"].contains(&key.as_str());
+    let setting = key.strip_prefix("sysctl.").unwrap_or_default().replace('/', ".");
+    let of_interface = setting.starts_with("net.ipv6.conf.") && setting.ends_with(".disable_ipv6");
+    (of_module || of_interface) && word.contains('=') && value != "0"
+}
+
+/// The modules that a word keeps from being loaded, if it is one that does.
+fn kept_out(key: &str, value: &str) -> Option<Vec<String>> {
+    let is_list = ["module_blacklist", "modprobe.blacklist"].contains(&key);
+    is_list.then(|| value.split(',').map(|name| name.replace('-', "_")).collect())
+}
+
+/// Modules without which there is no bridge, no container's network, no snap or no FAT partition. Whether a card needs
+/// `ipv6` depends on its network.
+const NEEDED_MODULES: [&str; 11] = [
+    "8021q",
+    "bridge",
+    "ext4",
+    "fat",
+    "llc",
+    "loop",
+    "mmc_block",
+    "squashfs",
+    "stp",
+    "veth",
+    "vfat",
+];
 
 /// What `overlayroot=` does (Ubuntu's package overlayroot), and `boot=overlay` of the Raspberry Pi's own tools.
 const IN_MEMORY: &str = "which keeps everything that the Pi makes in memory, so that each reboot loses it";
 
+const OTHER_SETTINGS: &str = "from which cloud-init would take other settings than those of the card";
+
+/// What of a card `word` of the kernel command line takes the place of, if it does: its settings, its name, its network or
+/// the root filesystem on it. In a base such a word is left out.
+pub(crate) fn supplants(word: &str) -> Option<&'static str> {
+    if begins_settings(word) {
+        return Some(OTHER_SETTINGS);
+    }
+    let (key, value) = halves(word);
+    match key.as_str() {
+        // cloud-init's `sources/__init__.py` and `cmd/main.py`, and ds-identify. `url` is an older name.
+        "ds" | "ci.ds" | "ci.datasource" | "ci.di.policy" | "cloud_config_url" | "network_config" | "url" => {
+            Some(OTHER_SETTINGS)
+        }
+        // systemd(1), kernel-command-line(7)
+        "systemd.hostname" => Some("which gives every card the same host name"),
+        "systemd.machine_id" => Some("which gives every card the same machine ID"),
+        "systemd.volatile" if !["0", "false", "no", "off"].contains(&value) => Some(IN_MEMORY),
+        // systemd-network-generator(8), and the kernel's `nfsroot.rst`
+        "bond" | "bootdev" | "bridge" | "ifname" | "ip" | "nameserver" | "nfsaddrs" | "rd.peerdns"
+        | "rd.route" | "team" | "vlan" => Some("which configures the network a second time"),
+        _ => None,
+    }
+}
+
+/// Whether `word` begins settings for cloud-init, which go on to a word with [`END_OF_SETTINGS`] (`read_cc_from_cmdline` in
+/// its `util.py`). Before 23.4 they could begin within a word. A MAC may have `cc:` in it, too.
+pub(crate) fn begins_settings(word: &str) -> bool {
+    word.starts_with("cc:") || word.contains("cc:{")
+}
+
+/// What ends them.
+pub(crate) const END_OF_SETTINGS: &str = "end_cc";
+
+/// Keys of systemd's with which a system starts as without them, or that other rules know (systemd(1),
+/// kernel-command-line(7), systemd-journald.service(8)).
+const FINE_OF_SYSTEMD: [&str; 25] = [
+    "clock_usec",
+    "condition_first_boot",
+    "cpu_affinity",
+    "crash_action",
+    "crash_chvt",
+    "crash_reboot",
+    "crash_shell",
+    "default_debug_tty",
+    "default_standard_error",
+    "default_standard_output",
+    "default_timeout_start_sec",
+    "dump_core",
+    "firstboot",
+    "gpt_auto",
+    "random_seed",
+    "run",
+    "run_success_action",
+    "service_watchdogs",
+    "setenv",
+    "show_status",
+    "status_unit_format",
+    "unit",
+    "wants",
+    "watchdog_device",
+    "watchdog_sec",
+];
+
+/// Whether `word` may change what systemd starts, or how: each of its keys that is not known to be harmless, and variables
+/// that it or cloud-init looks for. In a base such a word is left out.
+pub(crate) fn steers_systemd(word: &str) -> bool {
+    let (key, _) = halves(word);
+    if let Some(key) = key.strip_prefix("systemd.") {
+        let is_about_logs = ["log_", "journald.", "unified_cgroup", "legacy_systemd_cgroup"]
+            .iter()
+            .any(|beginning| key.starts_with(beginning));
+        return !is_about_logs && !FINE_OF_SYSTEMD.contains(&key);
+    }
+    ["KERNEL_CMDLINE", "LD_", "SYSTEMD_"]
+        .iter()
+        .any(|beginning| key.starts_with(beginning))
+}
+
 /// With what `word` of the kernel command line keeps the card's system from starting, if it does.
 pub(crate) fn stops(word: &str) -> Option<&'static str> {
-    let (key, value) = word.split_once('=').unwrap_or((word, ""));
-    match key {
+    let (key, value) = halves(word);
+    if kept_out(&key, value)
+        .is_some_and(|modules| modules.iter().any(|name| NEEDED_MODULES.contains(&name.as_str())))
+    {
+        return Some("which keeps the kernel from loading a module that the card needs");
+    }
+    match key.as_str() {
         "init" | "rdinit" => Some("which starts something else than systemd"),
         "systemd.run" | "systemd.run_success_action" => {
             Some("which runs a command in place of the system; another tool has customized this image")
@@ -148,7 +265,7 @@ pub(crate) fn stops(word: &str) -> Option<&'static str> {
         "systemd.unit" if !matches!(value, "multi-user.target" | "graphical.target" | "default.target") => {
             Some("which starts another target")
         }
-        "single" | "rescue" | "emergency" | "s" | "S" | "1" | "-b" | "rd.break" | "break" => {
+        "single" | "rescue" | "emergency" | "s" | "S" | "1" | "_b" | "rd.break" | "break" => {
             Some("which stops the boot before there is a network")
         }
         _ => None,
@@ -208,4 +325,99 @@ pub(crate) fn config_line(line: &str) -> Result<(), String> {
 pub(crate) const fn longest_cmdline(is_32_bit: bool) -> usize {
     let kernel = if is_32_bit { 1024 } else { 2048 };
     kernel - FIRMWARE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_turn_ipv6_off() {
+        for word in [
+            "ipv6.disable=1",
+            "ipv6.disable-ipv6=1",
+            "sysctl.net.ipv6.conf.all.disable_ipv6=1",
+            "sysctl.net/ipv6/conf/eth0/disable_ipv6=1",
+            "module_blacklist=floppy,ipv6",
+            "modprobe.blacklist=ipv6",
+        ] {
+            assert!(turns_ipv6_off(word), "{word}");
+        }
+        for word in [
+            "ipv6.disable=0",
+            "ipv6.disable",
+            "sysctl.net.ipv6.conf.all.disable_ipv6=0",
+            "sysctl.net.ipv6.conf.all.accept_ra=0",
+            "module_blacklist=ipv6_tunnel",
+        ] {
+            assert!(!turns_ipv6_off(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn words_take_the_place_of_what_a_card_has() {
+        for word in [
+            "cc:{runcmd:[poweroff]}end_cc",
+            "cc:",
+            "x=cc:{a:b}",
+            "url=http://192.0.2.1/",
+            "cloud-config-url=/x",
+            "systemd.machine-id=0123",
+            "systemd.hostname=other",
+            "systemd.volatile=overlay",
+            "systemd.volatile",
+            "ip=dhcp",
+        ] {
+            assert!(supplants(word).is_some(), "{word}");
+        }
+        for word in [
+            "systemd.volatile=no",
+            "smsc95xx.macaddr=B8:27:EB:cc:dd:ee",
+            "ipv6.autoconf=0",
+            "curl=1",
+        ] {
+            assert_eq!(supplants(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_ubuntu_are_harmless() {
+        let all = "net.ifnames=0 dwc_otg.lpm_enable=0 console=ttyAMA0,115200 console=serial0,115200 console=tty1 \
+                   multipath=off root=/dev/mmcblk0p2 root=LABEL=writable rootfstype=ext4 elevator=deadline panic=10 \
+                   rootwait fixrtc quiet splash cfg80211.ieee80211_regdom=AT";
+        for word in all.split_whitespace() {
+            let is_odd = turns_ipv6_off(word) || steers_systemd(word);
+            assert!(
+                !is_odd && supplants(word).is_none() && stops(word).is_none(),
+                "{word}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_keep_a_card_from_starting() {
+        for word in [
+            "module_blacklist=floppy,bridge",
+            "modprobe.blacklist=mmc-block",
+            "-b",
+            "systemd.unit=rescue.target",
+        ] {
+            assert!(stops(word).is_some(), "{word}");
+        }
+        assert_eq!(stops("module_blacklist=brcmfmac,btbcm"), None);
+        for word in [
+            "systemd.debug-shell",
+            "systemd.set_credential=a:b",
+            "SYSTEMD_UNIT_PATH=/x",
+        ] {
+            assert!(steers_systemd(word), "{word}");
+        }
+        for word in [
+            "systemd.log_level=debug",
+            "systemd.show-status=1",
+            "systemd.journald.forward_to_console",
+        ] {
+            assert!(!steers_systemd(word), "{word}");
+        }
+    }
 }

@@ -46,7 +46,7 @@ fn settings_of_cloud_init_that_cannot_be_undone_are_refused() {
         put(
             root,
             "etc/cloud/cloud.cfg.d/zz-site.cfg",
-            "datasource_list: [Ec2]\nfoo: bar\n",
+            "datasource_list: [Ec2]\nntp: {}\n",
         );
         put(
             root,
@@ -77,7 +77,7 @@ fn settings_of_cloud_init_that_cannot_be_undone_are_refused() {
         put(
             root,
             "etc/cloud/cloud.cfg.d/98-site.cfg",
-            "datasource_list: [Ec2]\nfoo: bar\n",
+            "datasource_list: [Ec2]\nntp: {}\n",
         );
         put(root, "var/lib/cloud/instances/palmfarm-palm/sem/config_ssh", "");
     });
@@ -293,14 +293,14 @@ fn files_that_keep_people_out_or_lose_the_farm_are_refused() {
         (
             "etc/cloud/cloud.cfg.d/50-custom.cfg",
             "chpasswd: {expire: false, list: 'root:secret'}\npower_state: {mode: poweroff}\n",
-            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets chpasswd, power_state, which would change",
+            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets chpasswd, power_state, which may change",
             "remove chpasswd, power_state from /etc/cloud/cloud.cfg.d/50-custom.cfg",
             "ntp: {enabled: true}\n",
         ),
         (
             "etc/cloud/cloud.cfg.d/50-custom.cfg",
             "resize_rootfs: no\n",
-            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets resize_rootfs, which would change",
+            "its /etc/cloud/cloud.cfg.d/50-custom.cfg sets resize_rootfs, which may change",
             "remove resize_rootfs from /etc/cloud/cloud.cfg.d/50-custom.cfg",
             "resize_rootfs: yes\n",
         ),
