@@ -1,6 +1,8 @@
 //! Forming the cluster, on the card that the farm names for it: the pools, networks and profiles first, since they are
 //! made once for each member in a cluster.
 
+use std::time::Duration;
+
 use palmfarm_protocol::paths::CLUSTER_KEY;
 use serde_json::json;
 
@@ -8,11 +10,15 @@ use super::{keys, Site};
 use crate::farm;
 use crate::step::StepError;
 
+/// How long forming the cluster may take. A Pi needs some seconds; an emulated one on a busy machine was not done after two minutes.
+pub(super) const FORMING: Duration = Duration::from_secs(900);
+
 /// Make the card's daemon the first member.
 pub(super) fn form(site: &Site<'_>) -> Result<(), StepError> {
     farm::prepare(site.farm)?;
     let body = json!({"server_name": site.me.name, "enabled": true});
-    site.change("forming the cluster", "PUT", "/1.0/cluster", &body)?;
+    let doing = "forming the cluster";
+    site.daemon.change(doing, "PUT", "/1.0/cluster", &body, FORMING)?;
     Ok(())
 }
 

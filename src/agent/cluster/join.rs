@@ -8,6 +8,7 @@ use palmfarm_protocol::cluster::Member;
 use palmfarm_protocol::firstboot::Lxd;
 use serde_json::{json, Value};
 
+use super::form::FORMING;
 use super::probe::{self, Listener};
 use super::service::Service;
 use super::{is, keys, no_quorum, Site, PATIENCE};
@@ -20,8 +21,8 @@ use crate::step::StepError;
 /// How long all other cards must have been silent before the cluster is formed: they may be on, and still booting.
 const LONELY: Duration = Duration::from_secs(60);
 
-/// How long a card may show a foreign certificate: while the cluster is formed, its first member shows one for a moment.
-const FOREIGN: Duration = Duration::from_secs(120);
+/// How long a card may show a foreign certificate: its first member shows one while the cluster is formed.
+const FOREIGN: Duration = FORMING;
 
 /// How long nobody may listen on the socket of a daemon that began to join, after it was started, before it counts as one
 /// that does not start any more.
