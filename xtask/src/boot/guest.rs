@@ -69,6 +69,14 @@ impl Guest<'_> {
         sh::output(ssh).with_context(|| format!("running `{script}` on the card"))
     }
 
+    /// The same once `condition`, a command, succeeds; an error if it does not within a minute. It is tried again on the
+    /// card, since each login costs an emulated Pi seconds.
+    pub(crate) fn sh_once(&self, condition: &str, script: &str) -> Result<String> {
+        self.sh(&format!(
+            "n=0; until {condition}; do n=$((n + 1)); test $n -lt 20 || exit 1; sleep 3; done; {script}"
+        ))
+    }
+
     /// What `script` prints, run by root's shell in the C locale.
     pub(crate) fn root(&self, script: &str) -> Result<String> {
         self.sh(&format!(

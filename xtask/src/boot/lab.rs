@@ -138,9 +138,11 @@ impl Lab {
         self.deadline.at_most(2400).retry(|| {
             machine.still_on()?;
             let ended =
-                "systemctl show --value --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service";
-            let ended = guest.sh(ended)?;
-            ensure!(!matches!(ended.trim(), "" | "0"), "the agent is still at work");
+                "systemctl show --property=ExecMainExitTimestampMonotonic palmfarm-firstboot.service | \
+                         grep -q '=[1-9]'";
+            guest
+                .sh_once(ended, "true")
+                .context("the agent is still at work")?;
             let report = guest.root(&format!("cat {path}"))?;
             serde_json::from_str(&report).with_context(|| format!("reading {path}"))
         })
