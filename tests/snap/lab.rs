@@ -19,7 +19,7 @@ use crate::router::{Router, Service};
 use crate::sh;
 use crate::sweep;
 
-/// What of Debian's the system is made from. Of LXD only the program goes into the snap; its libraries stay.
+/// What of Debian's the system is made from.
 const INCLUDE: &str =
     "--include=systemd-sysv,dbus,udev,snapd,lxd,lxd-client,btrfs-progs,dnsmasq-base,nftables,iptables,\
                        iproute2,kmod,procps,busybox-static";
@@ -56,7 +56,8 @@ impl Lab {
     /// missing, which the test has said then.
     pub(crate) fn boot(snapd_is_late: u32) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
-        let hook = format!("--customize-hook={}", include_str!("base.sh"));
+        let hook = include_str!("base.sh").replace("@SNAPS@", include_str!("snaps.sh"));
+        let hook = format!("--customize-hook={hook}");
         let base = match lacking(&["mmdebstrap"]) {
             None => image::tree("snapd", image::SUITE, &[INCLUDE, &hook]),
             Some(why) => Err(why),
