@@ -9,6 +9,7 @@ mod disk;
 mod initrd;
 mod layout;
 pub(crate) mod mini;
+mod snaps;
 mod ubuntu;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use xshell::cmd;
 use crate::cache::{self, Key};
 use crate::deps::{self, Privilege};
 use crate::sh;
-use layout::Layout;
+use layout::{Layout, Lxd};
 
 /// Everything that makes the image from a bootstrapped system: a change in one of these makes a new image.
 const RECIPE: [&str; 6] = [
@@ -46,6 +47,17 @@ pub(crate) struct Base {
     pub(crate) initrd: PathBuf,
     /// Packages that first boot may ask for: ifupdown, bridge-utils, a DHCP client, and what they depend on.
     pub(crate) packages: PathBuf,
+    /// For a base without LXD, which is then carried.
+    pub(crate) lxd: Option<CarriedLxd>,
+}
+
+/// LXD as a snap, beside a base.
+#[derive(Debug)]
+pub(crate) struct CarriedLxd {
+    /// Packages of snapd and of what it depends on.
+    pub(crate) packages: PathBuf,
+    /// The snap of LXD, and before it the one that it needs.
+    pub(crate) snaps: [PathBuf; 2],
 }
 
 /// `base LAYOUT`.
@@ -75,6 +87,10 @@ pub(crate) fn build(name: &str) -> Result<Base> {
     let rootfs = bootstrap::rootfs(layout.arch)?;
     let key = Key::default().with(rootfs.id()).with(name);
     let key = RECIPE.iter().fold(key, Key::with);
+    let key = match layout.lxd {
+        Lxd::Package => key,
+        Lxd::Snap => key.with(include_str!("base/snaps.rs")).with(snaps::SCRIPT),
+    };
     let made = cache::entry(name, &key, |dir| make(layout, &rootfs, dir))?;
     let target = crate::target_dir().join("base");
     fs::create_dir_all(target.join("boot"))?;
@@ -84,6 +100,10 @@ pub(crate) fn build(name: &str) -> Result<Base> {
         kernel: target.join("boot/vmlinuz"),
         initrd: target.join("boot/initrd"),
         packages: rootfs.repo(),
+        lxd: (layout.lxd == Lxd::Snap).then(|| CarriedLxd {
+            packages: made.join("packages"),
+            snaps: ["core.snap", "lxd.snap"].map(|name| made.join("snaps").join(name)),
+        }),
     };
     publish(&made.join("image.xz"), &base.image)?;
     publish(&made.join("vmlinuz"), &base.kernel)?;
@@ -104,6 +124,9 @@ fn make(layout: &Layout, rootfs: &bootstrap::Rootfs, dir: &Path) -> Result<()> {
         "tar --extract --zstd --numeric-owner --xattrs --xattrs-include=* --exclude=./dev/*
             --directory {root} --file {tar}"
     ))?;
+    if layout.lxd == Lxd::Snap {
+        snaps::apply(&root, layout.arch.debian, dir)?;
+    }
     ubuntu::apply(&root, layout)?;
     let release = ubuntu::install_kernel(&root, &rootfs.kernel()?)?;
     fs::copy(root.join(format!("boot/vmlinuz-{release}")), &kernel)?;

@@ -15,6 +15,7 @@ mod look;
 mod lxd;
 mod mdns;
 mod off;
+mod offline;
 mod qemu;
 mod rollback;
 mod router;
@@ -44,13 +45,16 @@ const HOST: &str = "palm";
 /// The layout that the tests boot.
 const USUAL: &str = "jammy";
 
+/// The layout of [`USUAL`] in which LXD is not a package.
+const WITHOUT_LXD: &str = "jammy-snap";
+
 /// Set in a process with a mount namespace of its own: no other process sees its mounts, and they end with it.
 const OWN_MOUNTS: &str = "PALMFARM_XTASK_OWN_MOUNTS";
 
 /// What to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trial {
-    /// A farm that carries what its first boot installs; no archive is within reach.
+    /// A farm that carries all that its first boot installs; the router's uplink is cut.
     Offline,
     /// A farm.
     Farm(Renderer),
@@ -91,7 +95,7 @@ pub(crate) struct Options {
     /// Boot a farm whose network this configures
     #[arg(long, value_enum, group = "trial", default_value = "networkd")]
     renderer: Renderer,
-    /// Boot a farm that carries the packages of ifupdown; no archive is within reach
+    /// Boot a farm that carries packages, LXD as a snap and an image; the router's uplink is cut
     #[arg(long, group = "trial")]
     offline: bool,
     /// Boot a farm with a container, on the LXD of the base
@@ -115,9 +119,9 @@ pub(crate) struct Options {
     /// What the random choices of --power-cuts follow from [default: the time]
     #[arg(long, value_name = "SEED", requires = "power_cuts")]
     seed: Option<std::num::NonZeroU64>,
-    /// The base: bionic, jammy, noble or resolute
-    #[arg(long, value_name = "LAYOUT", default_value = USUAL)]
-    base: String,
+    /// The base: bionic, jammy, noble or resolute [default: jammy, with --offline jammy-snap]
+    #[arg(long, value_name = "LAYOUT")]
+    base: Option<String>,
     /// The board that QEMU emulates
     #[arg(long, value_enum, default_value = "virt")]
     machine: Board,
@@ -160,7 +164,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // Built as the user who started this, before anything runs as root.
         (None, _) => tool_with_agents()?,
     };
-    let passed = as_root(trial, &options.base, options.machine, &tool)?;
+    let usual = match trial {
+        Trial::Offline => WITHOUT_LXD,
+        _ => USUAL,
+    };
+    let base = options.base.as_deref().unwrap_or(usual);
+    let passed = as_root(trial, base, options.machine, &tool)?;
     println!("{passed}{PASSED}");
     Ok(())
 }
@@ -302,7 +311,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
         lab.board = board;
         match trial {
             Trial::Stock => stock::trial(lab, &base, &mut checks)?,
-            Trial::Offline => farm::offline(lab, &base, tool, &mut checks)?,
+            Trial::Offline => offline::trial(lab, &base, tool, &mut checks)?,
             Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
             Trial::Lxd { from_laptop } => lxd::trial(lab, &base, tool, from_laptop, &mut checks)?,
             Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,

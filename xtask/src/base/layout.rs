@@ -37,7 +37,7 @@ pub(crate) static ARM64: Arch = Arch {
 /// One generation of images.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    /// The series, and with another architecture than usual its name behind a dash.
+    /// The series, and behind a dash what is not usual: the name of the architecture, or where LXD is.
     pub(crate) name: &'static str,
     /// What the root file system is built for.
     pub(crate) arch: &'static Arch,
@@ -58,6 +58,17 @@ pub(crate) struct Layout {
     pub(crate) has_link_file: bool,
     /// Arguments of xz.
     pub(crate) xz: &'static [&'static str],
+    /// How LXD comes.
+    pub(crate) lxd: Lxd,
+}
+
+/// How LXD comes onto a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lxd {
+    /// It is a package of the base, as in 18.04.
+    Package,
+    /// The base has nothing of it, and the card carries snapd and LXD's snap.
+    Snap,
 }
 
 /// The FAT partition.
@@ -127,7 +138,15 @@ pub(crate) fn find(name: &str) -> Result<&'static Layout> {
 }
 
 /// All layouts, oldest first.
-static ALL: [&Layout; 6] = [&BIONIC, &JAMMY, &JAMMY_ARM64, &NOBLE, &NOBLE_ARM64, &RESOLUTE];
+static ALL: [&Layout; 7] = [
+    &BIONIC,
+    &JAMMY,
+    &JAMMY_ARM64,
+    &JAMMY_SNAP,
+    &NOBLE,
+    &NOBLE_ARM64,
+    &RESOLUTE,
+];
 
 /// Sectors in a MiB.
 const MIB: u64 = 2048;
@@ -192,11 +211,17 @@ static BIONIC: Layout = Layout {
     seed: Seed::Root,
     has_link_file: false,
     xz: &["-6", "-T4"],
+    lxd: Lxd::Package,
 };
 
 /// 22.04 as ubuntu-image 1.11 made it.
 static JAMMY: Layout = jammy("jammy", &ARMHF);
 static JAMMY_ARM64: Layout = jammy("jammy-arm64", &ARM64);
+static JAMMY_SNAP: Layout = {
+    let mut jammy = jammy("jammy-snap", &ARMHF);
+    jammy.lxd = Lxd::Snap;
+    jammy
+};
 
 const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
     Layout {
@@ -223,6 +248,7 @@ const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
         seed: Seed::Fat(USER_DATA_22_04),
         has_link_file: true,
         xz: &["-0", "-T4"],
+        lxd: Lxd::Package,
     }
 }
 

@@ -14,7 +14,7 @@ use fs_err as fs;
 use fs_err::File;
 
 use super::checks::{equal, Checks};
-use super::farm::{Archive, Farm};
+use super::farm::Farm;
 use super::lab::Lab;
 use super::qemu::Disk;
 use super::Renderer;
@@ -53,7 +53,7 @@ pub(crate) fn trial(
     checks: &mut Checks,
 ) -> Result<()> {
     checks.note(&format!("the random choices follow from --seed {}", choice.seed));
-    let farm = Farm::on_card(lab, base, tool, Renderer::Ifupdown, Archive::Router)?;
+    let farm = Farm::with_archive(lab, base, tool, Renderer::Ifupdown)?;
     let scratch = Scratch::new(&lab.dir)?;
     let blank = scratch.dir.join("blank.img");
     copy(&lab.card(), &blank)?;

@@ -39,7 +39,7 @@ pub(crate) fn trial(
     renderer: Renderer,
     checks: &mut Checks,
 ) -> Result<()> {
-    let farm = Farm::on_card(lab, base, tool, renderer, Archive::Router)?;
+    let farm = Farm::with_archive(lab, base, tool, renderer)?;
     checks.note(&format!("plan predicts {}", farm.predicted));
 
     let first = farm.boot(lab, Disk::Plain, checks, |card, checks| {
@@ -58,52 +58,37 @@ pub(crate) fn trial(
     Ok(())
 }
 
-/// Build a card that carries the packages of ifupdown, boot it where no archive is within reach, and check it.
-pub(crate) fn offline(lab: &mut Lab, base: &Base, tool: &Path, checks: &mut Checks) -> Result<()> {
-    let farm = Farm::on_card(lab, base, tool, Renderer::Ifupdown, Archive::Nowhere)?;
-    farm.boot(lab, Disk::Plain, checks, |card, checks| {
-        // Asking would have failed, and the agent says what fails.
-        let asked = "journalctl -b -o cat -u palmfarm-firstboot.service | grep 'apt-get.* update' || true";
-        checks.nothing("nobody asked for an archive", card.guest.root(asked));
-        Ok(())
-    })
-}
-
-/// Where the packages are that the first boot installs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Archive {
-    /// On the router, which serves them.
-    Router,
-    /// On the card itself; the one that it is told to ask does not answer.
-    Nowhere,
-}
-
 /// A farm whose network is the usual one, on the card of a lab.
 pub(crate) struct Farm<'a> {
     base: &'a Base,
-    /// The address that `plan` predicts for the host.
+    /// What `plan` says.
+    pub(crate) plan: Value,
+    /// The address that it predicts for the host.
     predicted: Ipv6Addr,
     renderer: Renderer,
 }
 
 impl<'a> Farm<'a> {
-    /// Make the card.
-    pub(crate) fn on_card(
+    /// Make the card; the router serves the packages that its first boot installs.
+    pub(crate) fn with_archive(
         lab: &mut Lab,
         base: &'a Base,
         tool: &Path,
         renderer: Renderer,
-        archive: Archive,
     ) -> Result<Self> {
         let repository = repository(lab, base)?;
-        let carry = format!("carry: {{packages: [{:?}]}}", repository.display().to_string());
-        let more = match archive {
-            Archive::Router => {
-                lab.router.serve(&repository)?;
-                ""
-            }
-            Archive::Nowhere => &carry,
-        };
+        lab.router.serve(&repository)?;
+        Self::on_card(lab, base, tool, renderer, "")
+    }
+
+    /// Make the card; `more` are whole sections of the farm.
+    pub(crate) fn on_card(
+        lab: &Lab,
+        base: &'a Base,
+        tool: &Path,
+        renderer: Renderer,
+        more: &str,
+    ) -> Result<Self> {
         let named = format!("renderer: {}", renderer.name());
         let declared = Declared {
             network: &["uplink: eth0", &named, LONG_ROLLBACK],
@@ -111,10 +96,11 @@ impl<'a> Farm<'a> {
             ssh: SSH,
             more,
         };
-        let predicted = host(&build(lab, base, tool, declared)?)?;
+        let plan = build(lab, base, tool, declared)?;
         Ok(Self {
             base,
-            predicted,
+            predicted: host(&plan)?,
+            plan,
             renderer,
         })
     }

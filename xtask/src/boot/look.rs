@@ -25,7 +25,8 @@ const NETWORK_FILES: &str =
 /// A card that was powered on.
 #[derive(Debug)]
 pub(crate) struct Card<'a> {
-    lab: &'a Lab,
+    /// Where it boots.
+    pub(crate) lab: &'a Lab,
     /// How to log in to it.
     pub(crate) guest: Guest<'a>,
     /// What it runs in.

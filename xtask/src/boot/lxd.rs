@@ -58,20 +58,16 @@ pub(crate) fn trial(
     from_laptop: bool,
     checks: &mut Checks,
 ) -> Result<()> {
-    image(base, &lab.dir)?;
-    fs::write(lab.dir.join("index.html"), PAGE)?;
+    let farm = with_container(lab, base)?;
     let declared = Declared {
         network: &["uplink: eth0", LONG_ROLLBACK],
         names_mac: true,
         ssh: if from_laptop { laptop::host_key(lab)? } else { SSH },
-        more: FARM,
+        more: farm,
     };
     let plan = farm::build(lab, base, tool, declared)?;
     let host = farm::host(&plan)?;
-    let web = text(&plan, "/containers/0/addresses/0");
-    let web: Ipv6Addr = web
-        .parse()
-        .with_context(|| format!("plan predicts {web} for the container"))?;
+    let web = address(&plan)?;
     checks.note(&format!(
         "plan predicts {host} for the host and {web} for the container"
     ));
@@ -94,9 +90,7 @@ pub(crate) fn trial(
     checks.check("LXD has the pool of the preseed", pool);
     let machine = asked(guest, "/1.0/instances/web").map(|web| text(&web, "/architecture").to_owned());
     checks.equal("the container is one for armhf", machine, "armv7l");
-    for (path, expect) in [("index.html", PAGE.trim()), ("machine", "armv7l")] {
-        serves(lab, web, path, expect, checks);
-    }
+    is_served(lab, web, checks);
     if let Some(mut laptop) = laptop {
         laptop.has_seen([host, web], checks);
         laptop.finds_the_name(host, checks);
@@ -113,6 +107,27 @@ pub(crate) fn trial(
         off::report(lab).and_then(|report| reported(&report, web)),
     );
     Ok(())
+}
+
+/// Put the files of a farm with a container beside it; returns its sections.
+pub(crate) fn with_container(lab: &Lab, base: &Base) -> Result<&'static str> {
+    image(base, &lab.dir)?;
+    fs::write(lab.dir.join("index.html"), PAGE)?;
+    Ok(FARM)
+}
+
+/// Where the container answers, as `plan` predicts it.
+pub(crate) fn address(plan: &Value) -> Result<Ipv6Addr> {
+    let web = text(plan, "/containers/0/addresses/0");
+    web.parse()
+        .with_context(|| format!("plan predicts {web} for the container"))
+}
+
+/// Check that the router gets from the container's web server what the farm put there.
+pub(crate) fn is_served(lab: &Lab, web: Ipv6Addr, checks: &mut Checks) {
+    for (path, expect) in [("index.html", PAGE.trim()), ("machine", "armv7l")] {
+        serves(lab, web, path, expect, checks);
+    }
 }
 
 /// Check what the router gets from the web server at `address`.
@@ -155,7 +170,8 @@ fn grown_first(guest: &Guest<'_>) -> Result<String> {
     ))
 }
 
-fn reported(report: &Value, web: Ipv6Addr) -> Result<String> {
+/// Whether the container runs, and is seen at `web`.
+pub(crate) fn reported(report: &Value, web: Ipv6Addr) -> Result<String> {
     let one = report.pointer("/containers/0").context("it has no container")?;
     equal(text(one, "/state"), "Running")?;
     equal(text(one, "/message"), "")?;
