@@ -4,6 +4,7 @@
 //! from the image after the power is off. Bounded in time. Never leaves anything of the network or of a machine behind.
 
 mod checks;
+mod cluster;
 mod cuts;
 mod deadline;
 mod disk;
@@ -61,6 +62,8 @@ pub(crate) enum Trial {
     /// A farm with a container, on the LXD of the base; `from_laptop` says whether it is also looked for, watched and
     /// changed from the router.
     Lxd { from_laptop: bool },
+    /// A farm of so many cards that form a cluster.
+    Cluster { members: u8 },
     /// Farms that would cut the Pi off, and a router that is gone.
     Rollback,
     /// One first boot, with the power cut at every point of it.
@@ -104,6 +107,13 @@ pub(crate) struct Options {
     /// The same, and do from the router what one does on a laptop: find, watch, palm.local, push
     #[arg(long, group = "trial")]
     lan: bool,
+    /// Boot several cards of one farm that form a cluster
+    #[arg(long, group = "trial")]
+    cluster: bool,
+    /// How many of them
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "cluster")]
+    #[arg(value_parser = clap::value_parser!(u8).range(2..=3))]
+    members: u8,
     /// Boot the base itself, to see that base and harness are sound
     #[arg(long, group = "trial")]
     stock: bool,
@@ -135,6 +145,11 @@ impl Options {
         match self {
             Self { offline: true, .. } => Trial::Offline,
             Self { lxd, lan, .. } if *lxd || *lan => Trial::Lxd { from_laptop: *lan },
+            Self {
+                cluster: true,
+                members,
+                ..
+            } => Trial::Cluster { members: *members },
             Self { stock: true, .. } => Trial::Stock,
             Self { rollback: true, .. } => Trial::Rollback,
             Self { power_cuts: true, .. } => Trial::PowerCuts(Choice {
@@ -254,13 +269,17 @@ fn boot_logged(renderer: Renderer, tool: &Path) -> Result<u64> {
 /// Run the trial here or, if this is not root, in a child that is; a child counts as one check.
 fn as_root(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
     let tool_word = tool.display().to_string();
-    let (seed, cuts);
+    let (seed, cuts, count);
     let mut args = vec!["boot", "--base", layout, "--machine", board.name()];
     args.extend(["--tool", &tool_word]);
     match trial {
         Trial::Stock => args.push("--stock"),
         Trial::Offline => args.push("--offline"),
         Trial::Lxd { from_laptop } => args.push(if from_laptop { "--lan" } else { "--lxd" }),
+        Trial::Cluster { members } => {
+            count = members.to_string();
+            args.extend(["--cluster", "--members", &count]);
+        }
         Trial::Rollback => args.push("--rollback"),
         Trial::PowerCuts(choice) => {
             (seed, cuts) = (choice.seed.to_string(), choice.boots.to_string());
@@ -305,6 +324,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
         Trial::Farm(renderer) => (renderer.name(), 7200),
         Trial::Lxd { from_laptop: false } => ("lxd", 7200),
         Trial::Lxd { from_laptop: true } => ("lan", 7200),
+        Trial::Cluster { .. } => ("cluster", 4 * 3600),
         Trial::PowerCuts(_) => ("cuts", 12 * 3600),
     };
     Lab::with(name, seconds, |lab| {
@@ -314,6 +334,7 @@ fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
             Trial::Offline => offline::trial(lab, &base, tool, &mut checks)?,
             Trial::Farm(renderer) => farm::trial(lab, &base, tool, renderer, &mut checks)?,
             Trial::Lxd { from_laptop } => lxd::trial(lab, &base, tool, from_laptop, &mut checks)?,
+            Trial::Cluster { members } => cluster::trial(lab, members, &base, tool, &mut checks)?,
             Trial::PowerCuts(choice) => cuts::trial(lab, &base, tool, choice, &mut checks)?,
             // Above, with labs of its own.
             Trial::Rollback => {}

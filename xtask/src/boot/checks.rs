@@ -13,6 +13,8 @@ pub(crate) struct Checks {
     started: Instant,
     passed: u64,
     failed: Vec<String>,
+    /// What stands before the name of each assertion.
+    subject: String,
 }
 
 impl Checks {
@@ -21,12 +23,21 @@ impl Checks {
             started: Instant::now(),
             passed: 0,
             failed: Vec::new(),
+            subject: String::new(),
         }
+    }
+
+    /// Say from now on that it is `host` of which something is asserted.
+    pub(crate) fn of(&mut self, host: &str) {
+        self.subject = format!("{host}: ");
     }
 
     /// Assert `name`, given what was seen or why it does not hold. Returns whether it holds.
     pub(crate) fn check(&mut self, name: &str, seen: Result<String>) -> bool {
-        let at = self.started.elapsed().as_secs();
+        let (at, name) = (
+            self.started.elapsed().as_secs(),
+            format!("{}{name}", self.subject),
+        );
         match seen {
             Ok(seen) => {
                 // The first line is enough for a person; some assertions compare whole files.
@@ -38,7 +49,7 @@ impl Checks {
             }
             Err(error) => {
                 println!("{at:4} s  FAIL  {name}: {error:#}");
-                self.failed.push(name.to_owned());
+                self.failed.push(name);
                 false
             }
         }
@@ -121,9 +132,11 @@ mod tests {
         assert!(checks.check("a", Ok("seen".into())));
         assert!(!checks.check("b", equal("x", "y")));
         assert!(!checks.check("c", nothing("left\n")));
+        checks.of("palm2");
+        checks.check("d", equal("x", "y"));
         assert_eq!(
             checks.finish().unwrap_err().to_string(),
-            "2 checks failed, 1 passed: b; c"
+            "3 checks failed, 1 passed: b; c; palm2: d"
         );
     }
 

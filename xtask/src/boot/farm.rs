@@ -129,7 +129,7 @@ impl<'a> Farm<'a> {
         checks.check("the kernel did not give up", restarts);
         off::file_systems(lab, checks);
         let report = off::report(lab);
-        let report = report.and_then(|report| off::agrees(&report, lab.board.mac(), self.predicted));
+        let report = report.and_then(|report| off::agrees(&report, &lab.host, &lab.mac(), self.predicted));
         checks.check("the report on the FAT partition says the same", report);
         Ok(kept)
     }
@@ -150,30 +150,49 @@ pub(crate) struct Declared<'a> {
 
 /// Write the farm, and let the tool plan and make the card; returns the plan.
 pub(crate) fn build(lab: &Lab, base: &Base, tool: &Path, declared: Declared<'_>) -> Result<Value> {
-    let (farm, image) = (lab.dir.join("farm.yaml"), lab.card());
-    let card = if declared.names_mac {
-        format!("mac: {:?}", lab.board.mac())
-    } else {
-        String::new()
+    let farm = write(lab, &[], base, declared)?;
+    let plan = plan(lab, tool, &farm)?;
+    let (sh, image) = (sh::shell()?, lab.card());
+    cmd!(sh, "{tool} build {farm} -o {image}").run()?;
+    lab.pad()?;
+    Ok(plan)
+}
+
+/// Write the farm of the card of `lab`, and of those `beside` it; returns its path.
+pub(crate) fn write(lab: &Lab, beside: &[Lab], base: &Base, declared: Declared<'_>) -> Result<PathBuf> {
+    let farm = lab.dir.join("farm.yaml");
+    let card = |lab: &Lab| {
+        let (host, mac) = (&lab.host, lab.mac());
+        let mac = if declared.names_mac {
+            format!(", mac: {mac:?}")
+        } else {
+            String::new()
+        };
+        format!("{host}: {{hostname: {host}{mac}}}")
     };
+    let cards: Vec<String> = std::iter::once(lab).chain(beside).map(card).collect();
     let text = include_str!("farm.yaml")
         .replace("@BASE@", &format!("{:?}", base.image.display().to_string()))
         .replace("@KEY@", &lab.key.public)
         .replace("@NETWORK@", &declared.network.join("\n  "))
-        .replace("@CARD@", &card)
+        .replace("@CARDS@", &cards.join("\n  "))
         .replace("@SSH@", declared.ssh)
         .replace("@MORE@", declared.more);
     fs::write(&farm, text)?;
     // The card cannot reach Debian's archive, and apt would wait for it.
     let sources = format!("deb [trusted=yes] http://{ADDRESS}/ ./\n");
     fs::write(lab.dir.join("sources.list"), sources)?;
+    Ok(farm)
+}
 
-    let sh = sh::shell()?;
-    let plan = sh::output(cmd!(sh, "{tool} plan {farm} --prefix {PREFIX} --format json"))?;
-    let plan = serde_json::from_str(&plan).context("reading what `palmfarm plan --format json` printed")?;
-    cmd!(sh, "{tool} build {farm} -o {image}").run()?;
-    lab.pad()?;
-    Ok(plan)
+/// What the tool plans for the card of `lab`.
+pub(crate) fn plan(lab: &Lab, tool: &Path, farm: &Path) -> Result<Value> {
+    let (sh, host) = (sh::shell()?, &lab.host);
+    let plan = cmd!(
+        sh,
+        "{tool} plan {farm} --card {host} --prefix {PREFIX} --format json"
+    );
+    serde_json::from_str(&sh::output(plan)?).context("reading what `palmfarm plan --format json` printed")
 }
 
 /// The host's own address in the prefix, as `plan` predicts it.

@@ -14,7 +14,7 @@ use crate::sh;
 pub(crate) const NEEDS: &[Package] = &[("openssh-client", "ssh"), ("openssh-client", "ssh-keygen")];
 
 /// A key pair made for one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KeyPair {
     pub(crate) private: PathBuf,
     /// As in `authorized_keys`.

@@ -1,9 +1,10 @@
-//! One trial's folder, router and power switch.
+//! One trial's folder, router and power switch, for one card; a trial with several has one of these for each.
 //!
 //! The card's image has a gigabyte, so it is removed at the end of the trial. After a failure the serial lines, the
 //! router's log and the farm stay. Never removes the folder of a trial that is running.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{ensure, Context, Result};
 use fs_err as fs;
@@ -15,6 +16,7 @@ use super::disk;
 use super::guest::{Guest, KeyPair};
 use super::qemu::{self, Board, Disk, Machine, Parts};
 use super::router::Router;
+use super::HOST;
 use crate::base::Base;
 use crate::cache;
 
@@ -24,18 +26,24 @@ const CARD: u64 = 8 << 30;
 /// Folders of failed trials that stay.
 const KEPT: usize = 4;
 
-/// One trial's folder and router.
+/// One trial's folder and router, and the place of one card.
 #[derive(Debug)]
 pub(crate) struct Lab {
     /// The folder for everything of this trial.
     pub(crate) dir: PathBuf,
-    pub(crate) router: Router,
+    pub(crate) router: Rc<Router>,
     /// Who may log in.
     pub(crate) key: KeyPair,
     /// The end of the trial.
     pub(crate) deadline: Deadline,
     /// What the card is put into.
     pub(crate) board: Board,
+    /// How many processors that has, if it can be chosen.
+    pub(crate) cores: u8,
+    /// The card's name, and its host name.
+    pub(crate) host: String,
+    /// The router's socket that the card's cable is in.
+    socket: u8,
     /// How often the power came on.
     pub(crate) boots: u32,
 }
@@ -60,17 +68,41 @@ impl Lab {
         let key = KeyPair::new(&dir)?;
         Ok(Self {
             dir,
-            router,
+            router: Rc::new(router),
             key,
             deadline: Deadline::seconds(seconds),
             board: Board::Virt,
+            cores: 2,
+            host: HOST.to_owned(),
+            socket: 0,
             boots: 0,
         })
     }
 
-    /// Where the card's image goes.
+    /// The place of another card in the same trial, with its cable in this socket.
+    pub(crate) fn beside(&self, host: String, socket: u8) -> Result<Self> {
+        self.router.plug(socket)?;
+        Ok(Self {
+            dir: self.dir.clone(),
+            router: Rc::clone(&self.router),
+            key: self.key.clone(),
+            deadline: self.deadline,
+            board: self.board,
+            cores: self.cores,
+            host,
+            socket,
+            boots: 0,
+        })
+    }
+
+    /// Where the card's image goes: its name in the folder, as the tool names the images of several cards.
     pub(crate) fn card(&self) -> PathBuf {
-        self.dir.join("card.img")
+        self.dir.join(format!("{}.img", self.host))
+    }
+
+    /// The hardware address of the card's NIC.
+    pub(crate) fn mac(&self) -> String {
+        self.board.mac(self.socket)
     }
 
     /// Grow the image to the size of a card; the new part is a hole.
@@ -93,6 +125,8 @@ impl Lab {
             .transpose()?;
         let parts = Parts {
             board: self.board,
+            cores: self.cores,
+            socket: self.socket,
             machine: base.machine,
             card: &card,
             disk,
@@ -114,7 +148,7 @@ impl Lab {
 
     /// The shell of `user` on the card, which is expected at `address`.
     pub(crate) fn guest<'a>(&'a self, user: &'a str, address: &str) -> Guest<'a> {
-        let (router, key, address) = (&self.router, &self.key, address.to_owned());
+        let (router, key, address) = (&*self.router, &self.key, address.to_owned());
         Guest {
             router,
             key,
@@ -125,7 +159,7 @@ impl Lab {
 
     /// The IPv4 address that the router has given to the card, if the card answers there.
     pub(crate) fn lease(&self) -> Result<String> {
-        let lease = self.router.lease(self.board.mac());
+        let lease = self.router.lease(&self.mac());
         let lease = lease
             .context("the router has given no address to the card")?
             .to_string();
@@ -150,13 +184,13 @@ impl Lab {
 
     /// The serial line of the latest boot.
     pub(crate) fn serial(&self) -> PathBuf {
-        self.dir.join(format!("serial-{}.log", self.boots))
+        self.dir.join(format!("serial-{}-{}.log", self.host, self.boots))
     }
 
     /// Clean up after `trial`: everything after a success, the image only after a failure.
     fn finish<T>(self, trial: Result<T>) -> Result<T> {
         let Self { dir, router, .. } = self;
-        // This ends the machine and removes the image.
+        // The last of the trial: this ends the machines and removes the images.
         drop(router);
         if trial.is_ok() {
             let _ = fs::remove_dir_all(&dir);

@@ -15,7 +15,6 @@ use super::checks::Checks;
 use super::lab::Lab;
 use super::off::text;
 use super::router::PREFIX;
-use super::HOST;
 use crate::sh;
 
 /// What `push` adds at the end of the farm, to its containers.
@@ -31,7 +30,7 @@ const WITH_SETTINGS: &str = r#"mount --bind "$0" /etc/ssh && exec "$@""#;
 pub(crate) fn host_key(lab: &Lab) -> Result<&'static str> {
     let keys = lab.dir.join("keys");
     fs::create_dir_all(&keys)?;
-    let (sh, key) = (sh::shell()?, keys.join(HOST));
+    let (sh, key) = (sh::shell()?, keys.join(&lab.host));
     sh::run(cmd!(sh, "ssh-keygen -q -t ed25519 -N '' -f {key}"))?;
     Ok("password: false, host_keys: keys")
 }
@@ -93,7 +92,7 @@ impl<'a> Laptop<'a> {
 
     /// Check that the card, which is at `address`, answers for its name.
     pub(crate) fn finds_the_name(&self, address: Ipv6Addr, checks: &mut Checks) {
-        let name = format!("{HOST}.local");
+        let name = format!("{}.local", self.lab.host);
         let named = self.lab.deadline.at_most(120).retry(|| {
             let found = self.lab.router.answers_for(&name)?;
             let has_both = found.iter().any(IpAddr::is_ipv4) && found.contains(&address.into());

@@ -16,7 +16,6 @@ use super::qemu::Machine;
 use super::router::{FAR4, FAR6, LIFETIME};
 use super::table::{table, Row};
 use super::Renderer;
-use super::HOST;
 
 /// Every file that could configure an interface.
 const NETWORK_FILES: &str =
@@ -71,13 +70,13 @@ impl<'a> Card<'a> {
                 .router
                 .neighbour(*predicted)
                 .context("the router does not know who answered")?;
-            equal(&mac, lab.board.mac())?;
+            equal(&mac, &lab.mac())?;
             Ok(format!("{predicted} at {mac}"))
         });
         let answered = checks.check("the router reaches br0 at the predicted IPv6 address", observed);
         checks.check("the router reaches br0 over IPv4", deadline.retry(|| lab.lease()));
         ensure!(answered, "the card did not answer at {predicted}");
-        let login = lab.deadline.at_most(900).retry(|| guest.sh("id -un"));
+        let login = lab.deadline.at_most(1800).retry(|| guest.sh("id -un"));
         let logged_in = checks.equal("ssh from the router takes the key", login, guest.user);
         ensure!(logged_in, "nobody can log in to the card");
         Ok(())
@@ -108,7 +107,11 @@ impl<'a> Card<'a> {
     /// Check host name, user, root file system and units.
     pub(crate) fn is_as_declared(&self, checks: &mut Checks) {
         let guest = &self.guest;
-        checks.equal("the host name is as declared", guest.sh("hostname"), HOST);
+        checks.equal(
+            "the host name is as declared",
+            guest.sh("hostname"),
+            &self.lab.host,
+        );
         let group = guest.sh("id -nG | tr ' ' '\\n' | grep -x sudo");
         checks.check("the user is in the declared group", group);
         let nobody = guest.root("getent passwd ubuntu || true");
@@ -151,7 +154,7 @@ impl<'a> Card<'a> {
             // The same MAC forms the second half of both.
             let [_, _, _, _, a, b, c, d] = self.predicted.segments();
             let local = Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d).to_string();
-            let mac = self.lab.board.mac();
+            let mac = self.lab.mac();
             ensure!(
                 found.contains(&local),
                 "br0's link-local address is not that of {mac}: {all}"
@@ -186,7 +189,7 @@ impl<'a> Card<'a> {
         let row =
             |what: &str, predicted: &str, observed: &str| [what, predicted, observed].map(str::to_owned);
         let mut rows = vec![
-            row("br0, MAC", self.lab.board.mac(), &mac.unwrap_or_default()),
+            row("br0, MAC", &self.lab.mac(), &mac.unwrap_or_default()),
             row(
                 "br0, from its MAC",
                 &self.guest.address,

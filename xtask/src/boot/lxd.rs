@@ -131,7 +131,7 @@ pub(crate) fn is_served(lab: &Lab, web: Ipv6Addr, checks: &mut Checks) {
 }
 
 /// Check what the router gets from the web server at `address`.
-fn serves(lab: &Lab, address: Ipv6Addr, path: &str, expect: &str, checks: &mut Checks) {
+pub(crate) fn serves(lab: &Lab, address: Ipv6Addr, path: &str, expect: &str, checks: &mut Checks) {
     let (url, router) = (format!("http://[{address}]/{path}"), &lab.router);
     let answer = lab.deadline.at_most(300).retry(|| {
         sh::output(cmd!(
@@ -143,8 +143,8 @@ fn serves(lab: &Lab, address: Ipv6Addr, path: &str, expect: &str, checks: &mut C
 }
 
 /// What LXD answers to a query.
-fn asked(guest: &Guest<'_>, path: &str) -> Result<Value> {
-    let answer = guest.root(&format!("lxc query {path}"))?;
+pub(crate) fn asked(guest: &Guest<'_>, path: &str) -> Result<Value> {
+    let answer = guest.root(&format!("lxc query '{path}'"))?;
     serde_json::from_str(&answer).with_context(|| format!("reading what LXD said of {path}"))
 }
 
@@ -170,22 +170,29 @@ fn grown_first(guest: &Guest<'_>) -> Result<String> {
     ))
 }
 
-/// Whether the container runs, and is seen at `web`.
+/// Whether the first container of a report runs, and is seen at `web`.
 pub(crate) fn reported(report: &Value, web: Ipv6Addr) -> Result<String> {
-    let one = report.pointer("/containers/0").context("it has no container")?;
+    is_where_predicted(
+        report.pointer("/containers/0").context("it has no container")?,
+        web,
+    )
+}
+
+/// Whether what a report says of a container is that it runs, and has the address that was predicted.
+pub(crate) fn is_where_predicted(one: &Value, predicted: Ipv6Addr) -> Result<String> {
     equal(text(one, "/state"), "Running")?;
     equal(text(one, "/message"), "")?;
     let has = |key: &str| {
         let all = one[key].as_array().into_iter().flatten();
         all.filter_map(|address| address.as_str()?.parse().ok())
-            .any(|address: Ipv6Addr| address == web)
+            .any(|address: Ipv6Addr| address == predicted)
     };
     ensure!(has("predicted") && has("observed"), "it says {one}");
-    Ok(web.to_string())
+    Ok(predicted.to_string())
 }
 
 /// A root file system for armhf, `tiny.tar.gz` in `dir`: the busybox of the base's initrd, DHCPv4, a web server.
-fn image(base: &Base, dir: &Path) -> Result<()> {
+pub(crate) fn image(base: &Base, dir: &Path) -> Result<()> {
     let (root, archive) = (dir.join("tiny"), dir.join("tiny.tar.gz"));
     for sub in "bin dev etc proc root run sbin sys tmp var/www".split(' ') {
         fs::create_dir_all(root.join(sub))?;

@@ -9,7 +9,6 @@ use xshell::cmd;
 use super::checks::{equal, nothing, Checks};
 use super::disk;
 use super::lab::Lab;
-use super::HOST;
 use crate::sh;
 
 /// The report in the root of the FAT partition.
@@ -35,10 +34,10 @@ pub(crate) fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// Whether the report agrees with what was seen from outside.
-pub(crate) fn agrees(report: &Value, mac: &str, predicted: Ipv6Addr) -> Result<String> {
+pub(crate) fn agrees(report: &Value, host: &str, mac: &str, predicted: Ipv6Addr) -> Result<String> {
     for (pointer, expect) in [
         ("/state", "done"),
-        ("/hostname", HOST),
+        ("/hostname", host),
         ("/network/interface", "br0"),
         ("/network/mac", mac),
         ("/network/outcome", "confirmed"),
@@ -65,17 +64,17 @@ pub(crate) fn changed_nothing(report: &Value) -> Result<String> {
         run == Some(2),
         "it is the report of run {run:?}, not of the second"
     );
-    nothing(&actions(report))
+    nothing(&actions(report, ""))
 }
 
-/// Steps that did something, one a line.
-fn actions(report: &Value) -> String {
+/// Steps that did something, one a line, without the step `beside`.
+pub(crate) fn actions(report: &Value, beside: &str) -> String {
     let steps = report
         .get("steps")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    let acted = steps.filter(|step| text(step, "/state") != "unchanged");
+    let acted = steps.filter(|step| text(step, "/state") != "unchanged" && text(step, "/name") != beside);
     acted.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -119,7 +118,7 @@ mod tests {
         let check = |pointer: &str, value: &str| {
             let mut report = sample();
             *report.pointer_mut(pointer).unwrap() = value.into();
-            agrees(&report, MAC, PREDICTED.parse().unwrap()).is_ok()
+            agrees(&report, "palm", MAC, PREDICTED.parse().unwrap()).is_ok()
         };
         assert!(check("/hostname", "palm"));
         for pointer in [
@@ -135,8 +134,9 @@ mod tests {
 
     #[test]
     fn only_what_acted_is_told() {
-        assert!(actions(&sample()).contains("network"));
-        assert!(!actions(&sample()).contains("bridge"));
+        assert!(actions(&sample(), "").contains("network"));
+        assert_eq!(actions(&sample(), "network"), "");
+        assert!(!actions(&sample(), "").contains("bridge"));
     }
 
     #[test]

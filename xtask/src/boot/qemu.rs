@@ -13,7 +13,7 @@ use fs_err as fs;
 use xshell::cmd;
 
 use super::deadline::Deadline;
-use super::router::{Router, TAP};
+use super::router::{self, Router};
 use crate::deps::Package;
 use crate::sh;
 
@@ -50,13 +50,14 @@ impl Board {
         }
     }
 
-    /// The NIC's MAC: the vendor's prefix, then a number that is easy to find in an address. QEMU's NIC on USB always has
-    /// 40 as its first byte (hw/usb/dev-network.c).
-    pub(crate) fn mac(self) -> &'static str {
-        match self {
-            Self::Virt => "b8:27:eb:12:34:56",
-            Self::Raspi2b => "40:27:eb:12:34:56",
-        }
+    /// The MAC of the NIC whose cable is in this socket of the router: the vendor's prefix, then a number that is easy to
+    /// find in an address. QEMU's NIC on USB always has 40 as its first byte (hw/usb/dev-network.c).
+    pub(crate) fn mac(self, socket: u8) -> String {
+        let first = match self {
+            Self::Virt => "b8",
+            Self::Raspi2b => "40",
+        };
+        format!("{first}:27:eb:12:34:{:02x}", 0x56_u8.saturating_add(socket))
     }
 
     /// The device tree that the Pi's firmware would pick from the card; QEMU makes its own for `virt`.
@@ -72,6 +73,10 @@ impl Board {
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) board: Board,
+    /// Of the `virt` board.
+    pub(crate) cores: u8,
+    /// Of the router, for the cable.
+    pub(crate) socket: u8,
     /// The emulator of the base's architecture, and its `virt` board.
     pub(crate) machine: &'a [&'a str],
     /// A raw image, which is written to.
@@ -103,12 +108,13 @@ impl Machine {
         let [emulator, virt @ ..] = parts.machine else {
             bail!("no emulator is named")
         };
-        let mac = parts.board.mac();
+        let (mac, tap) = (parts.board.mac(parts.socket), router::tap(parts.socket));
         let (board, devices) = match parts.board {
             Board::Virt => {
                 let devices = format!(
-                    "-smp 2 -m 1024 -device virtio-blk-device,drive=card -device virtio-rng-device \
-                     -device virtio-net-device,netdev=lan,mac={mac}"
+                    "-smp {} -m 1024 -device virtio-blk-device,drive=card -device virtio-rng-device \
+                     -device virtio-net-device,netdev=lan,mac={mac}",
+                    parts.cores
                 );
                 (virt, devices)
             }
@@ -136,7 +142,7 @@ impl Machine {
         let qemu = cmd!(
             router,
             "{emulator} {board...} -nodefaults -display none -monitor none -serial file:{serial} {drive...}
-                -netdev tap,id=lan,ifname={TAP},script=no,downscript=no {devices...} {tree...}
+                -netdev tap,id=lan,ifname={tap},script=no,downscript=no {devices...} {tree...}
                 -kernel {kernel} -initrd {initrd} -append {command_line}"
         );
         let errors = parts.serial.with_extension("qemu");

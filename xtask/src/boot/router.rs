@@ -4,6 +4,7 @@
 //! process in it reads from a pipe that only this process holds open. So nothing is left behind, the host's network is not
 //! touched, and several runs can work at the same time.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -37,9 +38,6 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// How long a router advertisement makes this the default router. Home routers announce 1800 s. With less, a failure that
 /// takes five minutes there takes half a minute here.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
-/// The network interface for QEMU.
-pub(crate) const TAP: &str = "tap0";
-
 /// Addresses of the router that are on no link: only a default route leads there.
 pub(crate) const FAR4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The same for IPv6.
@@ -57,21 +55,26 @@ pub(crate) enum Network {
     Vlan(u16, Ipv4Addr),
 }
 
+/// The network interface for QEMU of a socket, from 0.
+pub(crate) fn tap(socket: u8) -> String {
+    format!("tap{socket}")
+}
+
 /// The running router.
 #[derive(Debug)]
 pub(crate) struct Router {
     namespace: Namespace,
     dir: PathBuf,
-    helpers: Vec<Child>,
+    helpers: RefCell<Vec<Child>>,
 }
 
 impl Router {
     /// Set up the network. Logs and leases are written to `dir`, and the images in it are removed at the router's end.
     pub(crate) fn start(dir: &Path) -> Result<Self> {
-        let mut router = Self {
+        let router = Self {
             namespace: Namespace::new(dir)?,
             dir: dir.to_owned(),
-            helpers: Vec::new(),
+            helpers: RefCell::default(),
         };
         // Otherwise it answers neighbour solicitations as a host, and the card drops its default route (RFC 4861, 7.2.5).
         let forward = "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
@@ -83,13 +86,21 @@ impl Router {
              link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0
              address add {ADDRESS}/24 dev {BRIDGE}
              address add {ADDRESS6} dev {BRIDGE} nodad
-             tuntap add dev {TAP} mode tap
-             link set {TAP} master {BRIDGE} up
              link set {BRIDGE} up
              route add 224.0.0.0/4 dev {BRIDGE}\n"
         ))?;
+        router.plug(0)?;
         router.speak()?;
         Ok(router)
+    }
+
+    /// Make another socket for a cable.
+    pub(crate) fn plug(&self, socket: u8) -> Result<()> {
+        let tap = tap(socket);
+        self.ip(&format!(
+            "tuntap add dev {tap} mode tap
+             link set {tap} master {BRIDGE} up\n"
+        ))
     }
 
     /// `program`, on the router; the name is the one that [`cmd!`] calls.
@@ -141,7 +152,7 @@ impl Router {
     }
 
     /// Serve the files under `dir` over HTTP on the router's address.
-    pub(crate) fn serve(&mut self, dir: &Path) -> Result<()> {
+    pub(crate) fn serve(&self, dir: &Path) -> Result<()> {
         let listen = format!("{ADDRESS}:80");
         self.keep("httpd", |router| {
             cmd!(router, "busybox httpd -f -p {listen} -h {dir}")
@@ -149,7 +160,7 @@ impl Router {
     }
 
     /// Stop advertisements and DHCP, as if the router were still off. The cable stays in.
-    pub(crate) fn fall_silent(&mut self) -> Result<()> {
+    pub(crate) fn fall_silent(&self) -> Result<()> {
         let pid = fs::read_to_string(self.dir.join("dnsmasq.pid"))?;
         let pid = pid.trim();
         // The process number counts in the namespace, so it is ended from there, by the `kill` that every shell has.
@@ -158,14 +169,14 @@ impl Router {
     }
 
     /// Start advertisements and DHCP, at first or again.
-    pub(crate) fn speak(&mut self) -> Result<()> {
+    pub(crate) fn speak(&self) -> Result<()> {
         let slaac = "2001:db8:ebbd:2080::1000,2001:db8:ebbd:2080::1fff,slaac,64";
         let ranges = ["192.0.2.100,192.0.2.199,255.255.255.0", slaac];
         self.dnsmasq("dnsmasq", BRIDGE, &ranges)
     }
 
     /// Be on another network of the same cable as well.
-    pub(crate) fn join(&mut self, network: Network) -> Result<()> {
+    pub(crate) fn join(&self, network: Network) -> Result<()> {
         match network {
             Network::Untagged(router) => self.ip(&format!("address add {router}/24 dev {BRIDGE}\n")),
             Network::Vlan(id, router) => {
@@ -189,7 +200,7 @@ impl Router {
     }
 
     /// Serve addresses of `ranges` on `interface`, and advertise those that are IPv6.
-    fn dnsmasq(&mut self, name: &str, interface: &str, ranges: &[&str]) -> Result<()> {
+    fn dnsmasq(&self, name: &str, interface: &str, ranges: &[&str]) -> Result<()> {
         let file = self.dir.join(name).display().to_string();
         let ranges = ranges.iter().map(|range| format!("--dhcp-range={range},2m"));
         let (lifetime, address) = (LIFETIME.as_secs().to_string(), ADDRESS.to_string());
@@ -205,7 +216,7 @@ impl Router {
     }
 
     /// Start a helper. If it ends at once, it has failed.
-    fn keep(&mut self, name: &str, command: impl FnOnce(&Self) -> Cmd<'_>) -> Result<()> {
+    fn keep(&self, name: &str, command: impl FnOnce(&Self) -> Cmd<'_>) -> Result<()> {
         let log = self.dir.join(format!("{name}.out"));
         let mut child = sh::start_logged(command(self), &log)?;
         thread::sleep(Duration::from_millis(300));
@@ -213,7 +224,7 @@ impl Router {
             let said = fs::read_to_string(&log).unwrap_or_default();
             bail!("{name} ended with {status}: {}", said.trim());
         }
-        self.helpers.push(child);
+        self.helpers.borrow_mut().push(child);
         Ok(())
     }
 }
@@ -222,7 +233,7 @@ impl Drop for Router {
     fn drop(&mut self) {
         drop(self.namespace.holder.stdin.take());
         // All of them were killed with their namespace; this only reads their exit codes.
-        for process in std::iter::once(&mut self.namespace.holder).chain(&mut self.helpers) {
+        for process in std::iter::once(&mut self.namespace.holder).chain(self.helpers.get_mut()) {
             let _ = process.wait();
         }
     }

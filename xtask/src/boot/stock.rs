@@ -28,7 +28,7 @@ pub(crate) fn trial(lab: &mut Lab, base: &Base, checks: &mut Checks) -> Result<(
     );
     let lease = deadline.at_most(900).retry(|| {
         machine.still_on()?;
-        let lease = lab.router.lease(lab.board.mac());
+        let lease = lab.router.lease(&lab.mac());
         lease.context("the router has given no address to the card")
     })?;
     let guest = lab.guest("ubuntu", &lease.to_string());
