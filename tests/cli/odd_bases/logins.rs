@@ -99,7 +99,7 @@ fn what_a_farm_says_of_passwords_holds() {
     }
     let hash =
         "$6$saltsalt$IxDD3jeSOb5eB1CX5LBsqZFVkJdido3OUILO5Ifz5iwMuTS4XMS130MTSuDDl3aCI6WouIL9AjRbLCelDCy.g.";
-    let passwords = format!("  - {{name: dora, password: \"{hash}\"}}\nssh: {{password: true}}\n");
+    let passwords = format!("  - {{name: dora, password: {{hash: \"{hash}\"}}}}\nssh: {{password: true}}\n");
     let with = |name: &str, lines: &str| {
         let (path, lines) = (format!("etc/ssh/sshd_config.d/{name}"), lines.to_owned());
         base(move |root| {
