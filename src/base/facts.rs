@@ -211,14 +211,14 @@ pub struct Accounts {
     pub shadow: Option<(Arc<str>, Access)>,
 }
 
-/// A line of sshd_config(5) on logging in with a password.
+/// A line of `sshd_config(5)` on logging in with a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshPasswords {
     /// Where.
     pub path: CardPath,
     /// From 1.
     pub line: usize,
-    /// As sshd_config(5) has it.
+    /// As `sshd_config(5)` has it.
     pub key: &'static str,
     /// Whether it lets passwords be used.
     pub allows: bool,

@@ -1,4 +1,4 @@
-//! What sshd_config(5) of a base says about who may log in, and with which host keys. It knows every key that a card can
+//! What `sshd_config(5)` of a base says about who may log in, and with which host keys. It knows every key that a card can
 //! have as it is; any other is told of by its name. It reads no file itself.
 
 use crate::base::{BaseRefusal, BaseText, SshPasswords};
