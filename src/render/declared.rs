@@ -299,8 +299,8 @@ fn in_text(path: &CardPath, text: &str, interfaces: &[String]) -> Option<String>
         let yaml: serde_json::Value = serde_yaml::from_str(text).ok()?;
         let kinds = yaml.get("network")?.as_object()?.values();
         let mut names = kinds
-            .filter_map(|kind| kind.as_object())
-            .flat_map(|kind| kind.keys());
+            .filter_map(serde_json::Value::as_object)
+            .flat_map(serde_json::Map::keys);
         return names.find_map(|name| taken(name));
     }
     if path == "/etc/network/interfaces" || path.starts_with("/etc/network/interfaces.d/") {

@@ -219,7 +219,7 @@ fn what_is_declared_and_harmless_is_not_spoken_of() {
     }
 }
 
-/// An access control list in the kernel's form (linux/posix_acl_xattr.h): a version, and entries of tag, permissions and
+/// An access control list in the kernel's form (`linux/posix_acl_xattr.h`): a version, and entries of tag, permissions and
 /// number. Besides owner (1), group (4), mask (16) and others (32) it lets the user 1 read (2).
 fn access_control_list() -> Vec<u8> {
     let entry = |tag: u16, permissions: u16, number: u32| {

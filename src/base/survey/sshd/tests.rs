@@ -1,3 +1,5 @@
+//! Which settings of sshd count as strange logins, as lockouts, and as harmless.
+
 use super::*;
 
 fn file(path: &str, text: &str) -> BaseText {
