@@ -116,7 +116,7 @@ pub enum BaseError {
     Ubuntu {
         name: &'static str,
         file: &'static str,
-        source: DownloadError,
+        source: Box<DownloadError>,
     },
     /// The key in this program is not Ubuntu's.
     #[error("reading Ubuntu's key")]
@@ -133,7 +133,8 @@ impl BaseError {
     /// Whether trying again would end in the same way.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Download(error) | Self::Ubuntu { source: error, .. } => error.is_refusal(),
+            Self::Download(error) => error.is_refusal(),
+            Self::Ubuntu { source, .. } => source.is_refusal(),
             _ => true,
         }
     }
@@ -235,7 +236,7 @@ fn known_here(
     let digest = digest.map_err(|source| BaseError::Ubuntu {
         name: known.name,
         file: known.file,
-        source,
+        source: Box::new(source),
     })?;
     Ok((bases.join(known.file), given.unwrap_or(digest)))
 }

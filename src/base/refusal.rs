@@ -148,7 +148,9 @@ impl BaseRefusal {
             ),
             Self::MountsOver(_) => "remove that line of the base's fstab".into(),
             Self::MountUnit { unit, .. } => format!("remove the unit {} from the base, or mask it", printable(unit)),
-            Self::BlockedModule { path, line, .. } => format!("remove line {line} of {path} of the base"),
+            Self::BlockedModule { path, line, .. } | Self::SshPasswords { path, line, .. } => {
+                format!("remove line {line} of {path} of the base")
+            }
             Self::ReadOnly(_) => "remove `ro` from the line for `/` of the base's fstab".into(),
             Self::OverruledSettings { path, .. } => {
                 format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")
@@ -177,7 +179,6 @@ impl BaseRefusal {
             Self::SshUnknown { path, key } => {
                 format!("remove the line with {} from {path} of the base", printable(key))
             }
-            Self::SshPasswords { path, line, .. } => format!("remove line {line} of {path} of the base"),
             Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
         }
     }

@@ -295,7 +295,7 @@ fn in_text(path: &CardPath, text: &str, interfaces: &[String]) -> Option<String>
             refuse::hides_ours(&mount.target).then(|| hides(&mount.target))
         });
     }
-    if path.starts_with("/etc/netplan/") && path.ends_with(".yaml") {
+    if path.starts_with("/etc/netplan/") && path.strip_suffix(".yaml").is_some() {
         let yaml: serde_json::Value = serde_yaml::from_str(text).ok()?;
         let kinds = yaml.get("network")?.as_object()?.values();
         let mut names = kinds

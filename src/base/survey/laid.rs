@@ -44,9 +44,8 @@ impl VolumeReader for Laid<'_> {
                 (kind, target.len(), Access::root(0o777))
             }
             Some(Node::Dir { access, .. }) => (FileKind::Dir, 0, *access),
-            Some(Node::Absent) => return Ok(None),
             None if self.below(path.as_str()).next().is_some() => (FileKind::Dir, 0, Access::root(0o755)),
-            None => return Ok(None),
+            Some(Node::Absent) | None => return Ok(None),
         };
         Ok(Some(Stat {
             kind,

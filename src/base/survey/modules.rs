@@ -19,7 +19,7 @@ pub(super) fn blocked(volumes: &View<'_>) -> Result<Vec<BlockedModule>, SurveyEr
             continue;
         }
         let names = volumes.names(dir)?;
-        for name in names.iter().filter(|name| name.ends_with(".conf")) {
+        for name in names.iter().filter(|name| name.strip_suffix(".conf").is_some()) {
             let Some(file) = volumes.text(Volume::Root, &format!("{dir}/{name}"))? else {
                 continue;
             };
@@ -40,13 +40,13 @@ fn in_text(text: &str) -> Vec<(usize, String)> {
         if whole.is_empty() {
             first = line;
         }
-        match text.strip_suffix('\\') {
-            Some(begun) => whole.push_str(&format!("{begun} ")),
-            None => {
-                whole.push_str(text);
-                found.extend(module(&whole).map(|module| (first, module)));
-                whole.clear();
-            }
+        if let Some(begun) = text.strip_suffix('\\') {
+            whole.push_str(begun);
+            whole.push(' ');
+        } else {
+            whole.push_str(text);
+            found.extend(module(&whole).map(|module| (first, module)));
+            whole.clear();
         }
     }
     found.extend(module(&whole).map(|module| (first, module)));

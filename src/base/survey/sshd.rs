@@ -130,11 +130,7 @@ pub(super) fn refusals(main: Option<&BaseText>, drop_ins: &[BaseText]) -> Vec<Ba
     let mut found: Vec<_> = lines.iter().filter_map(refusal).collect();
     let mut host_keys = lines.iter().filter(|line| line.is("HostKey"));
     if let Some(first) = host_keys.next() {
-        let is_farms = |line: &Line<'_>| {
-            line.values
-                .iter()
-                .any(|value| *value == "/etc/ssh/ssh_host_ed25519_key")
-        };
+        let is_farms = |line: &Line<'_>| line.values.contains(&"/etc/ssh/ssh_host_ed25519_key");
         if !is_farms(first) && !host_keys.any(is_farms) {
             found.push(first.refused("HostKey", Effect::HostKey));
         }
@@ -204,7 +200,7 @@ fn lines_of(file: &BaseText) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// What a line does.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     /// It may let in others than those who have a key in their home directories.
     Others,
