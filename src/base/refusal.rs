@@ -36,6 +36,14 @@ pub enum BaseRefusal {
         root: String,
     },
     #[error(
+        "the kernel command line has no root=, and the root filesystem is {}",
+        printable(root)
+    )]
+    NoRoot {
+        /// How it is found: `LABEL=writable`.
+        root: String,
+    },
+    #[error(
         "its fstab mounts {} at {}, and the image has no such filesystem",
         printable(source_name),
         printable(target)
@@ -67,6 +75,8 @@ pub enum BaseRefusal {
         /// What does not work then.
         what: &'static str,
     },
+    #[error("its fstab keeps {} in memory, so what the Pi makes there would be lost at each boot", printable(.0))]
+    InMemory(String),
     #[error("its fstab mounts the root filesystem with the options {}: read-only, so the Pi could make nothing", printable(.0))]
     ReadOnly(String),
     #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
@@ -132,7 +142,7 @@ impl BaseRefusal {
                 "remove {} from cmdline.txt, on the FAT partition of the base",
                 printable(word)
             ),
-            Self::NoSuchRoot { root, .. } => format!(
+            Self::NoSuchRoot { root, .. } | Self::NoRoot { root } => format!(
                 "write `boot: {{cmdline: [\"root={}\"]}}` in farm.yaml",
                 printable(root)
             ),
@@ -146,7 +156,7 @@ impl BaseRefusal {
                 "remove {} from {path} of the base, and declare in farm.yaml what the card needs",
                 printable(&keys.join(", "))
             ),
-            Self::MountsOver(_) => "remove that line of the base's fstab".into(),
+            Self::MountsOver(_) | Self::InMemory(_) => "remove that line of the base's fstab".into(),
             Self::MountUnit { unit, .. } => format!("remove the unit {} from the base, or mask it", printable(unit)),
             Self::BlockedModule { path, line, .. } | Self::SshPasswords { path, line, .. } => {
                 format!("remove line {line} of {path} of the base")

@@ -176,13 +176,17 @@ pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> 
         })
         .collect();
     let root = first.split(' ').rev().find_map(|word| word.strip_prefix("root="));
-    if let (Some(root), Some(name)) = (root, base.names.root.first()) {
-        if super::refuse::is_name(root) && !super::refuse::has(&base.names.root, root) {
+    match (root, base.names.root.first()) {
+        (Some(root), Some(name))
+            if super::refuse::is_name(root) && !super::refuse::has(&base.names.root, root) =>
+        {
             found.push(BaseRefusal::NoSuchRoot {
                 word: format!("root={root}"),
                 root: name.clone(),
             });
         }
+        (None, Some(name)) => found.push(BaseRefusal::NoRoot { root: name.clone() }),
+        _ => {}
     }
     found
 }

@@ -156,8 +156,13 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
         "users": plan.users.iter().map(|one| user(one, base)).collect::<Vec<_>>(),
     });
     // Otherwise cloud-init removes them at the first boot; it makes those of the types that are missing (cc_ssh).
-    if brings_host_keys(plan, inputs) {
+    let is_host_key = |path: &str| path.starts_with("/etc/ssh/ssh_host_") && path.ends_with("_key");
+    if brings(plan, inputs, &is_host_key) {
         all["ssh_deletekeys"] = json!(false);
+    }
+    // Otherwise cloud-init writes these anew (cc_apt_configure).
+    if brings(plan, inputs, &|path| APT_SOURCES.contains(&path)) {
+        all["apt"] = json!({"preserve_sources_list": true});
     }
     // A key of another type would be new on each card, and a client may have learned it.
     if plan.host_key.is_some() {
@@ -171,14 +176,17 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
     all
 }
 
-/// Whether the farm brings the host keys of sshd with it.
-fn brings_host_keys(plan: &CardPlan, inputs: &Inputs) -> bool {
+/// The files in which apt finds its archives on Ubuntu, until 23.10 and since.
+const APT_SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources"];
+
+/// Whether the farm brings a file of which `is_it` is true.
+fn brings(plan: &CardPlan, inputs: &Inputs, is_it: &dyn Fn(&str) -> bool) -> bool {
     let overlays = inputs.overlays.iter().flat_map(|overlay| &overlay.nodes);
     let overlays = overlays.filter(|(volume, ..)| *volume == Volume::Root);
-    let is_host_key =
-        |path: &CardPath| path.as_str().starts_with("/etc/ssh/ssh_host_") && path.as_str().ends_with("_key");
-    let mut all = plan.files.iter().map(|file| &file.path);
-    all.any(is_host_key) || overlays.map(|(_, path, _)| path).any(is_host_key)
+    let files = plan.files.iter().map(|file| &file.path);
+    files
+        .chain(overlays.map(|(_, path, _)| path))
+        .any(|path| is_it(path.as_str()))
 }
 
 fn user(user: &PlannedUser, base: &BaseFacts) -> Value {

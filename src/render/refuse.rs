@@ -14,6 +14,18 @@ const OURS: [&str; 5] = [
     "/var/lib/cloud/seed/nocloud-net",
 ];
 
+/// Folders in which the Pi keeps what it makes, or people what they have: its containers, its record of them, homes.
+const KEPT: [&str; 8] = [
+    "/home",
+    "/root",
+    "/var/lib/cloud",
+    "/var/lib/incus",
+    "/var/lib/lxd",
+    "/var/lib/palmfarm",
+    "/var/lib/snapd",
+    "/var/snap",
+];
+
 /// Every reason why no card of `plan` is made from `base`.
 pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
     let mut reasons = base.refusals.clone();
@@ -103,6 +115,17 @@ pub(super) fn hides_ours(target: &str) -> bool {
     !target.is_empty() && OURS.iter().any(is_over)
 }
 
+/// Whether `target` is a folder that must outlast a boot, or has one in it, or is one of those that a program makes there.
+fn is_kept(target: &str) -> bool {
+    let is_below = |path: &str, folder: &str| {
+        let rest = path.strip_prefix(folder);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let of_people = |kept: &str| ["/home", "/root"].contains(&kept);
+    KEPT.iter()
+        .any(|kept| is_below(kept, target) || is_below(target, kept) && !of_people(kept))
+}
+
 /// The path in the name of a unit, without the slash at its beginning (systemd-escape(1)).
 fn unescaped(name: &str) -> String {
     let mut path = Vec::new();
@@ -155,6 +178,9 @@ fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
         }
         if hides_ours(&mount.target) {
             return Some(BaseRefusal::MountsOver(mount.target));
+        }
+        if ["ramfs", "tmpfs"].contains(&mount.kind.as_str()) && is_kept(&mount.target) {
+            return Some(BaseRefusal::InMemory(mount.target));
         }
         is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
             source_name: mount.source.clone(),

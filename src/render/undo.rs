@@ -305,10 +305,19 @@ fn takes_over(network: &Network, file: &NetworkdFile, all: &[NetworkdFile]) -> b
             let uplink = Some(network.uplink.clone());
             let takes_name = in_place_of.is_some_and(|other| own_of_link(other) == uplink);
             let gives_other = own_of_link(file).is_some_and(|given| Some(given) != uplink);
+            // Of the files that match, udev takes the first alone.
+            let policy = own_of_link(file).is_none() && value(&file.text, "Link", "NamePolicy").is_some();
+            let gives_other = gives_other || policy && !file.is_packaged || gives_address(&file.text);
             (takes_name && own_of_link(file) != uplink) || (gives_other && matches(&file.text, &ours[..1]))
         }
         _ => false,
     }
+}
+
+/// Whether a link file gives an interface another address than its own (systemd.link(5)): every card would have the same, or
+/// a new one at each boot, and its IPv6 address follows from it.
+fn gives_address(link: &str) -> bool {
+    value(link, "Link", "MACAddress").is_some() || value(link, "Link", "MACAddressPolicy") == Some("random")
 }
 
 /// Whether a file for systemd-networkd or udev may match one of `interfaces`. What does not go by the name may match.

@@ -16,6 +16,7 @@ use super::common::make::{FileBase, Image, JAMMY};
 use super::common::{self, oracle};
 use super::{has_agents, palmfarm, told};
 
+mod lasting;
 mod logins;
 mod partitions;
 mod private;

@@ -28,25 +28,45 @@ const ALIASES: [(&str, &str); 3] = [
     ("default.target", "multi-user.target"),
 ];
 
-/// Keys of a drop-in with which a unit starts and works as without it, or the beginnings of such keys. Ubuntu's images
+/// Keys of a drop-in with which a unit starts and works as without it. Ubuntu's images
 /// have a drop-in with `RequiresMountsFor=`.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 37] = [
     "After",
-    "CPU",
+    "CPUAccounting",
+    "CPUShares",
+    "CPUWeight",
     "Description",
     "Documentation",
     "Environment",
-    "IO",
-    "Limit",
-    "Log",
-    "Memory",
+    "IOAccounting",
+    "IOSchedulingClass",
+    "IOSchedulingPriority",
+    "IOWeight",
+    "LimitCORE",
+    "LimitMEMLOCK",
+    "LimitNOFILE",
+    "LimitNPROC",
+    "LogLevelMax",
+    "LogRateLimitBurst",
+    "LogRateLimitIntervalSec",
+    "MemoryAccounting",
+    "MemoryHigh",
+    "MemoryLow",
+    "MemoryMax",
+    "MemoryMin",
+    "MemorySwapMax",
     "Nice",
-    "OOM",
+    "OOMPolicy",
+    "OOMScoreAdjust",
     "RequiresMountsFor",
     "Restart",
-    "StandardError",
-    "Syslog",
-    "Tasks",
+    "RestartSec",
+    "SyslogFacility",
+    "SyslogIdentifier",
+    "SyslogLevel",
+    "SyslogLevelPrefix",
+    "TasksAccounting",
+    "TasksMax",
     "Wants",
 ];
 
@@ -194,7 +214,7 @@ fn decides(drop_in: &str) -> bool {
         .lines()
         .filter_map(|line| Some(line.split_once('=')?.0.trim()));
     keys.filter(|key| !key.starts_with(['#', ';']))
-        .any(|key| !HARMLESS.iter().any(|harmless| key.starts_with(harmless)))
+        .any(|key| !HARMLESS.contains(&key))
 }
 
 /// What an administrator has in the place of a unit.
