@@ -42,7 +42,7 @@ pub(crate) fn ssh_key(line: &str) -> Result<(), String> {
     }
     if !options.is_empty() && !are_options(options) {
         return Err(format!(
-            "what stands before {kind} is not an option of sshd, which would ignore the whole line; a comment belongs behind the key"
+            "what is before {kind} is not an option of sshd, which would ignore the whole line; a comment belongs behind the key"
         ));
     }
     let encoded = word(&mut rest);
@@ -306,7 +306,7 @@ mod tests {
     const KEYS: &str = include_str!("testdata/ssh_keys.txt");
 
     const UNKNOWN_OPTION: &str =
-        "what stands before ssh-ed25519 is not an option of sshd, which would ignore the whole line; \
+        "what is before ssh-ed25519 is not an option of sshd, which would ignore the whole line; \
                                   a comment belongs behind the key";
 
     #[test]

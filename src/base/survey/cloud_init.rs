@@ -76,7 +76,7 @@ pub(super) fn unreadable(volumes: &View<'_>) -> Result<Vec<BaseRefusal>, SurveyE
     let unread = files(volumes)?.into_iter().filter(|(_, value)| value.is_none());
     let refusal = |(path, _)| BaseRefusal::InTheWay {
         path,
-        what: "is no YAML that palmfarm can read, so it does not know what cloud-init would do",
+        what: "is not YAML that palmfarm can read, so it does not know what cloud-init would do",
         hint: "remove",
     };
     Ok(unread.map(refusal).collect())

@@ -37,7 +37,7 @@ fn settings_of_cloud_init_that_ubuntu_does_not_have_are_refused() {
     for text in ["a: [\n", "## template: jinja\n{}\n"] {
         refused(
             &plan(&with(text), ""),
-            &format!("its {site} is no YAML that palmfarm can read"),
+            &format!("its {site} is not YAML that palmfarm can read"),
             &format!("remove {site} of the base"),
         );
     }

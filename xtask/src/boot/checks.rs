@@ -13,7 +13,7 @@ pub(crate) struct Checks {
     started: Instant,
     passed: u64,
     failed: Vec<String>,
-    /// What stands before the name of each assertion.
+    /// What precedes the name of each assertion.
     subject: String,
 }
 
