@@ -108,10 +108,13 @@ impl BaseFacts {
         self.units.contains(name)
     }
 
-    /// The name in the catalogue of Ubuntu's image with the same release and architecture.
-    pub fn looks_like(&self) -> Option<String> {
-        let release = self.release.strip_prefix("Ubuntu ")?;
-        stock_name(release.split(' ').next()?, self.arch.debian())
+    /// The name in the catalogue of Ubuntu's image with the same release and architecture; a name that only tells the
+    /// architecture if it is another system.
+    pub fn looks_like(&self) -> String {
+        let arch = self.arch.debian();
+        let release = self.release.strip_prefix("Ubuntu ").unwrap_or_default();
+        let stock = stock_name(release.split(' ').next().unwrap_or_default(), arch);
+        stock.unwrap_or_else(|| format!("other-{arch}"))
     }
 }
 

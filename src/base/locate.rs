@@ -154,7 +154,9 @@ impl BaseError {
             Self::Remote { url, .. } => Some(format!("`palmfarm base fetch {url}` downloads it")),
             Self::Download(error) => error.hint(),
             Self::Ubuntu { file, source, .. } => {
-                let elsewhere = format!("put {file}, downloaded elsewhere, beside the farm file");
+                let elsewhere = format!(
+                    "put {file}, downloaded elsewhere, beside the farm file; or name an image that you have: `base: ./FILE`"
+                );
                 Some(match source.hint() {
                     Some(hint) if source.is_refusal() => hint,
                     Some(hint) => format!("{hint}; or {elsewhere}"),

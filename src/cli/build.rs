@@ -51,6 +51,12 @@ pub(super) fn run(args: &Build, ui: Ui) -> CliResult {
     for (card, written) in prepared.iter().zip(&written) {
         report(card, written, ui);
     }
+    if let (Some(first), false) = (written.first(), ui.json) {
+        let image = shell_quote(&first.done.to_string_lossy());
+        ui.info_line(format_args!(
+            "hint: `palmfarm flash {image}` writes it to a card; so does Raspberry Pi Imager, without its own customization"
+        ));
+    }
     Ok(())
 }
 

@@ -117,8 +117,8 @@ impl Session {
                  on every card"
             ));
         }
-        if let Some(name) = base.facts.looks_like() {
-            from_farm::show_warnings(farm, &farm.warnings_on(&name), self.ui);
+        if !farm.base().base.is_known() {
+            from_farm::show_warnings(farm, &farm.warnings_on(&base.facts.looks_like()), self.ui);
         }
         Ok(base)
     }

@@ -2,6 +2,7 @@
 //! again would rewrite every profile, and a profile that is wrong for a moment unplugs running containers.
 
 use std::collections::BTreeMap;
+use std::thread::sleep;
 use std::time::Duration;
 
 use palmfarm_protocol::firstboot::{Container, ManagedNetwork, Profile, StoragePool};
@@ -116,13 +117,29 @@ fn make(farm: &Farm<'_>, doing: &str, all: &str, body: &Value) -> Result<(), Ste
             }
         }
     }
-    let done = farm.daemon.change(doing, "POST", all, &common, PATIENCE);
-    done.map(drop).map_err(|error| {
-        StepError::with_cure(
-            error,
-            "; all members of a cluster make it at once, so if one is off, switch it on, then run palmfarm-agent run",
-        )
-    })
+    match farm.daemon.change(doing, "POST", all, &common, PATIENCE) {
+        // A run that was cut short has asked for it, and the daemon was still at work.
+        Err(error) if cluster::is(&error, "already exists") && is_made_soon(farm, doing, all, body)? => Ok(()),
+        done => done.map(drop).map_err(|error| {
+            StepError::with_cure(
+                error,
+                "; all members of a cluster make it at once, so if one is off, switch it on, then run palmfarm-agent run",
+            )
+        }),
+    }
+}
+
+/// Whether the pool or the network of `body` is there within a minute.
+fn is_made_soon(farm: &Farm<'_>, doing: &str, all: &str, body: &Value) -> Result<bool, StepError> {
+    let name = text(body, &["name"]).unwrap_or_default();
+    let path = format!("{all}/{}{}", encoded(name), farm.here());
+    for _ in 0..60 {
+        if farm.daemon.look(doing, &path)?.as_ref().is_some_and(is_made) {
+            return Ok(true);
+        }
+        sleep(Duration::from_secs(1));
+    }
+    Ok(false)
 }
 
 /// Whether the pool or the network `now` is there, and not only announced, for this card or for others.

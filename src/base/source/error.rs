@@ -106,8 +106,8 @@ impl SourceError {
             Self::NotAFile { .. } => "name the .img, .img.xz, .img.gz or .img.zst file itself".into(),
             Self::UnsupportedFormat { what, .. } => what.hint(),
             Self::Sha256 { .. } => {
-                "fetch the file again; if it is the right one, correct what it was compared with: `sha256:` in the farm \
-                 file, or --sha256"
+                "fetch the file again; if it is the right one, correct what it was compared with (`sha256:` in the farm file, \
+                 or `flash --sha256`), or, if it only has the name of one of Ubuntu's, write `base: ./FILE`"
                     .into()
             }
             Self::Read { .. } => "check the disk that the file is on".into(),

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{base, can_run, run};
+use crate::common::base::put;
 use crate::{palmfarm, told};
 
 /// What a 32-bit base cannot have, and what Ubuntu 22.04 does not run.
@@ -49,4 +50,20 @@ fn any_other_file_is_known_once_it_is_opened() {
         out.status.success() && said.contains(NO_ARMHF) && said.contains(DOCKER),
         "{said}"
     );
+}
+
+#[test]
+fn of_another_system_the_architecture_is_known() {
+    if !can_run() {
+        return;
+    }
+    let image = base(|root| {
+        put(
+            root,
+            "usr/lib/os-release",
+            "PRETTY_NAME=\"Debian GNU/Linux 12\"\nID=debian\n",
+        );
+    });
+    let said = told(&run(&image, "craig", FARM, &["plan", "farm.yaml", "--files"]));
+    assert!(said.contains(NO_ARMHF) && !said.contains(DOCKER), "{said}");
 }
