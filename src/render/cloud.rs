@@ -160,7 +160,7 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
     if brings(plan, inputs, &is_host_key) {
         all["ssh_deletekeys"] = json!(false);
     }
-    // Otherwise cloud-init writes these anew (cc_apt_configure).
+    // Otherwise cloud-init overwrites these (cc_apt_configure).
     if brings(plan, inputs, &|path| APT_SOURCES.contains(&path)) {
         all["apt"] = json!({"preserve_sources_list": true});
     }

@@ -28,8 +28,8 @@ const ALIASES: [(&str, &str); 3] = [
     ("default.target", "multi-user.target"),
 ];
 
-/// Keys of a drop-in with which a unit starts and works as without it. Ubuntu's images
-/// have a drop-in with `RequiresMountsFor=`.
+/// Keys of a drop-in with which a unit starts and works as without it. Ubuntu's images have a drop-in with
+/// `RequiresMountsFor=`.
 const HARMLESS: [&str; 37] = [
     "After",
     "CPUAccounting",

@@ -19,7 +19,7 @@ use crate::pipeline::{BaseImageInfo, FarmInputs};
 
 /// What a person may expect and does not get.
 pub(in crate::cli) const NOT_OF_THE_HOST: &str =
-    "note: only containers and what they need change on a running Pi; users and their keys, packages, host files, time zone, \
+    "note: only packages, containers and what these need change on a running Pi; users and their keys, host files, time zone, \
      locale and boot settings stay as its card was written";
 
 pub(super) fn write(

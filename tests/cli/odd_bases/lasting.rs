@@ -1,5 +1,5 @@
 //! What must be the same at each boot: where the Pi keeps what it makes, its root filesystem, its address, and what a farm
-//! brings that cloud-init would write anew.
+//! brings that cloud-init would overwrite.
 
 use std::fs;
 

@@ -68,7 +68,7 @@ fn a_root_that_cannot_grow_is_said() {
 /// The size of what is added, in bytes.
 const MORE: u64 = 4 << 20;
 
-/// Partition `image` anew, with some room behind its root: `order` says for each new partition whether it is the boot
+/// Give `image` another partition table, with some room behind its root: `order` says for each new partition whether it is the boot
 /// partition (0), the root (1) or the new one (2). Returns where the new one starts.
 fn add_behind(image: &Image, kinds: &[&str; 3], order: [usize; 3]) -> u64 {
     let new = (image.root.0 + image.root.1, MORE);
