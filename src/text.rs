@@ -1,6 +1,7 @@
-//! How names that a device or a user chose, and sizes, appear in messages. Nothing here changes what is compared.
+//! How names that a device or a user chose, errors of the system and sizes appear in messages. Nothing here changes what is compared.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 /// `text` without characters that could rewrite the line it is printed on: control characters, and the
@@ -20,6 +21,15 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         next = source.source();
     }
     text
+}
+
+/// Why the system refused something, without the number that Rust appends.
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_lowercase(),
+        None => text,
+    }
 }
 
 /// `text` as one word of a POSIX shell's command line, so that a command in a hint can be pasted.

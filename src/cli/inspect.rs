@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use palmfarm_protocol::card_manifest::Manifest;
-use palmfarm_protocol::paths::MANIFEST;
+use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::paths::{DOCUMENT, HOST, MANIFEST};
 use palmfarm_protocol::report::Report;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
@@ -21,7 +22,9 @@ use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4::Journal;
 use crate::edit::fs::{FileKind, VolumeReader, READ_LIMIT};
 use crate::edit::tree::{CardPath, Volume};
+use crate::farm::{Ipv4, Ipv6};
 use crate::pipeline::BuildError;
+use crate::plan::table;
 use crate::text::{printable, size_text};
 
 /// The agent's report of the first boot.
@@ -65,6 +68,8 @@ pub(super) fn run(args: &Inspect, ui: Ui) -> CliResult {
             system,
             sha256: image.sha256,
             manifest: read_json(&volumes, Volume::Root, MANIFEST)?,
+            host: read_json(&volumes, Volume::Root, HOST)?,
+            document: read_json(&volumes, Volume::Root, DOCUMENT)?,
             report: read_json(&volumes, Volume::Boot, REPORT)?,
         };
         if ui.json {
@@ -86,8 +91,21 @@ struct Inspected {
     system: System,
     sha256: Option<Sha256Sum>,
     manifest: Option<Manifest>,
+    host: Option<Host>,
+    document: Option<FirstBoot>,
     /// Not decoded: the agent on a card may be newer than this program.
     report: Option<Value>,
+}
+
+/// What is shown of the settings for cloud-init.
+#[derive(Deserialize)]
+struct Host {
+    users: Vec<User>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    name: String,
 }
 
 /// Print a file as it is, or the names in a folder.
@@ -142,6 +160,14 @@ fn as_json(base: &Inspected) -> Value {
         "root": base.layout.root.number, "release": base.system.release, "architecture": base.system.arch.debian(),
         "systemd": base.system.systemd, "sha256": base.sha256.map(|sum| sum.to_string()),
         "manifest": base.manifest, "report": base.report,
+        "hostname": base.document.as_ref().map(|document| &document.hostname),
+        "users": base.host.as_ref().map(|host| host.users.iter().map(|user| &user.name).collect::<Vec<_>>()),
+        "containers": base.document.as_ref().map(|document| {
+            let containers = document.containers.iter();
+            containers
+                .map(|one| json!({"name": one.name, "mac": one.mac, "predicted": one.predicted}))
+                .collect::<Vec<_>>()
+        }),
     })
 }
 
@@ -175,10 +201,14 @@ fn as_text(base: &Inspected) -> String {
         None => out.push_str("palmfarm put nothing on it\n"),
         Some(manifest) => {
             out.push_str(&format!(
-                "made by palmfarm for the card {}, with {} files:\n",
+                "made by palmfarm for the card {}, with {} files\n",
                 printable(&manifest.card),
                 manifest.files.len()
             ));
+            if let Some(document) = &base.document {
+                out.push_str(&contents(document, base.host.as_ref()));
+            }
+            out.push_str("files:\n");
             for file in &manifest.files {
                 let mode = file.mode.as_deref().unwrap_or_default();
                 out.push_str(&format!("  {}  {}\n", printable(mode), printable(&file.path)));
@@ -191,6 +221,42 @@ fn as_text(base: &Inspected) -> String {
             out.push_str(&line.to_lowercase());
         }
         _ => out.push_str("there is no report of its first boot yet\n"),
+    }
+    out
+}
+
+/// Who and what will be on the Pi. The card may be a stranger's.
+fn contents(document: &FirstBoot, host: Option<&Host>) -> String {
+    let mut out = format!("{}\n", printable(&table::summary(document)));
+    out.push_str(&format!("  host {}", printable(&document.hostname)));
+    let fixed = [
+        match document.network.ipv4 {
+            Ipv4::Static { address, .. } => Some(address.to_string()),
+            Ipv4::Dhcp | Ipv4::None => None,
+        },
+        match document.network.ipv6 {
+            Ipv6::Static { address, .. } => Some(address.to_string()),
+            Ipv6::Auto | Ipv6::None => None,
+        },
+    ];
+    let mac = document.network.mac.map(|mac| mac.to_string());
+    for word in mac.into_iter().chain(fixed.into_iter().flatten()) {
+        out.push_str(&format!("  {word}"));
+    }
+    out.push('\n');
+    for user in host.into_iter().flat_map(|host| &host.users) {
+        out.push_str(&format!("  user {}\n", printable(&user.name)));
+    }
+    for container in &document.containers {
+        out.push_str(&format!(
+            "  container {}  {}",
+            printable(&container.name),
+            container.mac
+        ));
+        for address in &container.predicted {
+            out.push_str(&format!("  {address}"));
+        }
+        out.push('\n');
     }
     out
 }

@@ -10,13 +10,14 @@ use super::progress::ProgressLine;
 use super::ui::Ui;
 use super::{env, from_farm, Failure, Outcome};
 use crate::base::locate::{self, BaseError};
-use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Verified};
+use crate::base::source::{BaseImage, CacheDir, Expect, Sha256Sum, SourceError, Trust, Verified};
 use crate::card::{OpenError, ReadableCard};
 use crate::edit::block::ReadAt;
 use crate::farm::LoadedFarm;
 use crate::host::interruption;
 use crate::pipeline::{self, BaseImageInfo};
 use crate::progress::{Cancel, Observer};
+use crate::text::printable;
 
 /// Bytes to look into.
 pub(super) struct ImageOrCard {
@@ -118,6 +119,16 @@ impl Session {
             ));
         }
         if !farm.base().base.is_known() {
+            let provenance = base.image.provenance();
+            if provenance.trust == Trust::Unchecked {
+                self.ui.info_line(format_args!(
+                    "note: the base is {}, {}, and its file was compared with no digest; `sha256: {}` in the farm holds later \
+                     builds to this file",
+                    printable(&base.facts.release),
+                    base.facts.arch,
+                    provenance.sha256
+                ));
+            }
             from_farm::show_warnings(farm, &farm.warnings_on(&base.facts.looks_like()), self.ui);
         }
         Ok(base)

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::farm::files::reason;
 use crate::farm::suggest::closest;
 use crate::host::bounded_read;
-use crate::text::shell_quote;
+use crate::text::{io_reason, shell_quote};
 
 /// The name that a farm file has unless the command line gives another.
 pub const DEFAULT: &str = "farm.yaml";
@@ -88,7 +87,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, FarmFileError> {
         },
         _ => FarmFileError::Read {
             path: path.into(),
-            why: reason(error),
+            why: io_reason(error),
         },
     };
     let there = fs::metadata(path).map_err(|error| failed(&error))?;

@@ -26,7 +26,7 @@ use crate::farm::passwords::{self, Environment, Remark, SecretError};
 use crate::host::bounded_read;
 use crate::host::files::{is_private, others_may_read};
 use crate::host::folder::Folder;
-use crate::text::shell_path;
+use crate::text::{io_reason, shell_path};
 
 /// The most names of a folder that are looked through for what a person may have meant.
 const NEIGHBOURS: usize = 1000;
@@ -121,7 +121,7 @@ pub(super) fn cluster_keys(farm: &Farm, read: &Understood<'_>, dir: &Folder, p: 
         KeysError::Read(error) if error.kind() == io::ErrorKind::NotFound => {
             format!("there is no file {path}")
         }
-        KeysError::Read(error) => format!("{path} cannot be used: {}", reason(error)),
+        KeysError::Read(error) => format!("{path} cannot be used: {}", io_reason(error)),
         error => format!("{path} cannot be used: {error}"),
     };
     let hint = match &error {
@@ -199,10 +199,13 @@ impl Look<'_> {
         let at = self.document.locate(place);
         let problem = match error.kind() {
             io::ErrorKind::NotFound => Problem::error(at, format!("there is no file {}", quoted(path))),
-            _ => Problem::error(at, format!("{} cannot be used: {}", quoted(path), reason(&error))),
+            _ => Problem::error(
+                at,
+                format!("{} cannot be used: {}", quoted(path), io_reason(&error)),
+            ),
         };
-        let hint = neighbour(self.dir, path).filter(|_| error.kind() == io::ErrorKind::NotFound);
-        self.p.push(problem.maybe_hint(hint));
+        let hint = (error.kind() == io::ErrorKind::NotFound).then(|| missing(self.dir, path));
+        self.p.push(problem.maybe_hint(hint.flatten()));
         None
     }
 
@@ -422,13 +425,19 @@ fn open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|there| others_may_read(&there))
 }
 
-/// Why, without the number that Rust appends.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((reason, _)) => reason.to_lowercase(),
-        None => text,
-    }
+/// What helps somebody whose file is not there.
+fn missing(dir: &Folder, path: &str) -> Option<String> {
+    let here = || {
+        (!path.starts_with(['/', '~']))
+            .then_some("names of files begin at the folder of the farm file".into())
+    };
+    let is_key = Path::new(path).extension().is_some_and(|end| end == "pub");
+    let key = || {
+        is_key.then_some(
+            "name a public key of yours (ls ~/.ssh/*.pub), or make one: ssh-keygen -t ed25519".into(),
+        )
+    };
+    neighbour(dir, path).or_else(key).or_else(here)
 }
 
 /// A hint at a file beside the missing one that has a similar name.

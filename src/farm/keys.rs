@@ -12,6 +12,7 @@ use super::node::Step;
 use super::suggest::quoted;
 use super::{KeySource, User};
 use crate::host::bounded_read;
+use crate::text::io_reason;
 use crate::text_file;
 
 /// The largest file of public keys, in bytes: a hundred RSA keys of 16384 bits have 280 KB.
@@ -72,7 +73,7 @@ impl Look<'_> {
         };
         let hint = error.hint();
         let why = match error {
-            LockError::Read { source, .. } => super::files::reason(&source),
+            LockError::Read { source, .. } => io_reason(&source),
             LockError::Bad { why, .. } => why,
         };
         let at = self.document.locate(place);

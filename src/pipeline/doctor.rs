@@ -154,7 +154,11 @@ where
         }
     };
     if facts.customized {
-        findings.push(Finding::refused(&BuildError::Customized));
+        let mut finished = Finding::refused(&BuildError::Customized);
+        finished.hint = finished
+            .hint
+            .map(|hint| format!("{hint}; `palmfarm inspect` shows what is on this one"));
+        findings.push(finished);
         return Ok(findings);
     }
     let agent = agent(facts.arch)?.into_owned().into();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::CardPlan;
 use crate::farm::stack::Stacked;
 use crate::farm::{secret, Ipv4, Ipv6};
-use palmfarm_protocol::firstboot::{Container, ImageRef};
+use palmfarm_protocol::firstboot::{Container, FirstBoot, ImageRef};
 
 /// Columns between two cells.
 const GAP: usize = 2;
@@ -45,16 +45,17 @@ pub fn table(plans: &[CardPlan], width: Option<usize>) -> String {
     out
 }
 
-/// `card palm: 3 containers; br0 over eth0, IPv4 by DHCP, IPv6 by router advertisement`
-fn heading(plan: &CardPlan) -> String {
-    let network = &plan.firstboot.network;
+/// What a card is, on one line: `card palm: 3 containers; br0 over eth0, IPv4 by DHCP, IPv6 by router advertisement`.
+#[must_use]
+pub fn summary(document: &FirstBoot) -> String {
+    let network = &document.network;
     let (addressed, port) = (network.addressed(), network.port());
     let over = if addressed == port {
         port
     } else {
         format!("{addressed} over {port}")
     };
-    let containers = match plan.firstboot.containers.len() {
+    let containers = match document.containers.len() {
         0 => "no containers".into(),
         1 => "1 container".into(),
         more => format!("{more} containers"),
@@ -69,15 +70,16 @@ fn heading(plan: &CardPlan) -> String {
         Ipv6::None => ", no IPv6",
         Ipv6::Static { .. } => "",
     };
+    format!("card {}: {containers}; {over}{ipv4}{ipv6}", document.card)
+}
+
+fn heading(plan: &CardPlan) -> String {
     let member = match plan.member() {
         Some((member, true)) => format!("; forms the cluster, at {}", member.address),
         Some((member, false)) => format!("; joins the cluster, at {}", member.address),
         None => String::new(),
     };
-    format!(
-        "card {}: {containers}; {over}{ipv4}{ipv6}{member}",
-        plan.card.name
-    )
+    format!("{}{member}", summary(&plan.firstboot))
 }
 
 fn rows(plan: &CardPlan) -> Vec<Row> {

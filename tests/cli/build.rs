@@ -56,6 +56,14 @@ fn image_manifest_and_map_come_together() {
     );
     let out = palmfarm(dir.path(), &["inspect", "out/palm.img"]);
     assert_eq!(out.status.code(), Some(0), "{}", told(&out));
+    for expect in [
+        "card palm: 4 containers; br0 over eth0, ",
+        "\n  host palm\n",
+        "\n  user craig\n",
+        "\n  container web  00:16:3e:",
+    ] {
+        assert!(told(&out).contains(expect), "{expect}: {}", told(&out));
+    }
     for (path, expect) in [
         (
             "root:/etc/palmfarm",
@@ -125,8 +133,39 @@ fn a_base_is_neither_overwritten_nor_customized_twice() {
         assert_eq!(out.status.code(), Some(1), "{}", told(&out));
         assert!(told(&out).contains(why), "{}", told(&out));
     }
+    let judged = palmfarm(dir.path(), &["doctor", "palm.img"]);
+    assert!(
+        told(&judged).contains("`palmfarm inspect` shows what is on this one"),
+        "{}",
+        told(&judged)
+    );
     assert!(fs::read(dir.path().join("palm.img")).unwrap() == image);
     assert!(!dir.path().join("other.img").exists());
+}
+
+#[test]
+fn a_base_that_was_compared_with_nothing_is_named() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    farm_in(dir.path());
+    let mini = concat!(env!("CARGO_MANIFEST_DIR"), "/src/base/mini/mini.img.xz");
+    fs::copy(mini, dir.path().join("stock.img.xz")).unwrap();
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    let farm = farm.replace("base: mini", "base: stock.img.xz");
+    fs::write(dir.path().join("farm.yaml"), &farm).unwrap();
+    let build = || told(&palmfarm(dir.path(), &["build", "farm.yaml", "-o", "palm.img"]));
+    let said = build();
+    assert!(said.contains("note: the base is palmfarm mini (in the layout of Ubuntu 22.04), armhf, and its file was compared with no digest"), "{said}");
+    let (_, digest) = said.split_once("`sha256: ").unwrap();
+    let digest = digest.get(..64).unwrap();
+    let held = farm.replace(
+        "base: stock.img.xz",
+        &format!("base: stock.img.xz\nsha256: {digest}"),
+    );
+    fs::write(dir.path().join("farm.yaml"), held).unwrap();
+    assert!(!build().contains("compared with no digest"));
 }
 
 #[test]

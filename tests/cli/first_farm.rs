@@ -160,7 +160,7 @@ fn a_wrong_option_is_refused_by_its_name() {
             "--gateway 10.0.0.1: ",
         ),
         (&["--container=we_b"], "--container we_b: "),
-        (&["--key=nowhere.pub"], "nowhere.pub: "),
+        (&["--key=nowhere.pub"], "nowhere.pub: no such file or directory\n"),
         (
             &["--key=home/.ssh/id_ed25519"],
             "it is a private key, which must stay secret",
@@ -216,6 +216,16 @@ fn at_a_terminal_it_asks() {
     }
     let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
     expect_file!["golden/asked.yaml"].assert_eq(&farm);
+    is_sound(dir.path());
+
+    // A key may be pasted.
+    fs::remove_file(dir.path().join("farm.yaml")).unwrap();
+    let key = fs::read_to_string(dir.path().join("home/.ssh/id_ed25519.pub")).unwrap();
+    let typed = format!("\n{}\n\n\n\n\n\n\n", key.trim());
+    let (code, shown) = at_a_terminal(dir.path(), &typed);
+    assert_eq!(code, Some(0), "{shown}");
+    let farm = fs::read_to_string(dir.path().join("farm.yaml")).unwrap();
+    assert!(farm.contains(key.trim()), "{farm}");
     is_sound(dir.path());
 
     // Enter takes what is proposed, and the end of the input nothing.

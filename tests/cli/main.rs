@@ -27,6 +27,7 @@ mod odd_bases;
 mod plans;
 mod remote;
 mod surroundings;
+mod terminal;
 
 use std::path::Path;
 use std::process::{Command, Output};

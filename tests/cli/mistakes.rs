@@ -7,10 +7,10 @@ use std::process::Output;
 
 use expect_test::{expect, Expect};
 
-use super::{command, palmfarm, told};
+use super::{palmfarm, told};
 
 /// A farm without a mistake; line 4 is the last of its head.
-const FARM: &str = r#"farm: 1
+pub(super) const FARM: &str = r#"farm: 1
 base: ubuntu-24.04-arm64
 hostname: palm
 users: [{name: craig, sudo: nopasswd, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICorqWM4j0btbLPu4wPY2u0bjp/o/qDYBsuvzSlZKXx8 craig@laptop"]}]
@@ -114,6 +114,17 @@ fn indentation_by_blanks_and_tabs() {
         hint: YAML is indented by spaces, never by tabs
     "]],
     );
+    mistake(
+        "  w: {image",
+        "w: {image",
+        "  w: {image",
+        &expect![[r#"
+        farm.yaml:10:1: error: unknown key "w" in the farm
+          10 | w: {image: "images:alpine/3.23", replicas: 2..4}
+             | ^
+        hint: indent it further if it belongs to `containers`; the keys here are farm, base, sha256, hostname, timezone, locale, users, ssh, boot, lxd, images, containers, packages, carry, files, overlays, rc_local, dns, cluster, network, cards
+    "#]],
+    );
 }
 
 #[test]
@@ -211,6 +222,28 @@ fn a_file_that_is_not_there() {
               5 | files: {/etc/motd: mtd.txt}
                 |                    ^^^^^^^
             hint: did you mean "motd.txt"?
+        "#]],
+    );
+    mistake(
+        "network:\n",
+        "files: {/etc/motd: greeting}\nnetwork:\n",
+        "files: {/etc/motd: ./motd.txt}\nnetwork:\n",
+        &expect![[r#"
+            farm.yaml:5:20: error: there is no file "greeting"
+              5 | files: {/etc/motd: greeting}
+                |                    ^^^^^^^^
+            hint: names of files begin at the folder of the farm file
+        "#]],
+    );
+    mistake(
+        "ssh_keys: [\"",
+        "ssh_keys: [{file: ~/.ssh/not-here.pub}, \"",
+        "ssh_keys: [\"",
+        &expect![[r#"
+            farm.yaml:4:57: error: there is no file "~/.ssh/not-here.pub"
+              4 | users: [{name: craig, sudo: nopasswd, ssh_keys: [{file: ~/.ssh/not-here.pub}, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICorqWM4j0btbLPu4wPY2u0bjp/o/qDYBsuvzSl
+                |                                                         ^^^^^^^^^^^^^^^^^^^
+            hint: name a public key of yours (ls ~/.ssh/*.pub), or make one: ssh-keygen -t ed25519
         "#]],
     );
 }
@@ -431,63 +464,4 @@ fn files_of_other_programs() {
             | ^
         hint: paste it below a name under `containers:`, with an `image`; `palmfarm init` writes a farm to start from
     "]].assert_eq(&said);
-}
-
-/// What the tool prints on a terminal of so many columns, with the command's variables set.
-fn on_a_terminal(dir: &Path, columns: u32, variables: &str) -> String {
-    let line = format!(
-        "stty cols {columns}; {variables} {} check farm.yaml",
-        super::PALMFARM
-    );
-    let out = std::process::Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .current_dir(dir)
-        .env("TERM", "xterm")
-        .env("SHELL", "/bin/sh")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        .env_remove("CLICOLOR_FORCE")
-        // A CI system is not a terminal with more colours.
-        .env("CI", "true")
-        .output()
-        .unwrap();
-    String::from_utf8(out.stdout).unwrap().replace('\r', "")
-}
-
-#[test]
-fn a_terminal_has_colours_and_whole_words() {
-    let dir = tempfile::tempdir().unwrap();
-    let wrong = FARM.replace("ipv4: dhcp", "ipv4: 192.168.1.10/24");
-    fs::write(dir.path().join("farm.yaml"), wrong).unwrap();
-    let plain = String::from_utf8(
-        command(dir.path())
-            .args(["check", "farm.yaml"])
-            .output()
-            .unwrap()
-            .stderr,
-    )
-    .unwrap();
-    let coloured = on_a_terminal(dir.path(), 400, "");
-    for part in [
-        "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m",
-        "\u{1b}[1m\u{1b}[36mhint:\u{1b}[0m",
-    ] {
-        assert!(coloured.contains(part), "{coloured:?}");
-    }
-    for variables in ["NO_COLOR=1", "TERM=dumb"] {
-        assert_eq!(on_a_terminal(dir.path(), 400, variables), plain);
-    }
-    let narrow = on_a_terminal(dir.path(), 40, "NO_COLOR=1");
-    expect![[r#"
-        farm.yaml:6:9: error: `ipv4` is dhcp,
-          none or a mapping with a fixed
-          address, not "192.168.1.10/24"
-          6 |   ipv4: 192.168.1.10/24
-            |         ^^^^^^^^^^^^^^^
-        hint: write {address: 192.168.1.10/24,
-          gateway: 192.168.1.1, dns:
-          [192.168.1.1]}, with your router's
-          address as gateway and resolver
-    "#]]
-    .assert_eq(&narrow);
 }

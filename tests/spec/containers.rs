@@ -175,7 +175,7 @@ fn images() {
     check(
         "images: {x: {file: x}}\ncontainers: {a: {image: \"images:a\", publish: x}}\n",
         &expect![[r#"
-            1:20 error: there is no file "x"
+            1:20 error: there is no file "x" (names of files begin at the folder of the farm file)
             2:46 error: "x" is the alias of an image that the card carries (publish under another alias)
         "#]],
     );

@@ -74,7 +74,7 @@ fn what_is_named_is_there() {
         "overlays: [folder, a.tar.xz, motd.txt, nowhere]\n",
         &expect![[r#"
             1:30 error: "motd.txt" is not a folder or a tar archive, perhaps compressed (gz, xz, zst)
-            1:40 error: there is no file "nowhere"
+            1:40 error: there is no file "nowhere" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
@@ -90,7 +90,7 @@ fn what_is_named_is_there() {
         dir,
         "base: images/x.img\n",
         &expect![[r#"
-            1:7 error: there is no file "images/x.img"
+            1:7 error: there is no file "images/x.img" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
@@ -103,7 +103,7 @@ fn what_is_named_is_there() {
     check(
         dir,
         "containers: {a: {image: \"images:a\", files: {/x: nowhere}, run: [a, {script: run.sh}, {script: rnu.sh}]}}\n", &expect![[r#"
-            1:49 error: there is no file "nowhere"
+            1:49 error: there is no file "nowhere" (names of files begin at the folder of the farm file)
             1:95 error: there is no file "rnu.sh" (did you mean "run.sh"?)
         "#]]);
 }
@@ -231,7 +231,7 @@ fn passwords_can_be_had() {
         dir,
         user,
         &expect![[r#"
-            1:147 error: there is no file "craig"
+            1:147 error: there is no file "craig" (names of files begin at the folder of the farm file)
         "#]],
     );
     for (content, mode, expect) in [

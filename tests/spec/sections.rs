@@ -406,20 +406,20 @@ fn host_files() {
         "files: {/proc/x: a, /etc/palmfarm/y: b, /etc: c, /etc/z: d}\n",
         &expect![[r#"
             1:9 error: /proc is covered by the kernel's processes (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
-            1:18 error: there is no file "a"
+            1:18 error: there is no file "a" (names of files begin at the folder of the farm file)
             1:21 error: "/etc" is a file of the farm, so nothing can be in it
             1:21 error: palmfarm itself keeps "/etc/palmfarm/y"
-            1:38 error: there is no file "b"
-            1:47 error: there is no file "c"
+            1:38 error: there is no file "b" (names of files begin at the folder of the farm file)
+            1:47 error: there is no file "c" (names of files begin at the folder of the farm file)
             1:50 error: "/etc" is a file of the farm, so nothing can be in it
-            1:58 error: there is no file "d"
+            1:58 error: there is no file "d" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
         "files: {/a: {file: Cargo.toml, mode: \"0600\", owner: \"33:33\"}, /b: {file: Cargo.toml, secret: true, owner: root}}\n",
         &expect![[r#"
-            1:9 error: there is no file "Cargo.toml"
-            1:63 error: there is no file "Cargo.toml"
+            1:9 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
+            1:63 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
@@ -430,21 +430,21 @@ fn host_files() {
             1:34 error: the owner "craig" is neither root nor two numbers such as "33:33" (www-data of Debian and Ubuntu)
             1:41 error: unknown key "secrt" in the file "/a" (did you mean "secret"?)
             1:55 error: it is secret, and its mode 0644 lets everybody read it (leave `mode` out: a secret is 0600)
-            1:55 error: there is no file "Cargo.toml"
+            1:55 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
             1:107 error: /tmp is covered by a filesystem in memory, or emptied, at every boot (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
-            1:115 error: there is no file "Cargo.toml"
+            1:115 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
             1:127 error: /var/run is covered by /run, a filesystem in memory (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
-            1:139 error: there is no file "Cargo.toml"
+            1:139 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
             1:151 error: /boot/firmware is covered by the FAT partition (leave it out; the FAT partition is the folder `boot` of an overlay, and tmpfiles.d(5) makes files at each boot)
-            1:169 error: there is no file "Cargo.toml"
+            1:169 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
         "containers: {c: {image: \"images:a\", files: {/a: {file: Cargo.toml, mode: \"4755\"}, /run/x: Cargo.toml}}}\n",
         &expect![[r#"
-            1:45 error: there is no file "Cargo.toml"
+            1:45 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
             1:74 error: the container daemon sets only the nine bits of permission (leave the first digit out, and set it by chmod in a line of `run`)
-            1:91 error: there is no file "Cargo.toml"
+            1:91 error: there is no file "Cargo.toml" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(

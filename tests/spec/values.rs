@@ -48,7 +48,7 @@ fn base_and_hash() {
         "sha256: abc\nbase: x.example\n",
         &expect![[r#"
             1:9 error: a SHA-256 has 64 hexadecimal digits, and this has 3
-            2:7 error: there is no file "x.example"
+            2:7 error: there is no file "x.example" (names of files begin at the folder of the farm file)
         "#]],
     );
     check(
@@ -442,9 +442,9 @@ fn containers() {
         "containers: {web: {image: \"images:a\", files: {etc/motd: x, /a/../b: y}}}\n",
         &expect![[r#"
             1:47 error: "etc/motd" is not an absolute path: it does not start at `/`
-            1:57 error: there is no file "x"
+            1:57 error: there is no file "x" (names of files begin at the folder of the farm file)
             1:60 error: "/a/../b" is not an absolute path: `.` and `..` are not resolved
-            1:69 error: there is no file "y"
+            1:69 error: there is no file "y" (names of files begin at the folder of the farm file)
         "#]],
     );
     check("containers: {web: {image: \"images:a\", run: [\"\", {}, {script: a, command: b}, {command: a, timeout: 0s}, [x]]}}\n", &expect![[r#"

@@ -95,7 +95,7 @@ fn keys_stand_once_and_are_known() {
     check(
         "files: {/etc/motd: a, /etc/motd: b}\n",
         &expect![[r#"
-            1:20 error: there is no file "a"
+            1:20 error: there is no file "a" (names of files begin at the folder of the farm file)
             1:23 error: "/etc/motd" is here twice
         "#]],
     );

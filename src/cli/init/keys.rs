@@ -15,6 +15,7 @@ use crate::farm::accounts::{self, FetchError};
 use crate::farm::{credentials, Account};
 use crate::host::folder::Folder;
 use crate::host::{bounded_read, privileges};
+use crate::text::io_reason;
 use crate::text_file;
 
 /// The largest file of public keys, in bytes.
@@ -82,14 +83,18 @@ impl Setup<'_> {
         let default = numbers.join(" ");
         let question = if here.is_empty() {
             ui.error_line("this computer has no public SSH key in ~/.ssh; `ssh-keygen -t ed25519` makes one");
-            "who may log in: the file of a public key, or github:NAME? ".to_owned()
+            "who may log in: a public key or its file, or github:NAME? ".to_owned()
         } else {
-            format!("who may log in: numbers, files of public keys, or github:NAME? [{default}] ")
+            format!("who may log in: numbers, public keys or their files, or github:NAME? [{default}] ")
         };
         loop {
             let answer = self.ask(&question)?;
             let answer = if answer.is_empty() { &default } else { &answer };
-            let words: Vec<&str> = answer.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+            let words: Vec<&str> = if credentials::ssh_keys(answer).is_ok() {
+                vec![answer]
+            } else {
+                answer.split([' ', ',']).filter(|word| !word.is_empty()).collect()
+            };
             match self.with_keys(&words, here) {
                 Ok(next) => {
                     self.answers = next;
@@ -109,7 +114,7 @@ impl Setup<'_> {
         }
     }
 
-    /// The answers with the keys that `words` name: numbers of `here`, accounts, files.
+    /// The answers with the keys that `words` name: numbers of `here`, accounts, files, or the text of a key.
     fn with_keys(&self, words: &[&str], here: &[Here]) -> Result<Answers, Failure> {
         let mut keys = Vec::new();
         for word in words {
@@ -122,6 +127,8 @@ impl Setup<'_> {
                 keys.push(Key::Line(key.line.clone()));
             } else if word.starts_with("github:") || word.starts_with("launchpad:") {
                 keys.push(self.account(word)?);
+            } else if let Ok(pasted) = credentials::ssh_keys(word) {
+                keys.extend(pasted.into_iter().map(Key::Line));
             } else {
                 keys.extend(of_file(Path::new(word))?.into_iter().map(Key::Line));
             }
@@ -185,7 +192,7 @@ fn of_file(path: &Path) -> Result<Vec<String>, Failure> {
         Failure::new(Outcome::Refused, error)
     };
     let real = Folder::new("", privileges::home()).join(path);
-    let bytes = bounded_read::read(&real, LARGEST).map_err(|error| refused(error.to_string()))?;
+    let bytes = bounded_read::read(&real, LARGEST).map_err(|error| refused(io_reason(&error)))?;
     let text = text_file::decode(&bytes).map_err(|error| refused(format!("it {error}")))?;
     credentials::ssh_keys(&text).map_err(refused)
 }

@@ -211,9 +211,17 @@ impl<'n, 'p> Fields<'n, 'p> {
     /// Every key that was never asked for is an error, and so is every required key that is missing, unless one is the
     /// other misspelt.
     pub(super) fn close(mut self) {
+        // The key above, if it has a mapping, or nothing: what follows may be meant to stand in it.
+        let mut above = None;
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.contains(&key) || self.left_out.contains(&key) {
+                let may_have_more = match &entry.value.value {
+                    Value::Map(_) => true,
+                    Value::Scalar(scalar) => scalar.is_null(),
+                    Value::Seq(_) => false,
+                };
+                above = may_have_more.then_some(key);
                 continue;
             }
             if self.p.is_full() {
@@ -233,7 +241,15 @@ impl<'n, 'p> Fields<'n, 'p> {
                     "between { and } a comma ends a value: put a value with commas in quotes, or its words in [ ]".into()
                 }
                 None if entry.key == "<<" => "merge keys are not part of YAML 1.2: write the keys out".into(),
-                None => format!("the keys here are {}", self.known.join(", ")),
+                None => {
+                    let keys = format!("the keys here are {}", self.known.join(", "));
+                    match (&entry.value.value, above) {
+                        (Value::Map(_), Some(above)) => {
+                            format!("indent it further if it belongs to `{above}`; {keys}")
+                        }
+                        _ => keys,
+                    }
+                }
             };
             self.p.error(entry.key_span, message).hint(hint);
         }
