@@ -329,6 +329,7 @@ fn power_cuts_while_it_forms() {
     }
     fleet.card_mut(1).on();
     run_all(&fleet, &[1]);
+    waits_for_the_same_version(&mut fleet);
     for (number, millis) in [(2, 100), (3, 500)] {
         println!("palm{number} loses its power {millis} ms after it began to join");
         fleet.card_mut(number).on();
@@ -349,4 +350,29 @@ fn power_cuts_while_it_forms() {
         run_all(&fleet, &[number]);
     }
     is_whole(&fleet);
+}
+
+/// The second card does not join while the first counts as an older version, and says so.
+fn waits_for_the_same_version(fleet: &mut Fleet) {
+    // LXD compares what its versions can do, and each member notes that in the database when it starts.
+    let count = |fleet: &Fleet, change: &str| {
+        let query = format!("UPDATE nodes SET api_extensions = api_extensions {change}");
+        let body = json!({"database": "global", "query": query});
+        fleet.card(1).ask("POST", "/internal/sql", &body).unwrap();
+    };
+    count(fleet, "- 1");
+    fleet.card_mut(2).on();
+    let mut waiting = begin(fleet, 2);
+    let mut caring = Vec::new();
+    keep_caring(fleet, &mut caring);
+    for words in [
+        "waiting for the same version: this daemon is ",
+        "; update the older one",
+    ] {
+        fleet.card(2).wait_for("run/palmfarm/report.txt", words);
+    }
+    fleet.card_mut(2).off();
+    waiting.end();
+    drop(caring);
+    count(fleet, "+ 1");
 }

@@ -301,7 +301,9 @@ impl Entry {
             let version = about["environment"]["server_version"]
                 .as_str()
                 .unwrap_or_default();
-            format!("waiting for the same version: this daemon is {version}, and {name} says: {error}")
+            format!(
+                "waiting for the same version: this daemon is {version}, and {name} says: {error}; update the older one"
+            )
         } else if says(&["Unable to connect"]) {
             format!("waiting for {name}")
         } else {
