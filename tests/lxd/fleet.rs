@@ -15,7 +15,7 @@ use palmfarm::farm::addresses;
 use palmfarm::farm::cluster_keys::ClusterKeys;
 use palmfarm::farm::{Flavour, Ipv4};
 use palmfarm_protocol::cluster::{Cluster, Member};
-use palmfarm_protocol::firstboot::FirstBoot;
+use palmfarm_protocol::firstboot::{FirstBoot, Refresh};
 use palmfarm_protocol::report::Report;
 use serde_json::Value;
 
@@ -235,6 +235,10 @@ impl Fleet {
         };
         let lxd = document.lxd.as_mut().unwrap();
         lxd.flavour = self.flavour;
+        // As the farm's decoder has it for a cluster.
+        if self.flavour == Flavour::Lxd {
+            lxd.refresh = Refresh::Hold;
+        }
         lxd.cluster = Some(Cluster {
             first: first_name.clone(),
             members: self.cards.iter().map(member).collect(),

@@ -30,8 +30,9 @@ const MAKING: Duration = Duration::from_secs(1800);
 const STARTING: Duration = Duration::from_secs(180);
 
 /// How often a start is tried. The daemon gives its hook 30 s (LXD's `lxd/main_callhook.go`), which is too short on a machine that
-/// has much else to do, as a Pi in its first boot.
-const STARTS: u32 = 3;
+/// has much else to do, as a Pi in its first boot. A try that comes while the daemon still cleans up after the one before
+/// counts, too.
+const STARTS: u32 = 5;
 
 /// How long to wait for an address before running something in a container: most commands fetch packages.
 const ADDRESS: Duration = Duration::from_secs(60);
@@ -366,15 +367,17 @@ fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), StepError> {
     loop {
         tries -= 1;
         match daemon.change(&doing, "PUT", &path, &body, STARTING) {
-            Err(error) if tries > 0 && is_of_liblxc(error.kind()) => std::thread::sleep(BEFORE_RETRY),
+            Err(error) if tries > 0 && may_start_later(error.kind()) => std::thread::sleep(BEFORE_RETRY),
             started => return Ok(started.map(drop)?),
         }
     }
 }
 
-/// Whether the daemon did its part of a start, and liblxc could not finish in time.
-fn is_of_liblxc(kind: &DaemonErrorKind) -> bool {
-    matches!(kind, DaemonErrorKind::Failed(why) if why.contains(" forkstart "))
+/// Whether the daemon did its part of a start and liblxc could not finish in time, or whether the daemon still ends what
+/// such a start has left (LXD's `operationlock`).
+fn may_start_later(kind: &DaemonErrorKind) -> bool {
+    let is_passing = |why: &str| why.contains(" forkstart ") || why.contains(" is busy running a ");
+    matches!(kind, DaemonErrorKind::Failed(why) if is_passing(why))
 }
 
 fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), StepError> {
