@@ -479,3 +479,22 @@ fn restart(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Step
     daemon.change(&doing, "PUT", &path, &body, STARTING)?;
     await_addresses(daemon, lxd, container)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_tried_again_if_the_next_one_may_do() {
+        let later = |why: &str| may_start_later(&DaemonErrorKind::Failed(why.into()));
+        assert!(later(
+            "Failed to run: /usr/sbin/lxd forkstart web /var/lib/lxd/containers: exit status 1"
+        ));
+        assert!(later(
+            "Failed to create instance start operation: Instance is busy running a \"stop\" operation"
+        ));
+        assert!(!later(
+            "Failed start validation for device \"eth0\": Network not found"
+        ));
+    }
+}
