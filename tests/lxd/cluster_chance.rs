@@ -141,6 +141,26 @@ fn a_member_is_lost_under_load() {
 }
 
 #[test]
+fn a_forming_that_hangs_is_ended() {
+    if sequences().is_none() {
+        return;
+    }
+    let Some(mut fleet) = Fleet::new(3) else { return };
+    let mut running: Vec<(u8, Running)> = Vec::new();
+    for number in [2, 3, 1] {
+        fleet.card_mut(number).on();
+        running.push((number, begin(&fleet, number)));
+    }
+    let first = fleet.card(1);
+    first.wait_for("var/lib/lxd/cluster.crt", "END CERTIFICATE");
+    let before = first.daemon();
+    first.order("pause");
+    first.wait_for_another(&before);
+    all_end_well(&fleet, running);
+    is_whole(&fleet);
+}
+
+#[test]
 fn joins_that_hang_are_ended() {
     if sequences().is_none() {
         return;

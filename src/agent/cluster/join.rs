@@ -8,7 +8,7 @@ use palmfarm_protocol::cluster::Member;
 use palmfarm_protocol::firstboot::Lxd;
 use serde_json::{json, Value};
 
-use super::form::FORMING;
+use super::form;
 use super::probe::{self, Listener};
 use super::service::Service;
 use super::{is, keys, no_quorum, Site, PATIENCE};
@@ -22,7 +22,7 @@ use crate::step::StepError;
 const LONELY: Duration = Duration::from_secs(60);
 
 /// How long a card may show a foreign certificate: its first member shows one while the cluster is formed.
-const FOREIGN: Duration = FORMING;
+const FOREIGN: Duration = Duration::from_secs(900);
 
 /// How long nobody may listen on the socket of a daemon that began to join, after it was started, before it counts as one
 /// that does not start any more.
@@ -57,6 +57,8 @@ pub(crate) struct Entry {
     shaken: bool,
     restarted: bool,
     emptied: usize,
+    /// How often this run has tried to form the cluster.
+    formings: u32,
 }
 
 impl Entry {
@@ -72,6 +74,7 @@ impl Entry {
             shaken: false,
             restarted: false,
             emptied: 0,
+            formings: 0,
         }
     }
 
@@ -123,7 +126,7 @@ impl Entry {
             return self.empty(&site.service);
         }
         self.restarted = true;
-        restart_by_force(&site.service)?;
+        site.service.restart_by_force()?;
         site.daemon.returns(GONE);
         Ok(())
     }
@@ -136,7 +139,7 @@ impl Entry {
             return Ok(());
         }
         (self.mute, self.shaken) = (None, true);
-        restart_by_force(service)
+        service.restart_by_force()
     }
 
     /// This card's daemon answers.
@@ -200,6 +203,16 @@ impl Entry {
         )))
     }
 
+    /// Form the cluster, once more if need be.
+    pub(super) fn form(&mut self, site: &Site<'_>) -> Result<(), StepError> {
+        let tries = self.formings;
+        self.formings = tries.saturating_add(1);
+        form::form(site, tries)?;
+        // A restarted daemon needs its time.
+        site.daemon.returns(PATIENCE);
+        Ok(())
+    }
+
     pub(super) fn has_found(&self) -> bool {
         self.found
     }
@@ -248,7 +261,7 @@ impl Entry {
             };
             if matches!(error.kind(), DaemonErrorKind::Late(_)) {
                 // Even if it is a member by now, its join hangs.
-                restart_by_force(&site.service)?;
+                site.service.restart_by_force()?;
             }
             match self.refusal(site, member, &error)? {
                 // What it says now, the next look sees better.
@@ -310,13 +323,6 @@ impl Entry {
             return Ok(None);
         }))
     }
-}
-
-/// Restart a daemon whose join hangs. It would wait for its join before it stops.
-fn restart_by_force(service: &Service<'_>) -> Result<(), StepError> {
-    service.kill();
-    service.stop()?;
-    service.start()
 }
 
 /// Whether the daemon of `member` is in no cluster.

@@ -246,7 +246,7 @@ fn once(site: &Site<'_>, entry: &mut Entry) -> Result<Option<String>, StepError>
                     return Ok(Some(why));
                 }
                 if !entry.has_found() {
-                    form::form(site)?;
+                    entry.form(site)?;
                     return Ok(Some(String::new()));
                 }
             }

@@ -82,7 +82,7 @@ impl<'a> Service<'a> {
     }
 
     /// End it as it is, with all that it has started.
-    pub(super) fn kill(&self) {
+    fn kill(&self) {
         query("systemctl", &["kill", "--signal=KILL", self.unit]);
     }
 
@@ -94,6 +94,13 @@ impl<'a> Service<'a> {
         // What failed too often is not started again before it is told to forget that.
         query("systemctl", &["reset-failed", self.socket, self.unit]);
         self.order("start")
+    }
+
+    /// End it as it is and start it again: one that hangs would wait for its join before it stops.
+    pub(super) fn restart_by_force(&self) -> Result<(), StepError> {
+        self.kill();
+        self.stop()?;
+        self.start()
     }
 
     fn order(&self, order: &str) -> Result<(), StepError> {
