@@ -44,6 +44,18 @@ pub struct ClusterKeys {
     pub cluster: Pair,
     /// Those of the cards, by name.
     pub cards: BTreeMap<String, Pair>,
+    /// What its owner has written beside the keys.
+    comments: Comments,
+}
+
+/// Lines that somebody wrote into the file; one may be a key that is no longer used.
+#[derive(Clone, Default)]
+struct Comments(Vec<String>);
+
+impl fmt::Debug for Comments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Comments(not shown)")
+    }
 }
 
 /// A certificate and its private key.
@@ -117,6 +129,11 @@ impl KeysError {
     }
 }
 
+/// How the file begins.
+const HEADER: &str = "\
+    # palmfarm: the keys of a cluster, made by `palmfarm keys new`. Who has this file controls every member: keep it\n\
+    # as secret as a private SSH key, and keep a copy. Cards that are made from other keys are not of this cluster.\n";
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +168,7 @@ impl ClusterKeys {
         })?;
         let cards = stored.cards.into_iter();
         Ok(Self {
+            comments: Comments::of(&text),
             cluster: Pair::judge(CLUSTER, &stored.cluster)?,
             cards: cards
                 .map(|(name, pair)| Pair::judge(&name, &pair).map(|pair| (name, pair)))
@@ -166,6 +184,7 @@ impl ClusterKeys {
         Ok(Self {
             cluster: Pair::new(CLUSTER)?,
             cards: BTreeMap::new(),
+            comments: Comments::default(),
         })
     }
 
@@ -199,11 +218,11 @@ impl ClusterKeys {
 
     /// The file that [`read`](Self::read) takes. It holds the private keys.
     pub fn text(&self) -> String {
-        let mut text = String::from(
-            "# palmfarm: the keys of a cluster, made by `palmfarm keys new`. Who has this file controls every member: keep it\n\
-             # as secret as a private SSH key, and keep a copy. Cards that are made from other keys are not of this cluster.\n\
-             cluster:\n",
-        );
+        let mut text = String::from(HEADER);
+        for comment in &self.comments.0 {
+            text.push_str(&format!("{comment}\n"));
+        }
+        text.push_str("cluster:\n");
         self.cluster.write("  ", &mut text);
         text.push_str("cards:\n");
         for (name, pair) in &self.cards {
@@ -292,6 +311,15 @@ impl Pair {
     }
 }
 
+impl Comments {
+    /// The lines of a keys file that its owner has added: they go to its beginning when it is written again.
+    fn of(text: &str) -> Self {
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with('#'));
+        let added = lines.filter(|line| !HEADER.lines().any(|own| own == *line));
+        Self(added.map(str::to_owned).collect())
+    }
+}
+
 fn dns_name(name: &str) -> String {
     format!("{name}.{DOMAIN}")
 }
@@ -360,6 +388,19 @@ mod tests {
         let added = keys.add(["palm1".into(), "palm2".into()].iter()).unwrap();
         assert_eq!(added, ["palm2"]);
         assert_eq!(keys.cards["palm1"].key.pem(), before);
+    }
+
+    #[test]
+    fn comments_of_the_owner_stay() {
+        let keys = made(&["palm1"]);
+        let text = keys.text().replace(
+            "cards:\n",
+            "# in the safe, too\ncards:\n  # palm1 is in the attic\n",
+        );
+        let again = read(&text).unwrap().text();
+        let expect = format!("{HEADER}# in the safe, too\n# palm1 is in the attic\ncluster:\n");
+        assert!(again.starts_with(&expect), "the beginning is another");
+        assert_eq!(read(&again).unwrap().text(), again);
     }
 
     #[test]
