@@ -24,7 +24,7 @@ const GROUP: Guard = Guard {
 
 /// Paths, in which `*` stands for any text without a slash; without a slash in front they are in any folder. The last
 /// part decides first.
-const GUARDED: [(&str, Guard); 22] = [
+const GUARDED: [(&str, Guard); 32] = [
     ("/etc/shadow", GROUP),
     ("/etc/shadow-", GROUP),
     ("/etc/gshadow", GROUP),
@@ -51,6 +51,17 @@ const GUARDED: [(&str, Guard); 22] = [
     (".git-credentials", OWNER),
     (".gnupg/private-keys-v1.d/*", OWNER),
     (".aws/credentials", OWNER),
+    (".npmrc", GROUP),
+    (".docker/config.json", GROUP),
+    (".kube/config", GROUP),
+    ("rclone.conf", GROUP),
+    (".msmtprc", OWNER),
+    ("/etc/msmtprc", GROUP),
+    ("/etc/hostapd/*.conf", GROUP),
+    ("*.p12", GROUP),
+    ("*.pfx", GROUP),
+    // cron(8): Debian's takes a crontab with this mode alone.
+    ("/var/spool/cron/crontabs/*", OWNER),
 ];
 
 const SUDOERS: Guard = Guard {
@@ -97,6 +108,10 @@ pub(super) fn has_private_key(content: &[u8]) -> bool {
     let Some(text) = std::str::from_utf8(content).ok().filter(|_| is_short) else {
         return false;
     };
+    // What age-keygen and PuTTYgen write.
+    if text.contains("AGE-SECRET-KEY-1") || text.starts_with("PuTTY-User-Key-File-") {
+        return true;
+    }
     text.split(BEGIN).skip(1).any(|after| {
         let kind = after.split_once("-----").map_or("", |(kind, _)| kind);
         let is_kind = |kind: &str| kind.bytes().all(|byte| byte == b' ' || byte.is_ascii_uppercase());
@@ -124,6 +139,9 @@ mod tests {
             "/etc/ssl/private/palm.key",
             "/root/.netrc",
             "/srv/web/.pgpass",
+            "/root/.config/rclone/rclone.conf",
+            "/srv/web/site.p12",
+            "/var/spool/cron/crontabs/root",
         ] {
             check(path, Some(0o600));
         }
@@ -158,6 +176,10 @@ mod tests {
         for kind in ["PUBLIC KEY", "CERTIFICATE", "%s PRIVATE KEY", ""] {
             assert!(!has_private_key(pem(kind).as_bytes()), "{kind}");
         }
+        assert!(has_private_key(
+            format!("# public key: age1x\n{}-1QQQ\n", "AGE-SECRET-KEY").as_bytes()
+        ));
+        assert!(has_private_key(b"PuTTY-User-Key-File-3: ssh-ed25519\n"));
         assert!(!has_private_key(b"a PRIVATE KEY-----"));
     }
 }
