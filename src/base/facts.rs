@@ -55,6 +55,17 @@ pub struct BaseText {
     pub text: String,
 }
 
+/// Units that start an SSH server: OpenSSH's as Debian and others name it, Dropbear, TinySSH.
+pub(super) const SSH_SERVERS: [&str; 7] = [
+    "ssh.service",
+    "ssh.socket",
+    "sshd.service",
+    "sshd.socket",
+    "dropbear.service",
+    "dropbear.socket",
+    "tinysshd.socket",
+];
+
 /// The facts of one base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseFacts {
@@ -81,6 +92,8 @@ pub struct BaseFacts {
     pub hindrances: Hindrances,
     /// Whether something starts sshd: `systemctl enable ssh` has made its link.
     pub starts_ssh: bool,
+    /// Whether there are programs, and none of them is sudo.
+    pub lacks_sudo: bool,
     /// cloud-init's own settings.
     pub cloud_init: CloudInit,
     /// Who could log in, and which names are taken.
@@ -108,6 +121,14 @@ impl BaseFacts {
         self.units.contains(name)
     }
 
+    /// Whether it has an SSH server, of a package or of its own.
+    pub fn has_ssh_server(&self) -> bool {
+        let own = &self.hindrances.own_units;
+        SSH_SERVERS
+            .iter()
+            .any(|unit| self.has_unit(unit) || own.contains(*unit))
+    }
+
     /// The name in the catalogue of Ubuntu's image with the same release and architecture; a name that only tells the
     /// architecture if it is another system.
     pub fn looks_like(&self) -> String {
@@ -131,8 +152,12 @@ pub struct Hindrances {
     pub drop_ins: Vec<(String, CardPath)>,
     /// Files of systemd-networkd and udev that configure interfaces.
     pub networkd: Vec<NetworkdFile>,
-    /// Rules of udev's that give names to interfaces, and these names.
+    /// Rules of udev's that give names to interfaces, and these names. Those of packages are below `/usr/lib` or `/lib`.
     pub naming_rules: Vec<(CardPath, BTreeSet<String>)>,
+    /// Units of packages that a package, or somebody in its place, has masked below `/usr`.
+    pub masked_units: BTreeSet<CardPath>,
+    /// Lines that give those who log in a locale of their own.
+    pub locale: Vec<LocaleSetting>,
     /// Keys of sysctl.d(5) that turn IPv6 off, and where.
     pub ipv6_off: Vec<(String, CardPath)>,
     /// Modules that modprobe.d(5) keeps from being loaded.
@@ -141,6 +166,17 @@ pub struct Hindrances {
     pub cloud_settings: Vec<CloudSettings>,
     /// What turns off what a card needs by being there.
     pub remains: Vec<Remains>,
+}
+
+/// A line with which those who log in get another locale than the one of the system (locale(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocaleSetting {
+    pub path: CardPath,
+    /// From 1.
+    pub line: usize,
+    /// `LC_ALL`, for example.
+    pub key: String,
+    pub value: String,
 }
 
 /// A line of modprobe.d(5) with which a module is not loaded, or does nothing.
@@ -225,6 +261,17 @@ pub struct SshPasswords {
     pub key: &'static str,
     /// Whether it lets passwords be used.
     pub allows: bool,
+}
+
+/// For whom a block of `sshd_config(5)` is, as far as that can be known beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SshMatch {
+    /// It may be for anybody.
+    Anybody,
+    /// For these users alone.
+    Users(Vec<String>),
+    /// For users that are in one of these groups.
+    Groups(Vec<String>),
 }
 
 /// By which names Linux finds the two filesystems of a base, as fstab and `root=` have them: `LABEL=writable`.

@@ -13,4 +13,4 @@ pub mod source;
 pub mod survey;
 
 pub use facts::*;
-pub use refusal::{BaseRefusal, BaseRefusals};
+pub use refusal::{BaseRefusal, BaseRefusals, FstabFault};

@@ -39,6 +39,11 @@ pub struct FstabLine {
 }
 
 impl FstabLine {
+    /// Whether it is for the FAT partition.
+    pub fn is_boot(&self) -> bool {
+        self.source == "LABEL=system-boot" || (self.kind == "vfat" && self.target.starts_with("/boot"))
+    }
+
     /// Whether it has one of `options`.
     pub fn has_option(&self, options: &[&str]) -> bool {
         self.options.split(',').any(|option| options.contains(&option))
@@ -61,31 +66,29 @@ fn plain(path: &str) -> String {
 
 /// The lines of an fstab(5).
 pub fn lines(fstab: &str) -> Vec<FstabLine> {
-    let lines = fstab
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'));
-    let line = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let (source, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(FstabLine {
-            // `LABEL="writable"` is the same.
-            source: unescape(source).replace('"', ""),
-            target: plain(&unescape(target)),
-            kind: kind.to_owned(),
-            options: fields.next().unwrap_or("defaults").to_owned(),
-        })
-    };
-    lines.filter_map(line).collect()
+    fstab.lines().filter_map(line).collect()
+}
+
+/// A line of an fstab(5), if it is one that mounts something.
+pub fn line(text: &str) -> Option<FstabLine> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let mut fields = text.split_whitespace();
+    let (source, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
+    (!source.starts_with('#')).then(|| FstabLine {
+        // `LABEL="writable"` is the same.
+        source: unescape(source).replace('"', ""),
+        target: plain(&unescape(target)),
+        kind: kind.to_owned(),
+        options: fields.next().unwrap_or("defaults").to_owned(),
+    })
 }
 
 /// Where an fstab(5) mounts the FAT partition.
 pub fn boot_mount(fstab: &str) -> Option<String> {
-    let ours = |line: &FstabLine| {
-        line.source == "LABEL=system-boot" || (line.kind == "vfat" && line.target.starts_with("/boot"))
-    };
-    lines(fstab).into_iter().find(ours).map(|line| line.target)
+    lines(fstab)
+        .into_iter()
+        .find(FstabLine::is_boot)
+        .map(|line| line.target)
 }
 
 /// Those of every base, and those of a base with this fstab(5).

@@ -3,8 +3,46 @@
 
 use std::fmt;
 
+use super::facts::{LocaleSetting, SshMatch};
 use crate::edit::tree::CardPath;
 use crate::text::printable;
+
+/// What is wrong with a fstab(5), whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FstabFault {
+    #[error(
+        "mounts {} at {}, and the image has no such filesystem",
+        printable(source_name),
+        printable(target)
+    )]
+    NoSuchFilesystem { source_name: String, target: String },
+    #[error("mounts another filesystem at {}, which would hide what palmfarm puts there", printable(.0))]
+    MountsOver(String),
+    #[error("keeps {} in memory, so what the Pi makes there would be lost at each boot", printable(.0))]
+    InMemory(String),
+    #[error("mounts the root filesystem with the options {}: {why}", printable(options))]
+    RootOption {
+        options: String,
+        /// The one that matters.
+        option: String,
+        why: &'static str,
+    },
+}
+
+impl FstabFault {
+    /// What the person can do with the file, which is called `fstab`.
+    pub fn hint(&self, fstab: &str) -> String {
+        match self {
+            Self::NoSuchFilesystem { .. } => {
+                format!("add `nofail` to that line of {fstab}, or remove the line")
+            }
+            Self::MountsOver(_) | Self::InMemory(_) => format!("remove that line of {fstab}"),
+            Self::RootOption { option, .. } => {
+                format!("remove `{}` from the line for `/` of {fstab}", printable(option))
+            }
+        }
+    }
+}
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,12 +81,6 @@ pub enum BaseRefusal {
         /// How it is found: `LABEL=writable`.
         root: String,
     },
-    #[error(
-        "its fstab mounts {} at {}, and the image has no such filesystem",
-        printable(source_name),
-        printable(target)
-    )]
-    NoSuchFilesystem { source_name: String, target: String },
     #[error("its {path} {what}")]
     InTheWay {
         path: CardPath,
@@ -59,8 +91,8 @@ pub enum BaseRefusal {
     },
     #[error("its {path} sets {}, which may change what cloud-init does on the card", printable(&keys.join(", ")))]
     CloudSettings { path: CardPath, keys: Vec<String> },
-    #[error("its fstab mounts another filesystem at {}, which would hide what palmfarm puts there", printable(.0))]
-    MountsOver(String),
+    #[error("its fstab {0}")]
+    Fstab(FstabFault),
     #[error(
         "its unit {} mounts another filesystem at {}, which would hide what palmfarm puts there",
         printable(unit),
@@ -75,10 +107,6 @@ pub enum BaseRefusal {
         /// What does not work then.
         what: &'static str,
     },
-    #[error("its fstab keeps {} in memory, so what the Pi makes there would be lost at each boot", printable(.0))]
-    InMemory(String),
-    #[error("its fstab mounts the root filesystem with the options {}: read-only, so the Pi could make nothing", printable(.0))]
-    ReadOnly(String),
     #[error("its {path} sets {}, which cloud-init reads after palmfarm's own settings", keys.join(", "))]
     OverruledSettings { path: CardPath, keys: Vec<&'static str> },
     #[error("its /etc/cloud/cloud.cfg does not let cloud-init run {}", .0.join(", "))]
@@ -98,7 +126,11 @@ pub enum BaseRefusal {
     #[error("its {path} sets {key}, with which others than the farm's users may log in")]
     SshLogin { path: CardPath, key: &'static str },
     #[error("its {path} sets {key}, with which the farm's users may not be able to log in")]
-    SshLockout { path: CardPath, key: &'static str },
+    SshLockout {
+        path: CardPath,
+        key: &'static str,
+        only_for: SshMatch,
+    },
     #[error("its {path} sets {key}, with which sshd would not have the host key that the card makes or the farm brings")]
     SshHostKey { path: CardPath, key: &'static str },
     #[error(
@@ -117,6 +149,26 @@ pub enum BaseRefusal {
         /// What the farm says.
         password: bool,
     },
+    #[error(
+        "line {} of its {} sets {}={}, which would count in place of `locale: {locale}` of the farm",
+        said.line,
+        said.path,
+        printable(&said.key),
+        printable(&said.value)
+    )]
+    Locale {
+        said: LocaleSetting,
+        /// What the farm says.
+        locale: String,
+    },
+    #[error("its {path} cannot be changed (it has the attribute of `chattr +{attribute}`), and the first boot has to")]
+    Unchangeable { path: CardPath, attribute: char },
+    #[error("its {path} masks {}, which every card needs", path.name())]
+    PackagedMask { path: CardPath },
+    #[error("it has no SSH server, so {} could not log in with a key", users.join(", "))]
+    NoSshServer { users: Vec<String> },
+    #[error("it has no sudo, so {} could not become root", users.join(", "))]
+    NoSudo { users: Vec<String> },
     #[error("a container daemon was in use on it ({0}): its containers and the clients that it trusts would be on every card")]
     UsedDaemon(CardPath),
 }
@@ -146,22 +198,24 @@ impl BaseRefusal {
                 "write `boot: {{cmdline: [\"root={}\"]}}` in farm.yaml",
                 printable(root)
             ),
-            Self::NoSuchFilesystem { .. } => {
-                "add `nofail` to that line of the base's fstab, or remove the line; or give the card another fstab with \
-                 `files: {/etc/fstab: FILE}`"
-                    .into()
+            Self::Fstab(fault) => {
+                let hint = fault.hint("the base's fstab");
+                match fault {
+                    FstabFault::NoSuchFilesystem { .. } => {
+                        format!("{hint}; or give the card another fstab with `files: {{/etc/fstab: FILE}}`")
+                    }
+                    _ => hint,
+                }
             }
             Self::InTheWay { path, hint, .. } => format!("{hint} {path} of the base"),
             Self::CloudSettings { path, keys } => format!(
                 "remove {} from {path} of the base, and declare in farm.yaml what the card needs",
                 printable(&keys.join(", "))
             ),
-            Self::MountsOver(_) | Self::InMemory(_) => "remove that line of the base's fstab".into(),
             Self::MountUnit { unit, .. } => format!("remove the unit {} from the base, or mask it", printable(unit)),
             Self::BlockedModule { path, line, .. } | Self::SshPasswords { path, line, .. } => {
                 format!("remove line {line} of {path} of the base")
             }
-            Self::ReadOnly(_) => "remove `ro` from the line for `/` of the base's fstab".into(),
             Self::OverruledSettings { path, .. } => {
                 format!("remove {path} from the base, or give it a name that sorts before 99-palmfarm")
             }
@@ -183,11 +237,26 @@ impl BaseRefusal {
                 printable(name)
             ),
             Self::PasswordInPasswd(_) => "run `pwconv` in the base".into(),
-            Self::SshLogin { path, key } | Self::SshLockout { path, key } | Self::SshHostKey { path, key } => {
+            Self::SshLogin { path, key } | Self::SshLockout { path, key, .. } | Self::SshHostKey { path, key } => {
                 format!("remove the line with {key} from {path} of the base")
             }
             Self::SshUnknown { path, key } => {
                 format!("remove the line with {} from {path} of the base", printable(key))
+            }
+            Self::Locale { said, .. } => {
+                format!("remove line {} of {} of the base, or leave `locale` out", said.line, said.path)
+            }
+            Self::Unchangeable { path, attribute } => format!("run `chattr -{attribute} {path}` in the base"),
+            Self::PackagedMask { path } => {
+                format!("remove {path} from the base, and install the package of {} again", path.name())
+            }
+            Self::NoSshServer { .. } => {
+                "install openssh-server in the base, or carry it with `carry: {packages: […]}`; or leave out `ssh_keys`"
+                    .into()
+            }
+            Self::NoSudo { .. } => {
+                "install sudo in the base, or carry it with `carry: {packages: […]}`; or leave out `sudo` of the users"
+                    .into()
             }
             Self::UsedDaemon(_) => "use the image as Ubuntu publishes it".into(),
         }

@@ -178,7 +178,7 @@ pub(super) fn hindrances(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> 
     let root = first.split(' ').rev().find_map(|word| word.strip_prefix("root="));
     match (root, base.names.root.first()) {
         (Some(root), Some(name))
-            if super::refuse::is_name(root) && !super::refuse::has(&base.names.root, root) =>
+            if super::fstab::is_name(root) && !super::fstab::has(&base.names.root, root) =>
         {
             found.push(BaseRefusal::NoSuchRoot {
                 word: format!("root={root}"),

@@ -1,11 +1,12 @@
 //! What of a farm's files and overlays would keep its card from what the plan promises: the rules by which bases are
 //! judged, and the places where palmfarm itself writes. Nothing here is undone, since somebody declared it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::refuse;
 use super::undo::{self, Hindering};
-use crate::base::{mounts, Hindrances};
+use super::{effect, fstab, refuse};
+use crate::base::Hindrances;
 use crate::edit::tree::{CardPath, Node, Volume};
 use crate::farm::Renderer;
 use crate::plan::CardPlan;
@@ -18,7 +19,7 @@ pub struct Objection {
     /// What it does: "takes the place of …".
     pub what: String,
     /// What the person can do.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
     /// Whether no card with it would come up as planned, so that none is made.
     pub is_certain: bool,
 }
@@ -138,7 +139,7 @@ pub fn objections(
                 volume: *volume,
                 path: (*path).clone(),
                 what: own.what.into(),
-                hint: own.hint,
+                hint: own.hint.into(),
                 is_certain: own.is_certain || turns_off(plan, path, node),
             });
         }
@@ -154,7 +155,7 @@ pub fn objections(
             volume: Volume::Root,
             path: path.clone(),
             what: format!("is in the way of what palmfarm plans: {what}"),
-            hint,
+            hint: hint.into(),
             is_certain: node.is_some_and(|node| turns_off(plan, path, node)),
         });
     };
@@ -205,6 +206,17 @@ pub fn objections(
             );
         }
     }
+    for (said, locale) in refuse::locales(plan, &odd.locale) {
+        let what = format!(
+            "its line {} sets {}={}, which would count in place of `locale: {locale}`",
+            said.line, said.key, said.value
+        );
+        tell(&said.path, what, "leave that line out, or leave `locale` out");
+    }
+    let is_needed = undo::needed(plan);
+    for path in odd.masked_units.iter().filter(|path| is_needed(path.name())) {
+        tell(path, format!("{} is masked", path.name()), MEANT);
+    }
     for path in &odd.replaced_units {
         if let Some(target) = refuse::mounts_over(path.name()) {
             tell(path, hides(&target), MEANT);
@@ -220,6 +232,25 @@ pub fn objections(
                 tell(path, what, MEANT);
             }
         }
+    }
+    for ((volume, path), node) in nodes {
+        let Node::File { content, access } = node else {
+            continue;
+        };
+        if *volume != Volume::Root || owned.contains(*path) {
+            continue;
+        }
+        if path.as_str() == fstab::PATH {
+            found.extend(of_fstab(path, &String::from_utf8_lossy(content)));
+        }
+        let lacking = effect::lacking(path, content, *access);
+        found.extend(lacking.map(|(what, hint)| Objection {
+            volume: *volume,
+            path: (*path).clone(),
+            what,
+            hint: hint.into(),
+            is_certain: false,
+        }));
     }
     found
 }
@@ -278,6 +309,30 @@ fn hides(target: &str) -> String {
     format!("it mounts another filesystem at {target}, which would hide what palmfarm puts there")
 }
 
+/// What is wrong with the fstab that the farm brings, on whatever base.
+fn of_fstab(path: &CardPath, text: &str) -> Vec<Objection> {
+    let objection = |what: String, hint: String, is_certain| Objection {
+        volume: Volume::Root,
+        path: path.clone(),
+        what: format!("is in the way of what palmfarm plans: it {what}"),
+        hint: hint.into(),
+        is_certain,
+    };
+    let faults = fstab::faults(text, None);
+    let mut found: Vec<_> = faults
+        .iter()
+        .map(|fault| objection(fault.to_string(), fault.hint("that fstab"), true))
+        .collect();
+    if !fstab::takes_report(text) {
+        found.push(objection(
+            "does not mount the FAT partition for writing, so there would be no report on it".into(),
+            "add the line `LABEL=system-boot /boot/firmware vfat defaults 0 1`, unless that is meant".into(),
+            false,
+        ));
+    }
+    found
+}
+
 /// What the text of the file at `path` does to the card, by rules that a base has no need of: what it has there is
 /// replaced.
 fn in_text(path: &CardPath, text: &str, interfaces: &[String]) -> Option<String> {
@@ -286,15 +341,6 @@ fn in_text(path: &CardPath, text: &str, interfaces: &[String]) -> Option<String>
         is_ours.then(|| format!("it configures {name}, as palmfarm's own files do"))
     };
     let path = path.as_str();
-    if path == "/etc/fstab" {
-        let mut lines = mounts::lines(text).into_iter();
-        return lines.find_map(|mount| {
-            if mount.target.is_empty() && mount.has_option(&["ro"]) {
-                return Some("it mounts the root filesystem read-only, so the Pi could make nothing".into());
-            }
-            refuse::hides_ours(&mount.target).then(|| hides(&mount.target))
-        });
-    }
     if path.starts_with("/etc/netplan/") && path.strip_suffix(".yaml").is_some() {
         let yaml: serde_json::Value = serde_yaml::from_str(text).ok()?;
         let kinds = yaml.get("network")?.as_object()?.values();
@@ -347,6 +393,30 @@ mod tests {
     }
 
     #[test]
+    fn a_fstab_of_the_farm_is_judged() {
+        const BOOT: &str = "LABEL=system-boot /boot/firmware vfat defaults 0 1\n";
+        let check = |text: &str, expect: &[bool]| {
+            let path = CardPath::new(fstab::PATH).unwrap();
+            let found = of_fstab(&path, &format!("{text}\n{BOOT}"));
+            let found: Vec<bool> = found.iter().map(|objection| objection.is_certain).collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check("LABEL=writable / ext4 ro 0 1", &[true]);
+        check(
+            "LABEL=writable / ext4 defaults 0 1\n/dev/sda1 /srv ext4 nofail",
+            &[],
+        );
+        check(
+            "/dev/sda1 /var ext4 nofail\ntmpfs /home tmpfs defaults",
+            &[true, true],
+        );
+        let path = CardPath::new(fstab::PATH).unwrap();
+        let found = of_fstab(&path, "LABEL=writable / ext4 defaults 0 1\n");
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].is_certain && found[0].what.contains("no report"));
+    }
+
+    #[test]
     fn texts_name_the_interfaces_of_the_card() {
         let ours = ["eth0".to_owned(), "br0".to_owned()];
         let check = |path: &str, text: &str, expect: bool| {
@@ -370,12 +440,5 @@ mod tests {
             "# eth0\niface wlan0 inet dhcp\n  up echo eth0\n",
             false,
         );
-        check("/etc/fstab", "LABEL=writable / ext4 ro 0 1\n", true);
-        check(
-            "/etc/fstab",
-            "LABEL=writable / ext4 defaults 0 1\n/dev/sda1 /srv ext4 nofail\n",
-            false,
-        );
-        check("/etc/fstab", "/dev/sda1 /var ext4 nofail\n", true);
     }
 }

@@ -1,6 +1,6 @@
 //! Why a plan cannot be rendered onto a base.
 
-use crate::base::{Arch, BaseRefusals};
+use crate::base::{Arch, BaseRefusals, FstabFault};
 use crate::edit::tree::{BadPath, Clash};
 use crate::plan::images::Unfit;
 use crate::plan::DocumentTooLong;
@@ -31,6 +31,14 @@ pub enum RenderError {
     /// The base has something that cannot be undone on the card.
     #[error(transparent)]
     Base(#[from] BaseRefusals),
+    /// The farm brings a fstab with which the card would not work on this base.
+    #[error("the fstab of {origin} {fault}")]
+    Fstab {
+        /// Where it comes from: `overlay site`, `farm.yaml files: fstab`.
+        origin: String,
+        /// What it does.
+        fault: FstabFault,
+    },
     /// The base has no systemd.
     #[error("{release} has no systemd, and palmfarm's cards are systemd units")]
     NoSystemd {
@@ -111,6 +119,7 @@ impl RenderError {
         match self {
             Self::Image(error) => error.hint(),
             Self::Base(error) => Some(error.hint()),
+            Self::Fstab { fault, .. } => Some(fault.hint("that fstab")),
             Self::NoSystemd { .. } => Some("take Ubuntu's or Debian's image".into()),
             Self::NoUnit { hint, .. } => Some((*hint).into()),
             Self::CmdlineLength { .. } => Some("shorten `boot: cmdline:`".into()),

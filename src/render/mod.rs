@@ -8,8 +8,10 @@ mod builder;
 pub mod builtin;
 mod cloud;
 mod declared;
+mod effect;
 mod engine;
 mod error;
+mod fstab;
 mod host;
 mod ifupdown;
 mod manifest;
@@ -25,7 +27,7 @@ pub use error::RenderError;
 pub use network::answers_for_its_name;
 
 use crate::base::{BaseFacts, BaseRefusal, BaseRefusals};
-use crate::edit::tree::{Access, CardPath, Overlay, Tree};
+use crate::edit::tree::{Access, CardPath, Overlay, Tree, Volume};
 use crate::plan::{images, CardPlan};
 use builder::TreeBuilder;
 
@@ -42,6 +44,15 @@ pub struct Inputs {
     pub overlays: Vec<Overlay>,
     /// Mode and owner of the files of the base that the farm's files and overlays replace.
     pub replaced: BTreeMap<CardPath, Access>,
+}
+
+impl Inputs {
+    /// Whether the farm's files, which are in `plan`, or its overlays have something at `path` of the root filesystem.
+    fn bring(&self, plan: &CardPlan, path: &CardPath) -> bool {
+        let overlays = self.overlays.iter().flat_map(|overlay| &overlay.nodes);
+        let mut laid = overlays.filter(|(volume, ..)| *volume == Volume::Root);
+        laid.any(|(_, at, _)| at == path) || plan.files.iter().any(|file| file.path == *path)
+    }
 }
 
 /// What rendering found of a base.
@@ -84,7 +95,7 @@ pub fn render(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree
 /// The same, for whoever wants to know everything that would be said of the base.
 pub fn diagnose(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Diagnosis {
     Diagnosis {
-        refusals: refuse::reasons(plan, base),
+        refusals: refuse::reasons(plan, base, inputs),
         tree: tree(plan, base, inputs),
     }
 }
@@ -100,6 +111,8 @@ fn tree(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Result<Tree, Rend
     let plan = &settled;
     let mut build = TreeBuilder::new()?;
     undo::render(&mut build, plan, base)?;
+    fstab::check(plan, base, inputs)?;
+    fstab::render(&mut build, plan, base, inputs)?;
     host::render(&mut build, plan, base)?;
     boot::render(&mut build, plan, base)?;
     cloud::render(&mut build, plan, base, inputs)?;

@@ -1,36 +1,23 @@
 //! What the base has that keeps a card from being made of it and cannot be undone: all of the reasons at once. It plans
 //! nothing.
 
-use crate::base::mounts::{self, FstabLine};
-use crate::base::{Accounts, BaseFacts, BaseRefusal, BlockedModule, CloudSettings, SshPasswords};
+use super::{fstab, undo, Inputs};
+use crate::base::{
+    Accounts, BaseFacts, BaseRefusal, BlockedModule, CloudSettings, LocaleSetting, SshMatch, SshPasswords,
+};
+use crate::farm::decode::boot::{NeededBy, NEEDED_MODULES};
 use crate::plan::{CardPlan, PlannedUser};
 
-/// Places where every card has files of palmfarm's.
-const OURS: [&str; 5] = [
-    "/etc/palmfarm/firstboot.json",
-    "/etc/systemd/network/05-palmfarm",
-    "/etc/systemd/system/palmfarm-firstboot.service",
-    "/usr/lib/palmfarm/palmfarm-agent",
-    "/var/lib/cloud/seed/nocloud-net",
-];
-
-/// Folders in which the Pi keeps what it makes, or people what they have: its containers, its record of them, homes.
-const KEPT: [&str; 8] = [
-    "/home",
-    "/root",
-    "/var/lib/cloud",
-    "/var/lib/incus",
-    "/var/lib/lxd",
-    "/var/lib/palmfarm",
-    "/var/lib/snapd",
-    "/var/snap",
-];
-
 /// Every reason why no card of `plan` is made from `base`.
-pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Vec<BaseRefusal> {
     let mut reasons = base.refusals.clone();
+    reasons.retain(|reason| concerns_the_farm(plan, reason));
     reasons.extend(cloud_settings(&base.hindrances.cloud_settings));
-    reasons.extend(fstab(plan, base));
+    // One of the farm's own takes the place of the base's.
+    if fstab::of_the_farm(plan, inputs).is_none() {
+        let faults = fstab::faults(&base.fstab, Some(base)).into_iter();
+        reasons.extend(faults.map(BaseRefusal::Fstab));
+    }
     let odd = &base.hindrances;
     let units = base.units.iter().chain(&odd.own_units);
     reasons.extend(units.filter_map(|unit| {
@@ -47,11 +34,40 @@ pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
             what,
         }
     }));
+    reasons.extend(masked(plan, base));
+    let odd_locale = locales(plan, &odd.locale).filter(|(said, _)| !inputs.bring(plan, &said.path));
+    reasons.extend(odd_locale.map(|(said, locale)| {
+        let (said, locale) = (said.clone(), locale.to_owned());
+        BaseRefusal::Locale { said, locale }
+    }));
+    reasons.extend(missing_programs(plan, base));
     reasons.extend(taken(plan, &base.accounts));
     reasons.extend(passwords(plan, &base.accounts));
     reasons.extend(super::cloud::hindrances(plan, base));
     reasons.extend(super::boot::hindrances(plan, base));
     reasons
+}
+
+/// Whether a setting of sshd's that keeps people out is for one of the farm's users.
+fn concerns_the_farm(plan: &CardPlan, reason: &BaseRefusal) -> bool {
+    let BaseRefusal::SshLockout { only_for, .. } = reason else {
+        return true;
+    };
+    let daemon = plan.firstboot.daemon_users.iter();
+    match only_for {
+        SshMatch::Anybody => true,
+        SshMatch::Users(names) => plan.users.iter().any(|user| names.contains(&user.name)),
+        // A user's own group has the user's name. Which one the daemon's is depends on the daemon.
+        SshMatch::Groups(names) => {
+            let mut of_users = plan
+                .users
+                .iter()
+                .flat_map(|user| user.groups.iter().chain([&user.name]));
+            let of_daemon = ["incus", "incus-admin", "lxd"];
+            of_users.any(|group| names.contains(group))
+                || daemon.len() > 0 && names.iter().any(|name| of_daemon.contains(&name.as_str()))
+        }
+    }
 }
 
 /// Settings of cloud-init's that a card must not have.
@@ -82,48 +98,74 @@ pub(super) fn needed_modules<'m>(
     let (has_bridge, has_daemon) = (network.bridge.is_some(), plan.firstboot.lxd.is_some());
     let has_vlan = network.vlan.is_some();
     let wants_ipv6 = super::undo::wants_ipv6(plan);
-    let why = move |module: &str| match module {
-        // What the bridge is made of.
-        "bridge" | "stp" | "llc" if has_bridge || has_daemon => Some("there is no bridge"),
-        "8021q" | "garp" | "mrp" if has_vlan => Some("there is no VLAN"),
-        "veth" if has_daemon => Some("no container has a network"),
-        // What snaps are mounted from, and images of LXD's are unpacked from.
-        "squashfs" | "loop" if has_daemon => Some("no snap is mounted, LXD's neither"),
-        "ipv6" if wants_ipv6 => Some("nothing has an IPv6 address"),
-        "ext4" => Some("the root filesystem is not mounted"),
-        "vfat" | "fat" => Some("the FAT partition is not mounted, and has no report"),
-        _ => None,
+    let why = move |module: &str| {
+        let (_, by, why) = NEEDED_MODULES.into_iter().find(|(name, ..)| *name == module)?;
+        let is_needed = match by {
+            NeededBy::All => true,
+            NeededBy::Bridges => has_bridge || has_daemon,
+            NeededBy::Daemons => has_daemon,
+            NeededBy::Ipv6 => wants_ipv6,
+            NeededBy::Vlans => has_vlan,
+        };
+        is_needed.then_some(why)
     };
     blocked
         .iter()
         .filter_map(move |blocked| Some((blocked, why(&blocked.module)?)))
 }
 
+/// The settings of a locale that would count in place of the one that the farm declares.
+pub(super) fn locales<'a>(
+    plan: &'a CardPlan,
+    settings: &'a [LocaleSetting],
+) -> impl Iterator<Item = (&'a LocaleSetting, &'a str)> {
+    let declared = plan.locale.as_deref();
+    settings.iter().filter_map(move |said| {
+        let locale = declared.filter(|locale| *locale != said.value)?;
+        Some((said, locale))
+    })
+}
+
+/// Units that the card needs and that are masked below `/usr`. An administrator's unit of the same name is in their place.
+fn masked(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+    let odd = &base.hindrances;
+    let is_needed = undo::needed(plan);
+    let masked = odd.masked_units.iter().filter(|path| {
+        let name = path.name();
+        is_needed(name) && !base.has_unit(name) && !odd.own_units.contains(name)
+    });
+    masked
+        .map(|path| BaseRefusal::PackagedMask { path: path.clone() })
+        .collect()
+}
+
+/// What the users of the farm need and the base does not have.
+fn missing_programs(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
+    let carries = |names: &[&str]| {
+        let mut carried = plan.packages.iter().map(|carried| carried.package.name.as_str());
+        carried.any(|name| names.contains(&name))
+    };
+    let who = |is_meant: &dyn Fn(&PlannedUser) -> bool| -> Vec<String> {
+        let users = plan.users.iter().filter(|user| is_meant(user));
+        users.map(|user| user.name.clone()).collect()
+    };
+    let mut found = Vec::new();
+    let users = who(&|user| !user.ssh_keys.is_empty());
+    if !users.is_empty() && !base.has_ssh_server() && !carries(&["dropbear", "openssh-server", "tinysshd"]) {
+        found.push(BaseRefusal::NoSshServer { users });
+    }
+    let users = who(&|user| user.sudo.is_some());
+    if !users.is_empty() && base.lacks_sudo && !carries(&["sudo", "sudo-rs"]) {
+        found.push(BaseRefusal::NoSudo { users });
+    }
+    found
+}
+
 /// Where a unit mounts another filesystem over palmfarm's files: a mount unit is named after its place (systemd.mount(5)).
 pub(super) fn mounts_over(unit: &str) -> Option<String> {
     let name = unit.strip_suffix(".mount")?;
     let target = format!("/{}", unescaped(name));
-    hides_ours(&target).then_some(target)
-}
-
-/// Whether what is mounted at `target` hides files of palmfarm's.
-pub(super) fn hides_ours(target: &str) -> bool {
-    let is_over = |path: &&str| {
-        let rest = path.strip_prefix(target);
-        rest.is_some_and(|rest| rest.starts_with('/'))
-    };
-    !target.is_empty() && OURS.iter().any(is_over)
-}
-
-/// Whether `target` is a folder that must outlast a boot, or has one in it, or is one of those that a program makes there.
-fn is_kept(target: &str) -> bool {
-    let is_below = |path: &str, folder: &str| {
-        let rest = path.strip_prefix(folder);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let of_people = |kept: &str| ["/home", "/root"].contains(&kept);
-    KEPT.iter()
-        .any(|kept| is_below(kept, target) || is_below(target, kept) && !of_people(kept))
+    fstab::hides_ours(&target).then_some(target)
 }
 
 /// The path in the name of a unit, without the slash at its beginning (systemd-escape(1)).
@@ -145,94 +187,6 @@ fn unescaped(name: &str) -> String {
         }
     }
     String::from_utf8_lossy(&path).into_owned()
-}
-
-/// Lines of fstab whose filesystem is not on the card, and without which the boot would stop. A fstab of the farm's own
-/// takes the place of the base's.
-fn fstab(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
-    if plan.files.iter().any(|file| file.path.as_str() == "/etc/fstab") {
-        return Vec::new();
-    }
-    let is_missing = |mount: &FstabLine| {
-        let names = match mount.target.as_str() {
-            "" => &base.names.root,
-            target if target == base.boot_mount => &base.names.boot,
-            _ if mount.has_option(&["nofail", "noauto"]) => return false,
-            // Whatever else is mounted must be on the card as well. `/dev/sda1` is on another disk, unless the Pi starts from it.
-            _ => {
-                let on_card = [&base.names.root, &base.names.boot]
-                    .iter()
-                    .any(|names| has(names, &mount.source));
-                return is_name(&mount.source) && (!on_card || mount.source.starts_with("/dev/sd"));
-            }
-        };
-        // The initial ramdisk knows the root filesystem under this name.
-        !names.is_empty()
-            && is_name(&mount.source)
-            && mount.source != "/dev/root"
-            && !has(names, &mount.source)
-    };
-    let refusal = |mount: FstabLine| {
-        if mount.target.is_empty() && mount.has_option(&["ro"]) {
-            return Some(BaseRefusal::ReadOnly(mount.options));
-        }
-        if hides_ours(&mount.target) {
-            return Some(BaseRefusal::MountsOver(mount.target));
-        }
-        if ["ramfs", "tmpfs"].contains(&mount.kind.as_str()) && is_kept(&mount.target) {
-            return Some(BaseRefusal::InMemory(mount.target));
-        }
-        is_missing(&mount).then(|| BaseRefusal::NoSuchFilesystem {
-            source_name: mount.source.clone(),
-            target: if mount.target.is_empty() {
-                "/".into()
-            } else {
-                mount.target.clone()
-            },
-        })
-    };
-    mounts::lines(&base.fstab)
-        .into_iter()
-        .filter_map(refusal)
-        .collect()
-}
-
-/// Whether `source`, as fstab and `root=` have it, means a certain filesystem or partition. Swap in memory is none.
-pub(super) fn is_name(source: &str) -> bool {
-    ["LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=", "ID=", "/dev/"]
-        .iter()
-        .any(|prefix| source.starts_with(prefix))
-        && !source.starts_with("/dev/zram")
-}
-
-/// Whether `source` is one of `names`. Linux takes a label as it is written, and UUIDs in either case.
-pub(super) fn has(names: &[String], source: &str) -> bool {
-    let source = match source
-        .strip_prefix("/dev/disk/by-")
-        .and_then(|rest| rest.split_once('/'))
-    {
-        Some((kind, name)) => format!("{}={name}", kind.to_ascii_uppercase()),
-        None => number(source).map_or_else(|| source.to_owned(), |number| format!("number {number}")),
-    };
-    names.iter().any(|name| {
-        if name.starts_with("LABEL=") {
-            *name == source
-        } else {
-            name.eq_ignore_ascii_case(&source)
-        }
-    })
-}
-
-/// The number of the partition in `/dev/mmcblk0p2` or `/dev/sda2`.
-fn number(source: &str) -> Option<u32> {
-    let device = source.strip_prefix("/dev/")?;
-    let digits = device.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let number = match device.get(..2)? {
-        "mm" | "nv" => device.rsplit_once('p')?.1,
-        "sd" | "vd" => digits,
-        _ => return None,
-    };
-    number.parse().ok()
 }
 
 /// Users whose names the base has taken: cloud-init leaves an existing account as it is, without the groups and the shell
@@ -303,39 +257,6 @@ mod tests {
             "a\\x.mount",
         ] {
             check(other, None);
-        }
-    }
-
-    #[test]
-    fn names_of_filesystems_are_compared_as_linux_does() {
-        let names: Vec<String> = ["LABEL=writable", "UUID=ab-cd", "PARTUUID=70616c6d-02", "number 2"]
-            .map(Into::into)
-            .into();
-        for good in [
-            "LABEL=writable",
-            "UUID=AB-CD",
-            "PARTUUID=70616C6D-02",
-            "/dev/mmcblk0p2",
-            "/dev/sda2",
-            "/dev/nvme0n1p2",
-            "/dev/disk/by-label/writable",
-        ] {
-            assert!(is_name(good) && has(&names, good), "{good}");
-        }
-        for bad in [
-            "LABEL=Writable",
-            "UUID=ab-ce",
-            "/dev/mmcblk0p1",
-            "/dev/sda3",
-            "/dev/disk/by-uuid/1",
-        ] {
-            assert!(is_name(bad) && !has(&names, bad), "{bad}");
-        }
-        for bad in ["/dev/mapper/data", "/dev/md0", "/dev/vg/lv", "PARTLABEL=data"] {
-            assert!(is_name(bad) && !has(&names, bad), "{bad}");
-        }
-        for unknown in ["tmpfs", "/swapfile", "/dev/zram0", "proc", "nas:/export"] {
-            assert!(!is_name(unknown), "{unknown}");
         }
     }
 }

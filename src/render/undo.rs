@@ -106,8 +106,17 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     for Remains { path, what } in &base.remains {
         remove(build, path, what)?;
     }
-    for found in hindering(plan, odd) {
-        remove(build, found.path, &found.what)?;
+    let found = hindering(plan, odd);
+    let masks: BTreeSet<String> = found
+        .iter()
+        .filter_map(|found| mask_of_rules(found.path))
+        .collect();
+    for Hindering { path, what } in &found {
+        if let Some(mask) = mask_of_rules(path) {
+            build.link(&mask, "/dev/null", &format!("{UNDONE}{what}"))?;
+        } else if !masks.contains(path.as_str()) {
+            remove(build, path, what)?;
+        }
     }
     starts_ssh(build, base)?;
     managers(build, base)?;
@@ -115,10 +124,9 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
     if !odd.ipv6_off.is_empty() && wants_ipv6(plan) {
         let keys: BTreeSet<&String> = odd.ipv6_off.iter().map(|(key, _)| key).collect();
         let lines: String = keys.into_iter().map(|key| format!("{key} = 0\n")).collect();
-        // Of several values the last holds, and files are read in the order of their names: `~` comes after the letters.
         build.public(
             Volume::Root,
-            "/etc/sysctl.d/~palmfarm-ipv6.conf",
+            &after(&odd.ipv6_off),
             &format!("# palmfarm: the base turns IPv6 off.\n{lines}"),
             &format!("{UNDONE}the base turns IPv6 off"),
         )?;
@@ -132,6 +140,32 @@ pub(super) fn render(build: &mut TreeBuilder, plan: &CardPlan, base: &BaseFacts)
         }
     }
     Ok(())
+}
+
+/// The file of sysctl.d(5) that comes after those that turn IPv6 off: of several values the last holds, and files are read
+/// in the order of their names, byte by byte. `~` comes after the letters.
+fn after(turned_off: &[(String, CardPath)]) -> String {
+    const OURS: &str = "~palmfarm-ipv6.conf";
+    let last = turned_off
+        .iter()
+        .map(|(_, path)| path.name())
+        .max()
+        .unwrap_or_default();
+    let beginning = if last < OURS {
+        ""
+    } else {
+        last.strip_suffix(".conf").unwrap_or(last)
+    };
+    format!("/etc/sysctl.d/{beginning}{OURS}")
+}
+
+/// Where a link to `/dev/null` turns off the rules of udev's at `path`, if a package has them (udev(7)).
+fn mask_of_rules(path: &CardPath) -> Option<String> {
+    let path = path.as_str();
+    let name = ["/usr/lib/udev/rules.d/", "/lib/udev/rules.d/"]
+        .iter()
+        .find_map(|dir| path.strip_prefix(dir))?;
+    Some(format!("/etc/udev/rules.d/{name}"))
 }
 
 const OTHERWISE: &str = "it would configure an interface of the card otherwise";
@@ -180,13 +214,10 @@ fn remove(build: &mut TreeBuilder, path: &CardPath, what: &str) -> Result<(), Re
 
 fn units<'h>(plan: &CardPlan, odd: &'h Hindrances) -> Vec<Hindering<'h>> {
     let mut found = Vec::new();
-    let daemon: &[&str] = if plan.firstboot.lxd.is_some() {
-        &NEEDED_BY_DAEMON
-    } else {
-        &[]
-    };
-    let needed = |unit: &str| NEEDED.contains(&unit) || daemon.contains(&unit);
-    for path in odd.replaced_units.iter().filter(|path| needed(path.name())) {
+    let daemon = needed_by_daemon(plan);
+    let is_needed = needed(plan);
+    let odd_units = odd.replaced_units.iter();
+    for path in odd_units.filter(|path| is_needed(path.name())) {
         let what = format!("{} is masked or changed", path.name());
         found.push(Hindering { path, what });
     }
@@ -200,6 +231,20 @@ fn units<'h>(plan: &CardPlan, odd: &'h Hindrances) -> Vec<Hindering<'h>> {
         found.push(Hindering { path, what });
     }
     found
+}
+
+fn needed_by_daemon(plan: &CardPlan) -> &'static [&'static str] {
+    if plan.firstboot.lxd.is_some() {
+        &NEEDED_BY_DAEMON
+    } else {
+        &[]
+    }
+}
+
+/// Which units a card of `plan` needs as their packages have them.
+pub(super) fn needed(plan: &CardPlan) -> impl Fn(&str) -> bool {
+    let daemon = needed_by_daemon(plan);
+    |unit| NEEDED.contains(&unit) || daemon.contains(&unit)
 }
 
 fn starts_ssh(build: &mut TreeBuilder, base: &BaseFacts) -> Result<(), RenderError> {

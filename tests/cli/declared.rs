@@ -219,6 +219,42 @@ fn what_is_declared_and_harmless_is_not_spoken_of() {
     }
 }
 
+#[test]
+fn what_is_declared_and_does_nothing_is_told() {
+    if !has_agents() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("job"), "#!/bin/sh\ntrue\n").unwrap();
+    fs::write(dir.join("tab"), "* * * * * root true\n").unwrap();
+    let files = |job: &str, tab: &str| {
+        farm(
+            dir,
+            &format!("files:\n  /usr/local/bin/job: {job}\n  /etc/cron.d/{tab}: tab\n"),
+        );
+    };
+    files("job", "site.tab");
+    for said in said(dir, 0) {
+        for expect in [
+            "farm.yaml:9:23: warning: \"job\" as /usr/local/bin/job would not run: its mode is 0644",
+            "hint: give it `mode: \"0755\"`",
+            "warning: \"tab\" as /etc/cron.d/site.tab has no effect: files with such a name are passed over in /etc/cron.d",
+            "hint: give it a name of letters, digits, `_` and `-`",
+        ] {
+            assert!(said.contains(expect), "{expect}: {said}");
+        }
+    }
+    // As the hints say.
+    files("{file: job, mode: \"0755\"}", "site-tab");
+    for said in said(dir, 0) {
+        assert!(
+            !said.contains("would not run") && !said.contains("no effect"),
+            "{said}"
+        );
+    }
+}
+
 /// An access control list in the kernel's form (`linux/posix_acl_xattr.h`): a version, and entries of tag, permissions and
 /// number. Besides owner (1), group (4), mask (16) and others (32) it lets the user 1 read (2).
 fn access_control_list() -> Vec<u8> {

@@ -16,10 +16,12 @@ use super::common::make::{FileBase, Image, JAMMY};
 use super::common::{self, oracle};
 use super::{has_agents, palmfarm, told};
 
+mod fstab;
 mod lasting;
 mod logins;
 mod partitions;
 mod private;
+mod programs;
 mod recognized;
 mod refused;
 mod settings;

@@ -72,6 +72,7 @@ pub fn ubuntu(root: &Path) {
         ),
         ("etc/shadow", "root:*:19103:0:99999:7:::\nsshd:!:19103::::::\n"),
         ("usr/lib/ld-linux-armhf.so.3", "stands for the loader\n"),
+        ("usr/bin/sudo", "stands for sudo\n"),
         (
             "usr/lib/os-release",
             "PRETTY_NAME=\"Ubuntu 22.04.5 LTS\"\nID=ubuntu\n",

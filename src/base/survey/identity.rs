@@ -50,10 +50,17 @@ pub(super) const IN_THE_WAY: [(&str, &str); 2] = [
 ];
 
 /// Folders with files of one machine, by prefix and ending of the names.
-const FOLDERS: [(&str, &str, &str, &str); 3] = [
+const FOLDERS: [(&str, &str, &str, &str); 4] = [
     ("etc/ssh", "ssh_host_", "", "the host key of another machine"),
     ("var/lib/dhcp", "", ".leases", "the lease of another machine"),
     ("var/lib/dhcpcd", "", ".lease", "the lease of another machine"),
+    // What cloud-init does once in the life of an image, whatever the card (its `helpers.py`).
+    (
+        "var/lib/cloud/sem",
+        "",
+        "",
+        "keeps cloud-init from doing a part of its work on this card",
+    ),
 ];
 
 /// The databases of container daemons, which know containers and trusted clients.

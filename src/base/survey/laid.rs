@@ -68,6 +68,13 @@ impl VolumeReader for Laid<'_> {
         Ok(is_short.then(|| content.to_vec()))
     }
 
+    fn links(&self, path: &CardPath) -> Result<Vec<String>, FsError> {
+        let nodes = self.0.iter();
+        let links = nodes.filter(|(_, node)| matches!(node, Node::Symlink { .. }));
+        let within = links.filter(|(link, _)| link.parent().as_ref() == Some(path));
+        Ok(within.map(|(link, _)| link.name().to_owned()).collect())
+    }
+
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError> {
         let mut names: Vec<String> = self
             .below(path.map_or("", CardPath::as_str))

@@ -8,10 +8,12 @@ mod cloud_keys;
 mod firewall;
 mod identity;
 mod laid;
+mod locale;
 mod modules;
 mod network;
 mod packages;
 mod sshd;
+mod udev_rules;
 mod units;
 
 use std::collections::BTreeMap;
@@ -24,9 +26,9 @@ use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
 use crate::base::mounts;
-use crate::base::{Arch, BaseFacts, BaseText, Hindrances, Remains};
+use crate::base::{Arch, BaseFacts, BaseRefusal, BaseText, Hindrances, Remains};
 use crate::edit::block::{ReadAt, Window};
-use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
+use crate::edit::fs::ext4::{self, Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
 use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
 use crate::edit::tree::{Access, BadPath, CardPath, Volume};
@@ -172,6 +174,14 @@ impl View<'_> {
         }
     }
 
+    /// The names of the links among them; none if there is no such directory.
+    fn links(&self, path: &str) -> Result<Vec<String>, SurveyError> {
+        match self.root.links(&CardPath::new(path)?) {
+            Err(FsError::NotADirectory { .. }) => Ok(Vec::new()),
+            names => names.map_err(in_volume(Volume::Root)),
+        }
+    }
+
     /// What is at `path` of the root filesystem; a link at its end is not followed.
     fn stat(&self, path: &str) -> Result<Option<Stat>, SurveyError> {
         let path = CardPath::new(path)?;
@@ -272,7 +282,8 @@ where
     let boot = boot::texts(&volumes, layout)?;
     let fstab = volumes.text(Volume::Root, "etc/fstab")?;
     let fstab = fstab.map(|text| text.text).unwrap_or_default();
-    let units = units::packaged(&volumes)?;
+    let masked = units::masked(&volumes)?;
+    let units = units::packaged(&volumes, &masked)?;
     let identity = identity::survey(&volumes)?;
     let hindrances = hindrances(&volumes, &|name| units.contains(name))?;
     let remains = [
@@ -286,8 +297,11 @@ where
         cloud_init::folders(&volumes)?,
         cloud_init::unreadable(&volumes)?,
         identity.refusals,
+        unchangeable(image, layout)?,
         firewall::refusals(&volumes)?,
     ];
+    let is_there = |unit: &str| units.contains(unit) || hindrances.own_units.contains(unit);
+    let starts_ssh = units::starts_ssh(&volumes, &is_there)?;
     let superblock = superblock(image, layout)?;
     Ok(BaseFacts {
         arch: system.arch,
@@ -301,7 +315,8 @@ where
         netplan: network::netplan(&volumes)?,
         units,
         hindrances,
-        starts_ssh: units::starts_ssh(&volumes)?,
+        starts_ssh,
+        lacks_sudo: lacks_sudo(&volumes)?,
         cloud_init: cloud_init::own(&volumes)?,
         accounts: identity.accounts,
         remains: remains.concat(),
@@ -320,6 +335,8 @@ fn hindrances(volumes: &View<'_>, is_packaged: &dyn Fn(&str) -> bool) -> Result<
         replaced_units: units.replaced,
         own_units: units.own,
         drop_ins: units.drop_ins,
+        masked_units: units::masked(volumes)?,
+        locale: locale::settings(volumes)?,
         networkd: network::networkd(volumes)?,
         naming_rules: network::naming_rules(volumes)?,
         ipv6_off: network::ipv6_off(volumes)?,
@@ -347,6 +364,59 @@ fn present(volumes: &View<'_>, known: &[(&str, &'static str)]) -> Result<Vec<Rem
         }
     }
     Ok(found)
+}
+
+/// What the first boot has to change: useradd and cloud-init write these files anew, beside the old ones, and make others
+/// in these folders.
+const CHANGED: [&str; 25] = [
+    "etc",
+    "etc/default",
+    "etc/default/locale",
+    "etc/group",
+    "etc/group-",
+    "etc/gshadow",
+    "etc/gshadow-",
+    "etc/localtime",
+    "etc/passwd",
+    "etc/passwd-",
+    "etc/shadow",
+    "etc/shadow-",
+    "etc/ssh",
+    "etc/ssh/sshd_config.d",
+    "etc/subgid",
+    "etc/subuid",
+    "etc/sudoers.d",
+    "etc/systemd/system",
+    "home",
+    "root",
+    "usr/lib/locale",
+    "var",
+    "var/lib",
+    "var/lib/cloud",
+    "var/log",
+];
+
+/// Files and folders that nobody can change, not even root (chattr(1)), and that the first boot has to. What palmfarm
+/// replaces is a new file without such an attribute, so only the folder of that matters.
+fn unchangeable<B>(image: &Arc<B>, layout: &Layout) -> Result<Vec<BaseRefusal>, SurveyError>
+where
+    B: ReadAt + ?Sized + 'static,
+{
+    let paths = CHANGED
+        .into_iter()
+        .map(CardPath::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let found = ext4::unchangeable(window(Arc::clone(image), layout, Volume::Root)?, &paths);
+    let found = found.map_err(in_volume(Volume::Root))?.into_iter();
+    Ok(found
+        .map(|(path, attribute)| BaseRefusal::Unchangeable { path, attribute })
+        .collect())
+}
+
+/// Whether there are programs, and none of them is sudo. A root filesystem without any program boots nowhere: the one that
+/// is built in, for example.
+fn lacks_sudo(volumes: &View<'_>) -> Result<bool, SurveyError> {
+    Ok(!volumes.has("usr/bin/sudo")? && !volumes.names("usr/bin")?.is_empty())
 }
 
 /// Bytes of the root filesystem's inode tables.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{unbroken, SurveyError, View};
+use super::{udev_rules, unbroken, SurveyError, View};
 use crate::base::{NetworkdFile, Remains};
 use crate::edit::tree::{CardPath, Volume};
 
@@ -23,6 +23,14 @@ const SYSCTL: [&str; 4] = [
     "usr/local/lib/sysctl.d",
     "usr/lib/sysctl.d",
     "lib/sysctl.d",
+];
+
+/// Where udev reads rules, but for `/run`. What comes first takes the place of a file of the same name.
+const RULES: [&str; 4] = [
+    "etc/udev/rules.d",
+    "usr/local/lib/udev/rules.d",
+    "usr/lib/udev/rules.d",
+    "lib/udev/rules.d",
 ];
 
 /// Every netplan YAML.
@@ -133,29 +141,31 @@ fn finds_otherwise(line: &str) -> bool {
     !usual.contains(&value.as_str())
 }
 
-/// Rules of udev's in `/etc` that give names to interfaces (udev(7)).
+/// Rules of udev's that give names to interfaces (udev(7)). A file in `/etc` takes the place of a package's of the same name.
 pub(super) fn naming_rules(volumes: &View<'_>) -> Result<Vec<(CardPath, BTreeSet<String>)>, SurveyError> {
-    let mut found = Vec::new();
-    for (path, text) in texts(volumes, "etc/udev/rules.d", ".rules")? {
-        let names: BTreeSet<String> = text.lines().filter_map(given_name).map(str::to_owned).collect();
-        if !names.is_empty() {
-            found.push((path, names));
+    let mut found: Vec<(CardPath, BTreeSet<String>)> = Vec::new();
+    // Those that name no interface.
+    let mut harmless = BTreeSet::new();
+    for dir in RULES {
+        if dir.starts_with("lib/") && volumes.has("usr/lib/udev/rules.d")? {
+            continue;
+        }
+        let of_a_package = dir.starts_with("lib/") || dir.starts_with("usr/lib/");
+        for (path, text) in texts(volumes, dir, ".rules")? {
+            let mut names = udev_rules::given_names(&text);
+            if of_a_package {
+                // Packages name boards and buses that a Pi does not have by what they find there, as systemd's own do.
+                names.retain(|name| !name.contains(['$', '%']));
+            }
+            let is_overridden = of_a_package && harmless.contains(path.name());
+            if names.is_empty() || is_overridden {
+                harmless.insert(path.name().to_owned());
+            } else {
+                found.push((path, names));
+            }
         }
     }
     Ok(found)
-}
-
-/// The name that a rule gives to an interface.
-fn given_name(rule: &str) -> Option<&str> {
-    let rule = rule.trim_start();
-    if rule.starts_with('#') || !rule.contains("\"net\"") {
-        return None;
-    }
-    rule.split(',').find_map(|part| {
-        let (key, value) = part.split_once('=')?;
-        (key.trim_end_matches(':').trim() == "NAME" && !value.starts_with('='))
-            .then(|| value.trim().trim_matches('"'))
-    })
 }
 
 /// The keys of sysctl.d(5) that turn IPv6 off on some interface, and where.
@@ -174,10 +184,22 @@ pub(super) fn ipv6_off(volumes: &View<'_>) -> Result<Vec<(String, CardPath)>, Su
     Ok(all.into_iter().flat_map(keys).collect())
 }
 
-/// The key of a line that turns IPv6 off, with dots.
+/// The key of a line that turns IPv6 off, with dots between its parts. If it begins with slashes between them, a dot is a
+/// part of a name, `eth0.10` for example, for which it then has a slash (sysctl.d(5)).
 fn turned_off(line: &str) -> Option<String> {
     let (key, value) = line.trim().trim_start_matches('-').split_once('=')?;
-    let key = key.trim().replace('/', ".");
+    let key = key.trim();
+    let has_slashes = key.find(['/', '.']).is_some_and(|at| key[at..].starts_with('/'));
+    let swapped = |c: char| match c {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    };
+    let key = if has_slashes {
+        key.chars().map(swapped).collect()
+    } else {
+        key.to_owned()
+    };
     let is_off = value.trim() != "0";
     let is_key = key.starts_with("net.ipv6.conf.") && key.ends_with(".disable_ipv6");
     (is_off && is_key).then_some(key)
@@ -196,20 +218,6 @@ fn texts(volumes: &View<'_>, dir: &str, ending: &str) -> Result<Vec<(CardPath, S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rules_give_names() {
-        let check = |rule: &str, expect: Option<&str>| assert_eq!(given_name(rule), expect, "{rule}");
-        check(
-            "SUBSYSTEM==\"net\", ACTION==\"add\", ATTR{address}==\"b8:27:eb:00:00:01\", NAME=\"lan0\"",
-            Some("lan0"),
-        );
-        check("SUBSYSTEM==\"net\", NAME:=\"lan0\"", Some("lan0"));
-        check("SUBSYSTEM==\"net\", NAME==\"eth0\", RUN+=\"x\"", None);
-        check("SUBSYSTEM==\"net\", ENV{ID_NET_NAME}=\"x\"", None);
-        check("KERNEL==\"sda\", NAME=\"disk\"", None);
-        check("# SUBSYSTEM==\"net\", NAME=\"lan0\"", None);
-    }
 
     #[test]
     fn names_are_found_otherwise() {
@@ -247,6 +255,12 @@ mod tests {
             "-net/ipv6/conf/eth0/disable_ipv6=1",
             Some("net.ipv6.conf.eth0.disable_ipv6"),
         );
+        for vlan in [
+            "net/ipv6/conf/eth0.10/disable_ipv6=1",
+            "net.ipv6.conf.eth0/10.disable_ipv6=1",
+        ] {
+            check(vlan, Some("net.ipv6.conf.eth0/10.disable_ipv6"));
+        }
         check("net.ipv6.conf.all.disable_ipv6=0", None);
         check("#net.ipv6.conf.all.disable_ipv6=1", None);
         check("net.ipv6.conf.all.use_tempaddr=2", None);

@@ -1,7 +1,7 @@
 //! What `sshd_config(5)` of a base says about who may log in, and with which host keys. It knows every key that a card can
 //! have as it is; any other is told of by its name. It reads no file itself.
 
-use crate::base::{BaseRefusal, BaseText, SshPasswords};
+use crate::base::{BaseRefusal, BaseText, SshMatch, SshPasswords};
 use crate::edit::tree::CardPath;
 
 /// The settings of the package.
@@ -120,8 +120,8 @@ struct Line<'a> {
     number: usize,
     key: &'a str,
     values: Vec<&'a str>,
-    /// Whether it is below a `Match`.
-    is_conditional: bool,
+    /// Whether it is below a `Match`, and for whom that is.
+    block: Option<SshMatch>,
 }
 
 /// Why no card has these settings: those of the package, and those of [`DROP_INS`] in the order of their names.
@@ -153,7 +153,7 @@ pub(super) fn passwords(main: Option<&BaseText>, drop_ins: &[BaseText]) -> Vec<S
         let (conditional, mut others): (Vec<_>, Vec<_>) = lines
             .iter()
             .filter(|line| line.is(key))
-            .partition(|line| line.is_conditional);
+            .partition(|line| line.block.is_some());
         others.truncate(1);
         if key == PASSWORDS[0] {
             others.retain(|line| comes_first(main, line));
@@ -183,7 +183,7 @@ fn in_order<'a>(main: Option<&'a BaseText>, drop_ins: &'a [BaseText]) -> Vec<Lin
 }
 
 fn lines_of(file: &BaseText) -> impl Iterator<Item = Line<'_>> {
-    let mut is_conditional = false;
+    let mut block = None;
     file.text.lines().enumerate().filter_map(move |(index, line)| {
         let mut words = line.split([' ', '\t', '=', '\r']).filter(|word| !word.is_empty());
         let key = words.next().filter(|key| !key.starts_with('#'))?;
@@ -192,11 +192,31 @@ fn lines_of(file: &BaseText) -> impl Iterator<Item = Line<'_>> {
             number: index + 1,
             key,
             values: words.take_while(|word| !word.starts_with('#')).collect(),
-            is_conditional,
+            block: block.clone(),
         };
-        is_conditional |= line.is("Match");
+        if line.is("Match") {
+            block = Some(whom(&line.values));
+        }
         Some(line)
     })
+}
+
+/// For whom a `Match` with these words is. All of its criteria have to hold, so one that nobody of the farm's meets is
+/// enough.
+fn whom(words: &[&str]) -> SshMatch {
+    let names = |criterion: &str| {
+        let at = words
+            .iter()
+            .position(|word| word.eq_ignore_ascii_case(criterion))?;
+        let names: Vec<String> = words.get(at + 1)?.split(',').map(str::to_owned).collect();
+        let is_name = |name: &String| !name.is_empty() && !name.contains(['*', '?', '!', '"']);
+        names.iter().all(is_name).then_some(names)
+    };
+    match (names("User"), names("Group")) {
+        (Some(users), _) => SshMatch::Users(users),
+        (None, Some(groups)) => SshMatch::Groups(groups),
+        (None, None) => SshMatch::Anybody,
+    }
 }
 
 /// What a line does.
@@ -223,7 +243,11 @@ impl Line<'_> {
         let path = self.path.clone();
         match effect {
             Effect::Others => BaseRefusal::SshLogin { path, key },
-            Effect::Fewer => BaseRefusal::SshLockout { path, key },
+            Effect::Fewer => BaseRefusal::SshLockout {
+                path,
+                key,
+                only_for: self.block.clone().unwrap_or(SshMatch::Anybody),
+            },
             Effect::HostKey => BaseRefusal::SshHostKey { path, key },
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{unbroken, SurveyError, View};
+use crate::base::facts::SSH_SERVERS;
 use crate::base::Remains;
 use crate::edit::fs::FileKind;
 use crate::edit::tree::{CardPath, Volume};
@@ -78,13 +79,37 @@ pub(super) struct Changed {
     pub(super) own: BTreeSet<String>,
 }
 
-/// The units of packages by name, without those that a package masks.
-pub(super) fn packaged(volumes: &View<'_>) -> Result<BTreeSet<String>, SurveyError> {
+/// The units of packages by name, without those in `masked`.
+pub(super) fn packaged(
+    volumes: &View<'_>,
+    masked: &BTreeSet<CardPath>,
+) -> Result<BTreeSet<String>, SurveyError> {
     let mut units = BTreeSet::new();
     for dir in UNITS {
         units.extend(volumes.names(dir)?);
     }
+    for path in masked {
+        units.remove(path.name());
+    }
     Ok(units)
+}
+
+/// Links to `/dev/null` in the place of packages' units. Debian's packages have some for scripts in `/etc/init.d`.
+pub(super) fn masked(volumes: &View<'_>) -> Result<BTreeSet<CardPath>, SurveyError> {
+    let mut found = BTreeSet::new();
+    for dir in UNITS {
+        // If `/usr` is merged, `/lib` is `/usr/lib`.
+        if dir.starts_with("lib/") && volumes.has(UNITS[0])? {
+            continue;
+        }
+        for name in volumes.links(dir)? {
+            let path = format!("{dir}/{name}");
+            if let Place::Mask = in_place(volumes, &path)? {
+                found.insert(CardPath::new(&path)?);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What an administrator has in the place of packages' units, and drop-ins for whatever unit.
@@ -101,9 +126,18 @@ pub(super) fn changed(
     changed
         .own
         .extend(scripts.iter().map(|name| format!("{name}.service")));
+    // Links of `NAME.requires`, with NAME and with the unit that NAME does not start without.
+    let mut required = Vec::new();
     for dir in OWN {
         for name in volumes.names(dir)? {
             let path = format!("{dir}/{name}");
+            if let Some(of) = name.strip_suffix(".requires") {
+                for unit in volumes.names(&path)? {
+                    let link = CardPath::new(&format!("{path}/{unit}"))?;
+                    required.push((of.to_owned(), link));
+                }
+                continue;
+            }
             if let Some(of) = name.strip_suffix(".d") {
                 for file in volumes.names(&path)? {
                     let file = format!("{path}/{file}");
@@ -122,7 +156,24 @@ pub(super) fn changed(
             }
         }
     }
+    let is_there = |unit: &str| is_packaged(unit) || changed.own.contains(unit);
+    required.retain(|(_, link)| is_file_of_its_own(link.name()) && !is_there(&template(link.name())));
+    changed.drop_ins.extend(required);
     Ok(changed)
+}
+
+/// Whether systemd needs a file for a unit of this kind: it makes the others of fstab and of what the kernel finds.
+fn is_file_of_its_own(unit: &str) -> bool {
+    let kind = unit.rsplit('.').next().unwrap_or_default();
+    ["path", "service", "socket", "target", "timer"].contains(&kind)
+}
+
+/// The name of the file of a unit: `getty@.service` for `getty@tty1.service`.
+fn template(unit: &str) -> String {
+    match (unit.split_once('@'), unit.rsplit_once('.')) {
+        (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
+        _ => unit.to_owned(),
+    }
 }
 
 /// Units and drop-ins that let whoever sits at a console in without a password (agetty(8)).
@@ -159,15 +210,15 @@ fn logs_in(unit: &str) -> bool {
     })
 }
 
-/// Whether a link of `systemctl enable` starts sshd or its socket.
-pub(super) fn starts_ssh(volumes: &View<'_>) -> Result<bool, SurveyError> {
+/// Whether a link of `systemctl enable` starts an SSH server, or its socket. What a package has left behind starts
+/// nothing.
+pub(super) fn starts_ssh(volumes: &View<'_>, is_there: &dyn Fn(&str) -> bool) -> Result<bool, SurveyError> {
     for dir in OWN.into_iter().chain(UNITS) {
-        for link in [
-            "multi-user.target.wants/ssh.service",
-            "sockets.target.wants/ssh.socket",
-        ] {
-            if volumes.stat(&format!("{dir}/{link}"))?.is_some() {
-                return Ok(true);
+        for target in ["multi-user.target.wants", "sockets.target.wants"] {
+            for unit in SSH_SERVERS.into_iter().filter(|unit| is_there(unit)) {
+                if volumes.stat(&format!("{dir}/{target}/{unit}"))?.is_some() {
+                    return Ok(true);
+                }
             }
         }
     }
@@ -259,6 +310,14 @@ mod tests {
         assert!(!logs_in(&format!(
             "{exec} --noclear %I $TERM\n# --autologin pi\n"
         )));
+    }
+
+    #[test]
+    fn an_instance_has_the_file_of_its_template() {
+        assert_eq!(template("getty@tty1.service"), "getty@.service");
+        assert_eq!(template("ssh.service"), "ssh.service");
+        assert!(is_file_of_its_own("none.service"));
+        assert!(!is_file_of_its_own("srv-data.mount"));
     }
 
     #[test]

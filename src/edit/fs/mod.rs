@@ -47,6 +47,9 @@ pub trait VolumeReader {
     /// stands for what is not: no planned node has such a name. The files themselves are not looked up, because that would read a directory
     /// without an index once more for each name.
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError>;
+
+    /// Those of the names in a directory that are symlinks.
+    fn links(&self, path: &CardPath) -> Result<Vec<String>, FsError>;
 }
 
 /// The most names that a directory of ext4 may have. A damaged one may have the same block many times.

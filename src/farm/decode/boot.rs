@@ -149,21 +149,53 @@ fn kept_out(key: &str, value: &str) -> Option<Vec<String>> {
     is_list.then(|| value.split(',').map(|name| name.replace('-', "_")).collect())
 }
 
-/// Modules without which there is no bridge, no container's network, no snap or no FAT partition. Whether a card needs
-/// `ipv6` depends on its network.
-const NEEDED_MODULES: [&str; 11] = [
-    "8021q",
-    "bridge",
-    "ext4",
-    "fat",
-    "llc",
-    "loop",
-    "mmc_block",
-    "squashfs",
-    "stp",
-    "veth",
-    "vfat",
+/// Which cards need a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NeededBy {
+    /// All of them.
+    All,
+    /// Those with a bridge, or a daemon that makes one.
+    Bridges,
+    /// Those with a container daemon.
+    Daemons,
+    /// Those with an IPv6 address.
+    Ipv6,
+    /// Those with a VLAN.
+    Vlans,
+}
+
+/// Modules that cards need, and what is the case without each. What the bridge is made of comes first; snaps are mounted
+/// from squashfs, and images of LXD's are unpacked from it.
+pub(crate) const NEEDED_MODULES: [(&str, NeededBy, &str); 14] = [
+    ("bridge", NeededBy::Bridges, "there is no bridge"),
+    ("stp", NeededBy::Bridges, "there is no bridge"),
+    ("llc", NeededBy::Bridges, "there is no bridge"),
+    ("8021q", NeededBy::Vlans, "there is no VLAN"),
+    ("garp", NeededBy::Vlans, "there is no VLAN"),
+    ("mrp", NeededBy::Vlans, "there is no VLAN"),
+    ("veth", NeededBy::Daemons, "no container has a network"),
+    ("squashfs", NeededBy::Daemons, "no snap is mounted, LXD's neither"),
+    ("loop", NeededBy::Daemons, "no snap is mounted, LXD's neither"),
+    ("ipv6", NeededBy::Ipv6, "nothing has an IPv6 address"),
+    ("ext4", NeededBy::All, "the root filesystem is not mounted"),
+    ("mmc_block", NeededBy::All, "the root filesystem is not found"),
+    (
+        "vfat",
+        NeededBy::All,
+        "the FAT partition is not mounted, and has no report",
+    ),
+    (
+        "fat",
+        NeededBy::All,
+        "the FAT partition is not mounted, and has no report",
+    ),
 ];
+
+/// Whether some card needs the module, whatever its network: those of IPv6 have a rule of their own.
+fn is_needed(module: &str) -> bool {
+    let mut needed = NEEDED_MODULES.iter().filter(|(_, by, _)| *by != NeededBy::Ipv6);
+    needed.any(|(name, ..)| *name == module)
+}
 
 /// What `overlayroot=` does (Ubuntu's package overlayroot), and `boot=overlay` of the Raspberry Pi's own tools.
 const IN_MEMORY: &str = "which keeps everything that the Pi makes in memory, so that each reboot loses it";
@@ -250,9 +282,7 @@ pub(crate) fn steers_systemd(word: &str) -> bool {
 /// With what `word` of the kernel command line keeps the card's system from starting, if it does.
 pub(crate) fn stops(word: &str) -> Option<&'static str> {
     let (key, value) = halves(word);
-    if kept_out(&key, value)
-        .is_some_and(|modules| modules.iter().any(|name| NEEDED_MODULES.contains(&name.as_str())))
-    {
+    if kept_out(&key, value).is_some_and(|modules| modules.iter().any(|name| is_needed(name))) {
         return Some("which keeps the kernel from loading a module that the card needs");
     }
     match key.as_str() {

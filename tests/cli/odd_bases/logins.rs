@@ -128,3 +128,28 @@ fn what_a_farm_says_of_passwords_holds() {
     accepted(&plan(&image, ""));
     accepted(&plan(&image, &passwords));
 }
+
+#[test]
+fn a_block_for_others_keeps_nobody_out() {
+    if !can_run() {
+        return;
+    }
+    let with = |line: &str| {
+        let text = format!("{line}\nForceCommand internal-sftp\n");
+        base(move |root| put(root, "etc/ssh/sshd_config.d/10-site.conf", &text))
+    };
+    for line in [
+        "Match User craig,git",
+        "Match Group sudo",
+        "Match Address 192.0.2.0/24",
+    ] {
+        refused(
+            &plan(&with(line), ""),
+            "10-site.conf sets ForceCommand, with which the farm's users may not be able to log in",
+            "remove the line with ForceCommand",
+        );
+    }
+    for line in ["Match User git,backup", "Match Group sftponly"] {
+        accepted(&plan(&with(line), ""));
+    }
+}

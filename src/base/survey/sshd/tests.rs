@@ -176,3 +176,34 @@ fn of_several_values_the_first_counts() {
         ],
     );
 }
+
+#[test]
+fn a_block_is_for_those_whom_it_names() {
+    let whom = |line: &str| {
+        let text = format!("{line}\nForceCommand internal-sftp\n");
+        let refusals = refusals(Some(&file(MAIN, &text)), &[]);
+        match refusals.as_slice() {
+            [BaseRefusal::SshLockout { only_for, .. }] => only_for.clone(),
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    for (line, expect) in [
+        (
+            "Match User git,backup",
+            SshMatch::Users(names(&["git", "backup"])),
+        ),
+        (
+            "match user=git Address 192.0.2.0/24",
+            SshMatch::Users(names(&["git"])),
+        ),
+        ("Match Group sftponly", SshMatch::Groups(names(&["sftponly"]))),
+        ("Match User git\nMatch all", SshMatch::Anybody),
+        ("Match User *,!git", SshMatch::Anybody),
+        ("Match Address 192.0.2.0/24", SshMatch::Anybody),
+        ("Match User", SshMatch::Anybody),
+        ("", SshMatch::Anybody),
+    ] {
+        assert_eq!(whom(line), expect, "{line}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Writing into an ext4 filesystem that somebody else made, and reading it back with other code.
 
+mod attributes;
 mod checksums;
 mod device;
 pub mod features;
@@ -18,6 +19,7 @@ mod write;
 /// CRC-32C and CRC-16 as ext4 chains them: the register goes in and comes out as it is.
 use fs_ext4::checksum::{crc16, linux_crc32c as crc32c};
 
+pub use attributes::unchangeable;
 pub(super) use free::free_space;
 pub use read::{Ext4Reader, Journal};
 pub use superblock::{BadSuperblock, Superblock};

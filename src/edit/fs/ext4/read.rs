@@ -270,6 +270,21 @@ impl VolumeReader for Ext4Reader {
     }
 
     fn names(&self, path: Option<&CardPath>) -> Result<Vec<String>, FsError> {
+        let entries = self.entries(path)?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn links(&self, path: &CardPath) -> Result<Vec<String>, FsError> {
+        let entries = self.entries(Some(path))?.into_iter();
+        Ok(entries
+            .filter_map(|(name, is_link)| is_link.then_some(name))
+            .collect())
+    }
+}
+
+impl Ext4Reader {
+    /// The names in a directory, sorted, each with whether it is that of a symlink.
+    fn entries(&self, path: Option<&CardPath>) -> Result<Vec<(String, bool)>, FsError> {
         let real = match path {
             None => String::new(),
             Some(path) => match self.resolve(path, Last::Follow)? {
@@ -292,7 +307,8 @@ impl VolumeReader for Ext4Reader {
             let entry = entry.map_err(failed("listing", dir))?;
             let name = entry.file_name();
             if !matches!(name.as_ref(), b"." | b"..") {
-                names.push(String::from_utf8_lossy(name.as_ref()).into_owned());
+                let is_link = entry.file_type().is_ok_and(FileType::is_symlink);
+                names.push((String::from_utf8_lossy(name.as_ref()).into_owned(), is_link));
             }
             if names.len() > MOST_NAMES {
                 return Err(FsError::Damaged {

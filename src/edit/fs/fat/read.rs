@@ -100,6 +100,11 @@ impl<M: ReadAt> VolumeReader for FatReader<M> {
         self.stat(path)
     }
 
+    /// FAT has none.
+    fn links(&self, _path: &CardPath) -> Result<Vec<String>, FsError> {
+        Ok(Vec::new())
+    }
+
     fn read(&self, path: &CardPath, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
         let Lookup::Entry(entry) = self.find(path)? else {
             return Ok(None);
