@@ -407,8 +407,8 @@ where
         .map(CardPath::new)
         .collect::<Result<Vec<_>, _>>()?;
     let found = ext4::unchangeable(window(Arc::clone(image), layout, Volume::Root)?, &paths);
-    let found = found.map_err(in_volume(Volume::Root))?.into_iter();
     Ok(found
+        .into_iter()
         .map(|(path, attribute)| BaseRefusal::Unchangeable { path, attribute })
         .collect())
 }

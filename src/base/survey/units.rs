@@ -1,6 +1,6 @@
 //! The units of a base, and what somebody put in their place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{unbroken, SurveyError, View};
 use crate::base::facts::SSH_SERVERS;
@@ -96,20 +96,17 @@ pub(super) fn packaged(
 
 /// Links to `/dev/null` in the place of packages' units. Debian's packages have some for scripts in `/etc/init.d`.
 pub(super) fn masked(volumes: &View<'_>) -> Result<BTreeSet<CardPath>, SurveyError> {
-    let mut found = BTreeSet::new();
-    for dir in UNITS {
-        // If `/usr` is merged, `/lib` is `/usr/lib`.
-        if dir.starts_with("lib/") && volumes.has(UNITS[0])? {
-            continue;
-        }
+    // By name: if `/usr` is merged, `/lib` is `/usr/lib`.
+    let mut found = BTreeMap::new();
+    for dir in UNITS.into_iter().rev() {
         for name in volumes.links(dir)? {
             let path = format!("{dir}/{name}");
             if let Place::Mask = in_place(volumes, &path)? {
-                found.insert(CardPath::new(&path)?);
+                found.insert(name, CardPath::new(&path)?);
             }
         }
     }
-    Ok(found)
+    Ok(found.into_values().collect())
 }
 
 /// What an administrator has in the place of packages' units, and drop-ins for whatever unit.
@@ -149,7 +146,8 @@ pub(super) fn changed(
                 continue;
             }
             match in_place(volumes, &path)? {
-                Place::Unit if !is_packaged(&name) => changed.own.extend([name]),
+                // A link that a package has left behind is none.
+                Place::Unit if !is_packaged(&name) => changed.own.extend(volumes.has(&path)?.then_some(name)),
                 // The mask of a unit that is installed later would hold, too.
                 Place::Unit | Place::Mask => changed.replaced.extend([CardPath::new(&path)?]),
                 Place::Nothing => {}

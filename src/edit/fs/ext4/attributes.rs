@@ -7,9 +7,9 @@ use fs_ext4::block_io::BlockDevice;
 use fs_ext4::inode::InodeFlags;
 use fs_ext4::Filesystem;
 
-use super::walk::{self, failed, Missing};
+use super::superblock::Superblock;
+use super::walk::{self, Missing};
 use crate::edit::block::ReadAt;
-use crate::edit::fs::FsError;
 use crate::edit::tree::CardPath;
 
 /// A window as the library's device, to be read.
@@ -26,28 +26,24 @@ impl<M: ReadAt> BlockDevice for Device<M> {
 }
 
 /// Those of `paths` that cannot be changed, each with the letter of its attribute. Links on the way to one are followed,
-/// one at its end is not. Of a filesystem that the library does not open none is told: editing it says why.
-pub fn unchangeable<M: ReadAt + 'static>(
-    medium: M,
-    paths: &[CardPath],
-) -> Result<Vec<(CardPath, char)>, FsError> {
-    let Ok(fs) = Filesystem::mount(Arc::new(Device(medium))) else {
-        return Ok(Vec::new());
+/// one at its end is not. Of a filesystem or a path that cannot be edited none is told: editing it says why.
+pub fn unchangeable<M: ReadAt + 'static>(medium: M, paths: &[CardPath]) -> Vec<(CardPath, char)> {
+    let may_edit = Superblock::read(&medium).is_ok_and(|superblock| superblock.check(medium.size()).is_ok());
+    let device = Arc::new(Device(medium));
+    let Some(fs) = may_edit.then(|| Filesystem::mount(device).ok()).flatten() else {
+        return Vec::new();
     };
-    let mut found = Vec::new();
-    for path in paths {
-        let Some(dir) = walk::directory(&fs, path.parent().as_ref(), path, Missing::Stop)? else {
-            continue;
-        };
-        let Some(inode) = walk::child(&fs, dir.inode, path.name().as_bytes(), path)? else {
-            continue;
-        };
-        let stat = fs.stat_ino(inode).map_err(failed("reading the inode of", path))?;
-        let has = |flag: InodeFlags| stat.flags & flag.bits() != 0;
-        let attribute = [(InodeFlags::IMMUTABLE, 'i'), (InodeFlags::APPEND, 'a')]
+    let attribute = |path: &CardPath| {
+        let dir = walk::directory(&fs, path.parent().as_ref(), path, Missing::Stop).ok()??;
+        let inode = walk::child(&fs, dir.inode, path.name().as_bytes(), path).ok()??;
+        let flags = fs.stat_ino(inode).ok()?.flags;
+        let has = |flag: InodeFlags| flags & flag.bits() != 0;
+        [(InodeFlags::IMMUTABLE, 'i'), (InodeFlags::APPEND, 'a')]
             .into_iter()
-            .find_map(|(flag, letter)| has(flag).then_some(letter));
-        found.extend(attribute.map(|letter| (path.clone(), letter)));
-    }
-    Ok(found)
+            .find_map(|(flag, letter)| has(flag).then_some(letter))
+    };
+    paths
+        .iter()
+        .filter_map(|path| Some((path.clone(), attribute(path)?)))
+        .collect()
 }
