@@ -4,13 +4,16 @@
 //! same way through the same programs. Leaves target/base/LAYOUT.img.xz and, for QEMU, target/base/boot/{vmlinuz,initrd}.
 //! Never changes what this machine itself boots or has installed, beyond the tools that it needs.
 
+mod accounts;
 mod bootstrap;
 mod disk;
 mod initrd;
 mod layout;
 pub(crate) mod mini;
 mod snaps;
+mod stand_in;
 mod ubuntu;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,16 +25,19 @@ use xshell::cmd;
 use crate::cache::{self, Key};
 use crate::deps::{self, Privilege};
 use crate::sh;
+use bootstrap::file_name;
 use layout::{Layout, Lxd};
 
 /// Everything that makes the image from a bootstrapped system: a change in one of these makes a new image.
-const RECIPE: [&str; 6] = [
+const RECIPE: [&str; 8] = [
     include_str!("base.rs"),
+    include_str!("base/accounts.rs"),
     include_str!("base/disk.rs"),
     include_str!("base/init.sh"),
     include_str!("base/initrd.rs"),
     include_str!("base/layout.rs"),
     include_str!("base/ubuntu.rs"),
+    include_str!("base/zones.rs"),
 ];
 
 /// A finished base.
@@ -47,6 +53,8 @@ pub(crate) struct Base {
     pub(crate) initrd: PathBuf,
     /// Packages that first boot may ask for: ifupdown, bridge-utils, a DHCP client, and what they depend on.
     pub(crate) packages: PathBuf,
+    /// What it has in place of Ubuntu's packages: a table, for people.
+    pub(crate) stand_in: String,
     /// For a base without LXD, which is then carried.
     pub(crate) lxd: Option<CarriedLxd>,
 }
@@ -100,6 +108,7 @@ pub(crate) fn build(name: &str) -> Result<Base> {
         kernel: target.join("boot/vmlinuz"),
         initrd: target.join("boot/initrd"),
         packages: rootfs.repo(),
+        stand_in: stand_in::table(layout, &rootfs.packages()?, &file_name(&rootfs.kernel()?)),
         lxd: (layout.lxd == Lxd::Snap).then(|| CarriedLxd {
             packages: made.join("packages"),
             snaps: ["core.snap", "lxd.snap"].map(|name| made.join("snaps").join(name)),

@@ -314,6 +314,7 @@ pub(crate) fn ready() -> Result<()> {
 fn boot(trial: Trial, layout: &str, board: Board, tool: &Path) -> Result<u64> {
     let base = base::build(layout)?;
     let mut checks = Checks::new();
+    checks.show("what the base has in place of Ubuntu's", &base.stand_in);
     let (name, seconds) = match trial {
         Trial::Rollback => {
             rollback::trials(&base, tool, &mut checks)?;

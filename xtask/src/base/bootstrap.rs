@@ -70,6 +70,11 @@ impl Rootfs {
         Ok(fs::read(to.join("bin/busybox"))?)
     }
 
+    /// The packages in it, with their versions, as `dpkg-query --show` prints them.
+    pub(crate) fn packages(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.dir.join("packages.txt"))?)
+    }
+
     /// Packages of ifupdown, bridge-utils, a DHCP client and what they depend on.
     pub(crate) fn repo(&self) -> PathBuf {
         self.dir.join("repo")
@@ -91,7 +96,8 @@ impl Rootfs {
     }
 }
 
-fn file_name(path: &Path) -> String {
+/// The last part of a path.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()

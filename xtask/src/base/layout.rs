@@ -5,6 +5,9 @@
 
 use anyhow::{Context, Result};
 
+/// A release of Ubuntu: year and month.
+pub(crate) type Release = (u8, u8);
+
 /// A processor architecture, as Debian and QEMU call it.
 #[derive(Debug)]
 pub(crate) struct Arch {
@@ -39,6 +42,8 @@ pub(crate) static ARM64: Arch = Arch {
 pub(crate) struct Layout {
     /// The series, and behind a dash what is not usual: the name of the architecture, or where LXD is.
     pub(crate) name: &'static str,
+    /// The release of Ubuntu that it is the layout of.
+    pub(crate) release: Release,
     /// What the root file system is built for.
     pub(crate) arch: &'static Arch,
     /// Disk signature at byte 440 of the MBR. Ubuntu's are random; a fixed one keeps the image reproducible.
@@ -189,6 +194,7 @@ const CONFIG_26_04: &str = "[all]\nos_prefix=current/\nkernel=vmlinuz\ncmdline=c
 /// 18.04 as livecd-rootfs made it with parted and mkfs defaults: FAT16, a seed in the root file system.
 static BIONIC: Layout = Layout {
     name: "bionic",
+    release: (18, 4),
     arch: &ARMHF,
     disk_id: 0x7061_1804,
     boot: Boot {
@@ -226,6 +232,7 @@ static JAMMY_SNAP: Layout = {
 const fn jammy(name: &'static str, arch: &'static Arch) -> Layout {
     Layout {
         name,
+        release: (22, 4),
         arch,
         disk_id: 0x7061_2204,
         boot: Boot {
@@ -270,6 +277,7 @@ static NOBLE_ARM64: Layout = noble("noble-arm64", &ARM64);
 
 const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
     let mut noble = jammy(name, arch);
+    noble.release = (24, 4);
     noble.disk_id = 0x7061_2404;
     noble.boot.bootable = true;
     noble.boot.cmdline = CMDLINE_24_04;
@@ -284,6 +292,7 @@ const fn noble(name: &'static str, arch: &'static Arch) -> Layout {
 /// 26.04: checksums seeded from the superblock, an orphan file, and boot files in `current/`.
 static RESOLUTE: Layout = {
     let mut resolute = noble("resolute", &ARMHF);
+    resolute.release = (26, 4);
     resolute.disk_id = 0x7061_2604;
     resolute.boot.in_current = true;
     resolute.boot.cmdline = CMDLINE_26_04;

@@ -1,5 +1,5 @@
 //! What makes a bootstrapped Debian look like Ubuntu's Raspberry Pi image to a tool that customizes it: its labels in
-//! fstab, its cloud-init seed and settings, its interface name, and nothing that is one machine's own.
+//! fstab, its cloud-init seed and settings, its accounts, its interface name, and nothing that is one machine's own.
 //!
 //! systemd-networkd stays as Debian leaves it, installed and not enabled: on Ubuntu, too, only netplan starts it.
 //! Never writes outside the new root.
@@ -12,7 +12,9 @@ use fs_err as fs;
 use fs_err::os::unix::fs::symlink;
 use xshell::cmd;
 
+use super::accounts::Files;
 use super::layout::{Layout, Seed};
+use super::zones;
 use crate::sh;
 
 /// cloud-init takes its seed from the FAT partition's label (livecd-rootfs since 2019).
@@ -35,6 +37,9 @@ const LOCALE_GEN: &str = "#!/bin/sh\n\
     for locale; do\n    echo \"$locale ${locale#*.}\" >> /etc/locale.gen\ndone\n\
     exec /usr/sbin/locale-gen\n";
 
+/// What Ubuntu's sudoers has before the rule for the group `sudo`, which took the place of `admin`.
+const SUDOERS_ADMIN: &str = "# Members of the admin group may gain root privileges\n%admin ALL=(ALL) ALL\n\n";
+
 /// meta-data as Ubuntu writes it, underscore included.
 pub(crate) const META_DATA: &str = "dsmode: local\ninstance_id: cloud-image\n";
 /// network-config as Ubuntu writes it.
@@ -50,6 +55,8 @@ pub(crate) fn apply(root: &Path, layout: &Layout) -> Result<()> {
     put(root, "etc/default/locale", "LANG=C.UTF-8\n")?;
     put_mode(root, "usr/local/sbin/locale-gen", LOCALE_GEN, 0o755)?;
     fs::create_dir_all(root.join("boot/firmware"))?;
+    accounts(root, layout)?;
+    zones::modernize(root, layout.release)?;
     cloud_init(root, layout)?;
     if layout.has_link_file {
         put(root, "usr/lib/systemd/network/10-raspi-eth0.link", RASPI_ETH0)?;
@@ -78,6 +85,34 @@ pub(crate) fn install_kernel(root: &Path, package: &Path) -> Result<String> {
     let release = release.with_context(|| format!("{} brought no modules", package.display()))?;
     sh::run(cmd!(sh, "depmod -b {root} {release}"))?;
     Ok(release.to_string_lossy().into_owned())
+}
+
+/// Accounts, groups, and what sudo has for one of them. Writing keeps owner and mode of a file.
+fn accounts(root: &Path, layout: &Layout) -> Result<()> {
+    let etc = root.join("etc");
+    let read = |name: &str| fs::read_to_string(etc.join(name));
+    let mut files = Files {
+        passwd: read("passwd")?,
+        shadow: read("shadow")?,
+        group: read("group")?,
+        gshadow: read("gshadow")?,
+    };
+    files.add_all_of(layout.release);
+    let sudoers = read("sudoers")?;
+    let rule = sudoers
+        .find("# Allow members of group sudo")
+        .context("/etc/sudoers of the bootstrapped system has no rule for the group sudo")?;
+    let (before, from) = sudoers.split_at(rule);
+    for (name, text) in [
+        ("passwd", files.passwd),
+        ("shadow", files.shadow),
+        ("group", files.group),
+        ("gshadow", files.gshadow),
+        ("sudoers", format!("{before}{SUDOERS_ADMIN}{from}")),
+    ] {
+        fs::write(etc.join(name), text)?;
+    }
+    Ok(())
 }
 
 fn cloud_init(root: &Path, layout: &Layout) -> Result<()> {

@@ -302,6 +302,7 @@ mod tests {
             kernel: "".into(),
             initrd: "".into(),
             packages: "".into(),
+            stand_in: String::new(),
             lxd: None,
         };
         let farm = Farm {
