@@ -12,30 +12,33 @@ use crate::farm;
 use crate::step::StepError;
 
 /// How long forming the cluster may take. A Pi needs some seconds; an emulated one on a busy machine took a minute and a half.
-const FORMING: Duration = Duration::from_secs(300);
-
-/// How long a member may be silent before it counts as offline, in seconds: the daemon sends heartbeats half as often.
-const THRESHOLD: &str = "cluster.offline_threshold";
+/// If a heartbeat of the daemon's begins in that time, it can end in a deadlock: the heartbeat holds the gateway's lock and
+/// waits for the database, which the forming holds while it waits for that lock (LXD 5.0.2, `lxd/cluster/gateway.go`, lines
+/// 845 and 961).
+const FORMING: Duration = Duration::from_secs(180);
 
 /// Make the card's daemon the first member. It had `tries` before this one, of which nothing came; each has more time.
 pub(super) fn form(site: &Site<'_>, tries: u32) -> Result<(), StepError> {
-    // A heartbeat that begins while the cluster is formed can end in a deadlock: it holds the gateway's lock and waits for
-    // the database, which the forming holds while it waits for that lock (LXD 5.0.2, `lxd/cluster/gateway.go`, lines 845
-    // and 961). [`complete`] sets the declared value.
-    let body = json!({"config": {THRESHOLD: "3600"}});
-    site.change("putting off heartbeats", "PATCH", "/1.0", &body)?;
     farm::prepare(site.farm)?;
     let body = json!({"server_name": site.me.name, "enabled": true});
     let (doing, patience) = ("forming the cluster", FORMING * tries.saturating_add(1));
     match site.daemon.change(doing, "PUT", "/1.0/cluster", &body, patience) {
-        // As after a power cut, the next look sees what has come of it.
-        Err(error) if matches!(error.kind(), DaemonErrorKind::Late(_)) => site.service.restart_by_force(),
+        // It hangs, or has ended. As after a power cut, the next look sees what has come of it.
+        Err(error)
+            if matches!(
+                error.kind(),
+                DaemonErrorKind::Late(_) | DaemonErrorKind::Unreachable(_)
+            ) =>
+        {
+            site.service.restart_by_force()
+        }
         done => Ok(done.map(drop)?),
     }
 }
 
 /// What is done to a cluster that has just been formed, and is looked at in each run, since the power may have been cut.
 pub(super) fn complete(site: &Site<'_>) -> Result<(), StepError> {
+    const THRESHOLD: &str = "cluster.offline_threshold";
     let about = site.about()?;
     let declared = site.cluster.offline_threshold.to_string();
     if about["config"][THRESHOLD] != *declared {
