@@ -55,7 +55,7 @@ pub struct BaseText {
     pub text: String,
 }
 
-/// Units that start an SSH server: OpenSSH's as Debian and others name it, Dropbear, TinySSH.
+/// Units that start an SSH server: OpenSSH's as Debian and others name it, Dropbear, `TinySSH`.
 pub(super) const SSH_SERVERS: [&str; 7] = [
     "ssh.service",
     "ssh.socket",
@@ -92,8 +92,6 @@ pub struct BaseFacts {
     pub hindrances: Hindrances,
     /// Whether something starts sshd: `systemctl enable ssh` has made its link.
     pub starts_ssh: bool,
-    /// Whether there are programs, and none of them is sudo.
-    pub lacks_sudo: bool,
     /// cloud-init's own settings.
     pub cloud_init: CloudInit,
     /// Who could log in, and which names are taken.
@@ -244,6 +242,8 @@ pub struct Accounts {
     pub homes: BTreeSet<String>,
     /// Those who could log in with a password, or with none.
     pub with_password: BTreeSet<String>,
+    /// Whether there are programs, and none of them is sudo.
+    pub lacks_sudo: bool,
     /// What sshd is told of passwords that cloud-init does not overrule.
     pub ssh_passwords: Vec<SshPasswords>,
     /// `/etc/shadow`, and who may read it.

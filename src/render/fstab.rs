@@ -195,15 +195,14 @@ pub(super) fn render(
         "{UNDONE}the base's does not mount {} for writing",
         undone.join(" and ")
     );
-    // Other lines may have somebody's password for a share.
-    build.file(
-        Volume::Root,
-        PATH,
-        text.as_bytes(),
-        0o644,
-        &origin,
-        Privacy::Undeclared,
-    )
+    // Another line may have somebody's password for a share (mount.cifs(8)).
+    let has_password = text.contains("pass=") || text.contains("password=");
+    let privacy = if has_password {
+        Privacy::Undeclared
+    } else {
+        Privacy::Public
+    };
+    build.file(Volume::Root, PATH, text.as_bytes(), 0o644, &origin, privacy)
 }
 
 /// `line` with options that let `mount` be mounted for writing.

@@ -155,7 +155,7 @@ fn missing_programs(plan: &CardPlan, base: &BaseFacts) -> Vec<BaseRefusal> {
         found.push(BaseRefusal::NoSshServer { users });
     }
     let users = who(&|user| user.sudo.is_some());
-    if !users.is_empty() && base.lacks_sudo && !carries(&["sudo", "sudo-rs"]) {
+    if !users.is_empty() && base.accounts.lacks_sudo && !carries(&["sudo", "sudo-rs"]) {
         found.push(BaseRefusal::NoSudo { users });
     }
     found

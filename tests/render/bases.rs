@@ -39,7 +39,6 @@ pub(crate) fn bionic() -> BaseFacts {
         units: units(&["rc-local.service"]),
         hindrances: Hindrances::default(),
         starts_ssh: true,
-        lacks_sudo: false,
         cloud_init: CloudInit::default(),
         accounts: Accounts::default(),
         remains: Vec::new(),

@@ -4,7 +4,7 @@ use super::{SurveyError, View};
 use crate::base::LocaleSetting;
 use crate::edit::tree::Volume;
 
-/// Files of assignments, which pam_env(8) and systemd read (locale.conf(5), update-locale(8)). `LANG` is what a farm's
+/// Files of assignments, which `pam_env(8)` and systemd read (locale.conf(5), update-locale(8)). `LANG` is what a farm's
 /// locale sets in the first of them, which is read last.
 const SETTINGS: [&str; 3] = ["etc/default/locale", "etc/environment", "etc/locale.conf"];
 
@@ -53,7 +53,7 @@ fn set(line: &str, is_shell: bool) -> Option<(String, String)> {
     let is_one = key
         .strip_prefix("LC_")
         .is_some_and(|kind| kind.bytes().all(|byte| byte.is_ascii_uppercase()));
-    if !is_one && !(is_shell && key == "LANG") {
+    if !(is_one || is_shell && key == "LANG") {
         return None;
     }
     // `LC_ALL=C sort` is for that command alone.

@@ -26,7 +26,7 @@ use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
 use crate::base::mounts;
-use crate::base::{Arch, BaseFacts, BaseRefusal, BaseText, Hindrances, Remains};
+use crate::base::{Accounts, Arch, BaseFacts, BaseRefusal, BaseText, Hindrances, Remains};
 use crate::edit::block::{ReadAt, Window};
 use crate::edit::fs::ext4::{self, Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
@@ -316,9 +316,11 @@ where
         units,
         hindrances,
         starts_ssh,
-        lacks_sudo: lacks_sudo(&volumes)?,
         cloud_init: cloud_init::own(&volumes)?,
-        accounts: identity.accounts,
+        accounts: Accounts {
+            lacks_sudo: lacks_sudo(&volumes)?,
+            ..identity.accounts
+        },
         remains: remains.concat(),
         names: boot::names(image, layout)?,
         boot_mount: mounts::boot_mount(&fstab).unwrap_or_else(|| "/boot/firmware".into()),
