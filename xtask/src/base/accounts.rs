@@ -9,7 +9,7 @@ use super::layout::Release;
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) name: &'static str,
-    /// The package that makes it there.
+    /// The package that makes it there, or [`BUILD`].
     pub(super) package: &'static str,
     /// The first release, of those that have a layout, whose server image has it.
     since: Release,
@@ -34,9 +34,9 @@ const FALSE: &str = "/bin/false";
 /// them: the cloud images of 18.04 to 26.04, which come from the same seed and the same hooks as those for the Pi.
 /// livecd-rootfs makes the first three in `live-build/ubuntu-cpc/hooks.d/chroot/025-create-groups.chroot`.
 const ALL: [Account; 15] = [
-    of("livecd-rootfs", "admin", (18, 4), Group),
-    of("livecd-rootfs", "netdev", (18, 4), Group),
-    of("livecd-rootfs", "lxd", (18, 4), Group),
+    of(BUILD, "admin", (18, 4), Group),
+    of(BUILD, "netdev", (18, 4), Group),
+    of(BUILD, "lxd", (18, 4), Group),
     of("cron", "crontab", (18, 4), Group),
     of("rsyslog", "syslog", (18, 4), Own("/nonexistent", NO_LOGIN)),
     of("uuid-runtime", "uuidd", (18, 4), Own("/run/uuidd", NO_LOGIN)),
@@ -65,6 +65,9 @@ const ALL: [Account; 15] = [
     ),
     of("chrony", "_chrony", (26, 4), Own("/var/lib/chrony", NO_LOGIN)),
 ];
+
+/// What makes the image itself, and is not in it.
+pub(super) const BUILD: &str = "livecd-rootfs";
 
 const fn of(package: &'static str, name: &'static str, since: Release, kind: Kind) -> Account {
     Account {
@@ -122,7 +125,7 @@ impl Files {
     fn free_id(&self) -> u32 {
         let lines = || self.passwd.lines().chain(self.group.lines());
         let taken = |id: u32| lines().any(|line| id_of(line) == Some(id));
-        (FIRST_ID..).find(|id| !taken(*id)).unwrap_or(FIRST_ID)
+        (FIRST_ID..1000).find(|id| !taken(*id)).unwrap_or(FIRST_ID)
     }
 }
 

@@ -65,7 +65,9 @@ pub(super) fn table(layout: &Layout, packages: &str, kernel: &str) -> String {
             None => absent.push(name.to_owned()),
         }
     }
-    for account in accounts::of_release(layout.release) {
+    let of_packages =
+        accounts::of_release(layout.release).filter(|account| account.package != accounts::BUILD);
+    for account in of_packages {
         accounts.push(format!("{} ({})", account.package, account.name));
     }
     row("absent", absent.join(", "));
@@ -105,6 +107,7 @@ mod tests {
             row(&noble, "absent, but for accounts").contains("rdma-core (rdma)"),
             "{noble}"
         );
+        assert!(!noble.contains(accounts::BUILD), "{noble}");
         let bionic = table("bionic");
         assert_eq!(row(&bionic, "lxd"), "lxd 5.0.2-5");
         assert!(
