@@ -129,6 +129,12 @@ impl<'a> Card<'a> {
             Ok(format!("{mib} MiB"))
         });
         checks.check("the root file system has grown", size);
+        // LXD confines its containers only then, and programs in them may do less than without.
+        checks.equal(
+            "AppArmor is on",
+            guest.sh("cat /sys/module/apparmor/parameters/enabled"),
+            "Y",
+        );
         checks.nothing(
             "no unit has failed",
             guest.root("systemctl --failed --plain --no-legend"),
