@@ -14,6 +14,7 @@ mod network;
 mod packages;
 mod sshd;
 mod udev_rules;
+mod unchangeable;
 mod units;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,9 @@ use palmfarm_protocol::paths::MANIFEST;
 
 use crate::base::layout::Layout;
 use crate::base::mounts;
-use crate::base::{Accounts, Arch, BaseFacts, BaseRefusal, BaseText, Hindrances, Remains};
+use crate::base::{Accounts, Arch, BaseFacts, BaseText, Hindrances, Remains};
 use crate::edit::block::{ReadAt, Window};
-use crate::edit::fs::ext4::{self, Ext4Reader, Journal, Superblock};
+use crate::edit::fs::ext4::{Ext4Reader, Journal, Superblock};
 use crate::edit::fs::fat::FatReader;
 use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
 use crate::edit::tree::{Access, BadPath, CardPath, Volume};
@@ -297,7 +298,7 @@ where
         cloud_init::folders(&volumes)?,
         cloud_init::unreadable(&volumes)?,
         identity.refusals,
-        unchangeable(image, layout)?,
+        unchangeable::refusals(image, layout)?,
         firewall::refusals(&volumes)?,
     ];
     let is_there = |unit: &str| units.contains(unit) || hindrances.own_units.contains(unit);
@@ -366,53 +367,6 @@ fn present(volumes: &View<'_>, known: &[(&str, &'static str)]) -> Result<Vec<Rem
         }
     }
     Ok(found)
-}
-
-/// What the first boot has to change: useradd and cloud-init write these files anew, beside the old ones, and make others
-/// in these folders.
-const CHANGED: [&str; 25] = [
-    "etc",
-    "etc/default",
-    "etc/default/locale",
-    "etc/group",
-    "etc/group-",
-    "etc/gshadow",
-    "etc/gshadow-",
-    "etc/localtime",
-    "etc/passwd",
-    "etc/passwd-",
-    "etc/shadow",
-    "etc/shadow-",
-    "etc/ssh",
-    "etc/ssh/sshd_config.d",
-    "etc/subgid",
-    "etc/subuid",
-    "etc/sudoers.d",
-    "etc/systemd/system",
-    "home",
-    "root",
-    "usr/lib/locale",
-    "var",
-    "var/lib",
-    "var/lib/cloud",
-    "var/log",
-];
-
-/// Files and folders that nobody can change, not even root (chattr(1)), and that the first boot has to. What palmfarm
-/// replaces is a new file without such an attribute, so only the folder of that matters.
-fn unchangeable<B>(image: &Arc<B>, layout: &Layout) -> Result<Vec<BaseRefusal>, SurveyError>
-where
-    B: ReadAt + ?Sized + 'static,
-{
-    let paths = CHANGED
-        .into_iter()
-        .map(CardPath::new)
-        .collect::<Result<Vec<_>, _>>()?;
-    let found = ext4::unchangeable(window(Arc::clone(image), layout, Volume::Root)?, &paths);
-    Ok(found
-        .into_iter()
-        .map(|(path, attribute)| BaseRefusal::Unchangeable { path, attribute })
-        .collect())
 }
 
 /// Whether there are programs, and none of them is sudo. A root filesystem without any program boots nowhere: the one that
