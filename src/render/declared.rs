@@ -233,6 +233,13 @@ pub fn objections(
             }
         }
     }
+    found.extend(of_files(nodes, &owned));
+    found
+}
+
+/// What is wrong with the files of the root filesystem by themselves, but for those in `owned`.
+fn of_files(nodes: &BTreeMap<(Volume, &CardPath), &Node>, owned: &BTreeSet<CardPath>) -> Vec<Objection> {
+    let mut found = Vec::new();
     for ((volume, path), node) in nodes {
         let Node::File { content, access } = node else {
             continue;
