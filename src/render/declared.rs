@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::undo::{self, Hindering};
 use super::{effect, fstab, refuse};
-use crate::base::Hindrances;
+use crate::base::{CloudSettings, Hindrances};
 use crate::edit::tree::{CardPath, Node, Volume};
 use crate::farm::Renderer;
 use crate::plan::CardPlan;
@@ -187,24 +187,8 @@ pub fn objections(
             );
         }
     }
-    for settings in &odd.cloud_settings {
-        if !settings.withholds.is_empty() {
-            let keys = settings.withholds.join(", ");
-            tell(
-                &settings.path,
-                format!("it sets {keys}, on which every card depends"),
-                MEANT,
-            );
-        }
-        if !settings.overrules.is_empty() {
-            let keys = settings.overrules.join(", ");
-            let what = format!("it sets {keys}, which cloud-init reads after palmfarm's own settings");
-            tell(
-                &settings.path,
-                what,
-                "leave them out, or give the file a name that sorts before 99-palmfarm",
-            );
-        }
+    for (path, what, hint) in odd.cloud_settings.iter().flat_map(of_cloud_settings) {
+        tell(path, what, hint);
     }
     for (said, locale) in refuse::locales(plan, &odd.locale) {
         let what = format!(
@@ -235,6 +219,23 @@ pub fn objections(
     }
     found.extend(of_files(nodes, &owned));
     found
+}
+
+/// What a file of cloud-init's settings does that no card needs: where, what, and what to do.
+fn of_cloud_settings(settings: &CloudSettings) -> impl Iterator<Item = (&CardPath, String, &'static str)> {
+    let withholds = settings.withholds.join(", ");
+    let withholds =
+        (!withholds.is_empty()).then(|| (format!("it sets {withholds}, on which every card depends"), MEANT));
+    let overrules = settings.overrules.join(", ");
+    let overrules = (!overrules.is_empty()).then(|| {
+        let what = format!("it sets {overrules}, which cloud-init reads after palmfarm's own settings");
+        (
+            what,
+            "leave them out, or give the file a name that sorts before 99-palmfarm",
+        )
+    });
+    let both = withholds.into_iter().chain(overrules);
+    both.map(|(what, hint)| (&settings.path, what, hint))
 }
 
 /// What is wrong with the files of the root filesystem by themselves, but for those in `owned`.
