@@ -278,7 +278,7 @@ impl fmt::Display for BaseRefusals {
         let release = printable(&self.release);
         write!(
             f,
-            "the base ({release}) is not as published: {}",
+            "no card of this farm can be made from the base ({release}): {}",
             reasons.join("; ")
         )
     }
