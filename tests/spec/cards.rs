@@ -37,7 +37,7 @@ fn dns_and_cards() {
     check(
         "cards: {palm_1: {}, palm2: {mac: x, hostname: Ü, users: []}}\n",
         &expect![[r#"
-            1:9 error: "palm_1" is not a card name: it holds '_'
+            1:9 error: "palm_1" is not a card name: it holds '_' (did you mean "palm-1"?)
             1:34 error: "x" is not a MAC address; write six two-digit hexadecimal numbers with colons
             1:47 error: "Ü" is not a host name: it holds 'Ü'
             1:50 error: unknown key "users" in card "palm2" (the keys here are mac, hostname, network, containers)

@@ -44,7 +44,7 @@ fn a_single_value_is_split_as_it_was_meant() {
     let run = "containers: {web: {image: \"images:a\", run: VALUE}}\n";
     list(run, "\"apk add nginx\"", r#"["apk add nginx"]"#);
     let chosen =
-        "containers: {a: {image: \"images:a\"}, b: {image: \"images:a\"}}\ncards: {p: {containers: VALUE}}\n";
+        "containers: {a: {image: \"images:a\"}, b: {image: \"images:a\"}}\ncards: {palm: {containers: VALUE}}\n";
     list(chosen, "\"a b\"", r#"["a", "b"]"#);
 }
 

@@ -145,6 +145,7 @@ containers:
         farm.yaml:5:11: error: "Craig" is not a login name: it holds 'C'
           5 |   - name: Craig
             |           ^^^^^
+        hint: did you mean "craig"?
         farm.yaml:7:15: error: `password` is a mapping, since a farm must not hold clear text
           7 |     password: *******
             |               ^^^^^^^

@@ -336,16 +336,17 @@ containers:
     check(
         "{a: {containers: [web]}}",
         &expect![[r#"
-        3:3 warning: no card has the container "w" (name it in `containers` of a card, or take it out)
-        4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
-    "#]],
+            3:3 warning: no card has the container "w" (name it in `containers` of a card, or take it out)
+            4:3 warning: no card has the container "db" (name it in `containers` of a card, or take it out)
+            8:11 warning: the host is called "a", and not "palm": the name of its card counts (call the card "palm" under `cards`, or leave `hostname` out)
+        "#]],
     );
     // Bad items keep their index, and an invalid name is reported once.
     check(
         "{a: {containers: [~, web, we_b, \"$6$abc\", wbe]}, b: }",
         &expect![[r#"
             5:26 error: `containers` has no value (write one, or leave the key out)
-            5:34 error: "we_b" is not a container name: it holds '_'
+            5:34 error: "we_b" is not a container name: it holds '_' (did you mean "we-b"?)
             5:40 error: (not shown) is not a container name: it holds '$'
             5:50 error: there is no container "wbe" (did you mean "web"?)
         "#]],

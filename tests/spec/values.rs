@@ -110,7 +110,7 @@ fn names() {
     check(
         "packages: [Nginx, nginx-, btrfs-progs]\n",
         &expect![[r#"
-            1:12 error: "Nginx" is not a package name: it holds 'N'
+            1:12 error: "Nginx" is not a package name: it holds 'N' (did you mean "nginx"?)
             1:19 error: "nginx-" is not a package name: apt-get takes a hyphen at the end as an order to remove the package
         "#]],
     );

@@ -25,7 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn pick(args: &Flash, allowed: &Allowed, session: &Session) -> Result<CardTarget, Failure> {
     if !session.ui.can_ask() {
         let error = "no device was given, and there is no terminal to pick one on";
-        return Err(Failure::usage(error).hint("`palmfarm devices` lists them"));
+        return Err(Failure::usage(error)
+            .hint("`palmfarm devices` lists them; name one: palmfarm flash FARM /dev/sdX"));
     }
     let mut picker = Picker {
         args,

@@ -98,6 +98,7 @@ fn hosts(judged: &Judged<'_>, p: &mut Problems) {
         }
         return;
     }
+    unused_hostname(judged, p);
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
     let mut macs = BTreeMap::new();
     for card in farm.resolved_cards() {
@@ -121,6 +122,22 @@ fn hosts(judged: &Judged<'_>, p: &mut Problems) {
             p.error(at, format!("{mac} is the MAC of card {} already", quoted(&other)));
         }
     }
+}
+
+/// The name of the only card is its host name, and then the farm's `hostname` does nothing.
+fn unused_hostname(judged: &Judged<'_>, p: &mut Problems) {
+    let cards = judged.farm.resolved_cards();
+    let (Some(name), [card]) = (&judged.farm.hostname, cards.as_slice()) else {
+        return;
+    };
+    if card.hostname.eq_ignore_ascii_case(name) || !judged.knows_keys(steps!["cards"]) {
+        return;
+    }
+    let (name, other) = (quoted(name), quoted(&card.hostname));
+    let message = format!("the host is called {other}, and not {name}: the name of its card counts");
+    p.warning(judged.at(steps!["hostname"]), message).hint(format!(
+        "call the card {name} under `cards`, or leave `hostname` out"
+    ));
 }
 
 /// Bytes of the kernel command line that a farm leaves to its base: Ubuntu's images have up to 170, and palmfarm adds 36.

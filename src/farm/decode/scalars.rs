@@ -88,7 +88,11 @@ pub(super) fn named_key(entry: &Entry, noun: &str, rule: Rule, p: &mut Problems)
 
 fn follows(text: &str, at: Span, noun: &str, rule: Rule, p: &mut Problems) {
     if let Err(why) = rule(text) {
-        p.error(at, format!("{} is not {noun}: {why}", shown_name(text)));
+        let problem = p.error(at, format!("{} is not {noun}: {why}", shown_name(text)));
+        let near = text.to_ascii_lowercase().replace('_', "-");
+        if !near.contains('/') && rule(&near).is_ok() {
+            problem.hint(format!("did you mean {near:?}?"));
+        }
     }
 }
 
