@@ -47,6 +47,16 @@ impl DaemonError {
         )
     }
 
+    /// Whether the daemon did its part of a start, and liblxc could not finish in time.
+    pub fn is_of_liblxc(&self) -> bool {
+        matches!(&self.kind, DaemonErrorKind::Failed(why) if why.contains(" forkstart "))
+    }
+
+    /// Whether the daemon still does something else with an instance (LXD's `operationlock`).
+    pub fn is_busy(&self) -> bool {
+        matches!(&self.kind, DaemonErrorKind::Failed(why) if why.contains(" is busy running a "))
+    }
+
     /// Whether most members of its cluster are off, so that its database answers nobody.
     pub fn is_without_quorum(&self) -> bool {
         const WORDS: [&str; 5] = [
@@ -93,3 +103,22 @@ impl fmt::Display for DaemonError {
 }
 
 impl std::error::Error for DaemonError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_why_a_start_fails() {
+        let check = |why: &str, expect: (bool, bool)| {
+            let error = DaemonError::new("starting web", DaemonErrorKind::Failed(why.into()));
+            assert_eq!((error.is_of_liblxc(), error.is_busy()), expect, "{why}");
+        };
+        check(
+            "Failed to run: /usr/sbin/lxd forkstart web /x: exit status 1",
+            (true, false),
+        );
+        check("Instance is busy running a \"stop\" operation", (false, true));
+        check("Failed start validation for device \"eth0\"", (false, false));
+    }
+}

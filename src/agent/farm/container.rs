@@ -30,9 +30,11 @@ const MAKING: Duration = Duration::from_secs(1800);
 const STARTING: Duration = Duration::from_secs(180);
 
 /// How often a start is tried. The daemon gives its hook 30 s (LXD's `lxd/main_callhook.go`), which is too short on a machine that
-/// has much else to do, as a Pi in its first boot. A try that comes while the daemon still cleans up after the one before
-/// counts, too.
-const STARTS: u32 = 5;
+/// has much else to do, as a Pi in its first boot.
+const STARTS: u32 = 3;
+
+/// How often the daemon may still be ending what such a start has left: two minutes, with the pauses.
+const BUSY: u32 = 24;
 
 /// How long to wait for an address before running something in a container: most commands fetch packages.
 const ADDRESS: Duration = Duration::from_secs(60);
@@ -363,21 +365,16 @@ fn note_stopped(farm: &Farm<'_>, name: &str, now: &Value, begun: Option<u64>) ->
 fn start(daemon: &Daemon, name: &str, path: &str) -> Result<(), StepError> {
     let (doing, path) = (format!("starting {name}"), format!("{path}/state"));
     let body = json!({"action": "start", "timeout": 60});
-    let mut tries = STARTS;
+    let (mut tries, mut busy) = (STARTS, BUSY);
     loop {
-        tries -= 1;
-        match daemon.change(&doing, "PUT", &path, &body, STARTING) {
-            Err(error) if tries > 0 && may_start_later(error.kind()) => std::thread::sleep(BEFORE_RETRY),
-            started => return Ok(started.map(drop)?),
+        let started = daemon.change(&doing, "PUT", &path, &body, STARTING);
+        match &started {
+            Err(error) if error.is_busy() && busy > 0 => busy -= 1,
+            Err(error) if error.is_of_liblxc() && tries > 1 => tries -= 1,
+            _ => return Ok(started.map(drop)?),
         }
+        std::thread::sleep(BEFORE_RETRY);
     }
-}
-
-/// Whether the daemon did its part of a start and liblxc could not finish in time, or whether the daemon still ends what
-/// such a start has left (LXD's `operationlock`).
-fn may_start_later(kind: &DaemonErrorKind) -> bool {
-    let is_passing = |why: &str| why.contains(" forkstart ") || why.contains(" is busy running a ");
-    matches!(kind, DaemonErrorKind::Failed(why) if is_passing(why))
 }
 
 fn provision(daemon: &Daemon, lxd: &Lxd, container: &Container, root: &Path) -> Result<(), StepError> {
@@ -478,23 +475,4 @@ fn restart(daemon: &Daemon, lxd: &Lxd, container: &Container) -> Result<(), Step
     let body = json!({"action": "restart", "timeout": 60, "force": true});
     daemon.change(&doing, "PUT", &path, &body, STARTING)?;
     await_addresses(daemon, lxd, container)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_start_is_tried_again_if_the_next_one_may_do() {
-        let later = |why: &str| may_start_later(&DaemonErrorKind::Failed(why.into()));
-        assert!(later(
-            "Failed to run: /usr/sbin/lxd forkstart web /var/lib/lxd/containers: exit status 1"
-        ));
-        assert!(later(
-            "Failed to create instance start operation: Instance is busy running a \"stop\" operation"
-        ));
-        assert!(!later(
-            "Failed start validation for device \"eth0\": Network not found"
-        ));
-    }
 }
