@@ -272,7 +272,7 @@ fn settings_change_with_the_declaration_only() {
             "profile set default limits.processes 400",
         ],
     );
-    // The daemon starts its DHCP server anew for each change, and the one before may not have ended yet.
+    // The daemon restarts its DHCP server for each change, and the one before may not have ended yet.
     let mut tries = 0..50;
     assert!(tries.any(|_| {
         sleep(Duration::from_millis(200));

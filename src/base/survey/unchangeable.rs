@@ -9,7 +9,7 @@ use crate::edit::block::ReadAt;
 use crate::edit::fs::ext4;
 use crate::edit::tree::{CardPath, Volume};
 
-/// What the first boot has to change: useradd and cloud-init write these files anew, beside the old ones, and make others
+/// What the first boot has to change: useradd and cloud-init write these files again, beside the old ones, and make others
 /// in these folders.
 const CHANGED: [&str; 25] = [
     "etc",
