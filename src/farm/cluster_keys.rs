@@ -48,7 +48,7 @@ pub struct ClusterKeys {
     comments: Comments,
 }
 
-/// Lines that somebody wrote into the file; one may be a key that is no longer used.
+/// Lines that somebody wrote into the file. They are not shown, since one may hold an old key.
 #[derive(Clone, Default)]
 struct Comments(Vec<String>);
 

@@ -157,11 +157,11 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
     });
     // Otherwise cloud-init removes them at the first boot; it makes those of the types that are missing (cc_ssh).
     let is_host_key = |path: &str| path.starts_with("/etc/ssh/ssh_host_") && path.ends_with("_key");
-    if brings(plan, inputs, &is_host_key) {
+    if inputs.bring(plan, &is_host_key) {
         all["ssh_deletekeys"] = json!(false);
     }
     // Otherwise cloud-init overwrites these (cc_apt_configure).
-    if brings(plan, inputs, &|path| APT_SOURCES.contains(&path)) {
+    if inputs.bring(plan, &|path| APT_SOURCES.contains(&path)) {
         all["apt"] = json!({"preserve_sources_list": true});
     }
     // A key of another type would be new on each card, and a client may have learned it.
@@ -178,16 +178,6 @@ fn config(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Value {
 
 /// The files in which apt finds its archives on Ubuntu, until 23.10 and since.
 const APT_SOURCES: [&str; 2] = ["/etc/apt/sources.list", "/etc/apt/sources.list.d/ubuntu.sources"];
-
-/// Whether the farm brings a file of which `is_it` is true.
-fn brings(plan: &CardPlan, inputs: &Inputs, is_it: &dyn Fn(&str) -> bool) -> bool {
-    let overlays = inputs.overlays.iter().flat_map(|overlay| &overlay.nodes);
-    let overlays = overlays.filter(|(volume, ..)| *volume == Volume::Root);
-    let files = plan.files.iter().map(|file| &file.path);
-    files
-        .chain(overlays.map(|(_, path, _)| path))
-        .any(|path| is_it(path.as_str()))
-}
 
 fn user(user: &PlannedUser, base: &BaseFacts) -> Value {
     let mut one = json!({

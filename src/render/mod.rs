@@ -47,11 +47,14 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Whether the farm's files, which are in `plan`, or its overlays have something at `path` of the root filesystem.
-    fn bring(&self, plan: &CardPlan, path: &CardPath) -> bool {
+    /// Whether the farm's files, which are in `plan`, or its overlays have something on the root filesystem at a path of
+    /// which `is_it` is true.
+    fn bring(&self, plan: &CardPlan, is_it: &dyn Fn(&str) -> bool) -> bool {
         let overlays = self.overlays.iter().flat_map(|overlay| &overlay.nodes);
-        let mut laid = overlays.filter(|(volume, ..)| *volume == Volume::Root);
-        laid.any(|(_, at, _)| at == path) || plan.files.iter().any(|file| file.path == *path)
+        let overlays = overlays.filter(|(volume, ..)| *volume == Volume::Root);
+        let files = plan.files.iter().map(|file| &file.path);
+        let mut all = files.chain(overlays.map(|(_, path, _)| path));
+        all.any(|path| is_it(path.as_str()))
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) fn reasons(plan: &CardPlan, base: &BaseFacts, inputs: &Inputs) -> Vec
         }
     }));
     reasons.extend(masked(plan, base));
-    let odd_locale = locales(plan, &odd.locale).filter(|(said, _)| !inputs.bring(plan, &said.path));
+    let odd_locale = locales(plan, &odd.locale)
+        .filter(|(said, _)| !inputs.bring(plan, &|path| path == said.path.as_str()));
     reasons.extend(odd_locale.map(|(said, locale)| {
         let (said, locale) = (said.clone(), locale.to_owned());
         BaseRefusal::Locale { said, locale }

@@ -146,11 +146,7 @@ fn a_forming_that_hangs_is_ended() {
         return;
     }
     let Some(mut fleet) = Fleet::new(3) else { return };
-    let mut running: Vec<(u8, Running)> = Vec::new();
-    for number in [2, 3, 1] {
-        fleet.card_mut(number).on();
-        running.push((number, begin(&fleet, number)));
-    }
+    let running = all_begin(&mut fleet);
     let first = fleet.card(1);
     first.wait_for("var/lib/lxd/cluster.crt", "END CERTIFICATE");
     let before = first.daemon();
@@ -166,11 +162,7 @@ fn joins_that_hang_are_ended() {
         return;
     }
     let Some(mut fleet) = Fleet::new(3) else { return };
-    let mut running: Vec<(u8, Running)> = Vec::new();
-    for number in [2, 3, 1] {
-        fleet.card_mut(number).on();
-        running.push((number, begin(&fleet, number)));
-    }
+    let mut running = all_begin(&mut fleet);
     for number in [2, 3] {
         let card = fleet.card(number);
         card.wait_for("run/palmfarm/report.txt", "waiting for its turn");
@@ -208,4 +200,14 @@ fn joins_that_hang_are_ended() {
     fleet.card(3).wait_for_another(&before);
     all_end_well(&fleet, vec![(3, third)]);
     is_whole(&fleet);
+}
+
+/// Switch all three cards on, the first as the last, and begin their runs.
+fn all_begin(fleet: &mut Fleet) -> Vec<(u8, Running)> {
+    let mut running = Vec::new();
+    for number in [2, 3, 1] {
+        fleet.card_mut(number).on();
+        running.push((number, begin(fleet, number)));
+    }
+    running
 }

@@ -21,7 +21,8 @@ use crate::step::StepError;
 /// How long all other cards must have been silent before the cluster is formed: they may be on, and still booting.
 const LONELY: Duration = Duration::from_secs(60);
 
-/// How long a card may show a foreign certificate: its first member shows one while the cluster is formed.
+/// How long a card may show a foreign certificate: its first member shows one while the cluster is formed, which may take
+/// more than one try.
 const FOREIGN: Duration = Duration::from_secs(900);
 
 /// How long nobody may listen on the socket of a daemon that began to join, after it was started, before it counts as one

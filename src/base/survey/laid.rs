@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{hindrances, View};
+use super::{hindrances, units, View};
 use crate::base::Hindrances;
 use crate::edit::fs::{FileKind, FsError, Stat, VolumeReader};
 use crate::edit::tree::{Access, CardPath, Node};
@@ -18,7 +18,10 @@ pub fn laid(nodes: &BTreeMap<&CardPath, &Node>) -> Hindrances {
         root: &root,
     };
     // Nothing here is read from a disk, and every path is one of `nodes`.
-    hindrances(&view, &|_| true).unwrap_or_default()
+    let masked = units::masked(&view);
+    masked
+        .and_then(|masked| hindrances(&view, masked, &|_| true))
+        .unwrap_or_default()
 }
 
 /// Nodes as a filesystem.

@@ -17,7 +17,7 @@ mod udev_rules;
 mod unchangeable;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use laid::laid;
@@ -286,7 +286,7 @@ where
     let masked = units::masked(&volumes)?;
     let units = units::packaged(&volumes, &masked)?;
     let identity = identity::survey(&volumes)?;
-    let hindrances = hindrances(&volumes, &|name| units.contains(name))?;
+    let hindrances = hindrances(&volumes, masked, &|name| units.contains(name))?;
     let remains = [
         identity.remains,
         network::drop_ins(&volumes)?,
@@ -332,13 +332,17 @@ where
 }
 
 /// What of the root filesystem may keep a card from its work; `is_packaged` knows the units of packages.
-fn hindrances(volumes: &View<'_>, is_packaged: &dyn Fn(&str) -> bool) -> Result<Hindrances, SurveyError> {
+fn hindrances(
+    volumes: &View<'_>,
+    masked_units: BTreeSet<CardPath>,
+    is_packaged: &dyn Fn(&str) -> bool,
+) -> Result<Hindrances, SurveyError> {
     let units = units::changed(volumes, is_packaged)?;
     Ok(Hindrances {
         replaced_units: units.replaced,
         own_units: units.own,
         drop_ins: units.drop_ins,
-        masked_units: units::masked(volumes)?,
+        masked_units,
         locale: locale::settings(volumes)?,
         networkd: network::networkd(volumes)?,
         naming_rules: network::naming_rules(volumes)?,
